@@ -1,0 +1,396 @@
+"""The command line: one short function per command."""
+
+import ast
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from hwnas_jax.config import Config, config_folder, config_names, load_config, validate
+from hwnas_jax.display import Terminal
+from hwnas_jax.errors import Interrupted, UserError, choose
+from hwnas_jax.loop import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """From this device to a network that meets its budget: all stages, one run folder."""
+
+    run_dir: Path | None = None
+    """the new run folder; runs/<name>-<time> when left out"""
+    resume: Path | None = None
+    """an existing run folder to continue"""
+    from_step: int | None = None
+    """with --resume: the search checkpoint to continue from; the newest when left out"""
+    until: str = "report"
+    """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
+    measurements: Path | None = None
+    """a measurement file to use in place of profiling"""
+    cost_model: Path | None = None
+    """a cost model to use in place of profiling and fitting"""
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileOptions:
+    """Times the operations of the space and a sample of its networks on this device."""
+
+    out: Path = Path("measurements.json")
+    """the measurement file to write"""
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class CostFitOptions:
+    """Trains the learned cost model on a measurement file and judges it."""
+
+    measurements: tyro.conf.Positional[Path]
+    """the measurement file"""
+    out: Path = Path("cost_model.npz")
+    """the cost model to write"""
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainOptions:
+    """Trains the network of an architecture file from scratch and tests it."""
+
+    architecture: tyro.conf.Positional[Path]
+    """the architecture file"""
+    out: Path | None = None
+    """folder for checkpoints and metrics.jsonl; nothing is kept when left out"""
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureOptions:
+    """Times the network of an architecture file on this device."""
+
+    architecture: tyro.conf.Positional[Path]
+    """the architecture file"""
+    cost_model: Path | None = None
+    """a cost model whose prediction is shown beside"""
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class DeriveOptions:
+    """Derives the most probable architecture of a finished search, under any budget."""
+
+    run: tyro.conf.Positional[Path]
+    """the run folder"""
+    target_ms: float | None = None
+    """another budget; the run's own when left out"""
+    out: Path = Path("architecture.json")
+    """the architecture file to write"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """Writes the page of a run and its figures as JSON."""
+
+    run: tyro.conf.Positional[Path]
+    """the run folder"""
+
+
+def search(words: list[str]) -> None:
+    """Runs the whole job, or continues it."""
+    from hwnas_jax.run import Run
+
+    options = _parse(SearchOptions, words, "search")
+    display = Terminal()
+    if options.resume is None:
+        run = Run.create(options.config, options.run_dir, display=display)
+        run.adopt(measurements=options.measurements, cost_model=options.cost_model)
+    else:
+        run = Run.open(options.resume, display=display)
+        _only_parallel_changed(run.config, options.config)
+        run.config = options.config
+    display.say(f"run folder {run.folder}")
+    try:
+        run.all(until=options.until, from_step=options.from_step)
+    except Interrupted as stop:
+        message = f"{stop}; continue with: hwnas search --resume {run.folder}"
+        raise Interrupted(message, stop.signum) from None
+    if run.finished("report"):
+        _show_result(run)
+
+
+def profile(words: list[str]) -> None:
+    """Writes a measurement file."""
+    from hwnas_jax.cost import profile as profile_space
+    from hwnas_jax.data import load_data
+    from hwnas_jax.spaces import make_space
+
+    options = _parse(ProfileOptions, words, "profile")
+    _refuse_existing(options.out)
+    config = options.config
+    data = load_data(config.data)
+    space = make_space(
+        config.space.name, config.space.args,
+        input_shape=data.image_shape, num_classes=data.num_classes,
+    )  # fmt: skip
+    display = Terminal()
+    with display.stage("profile") as report:
+        measured = profile_space(space, config.profile, seed=config.seed, progress=report)
+        measured.save(options.out)
+    display.say(f"wrote {options.out}")
+
+
+def cost_fit(words: list[str]) -> None:
+    """Writes a cost model."""
+    from hwnas_jax.cost import fit_cost, load_measurements
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.run import show_cost_fit
+
+    options = _parse(CostFitOptions, words, "cost fit", files=1)
+    _refuse_existing(options.out)
+    measured = load_or_offer(options.measurements, load_measurements)
+    display = Terminal()
+    with display.stage("cost fit") as report:
+        model, fitted = fit_cost(
+            measured.space, measured, options.config.cost, seed=options.config.seed, progress=report
+        )
+        model.save(options.out)
+    show_cost_fit(display, fitted)
+    display.say(f"wrote {options.out}")
+
+
+def derive(words: list[str]) -> None:
+    """Writes an architecture file."""
+    from hwnas_jax.run import Run
+    from hwnas_jax.spaces.files import save_architecture
+
+    options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
+    _refuse_existing(options.out)
+    run = Run.open(options.run)
+    candidate = run.candidates(target_ms=options.target_ms)[0]
+    save_architecture(options.out, run.space, candidate.architecture)
+    display = Terminal()
+    display.say(
+        f"{run.space.to_string(candidate.architecture)}, predicted {candidate.predicted:.4g} ms"
+    )
+    display.say(f"wrote {options.out}")
+
+
+def retrain(words: list[str]) -> None:
+    """Trains one network and prints its accuracy."""
+    import functools
+
+    from hwnas_jax.data import load_data
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.spaces.files import load_architecture
+    from hwnas_jax.train import train
+
+    options = _parse(RetrainOptions, words, "retrain", files=1)
+    space, architecture = load_or_offer(options.architecture, load_architecture)
+    data = load_data(options.config.data)
+    if (data.image_shape, data.num_classes) != (space.input_shape, space.num_classes):
+        raise UserError(
+            f"{options.architecture} is for images {space.input_shape} and {space.num_classes} "
+            f"classes; {data.name} has {data.image_shape} and {data.num_classes}"
+        )
+    if options.out is not None:
+        _refuse_existing(options.out)
+        options.out.mkdir(parents=True)
+    display = Terminal()
+    with display.stage("retrain") as report:
+        trained = train(
+            functools.partial(space.network, architecture), data, options.config,
+            seed=options.config.seed, folder=options.out, progress=report,
+        )  # fmt: skip
+    display.say(
+        f"test accuracy {trained.test_accuracy:.2%}, "
+        f"validation accuracy {trained.validation_accuracy:.2%}"
+    )
+
+
+def measure(words: list[str]) -> None:
+    """Times one network and prints it."""
+    from hwnas_jax.cost import load_cost_model, measure_networks
+    from hwnas_jax.cost.base import predict_architectures
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.spaces.files import load_architecture
+
+    options = _parse(MeasureOptions, words, "measure", files=1)
+    space, architecture = load_or_offer(options.architecture, load_architecture)
+    display = Terminal()
+    with display.stage("measure") as report:
+        (timing,), _ = measure_networks(
+            space, [architecture], None, options.config.profile,
+            seed=options.config.seed, progress=report,
+        )  # fmt: skip
+    display.say(
+        f"{space.to_string(architecture)}: {timing.latency_ms:.4g} ms per call of "
+        f"{options.config.profile.batch_size} images, spread {timing.latency_iqr_ms:.2g} ms"
+    )
+    if options.cost_model is not None:
+        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+        predicted = predict_architectures(model, architecture[None], space.num_options)
+        display.say(f"predicted {float(predicted['latency_ms'][0]):.4g} ms")
+
+
+def report(words: list[str]) -> None:
+    """Writes a run's page again."""
+    from hwnas_jax.run import Run
+
+    options = tyro.cli(ReportOptions, args=words, prog="hwnas report")
+    run = Run.open(options.run, display=Terminal())
+    run.report()
+    _show_result(run)
+
+
+def list_names(words: list[str]) -> None:
+    """Names what there is, a line each."""
+    if words:
+        raise UserError(f"hwnas list takes no arguments, got {' '.join(words)}")
+    import jax
+
+    from hwnas_jax.cost import COST_MODELS
+    from hwnas_jax.data import DATA_SETS
+    from hwnas_jax.relax import RELAXATIONS
+    from hwnas_jax.spaces import SPACES
+
+    groups: dict[str, dict[str, str]] = {
+        "search spaces": {name: space.summary for name, space in SPACES.items()},
+        "relaxations": {n: f.__doc__.splitlines()[0] for n, f in RELAXATIONS.items()},
+        "cost models": {name: summary for name, (summary, _) in COST_MODELS.items()},
+        "data sets": dict(DATA_SETS),
+        "configs": {name: _first_line(name) for name in config_names()},
+        "devices": {
+            f"{device.platform}:{device.id}": device.device_kind for device in jax.local_devices()
+        },
+    }
+    console = Terminal().console
+    for title, lines in groups.items():
+        console.print(f"[bold]{title}[/]")
+        for name, line in lines.items():
+            console.print(f"  {name:<18} {line}", markup=False)
+
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
+    "search": (search, "the whole job: profile, fit, search, retrain, measure, report"),
+    "profile": (profile, "time the operations and a sample of networks on this device"),
+    "cost": (cost_fit, "cost fit: train the learned cost model on a measurement file"),
+    "derive": (derive, "the best architecture of a finished search, under any budget"),
+    "retrain": (retrain, "train the network of an architecture file from scratch"),
+    "measure": (measure, "time the network of an architecture file"),
+    "report": (report, "write the page of a run again"),
+    "list": (list_names, "spaces, relaxations, cost models, data sets, configs, devices"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0, 2 for a user's mistake, 128 + signal."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Terminal().console
+    if not words or words[0] in ("-h", "--help"):
+        console.print("usage: hwnas COMMAND [CONFIG] [--options]\n")
+        for name, (_, line) in COMMANDS.items():
+            console.print(f"  {name:<9} {line}")
+        console.print("\nhwnas COMMAND --help shows the options of a command.")
+        return 0 if words else 2
+    try:
+        command, _ = COMMANDS[choose(words[0], COMMANDS, "command")]
+        rest = words[1:]
+        if words[0] == "cost":
+            choose(rest[0] if rest else "", ("fit",), "cost command")
+            rest = rest[1:]
+        _prepare_jax()
+        with StopRequest.listening():
+            command(rest)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except Interrupted as stop:
+        sys.stderr.write(f"{stop}\n")
+        return 128 + stop.signum
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted at once; the last checkpoint holds\n")
+        return 130
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _prepare_jax() -> None:
+    """Keeps compiled programs in the user's cache, so that a second start is quick."""
+    import jax
+
+    from hwnas_jax.cache import cache_folder
+
+    jax.config.update(
+        "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        or str(cache_folder() / "compiled"),
+    )  # fmt: skip
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _parse(kind: type, words: list[str], name: str, *, files: int = 0) -> Any:
+    """Parses `[FILE] [CONFIG] [--options]`; the config gives the defaults of the overrides."""
+    rest = list(words)
+    resumed = _resumed_config(words)
+    if resumed is not None:
+        base = resumed
+    elif len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1]):
+        base = load_config(rest.pop(files))
+    else:
+        base = load_config()
+    required = {
+        field.name: tyro.MISSING
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING
+    }
+    options = tyro.cli(
+        kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
+        description=kind.__doc__,
+    )  # fmt: skip
+    validate(options.config)
+    return options
+
+
+def _resumed_config(words: list[str]) -> Config | None:
+    for number, word in enumerate(words):
+        if word == "--resume" and number + 1 < len(words):
+            return load_config(str(Path(words[number + 1]) / "config.json"))
+        if word.startswith("--resume="):
+            return load_config(str(Path(word.partition("=")[2]) / "config.json"))
+    return None
+
+
+def _only_parallel_changed(saved: Config, given: Config) -> None:
+    changed = [
+        field.name
+        for field in dataclasses.fields(Config)
+        if field.name != "parallel" and getattr(saved, field.name) != getattr(given, field.name)
+    ]
+    if changed:
+        raise UserError(
+            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
+            "Only --parallel options may change"
+        )
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; name another with --out")
+
+
+def _first_line(config: str) -> str:
+    text = (config_folder() / f"{config}.py").read_text()
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def _show_result(run: Any) -> None:
+    from hwnas_jax.report import summary_rows
+
+    header, *rows = summary_rows(run.folder)
+    run.display.table("result", header, rows)
+    run.display.say(f"page {run.folder / 'report.html'}")

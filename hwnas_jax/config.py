@@ -1,0 +1,350 @@
+"""The experiment as typed, frozen dataclasses: load, override, validate, save.
+
+A config file is a Python file that sets `config = Config(...)`; its docstring carries the
+command, the wall time and the result to expect.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from hwnas_jax.errors import UserError, choose
+
+_FORMAT = "hwnas_jax.config"
+_VERSION = 1
+
+
+def _args(**values: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: dict(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceConfig:
+    """What can be built."""
+
+    name: str = "nasbench201"
+    """search space; `hwnas list` names them"""
+    args: dict[str, int] = _args(channels=8, cells=1)
+    """the space's own arguments"""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Images and labels; shape and class count come from the data itself."""
+
+    name: str = "digits"
+    """digits, idx (a folder of idx .gz files, see path), or any TFDS name"""
+    path: str | None = None
+    """folder of the idx files, or of the TFDS data"""
+    shift: int = 1
+    """augmentation: largest random shift in pixels"""
+    flip: bool = False
+    """augmentation: random left-right flips"""
+    test_fraction: float = 0.2
+    """share held out for the test where a data set has no test split of its own"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """Timing operations and a sample of whole networks on this device."""
+
+    networks: int = 100
+    """whole networks to time"""
+    batch_size: int = 64
+    """images per timed call; latencies are per call"""
+    rounds: int = 25
+    """timed rounds; each round times everything once, in random order"""
+    warmup: int = 3
+    """untimed calls of everything before the first round"""
+
+
+@dataclasses.dataclass(frozen=True)
+class CostConfig:
+    """The learned cost model."""
+
+    model: str = "mlp"
+    """cost model; `hwnas list` names them"""
+    members: int = 8
+    """networks in the ensemble"""
+    hidden: int = 64
+    """width of the hidden layers"""
+    steps: int = 1500
+    """Adam steps"""
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    test_fraction: float = 0.25
+    """share of the measured networks held out to judge the model"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetConfig:
+    """The hardware budget and how it is met."""
+
+    metric: str = "latency_ms"
+    """the metric that has the budget"""
+    ms: float | None = None
+    """budget in milliseconds per call; None takes the percentile instead"""
+    percentile: float = 50.0
+    """budget as a percentile of the predicted latency over the space"""
+    tolerance: float = 0.03
+    """the derived network is predicted to use at least 1 - tolerance of the budget"""
+    weight: float | None = None
+    """fixed weight of the hardware term; None meets the budget by dual ascent"""
+    multiplier_learning_rate: float = 0.02
+    """step size of dual ascent on the multiplier"""
+    damping: float = 4.0
+    """weight of the squared relative distance to the budget, which damps dual ascent"""
+    samples: int = 16
+    """architectures drawn per step to estimate the expected cost"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Weights and architecture, optimised together."""
+
+    relaxation: str = "sampled_path"
+    """how a choice becomes differentiable; `hwnas list` names them"""
+    steps: int = 1000
+    """weight steps; each is followed by an architecture step after the warm-up"""
+    warmup_steps: int = 200
+    """weight steps before the first architecture step"""
+    batch_size: int = 64
+    """images per step and half, over all devices"""
+    steps_per_dispatch: int = 50
+    """steps compiled into one call; checkpoints and log lines fall between calls"""
+    temperature_start: float = 2.0
+    temperature_end: float = 0.2
+    weight_learning_rate: float = 0.05
+    weight_learning_rate_end: float = 0.001
+    weight_decay: float = 5e-4
+    weight_clip_norm: float = 5.0
+    logit_learning_rate: float = 0.02
+    logit_decay: float = 0.0
+    checkpoint_every: int = 100
+    """steps between checkpoints, rounded up to whole dispatches"""
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainConfig:
+    """Training derived networks from scratch, and the random-search baseline beside them."""
+
+    networks: int = 2
+    """networks retrained for the search, and as many for random search; the best by
+    validation accuracy is the result"""
+    epochs: int = 30
+    batch_size: int = 64
+    steps_per_dispatch: int = 50
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    validation_fraction: float = 0.1
+    """share of the training data held out to choose among the networks"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """Data parallelism over the devices of this machine."""
+
+    devices: int | None = None
+    """how many local devices; None takes all"""
+    backend: Literal["pmap", "shard_map"] = "pmap"
+    """which transformation replicates the step; both mean the same"""
+    sync_batch_statistics: bool = False
+    """average batch statistics over the replicas"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment; the defaults are the built-in digits search."""
+
+    name: str = "digits"
+    """names the run folder"""
+    seed: int = 0
+    space: SpaceConfig = SpaceConfig()
+    data: DataConfig = DataConfig()
+    profile: ProfileConfig = ProfileConfig()
+    cost: CostConfig = CostConfig()
+    target: TargetConfig = TargetConfig()
+    search: SearchConfig = SearchConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
+
+
+def config_folder() -> Path:
+    """Returns the folder of the configs that come with the package."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def config_names() -> list[str]:
+    """Returns the names of the configs that come with the package."""
+    return sorted(path.stem for path in config_folder().glob("*.py"))
+
+
+def load_config(name: str = "digits") -> Config:
+    """Loads a config by name, from a Python file, or from a run's `config.json`.
+
+    Args:
+      name: a name from `config_names()`, or a path ending in `.py` or `.json`.
+
+    Raises:
+      UserError: when there is no such config, or the file does not define one.
+    """
+    path = Path(name)
+    if path.suffix == ".json":
+        return _load_json(path)
+    if path.suffix != ".py":
+        path = config_folder() / f"{choose(name, config_names(), 'config')}.py"
+    if not path.is_file():
+        raise UserError(f"no config file {path}; configs by name: {', '.join(config_names())}")
+    spec = importlib.util.spec_from_file_location(f"hwnas_jax_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except TypeError as error:
+        raise UserError(f"config file {path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
+    config = getattr(module, "config", None)
+    if not isinstance(config, Config):
+        raise UserError(f"config file {path} must set `config = Config(...)`")
+    return validate(config)
+
+
+def _load_json(path: Path) -> Config:
+    try:
+        payload = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"no config file {path}") from error
+    except ValueError as error:
+        raise UserError(f"config file {path} is damaged: {error}") from error
+    if not isinstance(payload, dict) or payload.get("format") != _FORMAT:
+        raise UserError(f"{path} is not a {_FORMAT} file")
+    if payload.get("version") != _VERSION:
+        raise UserError(f"{path} has version {payload.get('version')!r}; known is {_VERSION}")
+    return validate(from_dict(Config, payload["config"]))
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Writes the config, every value resolved, as versioned JSON."""
+    payload = {"format": _FORMAT, "version": _VERSION, "config": dataclasses.asdict(config)}
+    path.write_text(json.dumps(payload, indent=2) + "\n")
+
+
+def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
+    """Builds the dataclass `kind` from nested plain values; unknown keys are a UserError."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where} must be a table of keys, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    result = {}
+    for key, value in values.items():
+        choose(key, hints, f"key of {where}")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            value = from_dict(hint, value, f"{where}.{key}")
+        result[key] = value
+    return kind(**result)
+
+
+def override(config: Config, **changes: Any) -> Config:
+    """Returns the config with changed values; nested keys are joined by two underscores.
+
+    >>> override(Config(), seed=3, target__percentile=25.0).target.percentile
+    25.0
+    """
+    nested: dict[str, Any] = {}
+    for key, value in changes.items():
+        head, _, rest = key.partition("__")
+        choose(head, [f.name for f in dataclasses.fields(config)], "config key")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            nested[head] = value
+    resolved = {}
+    for key, value in nested.items():
+        current = getattr(config, key)
+        if dataclasses.is_dataclass(current) and isinstance(value, dict):
+            for name in value:
+                choose(name, [f.name for f in dataclasses.fields(current)], f"key of {key}")
+            value = dataclasses.replace(current, **value)
+        resolved[key] = value
+    return validate(dataclasses.replace(config, **resolved))
+
+
+def validate(config: Config) -> Config:
+    """Returns `config` when every value has its type and range.
+
+    Raises:
+      UserError: names the key, the value seen and the values allowed.
+    """
+    _check_types(config, "")
+    positive = [
+        "profile.networks", "profile.batch_size", "profile.rounds", "cost.members",
+        "cost.hidden", "cost.steps", "cost.learning_rate", "target.samples", "search.steps",
+        "search.batch_size", "search.steps_per_dispatch", "search.temperature_start",
+        "search.temperature_end", "search.weight_learning_rate", "search.logit_learning_rate",
+        "search.checkpoint_every", "retrain.networks", "retrain.epochs", "retrain.batch_size",
+        "retrain.steps_per_dispatch", "retrain.learning_rate", "search.weight_clip_norm",
+    ]  # fmt: skip
+    for key in positive:
+        _require(config, key, lambda v: v > 0, "must be positive")
+    fractions = ["data.test_fraction", "cost.test_fraction", "target.tolerance"]
+    for key in fractions:
+        _require(config, key, lambda v: 0 < v < 1, "must lie strictly between 0 and 1")
+    at_least_zero = [
+        "profile.warmup", "search.warmup_steps", "data.shift", "search.weight_decay",
+        "search.logit_decay", "retrain.weight_decay", "cost.weight_decay",
+        "target.multiplier_learning_rate", "target.damping", "search.weight_learning_rate_end",
+    ]  # fmt: skip
+    for key in at_least_zero:
+        _require(config, key, lambda v: v >= 0, "must not be negative")
+    _require(config, "retrain.validation_fraction", lambda v: 0 < v < 1, "must be in (0, 1)")
+    _require(config, "target.percentile", lambda v: 0 <= v <= 100, "must lie in [0, 100]")
+    _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
+    _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
+    _require(config, "parallel.devices", lambda v: v is None or v > 0, "must be positive")
+    _require(
+        config, "search.warmup_steps", lambda v: v < config.search.steps,
+        f"must be below search.steps = {config.search.steps}",
+    )  # fmt: skip
+    return config
+
+
+def _require(config: Config, key: str, allowed: Any, message: str) -> None:
+    section, name = key.split(".")
+    value = getattr(getattr(config, section), name)
+    if not allowed(value):
+        raise UserError(f"{key} = {value!r} {message}")
+
+
+def _check_types(value: Any, where: str) -> None:
+    for key, hint in typing.get_type_hints(type(value)).items():
+        item = getattr(value, key)
+        name = f"{where}{key}"
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(item, hint):
+                raise UserError(f"{name} must be a {hint.__name__}, got {item!r}")
+            _check_types(item, f"{name}.")
+        elif typing.get_origin(hint) is Literal:
+            choose(item, typing.get_args(hint), f"value of {name}")
+        elif not _is_instance(item, hint):
+            shown = getattr(hint, "__name__", str(hint))
+            raise UserError(f"{name} must be of type {shown}, got {item!r}")
+
+
+def _is_instance(item: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_is_instance(item, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is dict:
+        return isinstance(item, dict)
+    if hint is float:
+        return isinstance(item, (int, float)) and not isinstance(item, bool)
+    if hint is int:
+        return isinstance(item, int) and not isinstance(item, bool)
+    return isinstance(item, hint)

@@ -1,0 +1,37 @@
+"""What an architecture costs: measured, looked up, counted or learned."""
+
+from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.build import compile_network, compile_operation
+from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
+from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.cost.measure import measure_networks, profile, sample_architectures
+from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.records import Measurements, Timing, load_measurements
+from hwnas_jax.cost.table import TableModel
+from hwnas_jax.cost.timing import time_interleaved
+
+__all__ = [
+    "COST_MODELS",
+    "AnalyticModel",
+    "CostModel",
+    "FitReport",
+    "MLPEnsemble",
+    "Measurements",
+    "TableModel",
+    "Timing",
+    "compile_network",
+    "compile_operation",
+    "fit_cost",
+    "load_cost_model",
+    "load_measurements",
+    "mape",
+    "measure_networks",
+    "predict_architectures",
+    "profile",
+    "sample_architectures",
+    "share_within",
+    "spearman",
+    "std_architectures",
+    "time_interleaved",
+]

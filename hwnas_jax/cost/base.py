@@ -1,0 +1,88 @@
+"""What a cost model is, and how one is asked about many architectures at once.
+
+Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
+"""
+
+import functools
+from typing import Protocol, runtime_checkable
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_CHUNK = 2048
+
+
+@runtime_checkable
+class CostModel(Protocol):
+    """What an architecture costs on a device; a frozen dataclass registered as a pytree.
+
+    Attributes:
+      name: as in `hwnas_jax.cost.COST_MODELS`.
+      metrics: what `predict` returns, units in the names ("latency_ms").
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+
+    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
+        """Returns `{metric: float32[]}` for one gate weight `float32[D, K]`.
+
+        Pure and differentiable, batched by `jax.vmap`; on one-hot rows it is the cost of that
+        architecture, in between a smooth continuation.
+        """
+
+    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
+        """Returns the standard deviation of each metric, `{metric: float32[]}`.
+
+        Zero where the model has no notion of its own uncertainty.
+        """
+
+
+def predict_architectures(
+    model: CostModel, architectures: np.ndarray, num_options: int
+) -> dict[str, np.ndarray]:
+    """Predicts many architectures at once, jitted and in chunks.
+
+    Args:
+      model: a cost model.
+      architectures: `int32[N, D]`.
+      num_options: `K`.
+
+    Returns:
+      `{metric: float32[N]}`.
+    """
+    return _in_chunks(model, architectures, num_options, method="predict")
+
+
+def std_architectures(
+    model: CostModel, architectures: np.ndarray, num_options: int
+) -> dict[str, np.ndarray]:
+    """Returns the standard deviations `{metric: float32[N]}`; otherwise `predict_architectures`."""
+    return _in_chunks(model, architectures, num_options, method="std")
+
+
+def _in_chunks(model, architectures, num_options, *, method):
+    architectures = np.asarray(architectures, np.int32)
+    chex.assert_rank(architectures, 2)
+    count = len(architectures)
+    if not count:
+        return {metric: np.zeros(0, np.float32) for metric in model.metrics}
+    # Padding to a power of two bounds how many batch sizes are ever compiled.
+    chunk = min(_CHUNK, 1 << (count - 1).bit_length())
+    padded = np.pad(architectures, ((0, -count % chunk), (0, 0)))
+    parts = [
+        _batch(model, padded[start : start + chunk], num_options, method)
+        for start in range(0, len(padded), chunk)
+    ]
+    return {
+        metric: np.concatenate([np.asarray(part[metric]) for part in parts])[:count]
+        for metric in model.metrics
+    }
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _batch(model, architectures, num_options, method):
+    weights = jax.nn.one_hot(architectures, num_options, dtype=jnp.float32)
+    return jax.vmap(getattr(model, method))(weights)

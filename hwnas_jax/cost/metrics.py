@@ -1,0 +1,46 @@
+"""How well predicted latencies agree with measured ones.
+
+Legend: `N` networks.
+"""
+
+import chex
+import numpy as np
+from scipy import stats
+
+
+def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns Spearman's rank correlation, ties sharing their mean rank.
+
+    Args:
+      measured: `float[N]`.
+      predicted: `float[N]`.
+
+    Returns:
+      A value in [-1, 1]; NaN when either side is constant, where ranks say nothing.
+    """
+    measured, predicted = _pair(measured, predicted)
+    if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
+        return float("nan")
+    return float(stats.spearmanr(measured, predicted).statistic)
+
+
+def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the mean absolute percentage error, in percent of the measured `float[N]`."""
+    return float(100 * _relative(measured, predicted).mean())
+
+
+def share_within(measured: np.ndarray, predicted: np.ndarray, fraction: float) -> float:
+    """Returns the share, in [0, 1], predicted within `fraction` of the measured `float[N]`."""
+    return float((_relative(measured, predicted) <= fraction).mean())
+
+
+def _pair(measured, predicted):
+    measured, predicted = np.asarray(measured, float), np.asarray(predicted, float)
+    chex.assert_rank([measured, predicted], 1)
+    chex.assert_equal_shape([measured, predicted])
+    return measured, predicted
+
+
+def _relative(measured, predicted):
+    measured, predicted = _pair(measured, predicted)
+    return np.abs(predicted - measured) / np.abs(measured)

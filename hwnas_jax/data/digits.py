@@ -1,0 +1,110 @@
+"""The built-in data set: scikit-learn's handwritten digits as a TFDS set, prepared offline."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.cache import cache_folder
+from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.data.pipeline import holdout
+from hwnas_jax.data.tfds_source import FILE_FORMAT, one_line, quiet, read_builder
+from hwnas_jax.errors import UserError
+
+_SEED = 0
+
+
+def load_digits(test_fraction: float = 0.2, folder: str | Path | None = None) -> Dataset:
+    """Returns 1797 images of digits, `uint8[N, 8, 8, 1]`, in ten classes.
+
+    The split is a fixed, stratified shuffle. The first call prepares the files; nothing is
+    downloaded.
+
+    Args:
+      test_fraction: share of the test set.
+      folder: TFDS data folder of the prepared files; in the user's cache folder by default.
+
+    Raises:
+      UserError: when the folder cannot be written, or its files are damaged.
+    """
+    root = cache_folder() / "tfds" if folder is None else Path(folder).expanduser()
+    with quiet():
+        import tensorflow_datasets as tfds
+
+        final = Path(_builder(test_fraction, root).data_path)
+        if not final.is_dir():
+            _prepare(test_fraction, root, final)
+    try:
+        builder = tfds.builder_from_directory(final)
+        return read_builder(builder, "digits", test_fraction=test_fraction)
+    except Exception as error:
+        raise UserError(
+            f"the prepared digits are damaged ({one_line(error)}); delete {final} and they are "
+            "prepared again"
+        ) from error
+
+
+def _prepare(test_fraction: float, root: Path, final: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix="preparing-") as scratch:
+            builder = _builder(test_fraction, Path(scratch))
+            builder.download_and_prepare(file_format=FILE_FORMAT)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(builder.data_path).rename(final)
+            except OSError:
+                # Another process was first; its files are the same.
+                if not final.is_dir():
+                    raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write the digits to {root}: {error.strerror or error}; set HWNAS_CACHE to a "
+            "folder that can be written"
+        ) from error
+
+
+def _builder(test_fraction: float, root: Path) -> Any:
+    """Returns the TFDS builder of one split; each fraction has files of its own."""
+    import tensorflow_datasets as tfds
+
+    class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        """Handwritten digits of 43 people, 8x8 pixels, from scikit-learn."""
+
+        VERSION = tfds.core.Version("1.0.0")
+        # Nothing is downloaded, so TFDS need not look for checksums beside the code: that would
+        # import importlib_resources, which it does not declare.
+        code_path = None
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8),
+                "label": tfds.features.ClassLabel(num_classes=10),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=type(self).__doc__,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager):
+            from sklearn.datasets import load_digits
+
+            source = load_digits()
+            images = np.round(source.images * (255 / 16)).astype(np.uint8)[..., None]
+            labels = source.target
+            train, test = holdout(labels, test_fraction, _SEED)
+            return {
+                "train": self._generate_examples(images[train], labels[train]),
+                "test": self._generate_examples(images[test], labels[test]),
+            }
+
+        def _generate_examples(self, images, labels):
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield index, {"image": image, "label": int(label)}
+
+    config = tfds.core.BuilderConfig(name=f"test_{float(test_fraction)!r}")
+    return Digits(config=config, data_dir=root)

@@ -1,0 +1,180 @@
+"""From data on the device to a batch: splits, sampling, augmentation, normalisation.
+
+Legend: `B` batch, `N` examples, `E` epochs, `H, W, C` image height, width, channels.
+
+The splits run once, in numpy. Everything else is pure and traced into the compiled step.
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.errors import UserError
+
+
+def split_halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Deals the indices `0..count-1` at random into two halves of `int32`, each in order.
+
+    Together they hold every index once; their sizes differ by at most one.
+
+    Raises:
+      UserError: when `count` is below two.
+    """
+    if count < 2:
+        raise UserError(f"two halves need at least 2 examples, got {count}")
+    order = np.random.default_rng(seed).permutation(count).astype(np.int32)
+    middle = (count + 1) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
+
+
+def holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out a share of the examples at random, the same share of every class.
+
+    No class is held out whole, and each gives its share to within one example.
+
+    Args:
+      labels: `int[N]`.
+      fraction: share held out, between 0 and 1.
+      seed: of the shuffle.
+
+    Returns:
+      `(kept, held_out)`, both `int32` indices in order.
+
+    Raises:
+      UserError: when `fraction` is out of range, or holds nothing out of so few examples.
+    """
+    chex.assert_rank(labels, 1)
+    if not 0 < fraction < 1:
+        raise UserError(f"fraction held out must lie strictly between 0 and 1, got {fraction}")
+    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    shares = fraction * counts
+    taken = np.floor(shares).astype(np.int64)
+    # Largest remainders first, so that the total comes out at round(fraction * N).
+    may_grow = taken + 1 < counts
+    order = np.argsort(-(shares - taken), kind="stable")
+    missing = round(fraction * len(labels)) - int(taken.sum())
+    taken[order[may_grow[order]][: max(missing, 0)]] += 1
+    if taken.sum() == 0:
+        raise UserError(
+            f"holding out {fraction} of {len(labels)} examples of {len(counts)} classes leaves "
+            "nothing held out"
+        )
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(labels), bool)
+    for index, number in enumerate(taken):
+        held[rng.permutation(np.flatnonzero(classes == index))[:number]] = True
+    return np.flatnonzero(~held).astype(np.int32), np.flatnonzero(held).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """Batches without replacement within an epoch, addressed by the global step.
+
+    The order of an epoch depends on the key and the epoch's number alone, so a run that resumes
+    at a step draws the very batches it would have drawn uninterrupted. The remainder of an
+    epoch that fills no batch is dropped.
+
+    Attributes:
+      size: `N`, examples sampled from.
+      batch_size: `B`.
+      steps_per_dispatch: consecutive steps that one call of `orders` must serve.
+
+    Raises:
+      UserError: when one of them is not positive, or an epoch has not even one batch.
+    """
+
+    size: int
+    batch_size: int
+    steps_per_dispatch: int
+
+    def __post_init__(self):
+        if self.batch_size < 1 or self.steps_per_dispatch < 1:
+            raise UserError(
+                f"batch_size and steps_per_dispatch must be positive, got {self.batch_size} "
+                f"and {self.steps_per_dispatch}"
+            )
+        if self.size < self.batch_size:
+            raise UserError(
+                f"batch_size = {self.batch_size} is more than the {self.size} examples to draw from"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self.size // self.batch_size
+
+    @property
+    def num_orders(self) -> int:
+        """`E`, the most epochs that `steps_per_dispatch` consecutive steps can touch."""
+        return (self.steps_per_epoch + self.steps_per_dispatch - 2) // self.steps_per_epoch + 1
+
+    def orders(self, key: jax.Array, first_step: jax.Array | int) -> jax.Array:
+        """Returns the orders `int32[E, N]` of the epochs from that of `first_step` on."""
+        chex.assert_rank(first_step, 0)
+        epochs = first_step // self.steps_per_epoch + jnp.arange(self.num_orders)
+
+        def order(epoch):
+            return jax.random.permutation(jax.random.fold_in(key, epoch), self.size)
+
+        return jax.vmap(order)(epochs).astype(jnp.int32)
+
+    def indices(
+        self, orders: jax.Array, first_step: jax.Array | int, step: jax.Array | int
+    ) -> jax.Array:
+        """Returns the examples `int32[B]` of `step`.
+
+        Args:
+          orders: `int32[E, N]`, from `orders(key, first_step)`.
+          first_step: the step that `orders` was called with.
+          step: in `first_step..first_step + steps_per_dispatch - 1`.
+        """
+        chex.assert_shape(orders, (self.num_orders, self.size))
+        epoch = step // self.steps_per_epoch - first_step // self.steps_per_epoch
+        start = step % self.steps_per_epoch * self.batch_size
+        return jax.lax.dynamic_slice(orders, (epoch, start), (1, self.batch_size))[0]
+
+
+def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Returns `float32[B, H, W, C]` of mean zero and deviation one.
+
+    Args:
+      images: `uint8[B, H, W, C]`.
+      mean: `float32[C]` of images scaled to 0..1.
+      std: `float32[C]`, likewise.
+    """
+    chex.assert_rank(images, 4)
+    chex.assert_type(images, jnp.uint8)
+    chex.assert_shape([mean, std], (images.shape[-1],))
+    return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+
+def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> jax.Array:
+    """Shifts and mirrors every image at random; what is shifted in is black.
+
+    Args:
+      keys: `[B]` keys, one for each image, so that a batch dealt out to replicas is augmented
+        as it would be on one device.
+      images: `uint8[B, H, W, C]`.
+      shift: largest shift in pixels, up, down, left and right; zero for none.
+      flip: whether to mirror left and right, with probability a half.
+    """
+    chex.assert_rank(images, 4)
+    chex.assert_axis_dimension(keys, 0, images.shape[0])
+    if shift == 0 and not flip:
+        return images
+    size = images.shape[1:]
+
+    def one(key, image):
+        shift_key, flip_key = jax.random.split(key)
+        if shift:
+            offset = jax.random.randint(shift_key, (2,), 0, 2 * shift + 1)
+            padded = jnp.pad(image, ((shift, shift), (shift, shift), (0, 0)))
+            image = jax.lax.dynamic_slice(padded, (offset[0], offset[1], 0), size)
+        if flip:
+            image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+        return image
+
+    return jax.vmap(one)(keys, images)

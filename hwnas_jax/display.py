@@ -1,0 +1,76 @@
+"""What a person sees in the terminal: stages with time left, lines of results, tables."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from hwnas_jax import loop
+
+
+class Silent:
+    """Shows nothing, for use from Python; a stop asked for is still noticed."""
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[loop.Progress]:
+        """Yields a progress report for the stage `name`."""
+        yield loop.quiet
+
+    def say(self, text: str) -> None:
+        """Prints one line."""
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Prints a table."""
+
+
+class Terminal(Silent):
+    """Shows everything in the terminal."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(highlight=False)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[loop.Progress]:
+        """Shows a bar with time spent and left while the stage runs."""
+        columns = (
+            TextColumn("[bold]{task.fields[stage]:<9}[/]"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, speed_estimate_period=15) as bars:
+            tasks: dict[str, int] = {}
+
+            def report(done: int, total: int, what: str) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(escape(what), total=total, stage=name)
+                bars.update(tasks[what], completed=done, total=total)
+                loop.StopRequest.check(f"stopped during {name}")
+
+            yield report
+
+    def say(self, text: str) -> None:
+        self.console.print(f"          {text}")
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number == 0 else "right")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.console.print(table)

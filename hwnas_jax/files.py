@@ -1,0 +1,65 @@
+"""JSON files that are written whole or not at all, and read with a clear word on damage."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hwnas_jax.errors import UserError
+
+
+def write_json(path: Path, payload: Any) -> None:
+    """Writes `payload` beside `path`, then renames it into place."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(payload, indent=1) + "\n")
+    partial.replace(path)
+
+
+def read_json(path: Path, what: str, *, file_format: str | None = None, version: int = 1) -> Any:
+    """Returns the content of a JSON file.
+
+    Args:
+      path: the file.
+      what: names it in messages ("architecture file").
+      file_format: the `format` it must declare, if any.
+      version: the `version` it must declare along with a format.
+
+    Raises:
+      UserError: when it is absent, damaged, of another format or of an unknown version.
+    """
+    try:
+        payload = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"no {what} {path}") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"the {what} {path} is damaged: {error}") from error
+    if file_format is not None:
+        if not isinstance(payload, dict) or payload.get("format") != file_format:
+            raise UserError(f"{path} is no {what}: its format is not {file_format!r}")
+        if payload.get("version") != version:
+            raise UserError(
+                f"the {what} {path} has version {payload.get('version')!r}; known is {version}"
+            )
+    return payload
+
+
+def load_or_offer(path: Path, load: Callable[[Path], Any]) -> Any:
+    """Returns `load(path)`; when that fails, the message offers the newest good file.
+
+    Looked through are the files of the same name in the neighbouring folders.
+    """
+    path = Path(path)
+    try:
+        return load(path)
+    except UserError as error:
+        others = [p for p in path.absolute().parent.parent.glob(f"*/{path.name}") if p.is_file()]
+        others.sort(key=lambda other: other.stat().st_mtime, reverse=True)
+        for other in others:
+            if other == path.absolute():
+                continue
+            try:
+                load(other)
+            except UserError:
+                continue
+            raise UserError(f"{error}. The newest good one is {other}") from error
+        raise

@@ -1,0 +1,191 @@
+"""Runs compiled steps to the end: progress, log lines, checkpoints, divergence, clean stops.
+
+A search and a training differ in their step, not in this.
+"""
+
+import contextlib
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.errors import Interrupted, UserError
+from hwnas_jax.parallel import Dispatch, Replicas
+
+Progress = Callable[[int, int, str], None]
+"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for."""
+
+
+def quiet(done: int, total: int, what: str) -> None:
+    """A progress report nobody sees; still notices that a stop was asked for."""
+    del done, total, what
+    StopRequest.check("stopped")
+
+
+class StopRequest:
+    """Turns the first SIGINT or SIGTERM into a request that loops poll between calls."""
+
+    signum: int | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def listening(cls) -> Iterator[None]:
+        """Listens inside the block; a second signal interrupts at once."""
+
+        def on_signal(signum, frame):
+            del frame
+            if cls.signum is not None:
+                raise KeyboardInterrupt
+            cls.signum = signum
+
+        cls.signum = None
+        before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            cls.signum = None
+
+    @classmethod
+    def check(cls, message: str) -> None:
+        """Raises `Interrupted` when a stop was asked for."""
+        if cls.signum is not None:
+            raise Interrupted(message, cls.signum)
+
+
+class MetricsLog:
+    """Appends JSON lines to a file; on resuming, forgets lines after the checkpoint."""
+
+    def __init__(self, path: Path, **constant: Any):
+        self.path, self.constant = Path(path), constant
+
+    def rewind(self, step: int) -> None:
+        """Drops this log's lines of later steps, and a line cut off by a crash."""
+        if not self.path.exists():
+            return
+        kept = []
+        for text in self.path.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            own = all(line.get(key) == value for key, value in self.constant.items())
+            if not own or line["step"] <= step:
+                kept.append(text)
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        partial.write_text("".join(f"{text}\n" for text in kept))
+        partial.replace(self.path)
+
+    def write(self, **values: Any) -> None:
+        """Appends one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({**self.constant, **values}) + "\n")
+
+
+def steps_per_dispatch(total: int, wanted: int) -> int:
+    """Returns the largest divisor of `total` up to `wanted`, so that one program serves all calls.
+
+    >>> steps_per_dispatch(100, 30)
+    25
+    """
+    return max(size for size in range(1, min(total, wanted) + 1) if total % size == 0)
+
+
+def run_steps(
+    dispatch: Dispatch,
+    state: Any,
+    data: Any,
+    *,
+    total: int,
+    per_dispatch: int,
+    replicas: Replicas,
+    describe: str,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 1,
+    from_step: int | None = None,
+    log: MetricsLog | None = None,
+    extra: Callable[[Any], dict[str, Any]] = lambda state: {},
+    progress: Progress = quiet,
+) -> Any:
+    """Runs `total` steps, from the newest checkpoint if there is one.
+
+    Args:
+      dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
+        whose leaves are stacked over those steps.
+      state: the initial state, unreplicated.
+      data: what every dispatch reads, on the devices.
+      total: steps in all.
+      per_dispatch: steps per call; divides `total`.
+      replicas: the devices.
+      describe: what runs, for progress and messages.
+      checkpoints: where the state is kept, if anywhere.
+      checkpoint_every: steps between checkpoints, rounded up to whole dispatches.
+      from_step: the checkpoint to continue from; None takes the newest.
+      log: takes one line per dispatch, the mean of its infos.
+      extra: more values for the line, from the unreplicated state.
+      progress: reports steps done.
+
+    Returns:
+      The final state, unreplicated.
+
+    Raises:
+      UserError: when a loss or norm is not finite; names the step.
+      Interrupted: when a stop was asked for; the state is on disk.
+    """
+    done = 0
+    if checkpoints is not None:
+        found = checkpoints.restore(state, step=from_step)
+        if found is not None:
+            done, state = found
+    if log is not None:
+        log.rewind(done)
+    progress(done, total, describe)
+    placed = replicas.place(state)
+    every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
+    started = time.perf_counter()
+    while done < total:
+        placed, info = dispatch(placed, data)
+        info = jax.tree.map(np.asarray, replicas.read(info))
+        _check_finite(info, done, describe, checkpoints)
+        done += per_dispatch
+        if log is not None:
+            means = {key: float(value.mean()) for key, value in info._asdict().items()}
+            seconds = time.perf_counter() - started
+            log.write(step=done, **means, **extra(replicas.read(placed)), seconds=seconds)
+        stopping = StopRequest.signum is not None
+        if checkpoints is not None and (done % every == 0 or done == total or stopping):
+            checkpoints.save(done, replicas.read(placed))
+        if stopping and done < total:
+            if checkpoints is not None:
+                checkpoints.close()
+            StopRequest.check(f"stopped {describe} at step {done} of {total}")
+        progress(done, total, describe)
+    replicas.check_identical(placed)
+    return replicas.read(placed)
+
+
+def _check_finite(info, done, describe, checkpoints):
+    for key, values in info._asdict().items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            kept = ""
+            if checkpoints is not None:
+                checkpoints.close()
+                steps = checkpoints.steps()
+                kept = (
+                    f"; the last good checkpoint is step {steps[-1]}"
+                    if steps
+                    else "; there is no checkpoint yet"
+                )
+            raise UserError(
+                f"{describe}: {key} is {values[bad[0]]} at step {done + int(bad[0]) + 1}{kept}. "
+                "A lower learning rate usually helps"
+            )

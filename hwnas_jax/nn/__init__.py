@@ -1,0 +1,1 @@
+"""Building blocks as Flax NNX modules."""

@@ -1,0 +1,124 @@
+"""Convolution and average pooling in the form that is fast on the backend in use.
+
+Arrays are NHWC, kernels HWIO, padding is symmetric and keeps the size at stride one.
+XLA:CPU has a fast form for plain forward convolutions anywhere in a program, but the kernel
+gradient that JAX derives gets it only at the top level; inside `scan` or `switch` it falls to a
+naive loop. The CPU form therefore writes the kernel gradient as a plain convolution itself.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
+    """Convolves `x` with `kernel`.
+
+    Args:
+      x: `[B, H, W, I]`.
+      kernel: `[k, k, I, O]`, `k` odd.
+      stride: step in both directions.
+      dilation: spacing of the kernel's taps.
+
+    Returns:
+      `[B, ceil(H / stride), ceil(W / stride), O]`.
+    """
+    chex.assert_rank([x, kernel], 4)
+    chex.assert_equal(kernel.shape[2], x.shape[3])
+    chex.assert_equal(kernel.shape[0] % 2, 1)
+    if kernel.shape[:2] == (1, 1):
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    if jax.default_backend() == "cpu":
+        return _conv2d_cpu(x, kernel, stride, dilation)
+    return _conv2d_lax(x, kernel, stride, dilation)
+
+
+def _conv2d_lax(x, kernel, stride, dilation):
+    pads = [(dilation * (size // 2),) * 2 for size in kernel.shape[:2]]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), pads,
+        rhs_dilation=(dilation, dilation), dimension_numbers=_DIMENSIONS,
+    )  # fmt: skip
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv2d_cpu(x, kernel, stride, dilation):
+    return _conv2d_lax(x, kernel, stride, dilation)
+
+
+def _conv2d_cpu_forward(x, kernel, stride, dilation):
+    return _conv2d_lax(x, kernel, stride, dilation), (x, kernel)
+
+
+def _conv2d_cpu_backward(stride, dilation, residuals, gradient):
+    x, kernel = residuals
+    _, pull_back = jax.vjp(lambda v: _conv2d_lax(v, kernel, stride, dilation), x)
+    (x_gradient,) = pull_back(gradient)
+    pads = []
+    for axis in (0, 1):
+        low = dilation * (kernel.shape[axis] // 2)
+        reach = stride * (gradient.shape[axis + 1] - 1) + 1
+        high = reach + dilation * (kernel.shape[axis] - 1) - x.shape[axis + 1] - low
+        pads.append((low, high))
+    kernel_gradient = jax.lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (dilation, dilation), pads,
+        rhs_dilation=(stride, stride), dimension_numbers=_DIMENSIONS,
+    )  # fmt: skip
+    return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
+
+
+_conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
+
+
+def _window_sum_3x3(x):
+    """Returns the sum over each 3x3 window, zeros outside; its own transpose."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        pads = [(0, 0)] * 4
+        pads[axis] = (1, 1)
+        padded = jnp.pad(x, pads)
+        x = sum(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+    return x
+
+
+def _window_sums_of_ones(size):
+    return np.convolve(np.ones(size), np.ones(3))[1 : size + 1]
+
+
+def _inverse_counts_3x3(height, width, dtype):
+    rows, columns = (_window_sums_of_ones(size) for size in (height, width))
+    return jnp.asarray(1.0 / np.outer(rows, columns), dtype)[None, :, :, None]
+
+
+@jax.custom_vjp
+def avg_pool_3x3(x: jax.Array) -> jax.Array:
+    """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`), padding not counted, stride one."""
+    chex.assert_rank(x, 4)
+    return _window_sum_3x3(x) * _inverse_counts_3x3(*x.shape[1:3], x.dtype)
+
+
+def _avg_pool_forward(x):
+    return avg_pool_3x3(x), None
+
+
+def _avg_pool_backward(_, gradient):
+    counts = _inverse_counts_3x3(*gradient.shape[1:3], gradient.dtype)
+    return (_window_sum_3x3(gradient * counts),)
+
+
+avg_pool_3x3.defvjp(_avg_pool_forward, _avg_pool_backward)
+
+
+def avg_pool_2x2(x: jax.Array) -> jax.Array:
+    """Halves `x` (`[B, H, W, C]`) by averaging 2x2 blocks; odd sizes keep their last line."""
+    chex.assert_rank(x, 4)
+    for axis in (1, 2):
+        if x.shape[axis] % 2:
+            x = jnp.concatenate([x, jax.lax.slice_in_dim(x, -1, None, axis=axis)], axis=axis)
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))

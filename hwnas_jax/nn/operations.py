@@ -1,0 +1,152 @@
+"""The operations that stand on the edges of cells, each with its count of multiply-accumulates.
+
+Every operation maps `[B, H, W, C]` to `[B, H', W', C']` and says `macs(input_shape)` for one
+image. Normalisation comes from a factory, so that the same operation serves a supernet
+(stateless) and a stand-alone network (running statistics).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hwnas_jax.nn.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
+from hwnas_jax.nn.normalisation import Norm
+
+_init = nnx.initializers.he_normal()
+
+
+class Conv(nnx.Module):
+    """A convolution without bias, `C` to `C'` channels."""
+
+    def __init__(
+        self, features_in: int, features_out: int, kernel: int, rngs: nnx.Rngs, stride: int = 1
+    ):
+        self.stride = stride
+        self.kernel = nnx.Param(
+            _init(rngs.params(), (kernel, kernel, features_in, features_out), jnp.float32)
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return conv2d(x, self.kernel[...], stride=self.stride)
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        height, width = (-(-size // self.stride) for size in input_shape[:2])
+        return height * width * math.prod(self.kernel.shape)
+
+
+class ReLUConvNorm(nnx.Module):
+    """ReLU, convolution, batch normalisation: the convolution of NAS-Bench-201's cells.
+
+    References: Dong and Yang, "NAS-Bench-201", 2020.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        kernel: int,
+        norm: Norm,
+        rngs: nnx.Rngs,
+        stride: int = 1,
+    ):
+        self.conv = Conv(features_in, features_out, kernel, rngs, stride)
+        self.norm = norm(features_out, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.norm(self.conv(jax.nn.relu(x)))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        return self.conv.macs(input_shape)
+
+
+class ResidualReduction(nnx.Module):
+    """Halves the image and changes the channels: two 3x3 convolutions beside a pooled 1x1."""
+
+    def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
+        self.first = ReLUConvNorm(features_in, features_out, 3, norm, rngs, stride=2)
+        self.second = ReLUConvNorm(features_out, features_out, 3, norm, rngs)
+        self.shortcut = Conv(features_in, features_out, 1, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.shortcut(avg_pool_2x2(x)) + self.second(self.first(x))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        halved = tuple(-(-size // 2) for size in input_shape[:2])
+        features_in, features_out = self.shortcut.kernel.shape[2:]
+        return (
+            self.first.macs(input_shape)
+            + self.second.macs((*halved, features_out))
+            + self.shortcut.macs((*halved, features_in))
+        )
+
+
+class Stem(nnx.Module):
+    """The first convolution and its normalisation."""
+
+    def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
+        self.conv = Conv(features_in, features_out, 3, rngs)
+        self.norm = norm(features_out, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.norm(self.conv(x))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        return self.conv.macs(input_shape)
+
+
+class Head(nnx.Module):
+    """Normalisation, ReLU, global average and a linear classifier."""
+
+    def __init__(self, features: int, num_classes: int, norm: Norm, rngs: nnx.Rngs):
+        self.norm = norm(features, rngs)
+        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.linear(jax.nn.relu(self.norm(x)).mean((1, 2)))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns multiply-accumulates and bias additions for one image."""
+        del input_shape
+        return math.prod(self.linear.kernel.shape) + math.prod(self.linear.bias.shape)
+
+
+class AvgPool3x3(nnx.Module):
+    """Average over 3x3 neighbourhoods at stride one, padding not counted."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return avg_pool_3x3(x)
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns 0: pooling multiplies nothing."""
+        del input_shape
+        return 0
+
+
+class Identity(nnx.Module):
+    """Passes its input on."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns 0."""
+        del input_shape
+        return 0
+
+
+class Zero(nnx.Module):
+    """Cuts the edge."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jnp.zeros_like(x)
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        """Returns 0."""
+        del input_shape
+        return 0

@@ -1,0 +1,152 @@
+"""Devices and replicas: the only place that knows about them.
+
+A step is written for one replica, with collectives over the axis `AXIS`. `Replicas.compile` runs
+it on every device, by `jax.pmap` or by `jax.shard_map`, with the same meaning. Every replica
+holds the whole state; each takes its own slice of every batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from hwnas_jax.config import ParallelConfig
+from hwnas_jax.errors import UserError
+
+AXIS = "replica"
+
+Dispatch = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def mean_over_replicas(tree: Any, axis_name: str | None) -> Any:
+    """Averages every leaf over the replicas in one all-reduce; the identity without an axis."""
+    if axis_name is None:
+        return tree
+    flat, unravel = ravel_pytree(tree)
+    return unravel(jax.lax.pmean(flat, axis_name))
+
+
+def own_slice(batch: Any, axis_name: str | None) -> Any:
+    """Returns this replica's share of arrays that hold a whole batch along their first axis."""
+    if axis_name is None:
+        return batch
+
+    def take(array):
+        size = array.shape[0] // jax.lax.axis_size(axis_name)
+        start = jax.lax.axis_index(axis_name) * size
+        return jax.lax.dynamic_slice_in_dim(array, start, size)
+
+    return jax.tree.map(take, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicas:
+    """The devices a step is replicated over.
+
+    Attributes:
+      devices: local devices.
+      backend: "pmap" or "shard_map".
+    """
+
+    devices: tuple[jax.Device, ...]
+    backend: str = "pmap"
+
+    @classmethod
+    def from_config(cls, config: ParallelConfig) -> "Replicas":
+        """Takes the devices the config asks for; UserError when there are too few."""
+        local = jax.local_devices()
+        count = len(local) if config.devices is None else config.devices
+        if count > len(local):
+            raise UserError(
+                f"parallel.devices = {count}, but this machine has {len(local)} "
+                f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+            )
+        return cls(tuple(local[:count]), config.backend)
+
+    @property
+    def count(self) -> int:
+        """Number of replicas."""
+        return len(self.devices)
+
+    @property
+    def _mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    def check_batch(self, batch_size: int, key: str) -> None:
+        """Raises UserError when a global batch does not divide by the replicas."""
+        if batch_size % self.count:
+            near = max(self.count, round(batch_size / self.count) * self.count)
+            raise UserError(
+                f"{key} = {batch_size} does not divide by {self.count} devices; "
+                f"the nearest that does is {near}"
+            )
+
+    def compile(self, function: Callable[[Any, Any], tuple[Any, Any]]) -> Dispatch:
+        """Replicates `function(state, data) -> (state, info)`, donating the state.
+
+        Args:
+          function: written for one replica; may use collectives over `AXIS`.
+
+        Returns:
+          A function of the same signature on what `place` and `share` return. Both results carry
+          a leading axis of replicas.
+        """
+        if self.backend == "pmap":
+            return jax.pmap(
+                function, axis_name=AXIS, in_axes=(0, None), donate_argnums=0, devices=self.devices
+            )
+
+        def on_shard(state, data):
+            result = function(jax.tree.map(lambda leaf: leaf[0], state), data)
+            return jax.tree.map(lambda leaf: leaf[None], result)
+
+        split, whole = PartitionSpec(AXIS), PartitionSpec()
+        return jax.jit(
+            jax.shard_map(
+                on_shard, mesh=self._mesh, in_specs=(split, whole), out_specs=split,
+                check_vma=False,
+            ),
+            donate_argnums=0,
+        )  # fmt: skip
+
+    def place(self, state: Any) -> Any:
+        """Gives every replica a copy of `state`, laid out as the compiled step returns it."""
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+
+        def replicate(leaf):
+            leaf = jnp.asarray(leaf)
+            return jax.device_put(jnp.broadcast_to(leaf[None], (self.count, *leaf.shape)), sharding)
+
+        return jax.tree.map(replicate, state)
+
+    def share(self, data: Any) -> Any:
+        """Puts `data` whole on every device, once."""
+        return jax.device_put(data, NamedSharding(self._mesh, PartitionSpec()))
+
+    def read(self, tree: Any) -> Any:
+        """Returns the first replica's copy as arrays on one device."""
+        return jax.tree.map(_first_replica, tree)
+
+    def check_identical(self, state: Any) -> None:
+        """Raises RuntimeError when replicas differ in any leaf of `state`, to the last bit."""
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+            copies = [np.asarray(_plain(shard.data)) for shard in _plain(leaf).addressable_shards]
+            if any(copy.tobytes() != copies[0].tobytes() for copy in copies[1:]):
+                raise RuntimeError(f"replicas differ in {jax.tree_util.keystr(path)}")
+
+
+def _plain(leaf):
+    """Returns the raw bits of typed random keys, other arrays as they are."""
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _first_replica(leaf):
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    first = jnp.asarray(np.asarray(_plain(leaf).addressable_data(0))[0])
+    return jax.random.wrap_key_data(first) if is_key else first

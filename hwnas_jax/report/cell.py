@@ -1,0 +1,162 @@
+"""Draws an architecture: a graph where decisions are edges, a chain otherwise."""
+
+import math
+import re
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch
+from matplotlib.path import Path
+
+from hwnas_jax.report.style import (
+    FONT_SIZE,
+    INK,
+    MUTED,
+    NONE_COLOUR,
+    SURFACE,
+    new_figure,
+    option_colours,
+    text_on,
+)
+
+_EDGE = re.compile(r"(\d+)<-(\d+)")
+_RADIUS = 0.2
+_LANE = 0.62
+_PER_ROW = 5
+
+
+def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = None) -> Figure:
+    """Draws an architecture.
+
+    Decisions that are all named "to<-from" become the edges of a graph from input to output;
+    any others are drawn as a chain of choices.
+
+    Args:
+      names: `{decision name: option name}`.
+      colours: hex colour of each option; `option_colours` of the options present by default.
+    """
+    colours = {**option_colours(names.values()), **(colours or {})}
+    matches = {name: _EDGE.fullmatch(name) for name in names}
+    if names and all(matches.values()):
+        edges = {(int(m[2]), int(m[1])): names[name] for name, m in matches.items()}
+        return _graph(edges, colours)
+    return _chain(names, colours)
+
+
+def _canvas(width: float, height: float):
+    """Returns a figure and axes whose data coordinates are inches."""
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.set_axis_off()
+    return figure, ax
+
+
+def _pill(ax, x: float, y: float, option: str, colour: str) -> None:
+    empty = option == "none"
+    ax.text(
+        x, y, option, ha="center", va="center_baseline", fontsize=FONT_SIZE - 0.5, zorder=4,
+        color=MUTED if empty else text_on(colour), parse_math=False,
+        bbox={"boxstyle": "round,pad=0.35", "linewidth": 0,
+              "facecolor": SURFACE if empty else colour},
+    )  # fmt: skip
+
+
+def _lanes(edges) -> dict[tuple[int, int], int]:
+    """Returns each edge's lane: 0 between neighbours, else ±1, ±2, … without overlap in a lane."""
+    order = {node: i for i, node in enumerate(sorted({n for edge in edges for n in edge}))}
+    taken: dict[int, list[tuple[int, int]]] = {}
+    lanes = {}
+    for edge in sorted(edges, key=lambda e: (order[e[1]] - order[e[0]], e)):
+        start, end = sorted(order[node] for node in edge)
+        lane = 0
+        while (lane == 0 and end - start > 1) or any(
+            start < other_end and other_start < end
+            for other_start, other_end in taken.get(lane, [])
+        ):
+            lane = -lane if lane > 0 else 1 - lane
+        taken.setdefault(lane, []).append((start, end))
+        lanes[edge] = lane
+    return lanes
+
+
+def _graph(edges: Mapping[tuple[int, int], str], colours: Mapping[str, str]) -> Figure:
+    nodes = sorted({node for edge in edges for node in edge})
+    lanes = _lanes(edges)
+    margin = 0.95
+    longest = max(len(option) for option in edges.values())
+    spacing = max(0.085 * longest + 0.85, min(2.3, 7.1 / (len(nodes) - 1)))
+    above, below = max(0, *lanes.values(), 0), -min(0, *lanes.values(), 0)
+    width = 2 * margin + spacing * (len(nodes) - 1)
+    figure, ax = _canvas(width, _LANE * (above + below) + 0.7)
+    level = _LANE * below + 0.35
+    centre = {node: margin + spacing * i for i, node in enumerate(nodes)}
+    for (source, target), option in edges.items():
+        x0, x1 = centre[source], centre[target]
+        height = _LANE * lanes[source, target]
+        path = _arc(x0, x1, level, height)
+        empty = option == "none"
+        ax.add_patch(
+            FancyArrowPatch(
+                path=path, arrowstyle="-|>", mutation_scale=9, fill=False,
+                color=colours.get(option, NONE_COLOUR), linewidth=1.0 if empty else 2.0,
+                linestyle=(0, (3, 3)) if empty else "solid", zorder=2,
+            )
+        )  # fmt: skip
+        _pill(ax, (x0 + x1) / 2, level + height, option, colours.get(option, NONE_COLOUR))
+    for node in nodes:
+        ax.add_patch(
+            Circle(
+                (centre[node], level), _RADIUS, facecolor=SURFACE, edgecolor=INK, lw=1.4, zorder=3
+            )
+        )
+        ax.text(
+            centre[node], level, str(node), ha="center", va="center_baseline", color=INK,
+            fontsize=FONT_SIZE + 0.5, zorder=4,
+        )  # fmt: skip
+    for node, label, side, align in (
+        (nodes[0], "input", -1, "right"),
+        (nodes[-1], "output", 1, "left"),
+    ):
+        ax.text(
+            centre[node] + side * (_RADIUS + 0.1), level, label, ha=align, va="center_baseline",
+            color=INK, fontsize=FONT_SIZE,
+        )  # fmt: skip
+    return figure
+
+
+def _arc(x0: float, x1: float, level: float, height: float) -> Path:
+    """Returns a cubic from node to node, its middle `height` above `level`, clear of the circles."""
+    lean, lift = 0.22 * (x1 - x0), height * 4 / 3
+    length = math.hypot(lean, lift)
+    dx, dy = (_RADIUS + 0.03) * lean / length, (_RADIUS + 0.03) * lift / length
+    points = [
+        (x0 + dx, level + dy),
+        (x0 + lean, level + lift),
+        (x1 - lean, level + lift),
+        (x1 - dx, level + dy),
+    ]
+    return Path(points, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+
+
+def _chain(names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
+    columns = max(1, min(_PER_ROW, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    longest = max((len(word) for item in names.items() for word in item), default=0)
+    pitch, drop = max(1.7, 0.08 * longest + 0.5), 0.75
+    figure, ax = _canvas(pitch * columns, drop * rows)
+    for i, (decision, option) in enumerate(names.items()):
+        x = pitch * (i % columns + 0.5)
+        y = drop * (rows - i // columns - 0.5)
+        ax.text(
+            x, y + 0.17, decision, ha="center", va="center_baseline", color=MUTED,
+            fontsize=FONT_SIZE - 1, parse_math=False,
+        )  # fmt: skip
+        _pill(ax, x, y - 0.12, option, colours.get(option, NONE_COLOUR))
+        if (i + 1) % columns and i + 1 < len(names):
+            ax.text(
+                x + pitch / 2, y - 0.12, "→", ha="center", va="center_baseline", color=MUTED,
+                fontsize=FONT_SIZE + 1,
+            )  # fmt: skip
+    return figure

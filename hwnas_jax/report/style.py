@@ -1,0 +1,107 @@
+"""Colours and figure furniture that every plot of the report shares, and figures as inline SVG."""
+
+import io
+import re
+from collections.abc import Iterable
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#1f2933"
+MUTED = "#616e7d"
+GRID = "#dfe4ea"
+SURFACE = "#fdfdfe"
+SEARCH = "#0072b2"
+RANDOM = "#d98c00"
+ALARM = "#d55e00"
+FONT_SIZE = 9.0
+
+# In a page these four follow the reader's light or dark mode; data colours stay.
+_PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--grid", SURFACE: "--surface"}
+
+# Okabe and Ito's palette (2008), its black and yellow replaced (they vanish on a dark and on a
+# light page), continued with Tol's "muted" for spaces with many options.
+_PALETTE = (
+    "#e69f00", "#56b4e9", "#0072b2", "#009e73", "#cc79a7", "#d55e00",
+    "#882255", "#999933", "#aa4499", "#44aa99", "#6699cc", "#997700",
+)  # fmt: skip
+NONE_COLOUR = "#a3adb8"
+
+
+def option_colours(options: Iterable[str]) -> dict[str, str]:
+    """Returns a hex colour for each option, in order of first appearance; `none` is grey."""
+    named = [name for name in dict.fromkeys(options) if name != "none"]
+    colours = {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(named)}
+    return {"none": NONE_COLOUR} | colours
+
+
+def text_on(colour: str) -> str:
+    """Returns near-black or white, whichever contrasts more with a `#rrggbb` colour (WCAG 2)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#111111" if (luminance + 0.05) ** 2 > 1.05 * 0.055 else "#ffffff"
+
+
+def metric_label(metric: str) -> str:
+    """Returns a metric's name with its unit in brackets.
+
+    >>> metric_label("latency_ms")
+    'latency (ms)'
+    """
+    name, _, unit = metric.rpartition("_")
+    return f"{name.replace('_', ' ')} ({unit})" if name else metric
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Returns an empty figure of a size in inches, outside pyplot's registry."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor=SURFACE)
+
+
+def dress(ax: Axes, *, x: str | None = None, y: str | None = None, title: str | None = None):
+    """Gives axes their labels, a light horizontal grid and quiet spines."""
+    ax.set_facecolor("none")
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(MUTED)
+        spine.set_linewidth(0.7)
+    ax.grid(axis="y", color=GRID, linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=MUTED, labelsize=FONT_SIZE - 1, width=0.7, length=3)
+    ax.xaxis.label.set(color=INK, fontsize=FONT_SIZE)
+    ax.yaxis.label.set(color=INK, fontsize=FONT_SIZE)
+    if x:
+        ax.set_xlabel(x)
+    if y:
+        ax.set_ylabel(y)
+    if title:
+        ax.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK, fontweight="bold")
+
+
+def legend(owner: Axes | Figure, **options):
+    """Adds a frameless legend to axes or a figure."""
+    return owner.legend(frameon=False, fontsize=FONT_SIZE - 0.5, labelcolor=INK, **options)
+
+
+def to_svg(figure: Figure, name: str, description: str) -> str:
+    """Returns the figure as an `<svg>` element to stand inside a page.
+
+    Args:
+      figure: what to draw.
+      name: letters and hyphens; keeps the ids of several figures on one page apart.
+      description: what a screen reader says; already escaped for HTML.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    for colour, variable in _PAGE_COLOURS.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)

@@ -1,0 +1,435 @@
+"""A run: one folder in which the stages from device to report leave their files.
+
+Every stage reads files and leaves files, so that a run can be entered and left anywhere:
+
+  profile   -> measurements.json
+  fit_cost  -> cost_model.npz, cost_fit.json
+  search    -> target.json, checkpoints/search, metrics.jsonl
+  derive    -> networks.json, architecture.json
+  retrain   -> checkpoints/<network>, networks.json, architecture.json
+  measure   -> networks.json
+  report    -> report.html, report.json
+"""
+
+import contextlib
+import datetime
+import functools
+import math
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hwnas_jax.config import Config, load_config, save_config, validate
+from hwnas_jax.cost import (
+    FitReport,
+    fit_cost,
+    load_cost_model,
+    load_measurements,
+    measure_networks,
+    profile,
+)
+from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.base import CostModel, predict_with_std
+from hwnas_jax.data import Dataset, load_data
+from hwnas_jax.display import Silent
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files import load_or_offer, read_json, write_json
+from hwnas_jax.loop import Progress
+from hwnas_jax.report import write_report
+from hwnas_jax.search import (
+    Candidate,
+    Target,
+    cost_range,
+    resolve_target,
+    search_architecture,
+    within_budget,
+)
+from hwnas_jax.spaces import Space, make_space
+from hwnas_jax.spaces.files import save_architecture
+from hwnas_jax.train import Trained, train
+
+STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
+
+
+class Run:
+    """One run folder and the stages that fill it.
+
+    Attributes:
+      folder: where the files lie.
+      config: the experiment.
+      display: what shows progress and results.
+    """
+
+    def __init__(self, folder: Path, config: Config, display: Silent):
+        self.folder, self.config, self.display = Path(folder), config, display
+
+    @classmethod
+    def create(
+        cls, config: Config, folder: Path | None = None, *, display: Silent | None = None
+    ) -> "Run":
+        """Makes a new run folder, `runs/<name>-<time>` unless one is named.
+
+        Raises:
+          UserError: when the folder exists; nothing is ever overwritten.
+        """
+        validate(config)
+        if folder is None:
+            stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+            folder = Path("runs") / f"{config.name}-{stamp}"
+            number = 2
+            while folder.exists():
+                folder = Path("runs") / f"{config.name}-{stamp}-{number}"
+                number += 1
+        folder = Path(folder)
+        if folder.exists():
+            raise UserError(
+                f"the run folder {folder} exists and is not overwritten: continue it with "
+                f"--resume {folder}, or name another"
+            )
+        run = cls(folder, config, display or Silent())
+        run.space  # noqa: B018  an unknown data set or space leaves no folder behind
+        folder.mkdir(parents=True)
+        save_config(config, folder / "config.json")
+        write_json(folder / "versions.json", versions())
+        write_json(
+            folder / "space.json",
+            {
+                "decisions": [
+                    {"name": d.name, "options": list(d.options)} for d in run.space.decisions
+                ]
+            },
+        )
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, *, display: Silent | None = None) -> "Run":
+        """Opens an existing run folder; UserError when it is none."""
+        folder = Path(folder)
+        if not (folder / "config.json").is_file():
+            near = sorted(p.parent.name for p in folder.parent.glob("*/config.json"))
+            known = f"; runs beside it: {', '.join(near[-5:])}" if near else ""
+            raise UserError(f"{folder} is no run folder: it has no config.json{known}")
+        return cls(folder, load_config(str(folder / "config.json")), display or Silent())
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data set."""
+        return load_data(self.config.data)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The search space, in the shape of the data."""
+        return make_space(
+            self.config.space.name, self.config.space.args,
+            input_shape=self.dataset.image_shape, num_classes=self.dataset.num_classes,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def cost_model(self) -> CostModel:
+        """The fitted cost model."""
+        return load_or_offer(
+            self.folder / "cost_model.npz", lambda path: load_cost_model(path, self.space)
+        )
+
+    @property
+    def target(self) -> Target:
+        """The budget that was resolved before the search."""
+        payload = read_json(self.folder / "target.json", "target file")
+        return Target(payload["metric"], payload["target_ms"])
+
+    def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
+        """Takes files of another run in place of the stages that would make them.
+
+        Raises:
+          UserError: when a file is damaged or belongs to another space.
+        """
+        if measurements is not None:
+            load_or_offer(measurements, lambda path: load_measurements(path, self.space))
+            shutil.copyfile(measurements, self.folder / "measurements.json")
+            self._finish("profile", 0.0)
+        if cost_model is not None:
+            load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
+            shutil.copyfile(cost_model, self.folder / "cost_model.npz")
+            for stage in ("profile", "fit_cost"):
+                self._finish(stage, 0.0)
+
+    def finished(self, stage: str) -> bool:
+        """Returns whether the stage has left its files."""
+        return stage in self._stages()
+
+    def all(self, *, until: str = "report", from_step: int | None = None) -> None:
+        """Runs the stages that are not finished yet, in order.
+
+        Args:
+          until: the last stage to run.
+          from_step: the search checkpoint to continue from; None takes the newest.
+        """
+        choose(until, STAGES, "stage")
+        for stage in STAGES[: STAGES.index(until) + 1]:
+            if not self.finished(stage):
+                if stage == "search":
+                    self.search(from_step=from_step)
+                else:
+                    getattr(self, stage)()
+
+    def profile(self) -> Path:
+        """Times the space's operations and a sample of its networks on this device."""
+        path = self.folder / "measurements.json"
+        with self._stage("profile") as report:
+            measured = profile(
+                self.space, self.config.profile, seed=self.config.seed, progress=report
+            )
+            measured.save(path)
+        times = np.array([timing.latency_ms for _, timing in measured.networks])
+        spread = np.median([t.latency_iqr_ms / t.latency_ms for _, t in measured.networks])
+        self.display.say(
+            f"{len(measured.operations)} operations and {len(times)} networks timed at batch "
+            f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
+            f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
+        )
+        return path
+
+    def fit_cost(self) -> Path:
+        """Trains the learned cost model on the measurements and judges it on held-out networks."""
+        path = self.folder / "cost_model.npz"
+        with self._stage("fit_cost") as report:
+            measured = load_or_offer(
+                self.folder / "measurements.json", lambda p: load_measurements(p, self.space)
+            )
+            model, fitted = fit_cost(
+                self.space, measured, self.config.cost, seed=self.config.seed, progress=report
+            )
+            model.save(path)
+            write_json(self.folder / "cost_fit.json", fitted.to_dict())
+        self.__dict__.pop("cost_model", None)
+        show_cost_fit(self.display, fitted)
+        return path
+
+    def resolve_target(self) -> Target:
+        """Fixes the budget in milliseconds; UserError when it is out of reach."""
+        settings = self.config.target
+        choose(settings.metric, self.cost_model.metrics, "metric of the cost model")
+        reachable = cost_range(self.space, self.cost_model, settings.metric, seed=self.config.seed)
+        target = resolve_target(settings, reachable)
+        write_json(
+            self.folder / "target.json",
+            {
+                "metric": target.metric,
+                "target_ms": target.value,
+                "percentile": settings.percentile if settings.ms is None else None,
+                "range_ms": [reachable.lowest, reachable.highest],
+                "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
+            },
+        )
+        self.display.say(
+            f"target {target.value:.4g} ms per call; reachable are {reachable.lowest:.3g} to "
+            f"{reachable.highest:.3g} ms, median {reachable.at(50):.3g} ms"
+        )
+        return target
+
+    def search(self, *, from_step: int | None = None) -> np.ndarray:
+        """Optimises weights and architecture together; returns the probabilities `[D, K]`."""
+        started = (self.folder / "checkpoints" / "search").is_dir()
+        target = self.target if started else self.resolve_target()
+        with self._stage("search") as report:
+            result = search_architecture(
+                self.space, self.dataset, self.cost_model, target, self.config,
+                folder=self.folder, from_step=from_step, progress=report,
+            )  # fmt: skip
+            np.savez(self.folder / "search.npz", logits=np.asarray(result.state.logits))
+        return result.probabilities
+
+    def derive(self) -> list[dict[str, Any]]:
+        """Picks the most probable architectures within the budget, and as many at random.
+
+        Random search draws from the very same architectures, those predicted to use between
+        1 - tolerance and all of the budget.
+        """
+        with self._stage("derive") as report:
+            report(0, 1, "derive")
+            count = self.config.retrain.networks
+            found = self.candidates()[:count]
+            chance = self.candidates(by_chance=True)[:count]
+            networks = [
+                self._describe(candidate, origin, number)
+                for origin, group in (("search", found), ("random", chance))
+                for number, candidate in enumerate(group)
+            ]
+            write_json(self.folder / "networks.json", {"networks": networks})
+            save_architecture(
+                self.folder / "architecture.json", self.space, found[0].architecture
+            )
+            report(1, 1, "derive")
+        self.display.say(f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} ms")
+        return networks
+
+    def candidates(
+        self, *, target_ms: float | None = None, by_chance: bool = False
+    ) -> list[Candidate]:
+        """Returns the architectures within the budget, the most probable first.
+
+        Args:
+          target_ms: another budget than the run's own.
+          by_chance: in random order instead, as random search takes them.
+        """
+        target = self.target if target_ms is None else Target(self.target.metric, target_ms)
+        path = self.folder / "search.npz"
+        if not path.exists():
+            raise UserError(f"{self.folder} holds no finished search; continue it with --resume")
+        with np.load(path, allow_pickle=False) as saved:
+            logits = saved["logits"]
+        return within_budget(
+            self.space, self.cost_model, target, self.config.target.tolerance,
+            logits=None if by_chance else logits, seed=self.config.seed,
+        )  # fmt: skip
+
+    def _describe(self, candidate: Candidate, origin: str, number: int) -> dict[str, Any]:
+        weight = np.eye(self.space.num_options, dtype=np.float32)[candidate.architecture]
+        counts = AnalyticModel(self.space).predict(weight)
+        _, std = predict_with_std(
+            self.cost_model, candidate.architecture[None], self.space.num_options
+        )
+        probability = math.exp(candidate.log_probability)
+        return {
+            "origin": origin,
+            "label": f"{origin}-{number}",
+            "string": self.space.to_string(candidate.architecture),
+            "architecture": self.space.to_names(candidate.architecture),
+            "probability": None if math.isnan(probability) else probability,
+            "predicted_ms": candidate.predicted,
+            "predicted_std_ms": float(std[self.config.target.metric][0]),
+            "params": int(counts["params"]),
+            "macs": int(counts["macs"]),
+        }
+
+    def retrain(self) -> list[dict[str, Any]]:
+        """Trains the derived and the random networks from scratch and tests them.
+
+        Of each origin, the best by validation accuracy is marked selected; the searched one
+        becomes `architecture.json`.
+        """
+        payload = self._networks()
+        networks = payload["networks"]
+        with self._stage("retrain") as report:
+            for entry in networks:
+                if entry.get("test_accuracy") is None:
+                    trained = self._train(entry, report)
+                    entry["validation_accuracy"] = trained.validation_accuracy
+                    entry["test_accuracy"] = trained.test_accuracy
+                    write_json(self.folder / "networks.json", payload)
+            for origin in ("search", "random"):
+                group = [entry for entry in networks if entry["origin"] == origin]
+                best = max(group, key=lambda entry: entry["validation_accuracy"])
+                for entry in group:
+                    entry["selected"] = entry is best
+            write_json(self.folder / "networks.json", payload)
+            chosen = next(e for e in networks if e["selected"] and e["origin"] == "search")
+            save_architecture(
+                self.folder / "architecture.json",
+                self.space,
+                self.space.from_names(chosen["architecture"]),
+            )
+        self.display.say(
+            f"test accuracy {chosen['test_accuracy']:.2%} ({chosen['label']}, the best of "
+            f"{self.config.retrain.networks} by validation accuracy)"
+        )
+        return networks
+
+    def trained(self, label: str | None = None) -> Trained:
+        """Returns a retrained network by its label; the selected one when none is named."""
+        networks = self._networks()["networks"]
+        if label is None:
+            label = next(e["label"] for e in networks if e.get("selected"))
+        choose(label, [e["label"] for e in networks], "network")
+        return self._train(next(e for e in networks if e["label"] == label), None)
+
+    def _train(self, entry, report) -> Trained:
+        architecture = self.space.from_names(entry["architecture"])
+        number = int(entry["label"].rpartition("-")[2])
+        options = {} if report is None else {"progress": report}
+        return train(
+            functools.partial(self.space.network, architecture), self.dataset, self.config,
+            label=entry["label"], seed=1000 * self.config.seed + number, folder=self.folder,
+            **options,
+        )  # fmt: skip
+
+    def measure(self) -> list[dict[str, Any]]:
+        """Times the retrained networks on this device, beside some networks of the profile."""
+        payload = self._networks()
+        networks = payload["networks"]
+        with self._stage("measure") as report:
+            measured = load_or_offer(
+                self.folder / "measurements.json", lambda p: load_measurements(p, self.space)
+            )
+            timings, drift = measure_networks(
+                self.space, [self.space.from_names(e["architecture"]) for e in networks], measured,
+                self.config.profile, seed=self.config.seed, progress=report,
+            )  # fmt: skip
+            for entry, timing in zip(networks, timings, strict=True):
+                entry["measured_ms"] = timing.latency_ms
+                entry["measured_iqr_ms"] = timing.latency_iqr_ms
+            payload["drift"] = drift
+            write_json(self.folder / "networks.json", payload)
+        return networks
+
+    def report(self) -> Path:
+        """Writes the page and its figures as JSON; returns the page."""
+        with self._stage("report") as report:
+            report(0, 1, "report")
+            page = write_report(self.folder)
+            report(1, 1, "report")
+        return page
+
+    def _networks(self) -> dict[str, Any]:
+        return read_json(self.folder / "networks.json", "file of derived networks")
+
+    def _stages(self) -> dict[str, Any]:
+        path = self.folder / "stages.json"
+        return read_json(path, "file of stages") if path.exists() else {}
+
+    def _finish(self, stage: str, seconds: float) -> None:
+        write_json(self.folder / "stages.json", {**self._stages(), stage: {"seconds": seconds}})
+
+    @contextlib.contextmanager
+    def _stage(self, name: str) -> Iterator[Progress]:
+        """Shows a stage's progress, and notes its time when it ends well."""
+        started = time.perf_counter()
+        with self.display.stage(name) as report:
+            yield report
+        self._finish(name, round(time.perf_counter() - started, 2))
+
+
+def show_cost_fit(display: Silent, fitted: FitReport) -> None:
+    """Prints how the cost models did on the held-out networks."""
+    result = fitted.to_dict()
+    rows = [
+        (m["label"], f"{m['spearman']:.3f}", f"{m['mape']:.1%}", f"{m['within_10']:.0%}")
+        for m in result["models"]
+    ]
+    display.table(
+        f"cost models on {result['test_size']} held-out networks",
+        ("model", "Spearman", "MAPE", "within 10 %"), rows,
+    )  # fmt: skip
+
+
+def versions() -> dict[str, Any]:
+    """Returns the versions and the device a run was made with."""
+    device = jax.devices()[0]
+    packages = ("hwnas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        **{name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.local_device_count(),
+        },
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,18 @@
+"""How an architecture is found."""
+
+from hwnas_jax.search.bilevel import Batch, Search, SearchInfo, SearchState, make_search
+from hwnas_jax.search.candidates import (
+    Candidate,
+    CostRange,
+    cost_range,
+    resolve_target,
+    within_budget,
+)
+from hwnas_jax.search.objective import Target, expected_cost
+from hwnas_jax.search.stage import SearchResult, search_architecture
+
+__all__ = [
+    "Batch", "Candidate", "CostRange", "Search", "SearchInfo", "SearchResult", "SearchState",
+    "Target", "cost_range", "expected_cost", "make_search", "resolve_target",
+    "search_architecture", "within_budget",
+]  # fmt: skip

@@ -1,0 +1,250 @@
+"""The search step: weights on one half of the data, architecture on the other.
+
+Legend: `B` batch, `D` decisions, `K` options, `P` weights of the supernet.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+
+from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.cost.base import CostModel
+from hwnas_jax.errors import choose
+from hwnas_jax.nn.initialisation import weight_rngs
+from hwnas_jax.parallel import mean_over_replicas
+from hwnas_jax.relax import RELAXATIONS, Gates, probabilities
+from hwnas_jax.search.objective import Target, ascend, expected_cost, lagrangian
+from hwnas_jax.spaces.base import Space
+
+
+class SearchState(NamedTuple):
+    """What is carried from step to step, and checkpointed.
+
+    Attributes:
+      step: `int32[]`, steps taken; also the position in the data.
+      key: the run's random key; every step folds its number in.
+      weights: `float32[P]`, the supernet's weights in one vector.
+      logits: `float32[D, K]`, the architecture parameters.
+      weight_optimizer: Optax state of the weights.
+      logit_optimizer: Optax state of the logits.
+      multiplier: `float32[]`, of the hardware term.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    weights: jax.Array
+    logits: jax.Array
+    weight_optimizer: Any
+    logit_optimizer: Any
+    multiplier: jax.Array
+
+
+class SearchInfo(NamedTuple):
+    """What is reported of a step; every leaf is `float32[]`, costs in the target's unit."""
+
+    weight_loss: jax.Array
+    weight_accuracy: jax.Array
+    arch_loss: jax.Array
+    arch_accuracy: jax.Array
+    expected_cost: jax.Array
+    multiplier: jax.Array
+    temperature: jax.Array
+    entropy: jax.Array
+    weight_grad_norm: jax.Array
+    logit_grad_norm: jax.Array
+
+
+class Batch(NamedTuple):
+    """One replica's images `float32[B, H, W, C]` and labels `int32[B]`, from each half."""
+
+    weight_images: jax.Array
+    weight_labels: jax.Array
+    arch_images: jax.Array
+    arch_labels: jax.Array
+
+
+class Search(NamedTuple):
+    """A search as functions.
+
+    Attributes:
+      init: `key -> SearchState`.
+      step: `(state, batch, axis_name=None) -> (state, SearchInfo)`; a weight step, then, after
+        the warm-up, an architecture step.
+      weight_step: `(state, batch, key, temperature, axis_name) -> (state, (loss, accuracy,
+        gradient norm))`; leaves the logits as they are.
+      arch_step: likewise `-> (state, (loss, accuracy, cost, gradient norm))`; leaves the weights
+        as they are.
+      logits: `(weights, images, gates) -> float32[B, classes]`, the supernet alone.
+      unravel: `float32[P] -> nnx.State` of the supernet's parameters.
+    """
+
+    init: Callable[[jax.Array], SearchState]
+    step: Callable[..., tuple[SearchState, SearchInfo]]
+    weight_step: Callable[..., tuple[SearchState, Any]]
+    arch_step: Callable[..., tuple[SearchState, Any]]
+    logits: Callable[[jax.Array, jax.Array, Gates], jax.Array]
+    unravel: Callable[[jax.Array], Any]
+
+
+def make_search(
+    space: Space,
+    cost_model: CostModel,
+    target: Target,
+    config: SearchConfig,
+    target_config: TargetConfig,
+    *,
+    sync_axis: str | None = None,
+) -> Search:
+    """Builds the functions of a search.
+
+    Args:
+      space: what is searched.
+      cost_model: predicts `target.metric` from gates.
+      target: the budget.
+      config: relaxation, schedules and optimisers.
+      target_config: how the budget is met.
+      sync_axis: replica axis over which batch statistics are averaged, or None for per replica.
+
+    Raises:
+      UserError: for an unknown relaxation.
+    """
+    relaxation = RELAXATIONS[choose(config.relaxation, RELAXATIONS, "relaxation")]
+    mask = jnp.asarray(space.mask)
+    abstract = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0), axis_name=sync_axis))
+    graph, abstract_params = nnx.split(abstract)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract_params)
+    _, unravel = ravel_pytree(zeros)
+    weight_optimizer = _weight_optimizer(config)
+    logit_optimizer = optax.chain(
+        optax.add_decayed_weights(config.logit_decay),
+        optax.adam(config.logit_learning_rate, b1=0.5, b2=0.999),
+    )
+    fixed_weight = target_config.weight
+    damping = target_config.damping if fixed_weight is None else 0.0
+
+    def init(key: jax.Array) -> SearchState:
+        def draw(key):
+            return ravel_pytree(nnx.state(space.supernet(weight_rngs(key)), nnx.Param))[0]
+
+        run_key, weight_key = jax.random.split(key)
+        weights = jax.jit(draw)(weight_key)
+        logits = jnp.zeros(mask.shape, jnp.float32)
+        return SearchState(
+            step=jnp.zeros((), jnp.int32),
+            key=run_key,
+            weights=weights,
+            logits=logits,
+            weight_optimizer=weight_optimizer.init(weights),
+            logit_optimizer=logit_optimizer.init(logits),
+            multiplier=jnp.asarray(0.0 if fixed_weight is None else fixed_weight, jnp.float32),
+        )
+
+    def forward(weights: jax.Array, images: jax.Array, gates: Gates) -> jax.Array:
+        return nnx.merge(graph, unravel(weights))(images, gates)
+
+    def task(weights, images, labels, gates):
+        scores = forward(weights, images, gates)
+        loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+        return loss, jnp.mean(jnp.argmax(scores, -1) == labels)
+
+    def weight_step(state, batch, key, temperature, axis_name):
+        gates = relaxation(key, state.logits, mask, temperature)
+        (loss, accuracy), gradient = jax.value_and_grad(task, has_aux=True)(
+            state.weights, batch.weight_images, batch.weight_labels, gates
+        )
+        loss, accuracy, gradient = mean_over_replicas((loss, accuracy, gradient), axis_name)
+        updates, optimizer = weight_optimizer.update(
+            gradient, state.weight_optimizer, state.weights
+        )
+        weights = optax.apply_updates(state.weights, updates)
+        state = state._replace(weights=weights, weight_optimizer=optimizer)
+        return state, (loss, accuracy, optax.global_norm(gradient))
+
+    def arch_step(state, batch, key, temperature, axis_name):
+        task_key, cost_key = jax.random.split(key)
+
+        def objective(logits):
+            gates = relaxation(task_key, logits, mask, temperature)
+            loss, accuracy = task(state.weights, batch.arch_images, batch.arch_labels, gates)
+            cost = expected_cost(
+                cost_model, target.metric, cost_key, logits, mask, temperature,
+                target_config.samples,
+            )  # fmt: skip
+            total = lagrangian(loss, cost / target.value - 1.0, state.multiplier, damping)
+            return total, (loss, accuracy, cost)
+
+        (_, (loss, accuracy, cost)), gradient = jax.value_and_grad(objective, has_aux=True)(
+            state.logits
+        )
+        loss, accuracy, gradient = mean_over_replicas((loss, accuracy, gradient), axis_name)
+        updates, optimizer = logit_optimizer.update(gradient, state.logit_optimizer, state.logits)
+        multiplier = state.multiplier
+        if fixed_weight is None:
+            multiplier = ascend(
+                multiplier, cost / target.value - 1.0, target_config.multiplier_learning_rate
+            )
+        state = state._replace(
+            logits=optax.apply_updates(state.logits, updates),
+            logit_optimizer=optimizer,
+            multiplier=multiplier,
+        )
+        return state, (loss, accuracy, cost, optax.global_norm(gradient))
+
+    def warm_up(state, batch, key, temperature):
+        cost = expected_cost(
+            cost_model, target.metric, key, state.logits, mask, temperature, target_config.samples
+        )
+        zero = jnp.zeros(())
+        return state, (zero, zero, cost, zero)
+
+    def step(
+        state: SearchState, batch: Batch, axis_name: str | None = None
+    ) -> tuple[SearchState, SearchInfo]:
+        chex.assert_equal_shape([state.logits, mask])
+        temperature = anneal(state.step, config)
+        weight_key, arch_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        state, (weight_loss, weight_accuracy, weight_norm) = weight_step(
+            state, batch, weight_key, temperature, axis_name
+        )
+        state, (arch_loss, arch_accuracy, cost, logit_norm) = jax.lax.cond(
+            state.step >= config.warmup_steps,
+            lambda s: arch_step(s, batch, arch_key, temperature, axis_name),
+            lambda s: warm_up(s, batch, arch_key, temperature),
+            state,
+        )
+        share = probabilities(state.logits, mask)
+        entropy = -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-20)), -1).mean()
+        info = SearchInfo(
+            weight_loss, weight_accuracy, arch_loss, arch_accuracy, cost, state.multiplier,
+            temperature, entropy, weight_norm, logit_norm,
+        )  # fmt: skip
+        return state._replace(step=state.step + 1), info
+
+    return Search(init, step, weight_step, arch_step, forward, unravel)
+
+
+def anneal(step: jax.Array, config: SearchConfig) -> jax.Array:
+    """Returns the temperature at `step`: constant in the warm-up, then falling geometrically."""
+    span = config.steps - config.warmup_steps
+    progress = jnp.clip((step - config.warmup_steps) / span, 0.0, 1.0)
+    ratio = config.temperature_end / config.temperature_start
+    return config.temperature_start * ratio**progress
+
+
+def _weight_optimizer(config: SearchConfig) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(
+        config.weight_learning_rate,
+        config.steps,
+        alpha=config.weight_learning_rate_end / config.weight_learning_rate,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.weight_clip_norm),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(schedule, momentum=0.9, nesterov=True),
+    )

@@ -1,0 +1,153 @@
+"""The search from data and cost model to logits: batches, dispatches, checkpoints, log lines."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.config import Config
+from hwnas_jax.cost.base import CostModel, predict_architectures
+from hwnas_jax.data import Dataset
+from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
+from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
+from hwnas_jax.parallel import AXIS, Replicas, own_slice
+from hwnas_jax.relax import probabilities
+from hwnas_jax.search.bilevel import Batch, Search, SearchState, make_search
+from hwnas_jax.search.objective import Target
+from hwnas_jax.spaces.base import Space
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """What a search leaves behind.
+
+    Attributes:
+      state: the final state, unreplicated.
+      search: the functions it ran.
+      probabilities: `float32[D, K]`, of the options.
+    """
+
+    state: SearchState
+    search: Search
+    probabilities: np.ndarray
+
+
+def search_architecture(
+    space: Space,
+    dataset: Dataset,
+    cost_model: CostModel,
+    target: Target,
+    config: Config,
+    *,
+    folder: Path | None = None,
+    from_step: int | None = None,
+    progress: Progress = quiet,
+) -> SearchResult:
+    """Optimises weights and architecture together, under the budget.
+
+    Args:
+      space: the search space.
+      dataset: its training images are split into a half for the weights and one for the
+        architecture.
+      cost_model: predicts `target.metric`.
+      target: the budget.
+      config: the experiment; `seed`, `search`, `target`, `data` and `parallel` are read.
+      folder: takes `checkpoints/` and `metrics.jsonl`; an existing checkpoint is continued.
+      from_step: the checkpoint to continue from; None takes the newest.
+      progress: reports steps done.
+
+    Raises:
+      UserError: for a batch that does not divide, a damaged checkpoint, a loss not finite.
+      Interrupted: when a stop was asked for; the state is on disk.
+    """
+    settings = config.search
+    replicas = Replicas.from_config(config.parallel)
+    replicas.check_batch(settings.batch_size, "search.batch_size")
+    search = make_search(
+        space, cost_model, target, settings, config.target,
+        sync_axis=AXIS if config.parallel.sync_batch_statistics else None,
+    )  # fmt: skip
+    length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
+    dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
+    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
+    log = None if folder is None else MetricsLog(folder / "metrics.jsonl", stage="search")
+    mask = space.mask
+
+    def extra(state: SearchState) -> dict:
+        share = np.asarray(probabilities(state.logits, mask))
+        likeliest = np.where(mask, share, -1.0).argmax(-1)[None].astype(np.int32)
+        cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
+        return {
+            "argmax_cost": float(cost[0]),
+            "target": float(target.value),
+            "probabilities": np.round(share, 5).tolist(),
+        }
+
+    try:
+        state = run_steps(
+            dispatch, search.init(jax.random.key(config.seed)),
+            replicas.share(device_data(dataset, config)),
+            total=settings.steps, per_dispatch=length, replicas=replicas,
+            describe=f"search on {dataset.name}", checkpoints=checkpoints,
+            checkpoint_every=settings.checkpoint_every, from_step=from_step,
+            log=log, extra=extra, progress=progress,
+        )  # fmt: skip
+    finally:
+        if checkpoints is not None:
+            checkpoints.close()
+    return SearchResult(state, search, np.asarray(probabilities(state.logits, mask)))
+
+
+def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """Returns what stays on the device during a search: images, labels and the two halves."""
+    first, second = split_halves(len(dataset.train_labels), config.seed)
+    return {
+        "images": dataset.train_images,
+        "labels": dataset.train_labels,
+        "weight_half": first,
+        "arch_half": second,
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
+
+
+def make_dispatch(search: Search, dataset: Dataset, config: Config, length: int):
+    """Returns `(state, data) -> (state, info)`: `length` steps, sampling and augmenting inside.
+
+    The batches of a step depend on the run's key and the step's number alone, never on the number
+    of replicas or on where a run was resumed.
+    """
+    settings, count = config.search, len(dataset.train_labels)
+    samplers = {
+        "weight": Sampler(count - count // 2, settings.batch_size, length),
+        "arch": Sampler(count // 2, settings.batch_size, length),
+    }
+
+    def dispatch(state: SearchState, data):
+        first_step = state.step
+        data_key = jax.random.fold_in(state.key, settings.steps)
+        keys = dict(zip(samplers, jax.random.split(data_key), strict=True))
+        orders = {
+            half: sampler.orders(keys[half], first_step) for half, sampler in samplers.items()
+        }
+
+        def draw(half, step):
+            rows = samplers[half].indices(orders[half], first_step, step)
+            rows = jnp.take(data[f"{half}_half"], rows)
+            augment_keys = jax.random.split(jax.random.fold_in(keys[half], step), rows.shape[0])
+            rows, augment_keys = own_slice((rows, augment_keys), AXIS)
+            images = augment(
+                augment_keys, data["images"][rows], shift=config.data.shift, flip=config.data.flip
+            )
+            return normalise(images, data["mean"], data["std"]), data["labels"][rows]
+
+        def one(state, _):
+            batch = Batch(*draw("weight", state.step), *draw("arch", state.step))
+            return search.step(state, batch, AXIS)
+
+        return jax.lax.scan(one, state, None, length=length)
+
+    return dispatch

@@ -1,0 +1,199 @@
+"""What a search space is: a tuple of decisions plus the code that builds what was decided.
+
+Legend: `B` batch, `H, W, C` image height, width, channels, `D` decisions, `K` options of the
+widest decision.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """One choice: a name and the names of its options."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """A piece of a network that can be built, counted and timed on its own.
+
+    Attributes:
+      name: unique within a space, with its shape ("nor_conv_3x3 16x16x32").
+      build: `nnx.Rngs -> nnx.Module` for inference; called on `float32[B, *input_shape]`.
+      input_shape: `(H, W, C)`, or `(C,)` after pooling.
+      macs: multiply-accumulates for one image.
+      params: trainable parameters.
+    """
+
+    name: str
+    build: Callable[[nnx.Rngs], nnx.Module]
+    input_shape: tuple[int, ...]
+    macs: int
+    params: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an operation stands in the networks of a space.
+
+    Attributes:
+      operation: the `Operation.name`.
+      count: how many times it stands there.
+      decision: the deciding row, or None for a part that every network has.
+      option: the deciding column, or None likewise.
+    """
+
+    operation: str
+    count: int
+    decision: int | None = None
+    option: int | None = None
+
+
+class Space(abc.ABC):
+    """A search space for images of one shape and a number of classes.
+
+    A subclass sets `name`, `decisions` and its own arguments (as attributes named like the
+    constructor's keywords, listed in `args`) and builds networks.
+
+    Attributes:
+      name: as in the registry.
+      summary: one line for `hwnas list`.
+      decisions: what is decided.
+      input_shape: `(H, W, C)` of one image.
+      num_classes: number of classes.
+      args: the space's own arguments by name.
+    """
+
+    name: str
+    summary: str
+    decisions: tuple[Decision, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    args: dict[str, Any]
+
+    @abc.abstractmethod
+    def supernet(self, rngs: nnx.Rngs, *, axis_name: str | None = None) -> nnx.Module:
+        """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> logits[B, classes]`.
+
+        Args:
+          rngs: for the initial weights.
+          axis_name: replica axis over which batch statistics are averaged, if any.
+        """
+
+    @abc.abstractmethod
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        """Returns the stand-alone network: `float32[B, H, W, C] -> logits[B, classes]`.
+
+        Args:
+          architecture: `int32[D]`.
+          rngs: for the initial weights.
+          axis_name: as in `supernet`.
+        """
+
+    @abc.abstractmethod
+    def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
+        """Copies the supernet's weights into `network`, which was built for `architecture`."""
+
+    @abc.abstractmethod
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        """Returns the distinct operations by name, and where they stand."""
+
+    @abc.abstractmethod
+    def to_string(self, architecture: np.ndarray) -> str:
+        """Returns the architecture in the space's customary notation."""
+
+    @abc.abstractmethod
+    def from_string(self, text: str) -> np.ndarray:
+        """Returns the architecture `int32[D]` of a string; raises UserError when malformed."""
+
+    @property
+    def num_decisions(self) -> int:
+        """`D`."""
+        return len(self.decisions)
+
+    @property
+    def num_options(self) -> int:
+        """`K`."""
+        return max(len(decision.options) for decision in self.decisions)
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """`bool[D, K]`, true where an option exists."""
+        widths = np.array([len(decision.options) for decision in self.decisions])
+        return np.arange(self.num_options)[None, :] < widths[:, None]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `hwnas_jax.spaces.from_spec` needs to rebuild the space; plain JSON values."""
+        return {
+            "name": self.name,
+            "args": dict(self.args),
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+        }
+
+    def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
+        columns = [rng.integers(len(d.options), size=count) for d in self.decisions]
+        return np.stack(columns, axis=1).astype(np.int32)
+
+    def enumerate(self) -> np.ndarray:
+        """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
+        grid = np.indices([len(d.options) for d in self.decisions], dtype=np.int32)
+        return grid.reshape(self.num_decisions, -1).T
+
+    def to_names(self, architecture: np.ndarray) -> dict[str, str]:
+        """Returns `{decision name: option name}`."""
+        architecture = self.check(architecture)
+        return {d.name: d.options[i] for d, i in zip(self.decisions, architecture, strict=True)}
+
+    def from_names(self, names: dict[str, str]) -> np.ndarray:
+        """Returns the architecture `int32[D]` of `{decision name: option name}`.
+
+        Raises:
+          UserError: for an unknown or missing decision, or an unknown option.
+        """
+        known = [decision.name for decision in self.decisions]
+        for name in names:
+            choose(name, known, f"decision of {self.name}")
+        missing = [name for name in known if name not in names]
+        if missing:
+            raise UserError(f"the architecture leaves open: {', '.join(missing)}")
+        return np.array(
+            [
+                d.options.index(choose(names[d.name], d.options, f"option of {d.name}"))
+                for d in self.decisions
+            ],
+            np.int32,
+        )
+
+    def check(self, architecture: np.ndarray) -> np.ndarray:
+        """Returns `architecture` as `int32[D]`; raises ValueError when it is none of this space."""
+        array = np.asarray(architecture, np.int32)
+        if array.shape != (self.num_decisions,):
+            raise ValueError(
+                f"an architecture of {self.name} has shape ({self.num_decisions},), "
+                f"got {array.shape}"
+            )
+        widths = [len(decision.options) for decision in self.decisions]
+        if (array < 0).any() or (array >= widths).any():
+            raise ValueError(f"option indices must be in [0, {widths}), got {array.tolist()}")
+        return array

@@ -1,0 +1,274 @@
+"""The cell space of NAS-Bench-201.
+
+A cell has four nodes and an edge from every node to every later one; each of the six edges
+carries one of five operations. Three stages of `cells` cells at `channels`, twice and four times
+as many channels, with a residual reduction between stages. The standard size is 16 channels and
+5 cells on 32x32 images.
+
+References: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
+Search", ICLR 2020.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.mixed import MixedOperation
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
+STAGES = 3
+
+
+def _operation(name: str, features: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+    match name:
+        case "none":
+            return ops.Zero()
+        case "skip_connect":
+            return ops.Identity()
+        case "nor_conv_1x1":
+            return ops.ReLUConvNorm(features, features, 1, norm, rngs)
+        case "nor_conv_3x3":
+            return ops.ReLUConvNorm(features, features, 3, norm, rngs)
+        case "avg_pool_3x3":
+            return ops.AvgPool3x3()
+    raise ValueError(f"operation must be one of {OPERATIONS}, got {name!r}")
+
+
+class MixedCell(nnx.Module):
+    """A cell whose every edge holds all operations."""
+
+    def __init__(self, features: int, norm: Norm, rngs: nnx.Rngs):
+        self.edges = nnx.List(
+            MixedOperation([_operation(name, features, norm, rngs) for name in OPERATIONS])
+            for _ in EDGES
+        )
+
+    def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        nodes = [x]
+        for node in range(1, 4):
+            incoming = []
+            for edge, (target, source) in enumerate(EDGES):
+                if target == node:
+                    index = None if gates.index is None else gates.index[edge]
+                    incoming.append(self.edges[edge](nodes[source], gates.weight[edge], index))
+            nodes.append(sum(incoming))
+        return nodes[-1]
+
+
+class FixedCell(nnx.Module):
+    """A cell whose every edge holds one operation.
+
+    Edges off every path from input to output are built, so that parameters count as published,
+    but do not run: they cannot change the output.
+    """
+
+    def __init__(self, features: int, architecture: np.ndarray, norm: Norm, rngs: nnx.Rngs):
+        self.edges = nnx.List(
+            _operation(OPERATIONS[option], features, norm, rngs) for option in architecture
+        )
+        weight = np.eye(len(OPERATIONS), dtype=np.float32)[architecture]
+        runs = active_edges(weight) * (architecture != OPERATIONS.index("none"))
+        self.runs = tuple(bool(value) for value in runs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        nodes = [x]
+        for node in range(1, 4):
+            incoming = [
+                self.edges[edge](nodes[source])
+                for edge, (target, source) in enumerate(EDGES)
+                if target == node and self.runs[edge]
+            ]
+            nodes.append(sum(incoming) if incoming else jnp.zeros_like(x))
+        return nodes[-1]
+
+
+def active_edges(weight):
+    """Returns how much of each edge's output reaches the cell's output, `float32[6]`.
+
+    Exactly zero or one on one-hot rows; between them the probability that the edge lies on an
+    open path, taking paths as independent.
+
+    Args:
+      weight: `float32[6, 5]`, numpy or jax.
+    """
+    is_open = 1.0 - weight[:, OPERATIONS.index("none")]
+    edge = {pair: is_open[i] for i, pair in enumerate(EDGES)}
+    from_input = {0: 1.0}
+    for node in (1, 2, 3):
+        closed = 1.0
+        for source in range(node):
+            closed = closed * (1.0 - from_input[source] * edge[node, source])
+        from_input[node] = 1.0 - closed
+    to_output = {3: 1.0}
+    for node in (2, 1, 0):
+        closed = 1.0
+        for target in range(node + 1, 4):
+            closed = closed * (1.0 - edge[target, node] * to_output[target])
+        to_output[node] = 1.0 - closed
+    stack = np.stack if isinstance(weight, np.ndarray) else jnp.stack
+    return stack([from_input[source] * to_output[target] for target, source in EDGES])
+
+
+class _Skeleton(nnx.Module):
+    """Stem, three stages of cells, reductions between them, head."""
+
+    def __init__(self, space: "NasBench201", make_cell, norm: Norm, rngs: nnx.Rngs):
+        widths = space.widths
+        self.stem = ops.Stem(space.input_shape[2], widths[0], norm, rngs)
+        self.cells = nnx.List(make_cell(width) for width in widths for _ in range(space.cells))
+        self.reductions = nnx.List(
+            ops.ResidualReduction(narrow, wide, norm, rngs)
+            for narrow, wide in zip(widths, widths[1:], strict=False)
+        )
+        self.head = ops.Head(widths[-1], space.num_classes, norm, rngs)
+
+    def __call__(self, x: jax.Array, *cell_inputs: Gates) -> jax.Array:
+        x = self.stem(x)
+        per_stage = len(self.cells) // STAGES
+        for number, cell in enumerate(self.cells):
+            if number and number % per_stage == 0:
+                x = self.reductions[number // per_stage - 1](x)
+            x = cell(x, *cell_inputs)
+        return self.head(x)
+
+
+class NasBench201(Space):
+    """NAS-Bench-201's cell space at any width and depth."""
+
+    name = "nasbench201"
+    summary = "cells of 4 nodes, 6 edges, 5 operations (15,625); channels, cells"
+    decisions = tuple(Decision(f"{target}<-{source}", OPERATIONS) for target, source in EDGES)
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 16,
+        cells: int = 5,
+    ):
+        """Sets the size.
+
+        Args:
+          input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
+          num_classes: number of classes.
+          channels: width of the first stage.
+          cells: cells per stage.
+
+        Raises:
+          UserError: for a width or depth below one, or images too small to halve twice.
+        """
+        for key, value in (("channels", channels), ("cells", cells)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
+        if min(input_shape[:2]) < 4:
+            raise UserError(f"{self.name} needs images of at least 4x4, got {input_shape}")
+        self.input_shape = tuple(int(size) for size in input_shape)
+        self.num_classes = int(num_classes)
+        self.channels, self.cells = channels, cells
+        self.args = {"channels": channels, "cells": cells}
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.channels * 2**stage for stage in range(STAGES))
+
+    def supernet(self, rngs: nnx.Rngs, *, axis_name: str | None = None) -> nnx.Module:
+        norm = supernet_norm(axis_name)
+        return _Skeleton(self, lambda width: MixedCell(width, norm, rngs), norm, rngs)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        architecture = self.check(architecture)
+        norm = network_norm(axis_name)
+        return _Skeleton(
+            self, lambda width: FixedCell(width, architecture, norm, rngs), norm, rngs
+        )
+
+    def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
+        architecture = self.check(architecture)
+        pairs = [(network.stem, supernet.stem), (network.head, supernet.head)]
+        pairs += zip(network.reductions, supernet.reductions, strict=True)
+        for fixed, mixed in zip(network.cells, supernet.cells, strict=True):
+            for edge, option in enumerate(architecture):
+                pairs.append((fixed.edges[edge], mixed.edges[edge].operations[int(option)]))
+        for target, source in pairs:
+            nnx.update(target, nnx.state(source, nnx.Param))
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        height, width, features = self.input_shape
+        table: dict[str, Operation] = {}
+        places = []
+
+        def stands(name, shape, build, count=1, decision=None, option=None):
+            label = f"{name} {'x'.join(map(str, shape))}"
+            if label not in table:
+                module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+                table[label] = Operation(label, build, shape, module.macs(shape), params)
+            places.append(Place(label, count, decision, option))
+
+        norm = network_norm()
+        stands("stem", (height, width, features), lambda r: ops.Stem(features, self.channels, norm, r))
+        shape = (height, width, self.channels)
+        for stage, channels in enumerate(self.widths):
+            if stage:
+                narrow = self.widths[stage - 1]
+                stands(
+                    "reduction", shape,
+                    lambda r, a=narrow, b=channels: ops.ResidualReduction(a, b, norm, r),
+                )  # fmt: skip
+                shape = (-(-shape[0] // 2), -(-shape[1] // 2), channels)
+            for decision in range(self.num_decisions):
+                for option, name in enumerate(OPERATIONS):
+                    if name == "none":
+                        continue
+                    stands(
+                        name, shape, lambda r, n=name, c=channels: _operation(n, c, norm, r),
+                        self.cells, decision, option,
+                    )  # fmt: skip
+        stands(
+            "head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r)
+        )
+        return table, tuple(places)
+
+    def active(self, weight: jax.Array) -> jax.Array:
+        """Returns how much of each decision's output reaches the network's, `float32[D]`."""
+        return active_edges(weight)
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        names = [OPERATIONS[option] for option in self.check(architecture)]
+        nodes = []
+        for node in range(1, 4):
+            edges = [
+                f"{name}~{source}"
+                for name, (target, source) in zip(names, EDGES, strict=True)
+                if target == node
+            ]
+            nodes.append(f"|{'|'.join(edges)}|")
+        return "+".join(nodes)
+
+    def from_string(self, text: str) -> np.ndarray:
+        found = re.findall(r"([^|~+]+)~(\d)", text)
+        names = [name for name, _ in found]
+        sources = [int(source) for _, source in found]
+        if sources != [source for _, source in EDGES]:
+            raise UserError(
+                f"{text!r} is no {self.name} cell; the form is "
+                "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+            )
+        options = [OPERATIONS.index(choose(n, OPERATIONS, f"operation in {text!r}")) for n in names]
+        architecture = np.array(options, np.int32)
+        if self.to_string(architecture) != text:
+            raise UserError(f"{text!r} is malformed; meant is {self.to_string(architecture)!r}?")
+        return architecture

@@ -1,0 +1,228 @@
+"""Training one fixed network from scratch, and testing it."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+
+from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.config import Config
+from hwnas_jax.data import Dataset
+from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise
+from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import weight_rngs
+from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
+from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
+
+Build = Callable[[nnx.Rngs], nnx.Module]
+
+
+class TrainState(NamedTuple):
+    """What is carried and checkpointed: `P` weights and `S` running statistics, one vector each."""
+
+    step: jax.Array
+    key: jax.Array
+    weights: jax.Array
+    statistics: jax.Array
+    optimizer: Any
+
+
+class TrainInfo(NamedTuple):
+    """What is reported of a step; every leaf is `float32[]`."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+    grad_norm: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+      network: in evaluation mode.
+      validation_accuracy: on the held-out share of the training data, in [0, 1].
+      test_accuracy: on the test data, in [0, 1].
+    """
+
+    network: nnx.Module
+    validation_accuracy: float
+    test_accuracy: float
+
+
+def train(
+    build: Build,
+    dataset: Dataset,
+    config: Config,
+    *,
+    label: str = "network",
+    seed: int = 0,
+    folder: Path | None = None,
+    from_step: int | None = None,
+    progress: Progress = quiet,
+) -> Trained:
+    """Trains a network from scratch with SGD, Nesterov momentum and a one-cycle cosine schedule.
+
+    Args:
+      build: makes the network from random keys; any NNX module `[B, H, W, C] -> [B, classes]`
+        with `nnx.Param` weights and `nnx.BatchStat` statistics.
+      dataset: trained on all but the held-out share of its training images.
+      config: the experiment; `retrain`, `data` and `parallel` are read.
+      label: names the network in log lines and messages.
+      seed: for weights, batches and augmentation.
+      folder: takes `checkpoints/<label>/` and `metrics.jsonl`; a checkpoint there is continued.
+      from_step: the checkpoint to continue from; None takes the newest.
+      progress: reports steps done.
+
+    Raises:
+      UserError: for a batch that does not divide, a damaged checkpoint, a loss not finite.
+      Interrupted: when a stop was asked for; the state is on disk.
+    """
+    settings = config.retrain
+    replicas = Replicas.from_config(config.parallel)
+    replicas.check_batch(settings.batch_size, "retrain.batch_size")
+    rows, held_out = holdout(dataset.train_labels, settings.validation_fraction, config.seed)
+    per_epoch = len(rows) // settings.batch_size
+    if per_epoch == 0:
+        raise UserError(
+            f"retrain.batch_size = {settings.batch_size} exceeds the {len(rows)} training images"
+        )
+    total = per_epoch * settings.epochs
+    length = steps_per_dispatch(total, settings.steps_per_dispatch)
+
+    def split(rngs):
+        return nnx.split(build(rngs), nnx.Param, nnx.BatchStat)
+
+    graph, *abstract = nnx.eval_shape(lambda: split(nnx.Rngs(0)))
+    unravel_weights, unravel_statistics = (_unravel(part) for part in abstract)
+    optimizer = optax.chain(
+        optax.add_decayed_weights(settings.weight_decay),
+        optax.sgd(_schedule(settings.learning_rate, total), momentum=0.9, nesterov=True),
+    )
+
+    @jax.jit
+    def init(key):
+        run_key, weight_key = jax.random.split(key)
+        _, weights, statistics = split(weight_rngs(weight_key))
+        weights = ravel_pytree(weights)[0]
+        return TrainState(
+            jnp.zeros((), jnp.int32), run_key, weights, ravel_pytree(statistics)[0],
+            optimizer.init(weights),
+        )  # fmt: skip
+
+    def merge(weights, statistics):
+        return nnx.merge(graph, unravel_weights(weights), unravel_statistics(statistics))
+
+    def step(state, images, labels):
+        def objective(weights):
+            network = merge(weights, state.statistics)
+            network.train()
+            scores = network(images)
+            loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+            statistics = ravel_pytree(nnx.state(network, nnx.BatchStat))[0]
+            return loss, (jnp.mean(jnp.argmax(scores, -1) == labels), statistics)
+
+        (loss, (accuracy, statistics)), gradient = jax.value_and_grad(objective, has_aux=True)(
+            state.weights
+        )
+        loss, accuracy, statistics, gradient = mean_over_replicas(
+            (loss, accuracy, statistics, gradient), AXIS
+        )
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
+        state = TrainState(
+            state.step + 1, state.key, optax.apply_updates(state.weights, updates), statistics,
+            optimizer_state,
+        )  # fmt: skip
+        return state, TrainInfo(loss, accuracy, optax.global_norm(gradient))
+
+    sampler = Sampler(len(rows), settings.batch_size, length)
+
+    def dispatch(state, data):
+        first_step = state.step
+        orders = sampler.orders(state.key, first_step)
+
+        def one(state, _):
+            chosen = jnp.take(data["rows"], sampler.indices(orders, first_step, state.step))
+            keys = jax.random.split(jax.random.fold_in(state.key, state.step), chosen.shape[0])
+            chosen, keys = own_slice((chosen, keys), AXIS)
+            images = augment(
+                keys, data["images"][chosen], shift=config.data.shift, flip=config.data.flip
+            )
+            images = normalise(images, data["mean"], data["std"])
+            return step(state, images, data["labels"][chosen])
+
+        return jax.lax.scan(one, state, None, length=length)
+
+    checkpoints = log = None
+    if folder is not None:
+        checkpoints = Checkpoints(folder / "checkpoints" / label, keep=1)
+        log = MetricsLog(folder / "metrics.jsonl", stage="retrain", network=label)
+    data = {
+        "images": dataset.train_images, "labels": dataset.train_labels, "rows": rows,
+        "mean": dataset.mean, "std": dataset.std,
+    }  # fmt: skip
+    try:
+        state = run_steps(
+            replicas.compile(dispatch), init(jax.random.key(seed)), replicas.share(data),
+            total=total, per_dispatch=length, replicas=replicas, describe=f"retrain {label}",
+            checkpoints=checkpoints, checkpoint_every=max(1, total // 4), from_step=from_step,
+            log=log, progress=progress,
+        )  # fmt: skip
+    finally:
+        if checkpoints is not None:
+            checkpoints.close()
+    network = merge(state.weights, state.statistics)
+    network.eval()
+    predict = make_predict(network, dataset)
+    return Trained(
+        network,
+        accuracy_of(predict, dataset.train_images[held_out], dataset.train_labels[held_out]),
+        accuracy_of(predict, dataset.test_images, dataset.test_labels),
+    )
+
+
+def make_predict(network: nnx.Module, dataset: Dataset) -> Callable[[np.ndarray], jax.Array]:
+    """Returns `uint8[B, H, W, C] -> logits[B, classes]`, normalised as in training and jitted."""
+    graph, state = nnx.split(network)
+
+    @jax.jit
+    def predict(state, images):
+        return nnx.merge(graph, state)(normalise(images, dataset.mean, dataset.std))
+
+    return lambda images: predict(state, images)
+
+
+def accuracy_of(
+    predict: Callable[[np.ndarray], jax.Array],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch_size: int = 500,
+) -> float:
+    """Returns the share of images predicted right, in [0, 1]."""
+    batch_size = min(batch_size, len(images))
+    right = 0
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        padded = np.concatenate([part, images[: batch_size - len(part)]])
+        found = np.asarray(jnp.argmax(predict(padded), -1))[: len(part)]
+        right += int((found == labels[start : start + batch_size]).sum())
+    return right / len(images)
+
+
+def _unravel(abstract):
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+    return ravel_pytree(zeros)[1]
+
+
+def _schedule(peak: float, total: int) -> optax.Schedule:
+    return optax.warmup_cosine_decay_schedule(
+        0.0, peak, max(1, total // 10), total, end_value=peak * 1e-3
+    )

@@ -1,0 +1,42 @@
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from hwnas_jax.cost import COST_MODELS, CostModel, predict_architectures
+from hwnas_jax.cost.table import TableModel
+
+from .toy import ToySpace, synthetic
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 2048, 5000])
+def test_chunks_agree_with_one_at_a_time(count):
+    space = ToySpace()
+    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+    rows = space.random(np.random.default_rng(0), count)
+    predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]
+    assert predicted.shape == (count,)
+    for i in range(0, count, max(1, count // 4)):
+        weight = np.eye(space.num_options, dtype=np.float32)[rows[i]]
+        one = jax.jit(model.predict)(weight)["latency_ms"]
+        assert predicted[i] == pytest.approx(float(one))
+
+
+def test_many_architectures_are_quick():
+    space = ToySpace()
+    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+    rows = space.random(np.random.default_rng(0), 15_625)
+    predict_architectures(model, rows, space.num_options)
+    start = time.perf_counter()
+    predict_architectures(model, rows, space.num_options)
+    assert time.perf_counter() - start < 1
+
+
+def test_the_registry_holds_cost_models():
+    assert list(COST_MODELS) == ["mlp", "table", "analytic"]
+    for name, (summary, kind) in COST_MODELS.items():
+        assert kind.name == name
+        assert summary and "\n" not in summary
+    space = ToySpace()
+    assert isinstance(TableModel.fit(space, synthetic(space, space.enumerate()[:2])), CostModel)

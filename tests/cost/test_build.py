@@ -1,0 +1,46 @@
+import jax
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.cost.build import compile_all, compile_network, compile_operation
+
+from .toy import ToySpace
+
+
+def test_a_network_runs_with_sane_values():
+    space = ToySpace()
+    logits = compile_network(space, np.array([2, 2, 1, 0, 1]), 7, jax.devices()[0])()
+    assert logits.shape == (7, 3)
+    values = np.abs(np.asarray(logits))
+    assert np.isfinite(values).all()
+    assert 1e-3 < values.max() < 1e3
+
+
+def test_inference_uses_running_statistics():
+    # With mean 0 and variance 1 an image's output does not depend on the rest of the batch.
+    class Norm(ToySpace):
+        def network(self, architecture, rngs, *, axis_name=None):
+            return nnx.Sequential(lambda x: x.reshape(len(x), -1), nnx.BatchNorm(4, rngs=rngs))
+
+    outputs = compile_network(Norm(), np.zeros(5, int), 3)()
+    images = np.random.default_rng(0).standard_normal((3, 2, 2, 1), np.float32)
+    np.testing.assert_allclose(outputs, images.reshape(3, 4) / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+def test_an_operation_runs():
+    operations = ToySpace().operations()[0]
+    assert compile_operation(operations["wide"], 5)().shape == (5, 4)
+    assert compile_operation(operations["head"], 5)().shape == (5, 3)
+
+
+def test_many_come_back_in_order():
+    space = ToySpace()
+    architectures = [np.array([0, 0, 0, 0, 0]), np.array([2, 2, 2, 2, 1])]
+    operations = space.operations()[0]
+    done = []
+    networks, parts = compile_all(space, architectures, operations.values(), 4, done.append)
+    for call, architecture in zip(networks, architectures, strict=True):
+        np.testing.assert_allclose(call(), compile_network(space, architecture, 4)(), rtol=1e-6)
+    assert [call().shape[1] for call in parts] == [4, 4, 3]
+    assert done[-1] == 5
+    assert done == sorted(done)

@@ -1,0 +1,157 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from hwnas_jax.config import CostConfig
+from hwnas_jax.cost import COST_MODELS, fit_cost, load_cost_model
+from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.base import predict_architectures, std_architectures
+from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.errors import UserError
+
+from .toy import CuttableSpace, ToySpace, synthetic
+
+CONFIG = CostConfig(members=2, hidden=8, steps=300)
+
+
+def _measurements(count):
+    space = ToySpace()
+    rows = np.random.default_rng(1).permutation(space.enumerate())[:count]
+    return space, synthetic(space, rows, noise=0.03)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    space, measurements = _measurements(60)
+    return space, measurements, *fit_cost(space, measurements, CONFIG, seed=2)
+
+
+def test_the_report_has_the_agreed_keys(fitted):
+    report = fitted[-1].to_dict()
+    assert list(report) == [
+        "metric", "train_size", "test_size", "models", "held_out", "fitted",
+    ]  # fmt: skip
+    assert (report["metric"], report["train_size"], report["test_size"]) == ("latency_ms", 45, 15)
+    assert [(row["name"], row["label"]) for row in report["models"]] == [
+        ("mlp", "learned (ensemble of 2)"), ("table", "look-up table"), ("flops", "FLOPs (scaled)"),
+    ]  # fmt: skip
+    assert set(report["held_out"][0]) == {"architecture", "measured_ms", "predicted_ms", "std_ms"}
+    json.dumps(report, allow_nan=False)
+
+
+def test_the_split_is_a_partition(fitted):
+    space, measurements, _, report = fitted
+    held_out = {row["architecture"] for row in report.held_out}
+    in_fit = {row["architecture"] for row in report.fitted}
+    everything = {space.to_string(row) for row in measurements.encoded(space)}
+    assert held_out | in_fit == everything
+    assert not held_out & in_fit
+
+
+def test_the_scores_are_those_of_the_held_out_rows(fitted):
+    report = fitted[-1]
+    measured = np.array([row["measured_ms"] for row in report.held_out])
+    predicted = np.array([row["predicted_ms"] for row in report.held_out])
+    scores = report.models[0]
+    relative = np.abs(predicted / measured - 1)
+    assert scores["spearman"] == pytest.approx(spearmanr(measured, predicted).statistic)
+    assert scores["mape"] == pytest.approx(100 * relative.mean())
+    assert scores["within_10"] == pytest.approx((relative <= 0.1).mean())
+
+
+def test_the_learned_model_beats_the_others(fitted):
+    errors = {row["name"]: row["mape"] for row in fitted[-1].models}
+    assert errors["mlp"] < min(errors["table"], errors["flops"])
+
+
+def test_too_few_networks_and_unknown_models_are_refused():
+    space, measurements = _measurements(9)
+    with pytest.raises(UserError, match="at least 8"):
+        fit_cost(space, measurements, CONFIG)
+    with pytest.raises(UserError, match="Did you mean 'table'"):
+        fit_cost(space, measurements, CostConfig(model="tabel"))
+
+
+@pytest.mark.parametrize("name", COST_MODELS)
+def test_every_model_survives_its_file(tmp_path, name):
+    space, measurements = _measurements(20)
+    model = COST_MODELS[name][1].fit(space, measurements, CONFIG)
+    model.save(tmp_path / "model.npz", space)
+    loaded = load_cost_model(tmp_path / "model.npz", space)
+    assert type(loaded) is type(model)
+    for ask in (predict_architectures, std_architectures):
+        before = ask(model, space.enumerate(), space.num_options)
+        after = ask(loaded, space.enumerate(), space.num_options)
+        assert before.keys() == after.keys()
+        for metric, values in before.items():
+            np.testing.assert_array_equal(values, after[metric])
+    assert [path.name for path in tmp_path.iterdir()] == ["model.npz"]
+
+
+def test_counts_alone_survive_their_file(tmp_path):
+    space = ToySpace()
+    AnalyticModel.count(space).save(tmp_path / "model.npz", space)
+    assert load_cost_model(tmp_path / "model.npz", space).metrics == ("macs", "params")
+
+
+def _rewrite(path, **changes):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    header = json.loads(str(arrays["header"]))
+    for key, value in changes.items():
+        if key in arrays:
+            arrays[key] = value
+        else:
+            header[key] = value
+    arrays["header"] = np.array(json.dumps(header))
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format": "other"}, "not a hwnas_jax.cost_model"),
+        ({"version": 9}, "version 9"),
+        ({"model": "mlpp"}, "Did you mean 'mlp'"),
+        ({"hidden": "wide"}, "hidden must be"),
+        ({"members": 3}, "parameters/"),
+        ({"noise": np.float32(np.nan)}, "noise holds values that are not finite"),
+        ({"table_ms": np.zeros((2, 2), np.float32)}, "table_ms must be"),
+        ({"placed": np.array([None])}, "damaged"),
+    ],
+)
+def test_a_damaged_model_is_named_with_the_reason(tmp_path, fitted, changes, reason):
+    space, _, model, _ = fitted
+    path = tmp_path / "model.npz"
+    model.save(path, space)
+    _rewrite(path, **changes)
+    with pytest.raises(UserError, match=rf"(?s)model\.npz.*{reason}"):
+        load_cost_model(path, space)
+
+
+def test_truncated_foreign_and_missing_files(tmp_path, fitted):
+    space, _, model, _ = fitted
+    path = tmp_path / "model.npz"
+    model.save(path, space)
+    content = path.read_bytes()
+    for damaged in (content[:100], content[: len(content) // 2], b"", b"text", pickle.dumps([1])):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"model\.npz is damaged"):
+            load_cost_model(path, space)
+    with pytest.raises(UserError, match=r"no cost model .*none\.npz"):
+        load_cost_model(tmp_path / "none.npz", space)
+    model.save(path, space)
+    with pytest.raises(UserError, match=r"model\.npz.*cuttable"):
+        load_cost_model(path, CuttableSpace())
+
+
+def test_the_shipped_model_is_fitted_to_all_networks(fitted):
+    space, measurements, model, _ = fitted
+    direct = MLPEnsemble.fit(space, measurements, CONFIG, seed=2)
+    weight = np.eye(3, dtype=np.float32)[space.enumerate()[40]]
+    assert float(model.predict(weight)["latency_ms"]) == pytest.approx(
+        float(direct.predict(weight)["latency_ms"])
+    )

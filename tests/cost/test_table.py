@@ -1,0 +1,57 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from hwnas_jax.cost.base import predict_architectures, std_architectures
+from hwnas_jax.cost.table import TableModel
+from hwnas_jax.errors import UserError
+
+from .toy import OPERATIONS_MS, CuttableSpace, ToySpace, synthetic
+
+
+@pytest.fixture
+def model():
+    space = ToySpace()
+    return TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+
+
+def _by_hand(space, row):
+    names = space.to_names(row).values()
+    return OPERATIONS_MS["head"] + sum(OPERATIONS_MS.get(name, 0.0) for name in names)
+
+
+def test_every_architecture_by_hand(model):
+    space = ToySpace()
+    rows = space.enumerate()
+    predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]
+    np.testing.assert_allclose(predicted, [_by_hand(space, row) for row in rows], rtol=1e-6)
+    deviation = std_architectures(model, rows, space.num_options)["latency_ms"]
+    assert (deviation == 0).all()
+
+
+def test_a_relaxed_architecture_costs_its_expectation(model):
+    space = ToySpace()
+    weight = np.random.default_rng(0).random(space.mask.shape) * space.mask
+    weight /= weight.sum(axis=1, keepdims=True)
+    rows = space.enumerate()
+    chance = weight[np.arange(space.num_decisions), rows].prod(axis=1)
+    expected = sum(p * _by_hand(space, row) for p, row in zip(chance, rows, strict=True))
+    cost = model.predict(weight.astype(np.float32))["latency_ms"]
+    assert float(cost) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_is_the_table(model):
+    gradient = jax.grad(lambda weight: model.predict(weight)["latency_ms"])(np.ones((5, 3), "f"))
+    np.testing.assert_allclose(gradient[0], [0, 0.5, 1.5], rtol=1e-6)
+
+
+def test_a_missing_operation_and_a_foreign_space_are_named():
+    space = ToySpace()
+    measurements = synthetic(space, space.enumerate()[:2])
+    without = dataclasses.replace(measurements, operations={})
+    with pytest.raises(UserError, match="no timing of the operation 'narrow'"):
+        TableModel.fit(space, without)
+    with pytest.raises(UserError, match="cuttable"):
+        TableModel.fit(CuttableSpace(), measurements)
