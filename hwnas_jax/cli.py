@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -14,6 +14,8 @@ from hwnas_jax.config import Config, config_folder, config_names, load_config, v
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.loop import StopRequest
+
+Experiment = Annotated[Config, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SearchOptions:
     """a measurement file to use in place of profiling"""
     cost_model: Path | None = None
     """a cost model to use in place of profiling and fitting"""
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    config: Experiment = Config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ProfileOptions:
 
     out: Path = Path("measurements.json")
     """the measurement file to write"""
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    config: Experiment = Config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ class CostFitOptions:
     """the measurement file"""
     out: Path = Path("cost_model.npz")
     """the cost model to write"""
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    config: Experiment = Config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class RetrainOptions:
     """the architecture file"""
     out: Path | None = None
     """folder for checkpoints and metrics.jsonl; nothing is kept when left out"""
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    config: Experiment = Config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class MeasureOptions:
     """the architecture file"""
     cost_model: Path | None = None
     """a cost model whose prediction is shown beside"""
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    config: Experiment = Config()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,16 +148,18 @@ def cost_fit(words: list[str]) -> None:
     from hwnas_jax.cost import fit_cost, load_measurements
     from hwnas_jax.files import load_or_offer
     from hwnas_jax.run import show_cost_fit
+    from hwnas_jax.spaces import from_spec
 
     options = _parse(CostFitOptions, words, "cost fit", files=1)
     _refuse_existing(options.out)
     measured = load_or_offer(options.measurements, load_measurements)
     display = Terminal()
     with display.stage("cost fit") as report:
+        space = from_spec(measured.space)
         model, fitted = fit_cost(
-            measured.space, measured, options.config.cost, seed=options.config.seed, progress=report
+            space, measured, options.config.cost, seed=options.config.seed, progress=report
         )
-        model.save(options.out)
+        model.save(options.out, space)
     show_cost_fit(display, fitted)
     display.say(f"wrote {options.out}")
 

@@ -28,15 +28,16 @@ import numpy as np
 
 from hwnas_jax.config import Config, load_config, save_config, validate
 from hwnas_jax.cost import (
+    AnalyticModel,
+    CostModel,
     FitReport,
     fit_cost,
     load_cost_model,
     load_measurements,
     measure_networks,
     profile,
+    std_architectures,
 )
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import CostModel, predict_with_std
 from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError, choose
@@ -187,8 +188,8 @@ class Run:
                 self.space, self.config.profile, seed=self.config.seed, progress=report
             )
             measured.save(path)
-        times = np.array([timing.latency_ms for _, timing in measured.networks])
-        spread = np.median([t.latency_iqr_ms / t.latency_ms for _, t in measured.networks])
+        times = measured.latencies_ms
+        spread = np.median([t.latency_iqr_ms / t.latency_ms for t in measured.networks])
         self.display.say(
             f"{len(measured.operations)} operations and {len(times)} networks timed at batch "
             f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
@@ -206,7 +207,7 @@ class Run:
             model, fitted = fit_cost(
                 self.space, measured, self.config.cost, seed=self.config.seed, progress=report
             )
-            model.save(path)
+            model.save(path, self.space)
             write_json(self.folder / "cost_fit.json", fitted.to_dict())
         self.__dict__.pop("cost_model", None)
         show_cost_fit(self.display, fitted)
@@ -292,8 +293,8 @@ class Run:
 
     def _describe(self, candidate: Candidate, origin: str, number: int) -> dict[str, Any]:
         weight = np.eye(self.space.num_options, dtype=np.float32)[candidate.architecture]
-        counts = AnalyticModel(self.space).predict(weight)
-        _, std = predict_with_std(
+        counts = AnalyticModel.count(self.space).predict(weight)
+        std = std_architectures(
             self.cost_model, candidate.architecture[None], self.space.num_options
         )
         probability = math.exp(candidate.log_probability)

@@ -37,7 +37,7 @@ class FitReport:
     Attributes:
       train_size: networks the judged models were fitted to.
       test_size: networks held out.
-      models: per model its name, label, `spearman` in [-1, 1], `mape` in percent, and
+      models: per model its name, label, `spearman` in [-1, 1], `mape` as a share, and
         `within_10`, the share in [0, 1] predicted within 10 percent.
       held_out: per held-out network the architecture, what was measured and predicted.
       fitted: the same for the networks of the fit.

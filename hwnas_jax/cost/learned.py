@@ -320,7 +320,7 @@ def _train(model, key, weights, target, draws, *, learning_rate, weight_decay, s
 
     def loss(parameters, draw):
         logs = jax.vmap(lambda weight: model._log(parameters, weight))(weights)
-        errors = optax.huber_loss(logs, target, delta=_OUTLIER)
+        errors = optax.huber_loss(logs, target, delta=_OUTLIER) / _OUTLIER
         penalty = _merge(parameters, shape, hidden).penalty()
         return (draw * errors).sum() / draw.sum() + weight_decay * penalty
 

@@ -25,8 +25,8 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Returns the mean absolute percentage error, in percent of the measured `float[N]`."""
-    return float(100 * _relative(measured, predicted).mean())
+    """Returns the mean absolute percentage error, as a share of the measured `float[N]`."""
+    return float(_relative(measured, predicted).mean())
 
 
 def share_within(measured: np.ndarray, predicted: np.ndarray, fraction: float) -> float:

@@ -46,13 +46,13 @@ class SearchState(NamedTuple):
 
 
 class SearchInfo(NamedTuple):
-    """What is reported of a step; every leaf is `float32[]`, costs in the target's unit."""
+    """What is reported of a step; every leaf is `float32[]`."""
 
     weight_loss: jax.Array
     weight_accuracy: jax.Array
     arch_loss: jax.Array
     arch_accuracy: jax.Array
-    expected_cost: jax.Array
+    expected_ms: jax.Array
     multiplier: jax.Array
     temperature: jax.Array
     entropy: jax.Array

@@ -81,8 +81,8 @@ def search_architecture(
         likeliest = np.where(mask, share, -1.0).argmax(-1)[None].astype(np.int32)
         cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
         return {
-            "argmax_cost": float(cost[0]),
-            "target": float(target.value),
+            "argmax_ms": float(cost[0]),
+            "target_ms": float(target.value),
             "probabilities": np.round(share, 5).tolist(),
         }
 

@@ -58,7 +58,7 @@ def test_the_scores_are_those_of_the_held_out_rows(fitted):
     scores = report.models[0]
     relative = np.abs(predicted / measured - 1)
     assert scores["spearman"] == pytest.approx(spearmanr(measured, predicted).statistic)
-    assert scores["mape"] == pytest.approx(100 * relative.mean())
+    assert scores["mape"] == pytest.approx(relative.mean())
     assert scores["within_10"] == pytest.approx((relative <= 0.1).mean())
 
 
