@@ -127,7 +127,7 @@ def _graph(edges: Mapping[tuple[int, int], str], colours: Mapping[str, str]) -> 
 
 
 def _arc(x0: float, x1: float, level: float, height: float) -> Path:
-    """Returns a cubic from node to node, its middle `height` above `level`, clear of the circles."""
+    """Returns a cubic between two nodes, its middle `height` above `level`."""
     lean, lift = 0.22 * (x1 - x0), height * 4 / 3
     length = math.hypot(lean, lift)
     dx, dy = (_RADIUS + 0.03) * lean / length, (_RADIUS + 0.03) * lift / length

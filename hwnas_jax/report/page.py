@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.report.plots import (
     plot_cost_fit,
@@ -50,6 +51,11 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
+def _prose(value: str) -> str:
+    """Returns escaped text whose percent signs stay with their numbers."""
+    return _text(value).replace(" %", "\u00a0%")
+
+
 def _section(title: str, *parts: str) -> str:
     return "<section>\n<h2>{}</h2>\n{}\n</section>".format(_text(title), "\n".join(parts))
 
@@ -87,7 +93,7 @@ def _header(run: Run) -> str:
     return (
         f'<header>\n<p class="kicker">Hardware-aware architecture search</p>\n'
         f'<h1>{_text(run.name)}</h1>\n<p class="facts">{line}</p>\n'
-        f'<p class="verdict">{_text(verdict(run))}</p>\n{_tiles(run)}\n</header>'
+        f'<p class="verdict">{_prose(verdict(run))}</p>\n{_tiles(run)}\n</header>'
     )
 
 
@@ -103,7 +109,7 @@ def _tiles(run: Run) -> str:
     budget = "" if over is None else f"{percent(over, sign=True)} vs target"
     tiles = [
         ("target", number(run.target["target_ms"]), name,
-         "given" if percentile is None else f"{percentile:g}th percentile of the space"),
+         "given" if percentile is None else f"percentile {percentile:g} of the space"),
         ("predicted", number(found.get("predicted_ms")), name,
          _plus_minus(found.get("predicted_std_ms"), found.get("predicted_ms"), name)),
         ("measured", number(found.get("measured_ms")), name,
@@ -115,7 +121,7 @@ def _tiles(run: Run) -> str:
     items = "".join(
         f"<li><span>{_text(label)}</span><strong>{_text(value)}"
         f"{f' <small>{_text(what)}</small>' if value != NOTHING else ''}</strong>"
-        f"<em>{_text(note)}</em></li>"
+        f"<em>{_prose(note)}</em></li>"
         for label, value, what, note in tiles
     )
     return f'<ul class="tiles">{items}</ul>'
@@ -194,14 +200,19 @@ def _search(run: Run) -> str:
     if not rows:
         missing = _missing("figure of the probabilities", "probabilities in metrics.jsonl")
         return _section(title, progress, missing)
-    probabilities = _figure(
-        plot_probabilities(
+    try:
+        figure = plot_probabilities(
             [row["step"] for row in rows],
             [row["probabilities"] for row in rows],
             {d["name"]: d["options"] for d in run.space["decisions"]},
             warmup_steps=warmup,
             colours=_colours(run),
-        ),
+        )
+    except ValueError as error:
+        file = run.path / "metrics.jsonl"
+        raise UserError(f"{file} does not fit the run's space.json: {error}") from error
+    probabilities = _figure(
+        figure,
         "probabilities",
         "Probability of each option over time, one panel per decision; above each panel, on the "
         "right, the option that ended as the most probable.",
@@ -223,7 +234,7 @@ def _cost(run: Run) -> str:
         )
         for model in run.cost_fit["models"]
     ]
-    head = ("model", "rank correlation", "mean error", "within 10 %")
+    head = ("model", "rank correlation", "mean error", "within 10\u00a0%")
     note = (
         "Judged on networks that were measured but not used for the fit: Spearman's rank "
         "correlation, mean absolute percentage error, and the share predicted within 10 % of "
@@ -299,7 +310,9 @@ def _duration(seconds: Any) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return (
+        f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    )
 
 
 def _value(value: Any) -> str:

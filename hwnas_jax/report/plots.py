@@ -30,6 +30,7 @@ from hwnas_jax.report.style import (
 )
 
 _POINTS = 30_000
+_STEPS = (1, 2, 2.5, 5, 10)
 _ORIGINS = {"search": (SEARCH, "o"), "random": (RANDOM, "s")}
 
 
@@ -77,7 +78,7 @@ def plot_probabilities(
     colours = {**option_colours(every_option), **(colours or {})}
     table = np.asarray(probabilities, float)
     widest = max((len(options) for options in decisions.values()), default=0)
-    if table.ndim != 3 or table.shape[:2] != (len(steps), len(decisions)):
+    if table.ndim != 3 or not table.size or table.shape[:2] != (len(steps), len(decisions)):
         raise ValueError(
             f"probabilities must be [{len(steps)}, {len(decisions)}, K], got {table.shape}"
         )
@@ -99,13 +100,13 @@ def plot_probabilities(
         dress(ax, title=name, x="step" if d + columns >= len(decisions) else None)
         best = int(np.argmax(table[-1, d, : len(options)]))
         ax.set_title(
-            f"{options[best]} {table[-1, d, best]:.0%}", loc="right", fontsize=FONT_SIZE - 1,
-            color=MUTED, parse_math=False,
+            f"{options[best]} {table[-1, d, best] * 100:.0f} %", loc="right", color=MUTED,
+            fontsize=FONT_SIZE - 1, parse_math=False,
         )  # fmt: skip
         ax.set(xlim=(x[0], x[-1]) if len(x) > 1 else None, ylim=(0, 1), yticks=(0, 0.5, 1))
         ax.tick_params(labelbottom=d + columns >= len(decisions))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=_STEPS))
         if warmup_steps and x[0] < warmup_steps < x[-1]:
             ax.axvline(warmup_steps, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
     for ax in grid.flat[len(decisions) :]:
@@ -130,7 +131,12 @@ def plot_progress(
         `target_ms` and `multiplier`; null or absent values leave gaps.
       metric: names the cost axis.
       warmup_steps: marked when given.
+
+    Raises:
+      ValueError: when the history is empty.
     """
+    if not history:
+        raise ValueError("the history is empty")
     rows = [history[i] for i in _thin(len(history), 600)]
     steps = _column(rows, "step")
     figure = new_figure(9.0, 5.6)
@@ -156,7 +162,7 @@ def plot_progress(
     multiplier.plot(steps, _column(rows, "multiplier"), color="#009e73", linewidth=1.5)
     dress(multiplier, x="step", y="multiplier")
     multiplier.axhline(0, color=MUTED, linewidth=0.7)
-    multiplier.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    multiplier.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=_STEPS))
     for ax, label in ((loss, None), (cost, None), (multiplier, "warm-up")):
         _mark_warmup(ax, warmup_steps, label)
         ax.set_xlim(0, max(float(np.nanmax(steps)), 1.0))
@@ -187,7 +193,7 @@ def plot_retraining(history: Sequence[Mapping[str, Any]]) -> Figure:
         )  # fmt: skip
     dress(ax, x="step", y="training loss")
     ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=_STEPS))
     legend(ax, loc="upper right", ncols=2 if len(networks) > 4 else 1)
     return figure
 
@@ -204,10 +210,15 @@ def plot_cost_fit(
       held_out: rows with `measured_ms`, `predicted_ms` and, for an error bar, `std_ms`.
       fitted: the networks the model was fitted to, likewise; drawn faintly.
       metric: names the axes.
+
+    Raises:
+      ValueError: when there is no network at all.
     """
     figure = new_figure(4.6, 4.3)
     ax = figure.subplots()
     both = [*held_out, *fitted]
+    if not both:
+        raise ValueError("there is no network to draw")
     values = np.concatenate([_column(both, "measured_ms"), _column(both, "predicted_ms")])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     pad = 0.05 * (high - low) or 0.05 * high
@@ -268,7 +279,9 @@ def plot_tradeoff(
     ax.margins(0.12)
     if target_ms is not None:
         ax.axvline(target_ms, color=ALARM, linewidth=1.2, linestyle=(0, (4, 2)), label="target")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-    ax.xaxis.set_major_locator(MaxNLocator(6))
+    low, high = ax.get_ylim()
+    decimals = 2 if high - low < 0.005 else 1
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol=" %"))
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
     legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1.2)
     return figure

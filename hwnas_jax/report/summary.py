@@ -38,14 +38,10 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
 
 
 def count(value: float | None) -> str:
-    """Returns a count in units, thousands, millions or billions."""
+    """Returns a count, from a million on in millions."""
     if value is None:
         return NOTHING
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if value >= size:
-            divisor = 1e3 if letter == "k" else size
-            return f"{value / divisor:.3g} {letter}" if value / divisor < 1000 else f"{value:,.0f}"
-    return f"{value:,.0f}"
+    return f"{value:,.0f}" if value < 1e6 else f"{number(value / 1e6)} M"
 
 
 def spread(value: float | None, deviation: float | None) -> str:

@@ -1,0 +1,26 @@
+"""Eight CPU devices for every test, and compiled programs kept between test runs."""
+
+import os
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from hwnas_jax.cache import cache_folder  # noqa: E402
+
+jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real tables beside the project; the test is skipped where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real tables in {folder.name} beside the project")
+    return folder

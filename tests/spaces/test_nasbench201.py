@@ -1,0 +1,212 @@
+"""NAS-Bench-201: codec, published counts, and three ways to run one cell."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.relax import Gates, one_hot_gates
+from hwnas_jax.spaces import from_spec, make_space
+from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, active_edges
+
+INDEX_0 = (
+    "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+"
+    "|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+)
+
+
+def small(channels=4, cells=1, size=8):
+    return make_space(
+        "nasbench201", {"channels": channels, "cells": cells},
+        input_shape=(size, size, 3), num_classes=5,
+    )  # fmt: skip
+
+
+STANDARD = make_space(
+    "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+)
+
+
+def test_every_string_round_trips():
+    seen = set()
+    for architecture in STANDARD.enumerate():
+        text = STANDARD.to_string(architecture)
+        np.testing.assert_array_equal(STANDARD.from_string(text), architecture)
+        names = STANDARD.to_names(architecture)
+        np.testing.assert_array_equal(STANDARD.from_names(names), architecture)
+        seen.add(text)
+    assert len(seen) == STANDARD.size == 15_625
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (INDEX_0.replace("nor_conv_1x1", "nor_conv_1x2"), "nor_conv_1x1"),
+        (INDEX_0.replace("~1", "~3", 1), "form"),
+        (INDEX_0[:-3], "form"),
+        (INDEX_0.replace("+", ""), "malformed"),
+        ("", "form"),
+    ],
+)
+def test_malformed_strings_are_named(text, word):
+    with pytest.raises(UserError, match=word):
+        STANDARD.from_string(text)
+
+
+def counted(space, architecture, attribute):
+    operations, places = space.operations()
+    return sum(
+        place.count * getattr(operations[place.operation], attribute)
+        for place in places
+        if place.decision is None or architecture[place.decision] == place.option
+    )
+
+
+def test_published_counts_of_index_0():
+    """15.65 MFLOPs and 0.129306 M parameters: Dong and Yang, 2020."""
+    architecture = STANDARD.from_string(INDEX_0)
+    assert counted(STANDARD, architecture, "params") == 129_306
+    assert round(counted(STANDARD, architecture, "macs") / 1e6, 2) == 15.65
+
+
+def test_parameters_are_those_of_the_network():
+    space, rng = small(), np.random.default_rng(0)
+    for architecture in space.random(rng, 5):
+        network = nnx.eval_shape(lambda a=architecture: space.network(a, nnx.Rngs(0)))
+        leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+        assert counted(space, architecture, "params") == sum(leaf.size for leaf in leaves)
+
+
+def test_index_0_of_the_published_table(shared):
+    with np.load(shared / "nb201_latency_help.npz") as table:
+        names = [OPERATIONS[i] for i in table["ops"][0]]
+        edges = [f"{a}<-{b}" for a, b in EDGES]
+    assert STANDARD.to_string(STANDARD.from_names(dict(zip(edges, names, strict=True)))) == INDEX_0
+
+
+def brute_force_active(architecture):
+    """Follows every path from the input to the output."""
+    is_open = {pair: OPERATIONS[o] != "none" for pair, o in zip(EDGES, architecture, strict=True)}
+    paths = [[(3, 0)], [(1, 0), (3, 1)], [(2, 0), (3, 2)], [(1, 0), (2, 1), (3, 2)]]
+    used = {pair for path in paths if all(is_open[p] for p in path) for pair in path}
+    return [pair in used for pair in EDGES]
+
+
+@given(st.tuples(*[st.integers(0, 4)] * 6))
+@settings(max_examples=200, deadline=None)
+def test_active_edges_are_those_on_open_paths(architecture):
+    weight = np.eye(5, dtype=np.float32)[list(architecture)]
+    runs = active_edges(weight) * (np.array(architecture) != 0)
+    assert [bool(value) for value in runs] == brute_force_active(architecture)
+
+
+def live_parameters(state, architecture):
+    """The flat names of the parameters of cells' edges that run."""
+    runs = brute_force_active(architecture)
+    keep = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        words = [str(getattr(p, "key", getattr(p, "idx", p))) for p in path]
+        if "edges" in words and not runs[int(words[words.index("edges") + 1])]:
+            continue
+        if "norm" in words:
+            continue
+        keep[tuple(w for w in words if w not in ("value", ".value"))] = np.asarray(leaf)
+    return keep
+
+
+ARCHITECTURES = [
+    (3, 3, 3, 3, 3, 3), (1, 2, 4, 0, 3, 2), (4, 1, 0, 2, 2, 1), (2, 4, 3, 1, 0, 3), (0, 1, 3, 0, 2, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_mixed_sampled_and_stand_alone_agree(architecture):
+    space = small()
+    architecture = np.array(architecture, np.int32)
+    supernet = space.supernet(nnx.Rngs(0))
+    network = space.network(architecture, nnx.Rngs(1))
+    space.inherit(network, architecture, supernet)
+    network.train()
+    images = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
+    direction = jax.random.normal(jax.random.key(1), (6, 5))
+
+    def run(module, *gates):
+        graph, params, rest = nnx.split(module, nnx.Param, ...)
+
+        @jax.jit
+        def loss(params):
+            scores = nnx.merge(graph, params, rest)(images, *gates)
+            return (scores * direction).sum(), scores
+
+        (_, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        return np.asarray(scores), gradient
+
+    mixed = run(supernet, one_hot_gates(architecture, 5))
+    sampled = run(supernet, one_hot_gates(architecture, 5, sampled=True))
+    alone = run(network)
+    np.testing.assert_allclose(mixed[0], alone[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(sampled[0], alone[0], rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(jax.tree.leaves(mixed[1]), jax.tree.leaves(sampled[1]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    wanted = live_parameters(alone[1], architecture)
+    assert wanted
+    for path, gradient in wanted.items():
+        at = list(path)
+        if "edges" in at:
+            edge = at.index("edges") + 1
+            at[edge + 1 : edge + 1] = ["operations", str(architecture[int(at[edge])])]
+        found = live_parameters(mixed[1], architecture)[tuple(at)]
+        np.testing.assert_allclose(found, gradient, rtol=1e-3, atol=1e-4, err_msg=str(path))
+
+
+def test_gates_mix_linearly_on_one_edge():
+    """With one edge soft into the output, the logits before the head mix: checked on the cell."""
+    space = small()
+    supernet = space.supernet(nnx.Rngs(0))
+    cell = supernet.cells[0]
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 4))
+    weight = jnp.asarray(np.eye(5, dtype=np.float32)[[3, 3, 3, 3, 3, 3]])
+    soft = weight.at[3].set(jnp.array([0.1, 0.2, 0.3, 0.15, 0.25]))
+    parts = [cell(x, Gates(weight.at[3].set(jnp.eye(5)[o]))) for o in range(5)]
+    expected = sum(share * part for share, part in zip(soft[3], parts, strict=True))
+    np.testing.assert_allclose(cell(x, Gates(soft)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_odd_images_and_one_channel():
+    space = make_space("nasbench201", {"channels": 2, "cells": 2}, input_shape=(7, 5, 1), num_classes=3)
+    network = space.network(np.array([3, 1, 4, 2, 0, 3]), nnx.Rngs(0))
+    assert network(jnp.ones((2, 7, 5, 1))).shape == (2, 3)
+
+
+def test_spec_rebuilds_the_space():
+    assert from_spec(small().spec).spec == small().spec
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "word"),
+    [
+        ("nasbench2001", {}, "nasbench201"),
+        ("nasbench201", {"channel": 4}, "channels"),
+        ("nasbench201", {"cells": 0}, "above 0"),
+    ],
+)
+def test_bad_spaces_are_named(name, args, word):
+    with pytest.raises(UserError, match=word):
+        make_space(name, args, input_shape=(8, 8, 1), num_classes=10)
+
+
+def test_bad_architectures_are_named():
+    space = small()
+    names = space.to_names(np.zeros(6, np.int32))
+    with pytest.raises(UserError, match="leaves open: 3<-2"):
+        space.from_names({k: v for k, v in names.items() if k != "3<-2"})
+    with pytest.raises(UserError, match="nor_conv_3x3"):
+        space.from_names({**names, "3<-2": "nor_conv_3x4"})
+    with pytest.raises(ValueError, match="shape"):
+        space.check(np.zeros(5))
+    with pytest.raises(ValueError, match="indices"):
+        space.check(np.full(6, 5))
