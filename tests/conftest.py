@@ -14,7 +14,7 @@ import pytest  # noqa: E402
 from hwnas_jax.cache import cache_folder  # noqa: E402
 
 jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture(scope="session")

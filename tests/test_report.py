@@ -142,10 +142,10 @@ def test_the_json_equals_what_the_run_wrote(run):
 
 def test_the_verdict_of_a_met_budget(run):
     assert verdict(read_run(run)) == (
-        "Target 1.30 ms, predicted 1.28 ± 0.03 ms, measured 1.29 ± 0.01 ms, "
+        "Target 1.300 ms, predicted 1.280 ± 0.030 ms, measured 1.290 ± 0.010 ms, "
         "test accuracy 98.9 %. The budget was met: 0.8 % of it is left. "
         "Random search under the same target, with the same number of retrained networks (2), "
-        "reached 98.1 % at 1.25 ms: 0.8 points less than the search."
+        "reached 98.1 % at 1.250 ms: 0.8 points less than the search."
     )
 
 
@@ -165,8 +165,8 @@ def test_the_verdict_tells_a_miss(run, measured_ms, said):
 def test_summary_rows_hold_the_chosen_networks(run):
     head, searched, random = report.summary_rows(run)
     assert dict(zip(head, searched, strict=True)) == {
-        "network": "search-0", "target (ms)": "1.30", "predicted (ms)": "1.28 ± 0.03",
-        "measured (ms)": "1.29 ± 0.01", "vs target": "-0.8 %", "validation accuracy": "98.0 %",
+        "network": "search-0", "target (ms)": "1.300", "predicted (ms)": "1.280 ± 0.030",
+        "measured (ms)": "1.290 ± 0.010", "vs target": "-0.8 %", "validation accuracy": "98.0 %",
         "test accuracy": "98.9 %", "params": "12,345", "MACs": "1.23 M",
     }  # fmt: skip
     assert random[0] == "random-0"

@@ -17,7 +17,7 @@ def unit(metric: str) -> str:
 
 
 def number(value: float | None, scale: float | None = None) -> str:
-    """Returns a value with three significant digits, never in exponents.
+    """Returns a value with at least four significant digits, never in exponents.
 
     Args:
       value: the value, or None for "nothing there".
@@ -26,9 +26,10 @@ def number(value: float | None, scale: float | None = None) -> str:
     if value is None:
         return NOTHING
     size = abs(value if scale is None else scale)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    # Fewer would show a budget of 1.300 and a miss of 0.4 % as the same number.
+    digits = 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 or not size else 4
     if 0 < size < 0.1:
-        digits = 4
+        digits = 5
     return f"{value:.{digits}f}"
 
 
@@ -41,7 +42,7 @@ def count(value: float | None) -> str:
     """Returns a count, from a million on in millions."""
     if value is None:
         return NOTHING
-    return f"{value:,.0f}" if value < 1e6 else f"{number(value / 1e6)} M"
+    return f"{value:,.0f}" if value < 1e6 else f"{value / 1e6:,.2f} M"
 
 
 def spread(value: float | None, deviation: float | None) -> str:

@@ -12,6 +12,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.relax import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, active_edges
+from tests.helpers import initialise
 
 INDEX_0 = (
     "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+"
@@ -123,31 +124,45 @@ ARCHITECTURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_mixed_sampled_and_stand_alone_agree(architecture):
-    space = small()
-    architecture = np.array(architecture, np.int32)
-    supernet = space.supernet(nnx.Rngs(0))
-    network = space.network(architecture, nnx.Rngs(1))
-    space.inherit(network, architecture, supernet)
-    network.train()
-    images = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
-    direction = jax.random.normal(jax.random.key(1), (6, 5))
+IMAGES = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
+DIRECTION = jax.random.normal(jax.random.key(1), (6, 5))
 
-    def run(module, *gates):
-        graph, params, rest = nnx.split(module, nnx.Param, ...)
 
-        @jax.jit
-        def loss(params):
-            scores = nnx.merge(graph, params, rest)(images, *gates)
-            return (scores * direction).sum(), scores
+def with_gradient(module):
+    """Returns `gates -> (logits, gradient of the weights)`, compiled once."""
+    graph, params, rest = nnx.split(module, nnx.Param, ...)
 
-        (_, scores), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    def loss(params, rest, gates):
+        fresh = jax.tree.map(lambda leaf: leaf, rest)
+        scores = nnx.merge(graph, params, fresh)(IMAGES, *gates)
+        return (scores * DIRECTION).sum(), scores
+
+    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    def run(*gates):
+        (_, scores), gradient = compiled(params, rest, gates)
         return np.asarray(scores), gradient
 
-    mixed = run(supernet, one_hot_gates(architecture, 5))
-    sampled = run(supernet, one_hot_gates(architecture, 5, sampled=True))
-    alone = run(network)
+    return run
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    module = initialise(small().supernet)
+    return module, with_gradient(module)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_mixed_sampled_and_stand_alone_agree(supernet, architecture):
+    module, run = supernet
+    space, architecture = small(), np.array(architecture, np.int32)
+    network = initialise(lambda rngs: space.network(architecture, rngs), 1)
+    space.inherit(network, architecture, module)
+    network.train()
+    mixed = run(one_hot_gates(architecture, 5))
+    sampled = run(one_hot_gates(architecture, 5, sampled=True))
+    alone = with_gradient(network)()
     np.testing.assert_allclose(mixed[0], alone[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(sampled[0], alone[0], rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(jax.tree.leaves(mixed[1]), jax.tree.leaves(sampled[1]), strict=True):
@@ -166,7 +181,7 @@ def test_mixed_sampled_and_stand_alone_agree(architecture):
 def test_gates_mix_linearly_on_one_edge():
     """With one edge soft into the output, the logits before the head mix: checked on the cell."""
     space = small()
-    supernet = space.supernet(nnx.Rngs(0))
+    supernet = initialise(space.supernet)
     cell = supernet.cells[0]
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 4))
     weight = jnp.asarray(np.eye(5, dtype=np.float32)[[3, 3, 3, 3, 3, 3]])
@@ -178,7 +193,8 @@ def test_gates_mix_linearly_on_one_edge():
 
 def test_odd_images_and_one_channel():
     space = make_space("nasbench201", {"channels": 2, "cells": 2}, input_shape=(7, 5, 1), num_classes=3)
-    network = space.network(np.array([3, 1, 4, 2, 0, 3]), nnx.Rngs(0))
+    network = initialise(lambda rngs: space.network(np.array([3, 1, 4, 2, 0, 3]), rngs))
+    network.eval()
     assert network(jnp.ones((2, 7, 5, 1))).shape == (2, 3)
 
 
