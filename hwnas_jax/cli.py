@@ -395,6 +395,6 @@ def _first_line(config: str) -> str:
 def _show_result(run: Any) -> None:
     from hwnas_jax.report import summary_rows
 
-    header, *rows = summary_rows(run.folder)
+    header, *rows = zip(*summary_rows(run.folder), strict=True)
     run.display.table("result", header, rows)
     run.display.say(f"page {run.folder / 'report.html'}")

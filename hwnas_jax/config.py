@@ -56,8 +56,10 @@ class ProfileConfig:
     """whole networks to time"""
     batch_size: int = 64
     """images per timed call; latencies are per call"""
-    rounds: int = 25
+    rounds: int = 30
     """timed rounds; each round times everything once, in random order"""
+    measure_rounds: int = 100
+    """timed rounds where a few chosen networks are measured"""
     warmup: int = 3
     """untimed calls of everything before the first round"""
 
@@ -92,6 +94,9 @@ class TargetConfig:
     """budget as a percentile of the predicted latency over the space"""
     tolerance: float = 0.03
     """the derived network is predicted to use at least 1 - tolerance of the budget"""
+    confirm: int = 6
+    """most probable networks to measure before any is retrained, and as many random ones; those
+    measured over the budget, or using less than 0.9 of it, are passed over; 0 measures none"""
     weight: float | None = None
     """fixed weight of the hardware term; None meets the budget by dual ascent"""
     multiplier_learning_rate: float = 0.02
@@ -285,7 +290,7 @@ def validate(config: Config) -> Config:
     """
     _check_types(config, "")
     positive = [
-        "profile.networks", "profile.batch_size", "profile.rounds", "cost.members",
+        "profile.networks", "profile.batch_size", "profile.rounds", "profile.measure_rounds", "cost.members",
         "cost.hidden", "cost.steps", "cost.learning_rate", "target.samples", "search.steps",
         "search.batch_size", "search.steps_per_dispatch", "search.temperature_start",
         "search.temperature_end", "search.weight_learning_rate", "search.logit_learning_rate",
@@ -300,7 +305,7 @@ def validate(config: Config) -> Config:
     at_least_zero = [
         "profile.warmup", "search.warmup_steps", "data.shift", "search.weight_decay",
         "search.logit_decay", "retrain.weight_decay", "cost.weight_decay",
-        "target.multiplier_learning_rate", "target.damping", "search.weight_learning_rate_end",
+        "target.multiplier_learning_rate", "target.damping", "target.confirm", "search.weight_learning_rate_end",
     ]  # fmt: skip
     for key in at_least_zero:
         _require(config, key, lambda v: v >= 0, "must not be negative")

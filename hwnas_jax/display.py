@@ -65,7 +65,7 @@ class Terminal(Silent):
             yield report
 
     def say(self, text: str) -> None:
-        self.console.print(f"          {text}")
+        self.console.print(f"          {escape(text)}", soft_wrap=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, title_justify="left", title_style="bold")

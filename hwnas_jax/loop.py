@@ -130,7 +130,7 @@ def run_steps(
       checkpoint_every: steps between checkpoints, rounded up to whole dispatches.
       from_step: the checkpoint to continue from; None takes the newest.
       log: takes one line per dispatch, the mean of its infos.
-      extra: more values for the line, from the unreplicated state.
+      extra: more values for the line, or others in place of a mean, from the unreplicated state.
       progress: reports steps done.
 
     Returns:
@@ -159,7 +159,7 @@ def run_steps(
         if log is not None:
             means = {key: float(value.mean()) for key, value in info._asdict().items()}
             seconds = time.perf_counter() - started
-            log.write(step=done, **means, **extra(replicas.read(placed)), seconds=seconds)
+            log.write(**{**means, **extra(replicas.read(placed)), "step": done, "seconds": seconds})
         stopping = StopRequest.signum is not None
         if checkpoints is not None and (done % every == 0 or done == total or stopping):
             checkpoints.save(done, replicas.read(placed))

@@ -31,6 +31,7 @@ from hwnas_jax.cost import (
     AnalyticModel,
     CostModel,
     FitReport,
+    Timing,
     fit_cost,
     load_cost_model,
     load_measurements,
@@ -251,25 +252,86 @@ class Run:
         """Picks the most probable architectures within the budget, and as many at random.
 
         Random search draws from the very same architectures, those predicted to use between
-        1 - tolerance and all of the budget.
+        1 - tolerance and all of the budget, and the same number of both is measured before any is
+        retrained: what turns out to miss the budget is passed over.
         """
         with self._stage("derive") as report:
-            report(0, 1, "derive")
-            count = self.config.retrain.networks
-            found = self.candidates()[:count]
-            chance = self.candidates(by_chance=True)[:count]
+            report(0, 1, "candidates")
+            groups = {"search": self.candidates(), "random": self.candidates(by_chance=True)}
+            report(1, 1, "candidates")
+            confirmations = self._confirm(groups, report)
             networks = [
                 self._describe(candidate, origin, number)
-                for origin, group in (("search", found), ("random", chance))
-                for number, candidate in enumerate(group)
+                for origin, group in groups.items()
+                for number, candidate in enumerate(group[: self.config.retrain.networks])
             ]
-            write_json(self.folder / "networks.json", {"networks": networks})
-            save_architecture(
-                self.folder / "architecture.json", self.space, found[0].architecture
+            write_json(
+                self.folder / "networks.json",
+                {"networks": networks, "confirmations": confirmations},
             )
-            report(1, 1, "derive")
+            save_architecture(
+                self.folder / "architecture.json",
+                self.space,
+                self.space.from_names(networks[0]["architecture"]),
+            )
         self.display.say(f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} ms")
         return networks
+
+    def _confirm(
+        self, groups: dict[str, list[Candidate]], report: Progress
+    ) -> list[dict[str, Any]]:
+        """Measures the first of each group and puts those that meet the budget in front.
+
+        Those that miss it follow, the nearest to the budget first; what was not measured is
+        dropped, unless nothing is to be measured.
+        """
+        count, target = self.config.target.confirm, self.target.value
+        if not count:
+            return []
+        count = max(count, self.config.retrain.networks)
+        firsts = [candidate for group in groups.values() for candidate in group[:count]]
+        measured, _ = self._measure([c.architecture for c in firsts], report)
+        rows, place = [], 0
+        for origin, group in groups.items():
+            kept, missed = [], []
+            for candidate in group[:count]:
+                now = measured[place].latency_ms
+                place += 1
+                meets = 0.9 * target <= now <= target
+                (kept if meets else missed).append((abs(now - target), candidate))
+                rows.append(
+                    {
+                        "origin": origin,
+                        "string": self.space.to_string(candidate.architecture),
+                        "predicted_ms": candidate.predicted,
+                        "measured_ms": now,
+                        "meets_budget": meets,
+                    }
+                )
+            missed.sort(key=lambda pair: pair[0])
+            groups[origin] = [candidate for _, candidate in kept + missed]
+        met = sum(row["meets_budget"] for row in rows)
+        self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
+        return rows
+
+    def _measure(
+        self, architectures: list[np.ndarray], report: Progress
+    ) -> tuple[list[Timing], float]:
+        """Times networks beside some of the profile; returns them at the profile's pace.
+
+        A machine that is shared or warm runs slower or faster than when it was profiled. The
+        second value says by how much; the timings are divided by it.
+        """
+        known = load_or_offer(
+            self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
+        )
+        timings, drift = measure_networks(
+            self.space, np.stack(architectures), known, self.config.profile,
+            seed=self.config.seed, progress=report,
+        )  # fmt: skip
+        return [
+            Timing(t.latency_ms / drift, t.latency_iqr_ms / drift, t.repeats) for t in timings
+        ], drift
 
     def candidates(
         self, *, target_ms: float | None = None, by_chance: bool = False
@@ -362,20 +424,21 @@ class Run:
         )  # fmt: skip
 
     def measure(self) -> list[dict[str, Any]]:
-        """Times the retrained networks on this device, beside some networks of the profile."""
+        """Times the retrained networks on this device, beside some networks of the profile.
+
+        `measured_ms` is at the pace the device had when it was profiled, `measured_now_ms` as the
+        clock said.
+        """
         payload = self._networks()
         networks = payload["networks"]
         with self._stage("measure") as report:
-            measured = load_or_offer(
-                self.folder / "measurements.json", lambda p: load_measurements(p, self.space)
+            timings, drift = self._measure(
+                [self.space.from_names(entry["architecture"]) for entry in networks], report
             )
-            timings, drift = measure_networks(
-                self.space, [self.space.from_names(e["architecture"]) for e in networks], measured,
-                self.config.profile, seed=self.config.seed, progress=report,
-            )  # fmt: skip
             for entry, timing in zip(networks, timings, strict=True):
                 entry["measured_ms"] = timing.latency_ms
                 entry["measured_iqr_ms"] = timing.latency_iqr_ms
+                entry["measured_now_ms"] = timing.latency_ms * drift
             payload["drift"] = drift
             write_json(self.folder / "networks.json", payload)
         return networks

@@ -3,6 +3,7 @@
 Legend: `N` networks, `D` decisions.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -50,11 +51,11 @@ def profile(
 def measure_networks(
     space: Space,
     architectures: np.ndarray,
-    measurements: Measurements,
+    measurements: Measurements | None,
     config: ProfileConfig,
     *,
     seed: int,
-    references: int = 8,
+    references: int = 12,
     progress: Progress | None = None,
 ) -> tuple[list[Timing], float]:
     """Times given networks beside some of the measurement file, to tell how the device drifted.
@@ -62,19 +63,22 @@ def measure_networks(
     Args:
       space: the search space.
       architectures: `int32[N, D]`.
-      measurements: of the same space, batch size and device.
-      config: repetitions.
+      measurements: of the same space, batch size and device; None times without comparing.
+      config: `measure_rounds` repetitions.
       seed: of the orders.
       references: how many networks of `measurements` are timed again, spread over its latencies.
       progress: called with `(done, total, what)`.
 
     Returns:
-      The `N` timings as measured now, and the drift: the median over the references of their
+      The `N` timings as measured now, and the drift (1 without measurements): the median over the references of their
       latency now divided by their latency then. Divide a timing by it to compare with the file.
 
     Raises:
       UserError: when the measurements are not comparable with a timing here and now.
     """
+    config = dataclasses.replace(config, rounds=config.measure_rounds)
+    if measurements is None:
+        return _time(space, architectures, [], config, seed=seed, progress=progress)[0], 1.0
     known = measurements.encoded(space)
     if not len(known):
         raise UserError("the measurements hold no networks to compare with")

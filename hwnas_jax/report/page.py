@@ -148,8 +148,9 @@ def _result(run: Run) -> str:
         notes.append(f"Costs are per call of {batch} images.")
     if run.networks.get("drift") is not None:
         notes.append(
-            f"Drift of the device between profiling and this measurement: "
-            f"factor {run.networks['drift']:.3f}."
+            f"Measurements are at the device's pace when it was profiled: networks of the profile, "
+            f"timed again in between, took {run.networks['drift']:.3f} times as long, and the "
+            "clock's figures are divided by that."
         )
     table = _table(
         headings(run),

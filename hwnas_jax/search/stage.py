@@ -80,7 +80,9 @@ def search_architecture(
         share = np.asarray(probabilities(state.logits, mask))
         likeliest = np.where(mask, share, -1.0).argmax(-1)[None].astype(np.int32)
         cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
+        warming = int(state.step) <= settings.warmup_steps
         return {
+            **({"arch_loss": None, "arch_accuracy": None} if warming else {}),
             "argmax_ms": float(cost[0]),
             "target_ms": float(target.value),
             "probabilities": np.round(share, 5).tolist(),
