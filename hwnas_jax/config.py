@@ -113,9 +113,9 @@ class SearchConfig:
 
     relaxation: str = "sampled_path"
     """how a choice becomes differentiable; `hwnas list` names them"""
-    steps: int = 1000
+    steps: int = 1500
     """weight steps; each is followed by an architecture step after the warm-up"""
-    warmup_steps: int = 200
+    warmup_steps: int = 600
     """weight steps before the first architecture step"""
     batch_size: int = 64
     """images per step and half, over all devices"""
@@ -123,11 +123,11 @@ class SearchConfig:
     """steps compiled into one call; checkpoints and log lines fall between calls"""
     temperature_start: float = 2.0
     temperature_end: float = 0.2
-    weight_learning_rate: float = 0.05
+    weight_learning_rate: float = 0.1
     weight_learning_rate_end: float = 0.001
     weight_decay: float = 5e-4
     weight_clip_norm: float = 5.0
-    logit_learning_rate: float = 0.02
+    logit_learning_rate: float = 0.05
     logit_decay: float = 0.0
     checkpoint_every: int = 100
     """steps between checkpoints, rounded up to whole dispatches"""
@@ -140,11 +140,11 @@ class RetrainConfig:
     networks: int = 2
     """networks retrained for the search, and as many for random search; the best by
     validation accuracy is the result"""
-    epochs: int = 30
+    epochs: int = 60
     batch_size: int = 64
     steps_per_dispatch: int = 50
     learning_rate: float = 0.1
-    weight_decay: float = 5e-4
+    weight_decay: float = 5e-3
     validation_fraction: float = 0.1
     """share of the training data held out to choose among the networks"""
 
