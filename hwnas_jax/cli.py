@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hwnas_jax.config import Config, config_folder, config_names, load_config, validate
+from hwnas_jax.config import Config, config_folder, config_names, load_config, override, validate
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.loop import StopRequest
@@ -99,19 +100,20 @@ class ReportOptions:
     """the run folder"""
 
 
+@dataclasses.dataclass(frozen=True)
+class ListOptions:
+    """Names the search spaces, relaxations, cost models, data sets, configs and devices."""
+
+
 def search(words: list[str]) -> None:
     """Runs the whole job, or continues it."""
-    from hwnas_jax.run import Run
+    from hwnas_jax.run import STAGES
 
     options = _parse(SearchOptions, words, "search")
-    display = Terminal()
-    if options.resume is None:
-        run = Run.create(options.config, options.run_dir, display=display)
-        run.adopt(measurements=options.measurements, cost_model=options.cost_model)
-    else:
-        run = Run.open(options.resume, display=display)
-        _only_parallel_changed(run.config, options.config)
-        run.config = options.config
+    choose(options.until, STAGES, "stage")
+    _check_early(options.config)
+    run = _new_run(options) if options.resume is None else _resumed_run(options)
+    display = run.display = Terminal()
     display.say(f"run folder {run.folder}")
     try:
         run.all(until=options.until, from_step=options.from_step)
@@ -129,7 +131,7 @@ def profile(words: list[str]) -> None:
     from hwnas_jax.spaces import make_space
 
     options = _parse(ProfileOptions, words, "profile")
-    _refuse_existing(options.out)
+    _check_out(options.out)
     config = options.config
     data = load_data(config.data)
     space = make_space(
@@ -145,13 +147,14 @@ def profile(words: list[str]) -> None:
 
 def cost_fit(words: list[str]) -> None:
     """Writes a cost model."""
-    from hwnas_jax.cost import fit_cost, load_measurements
+    from hwnas_jax.cost import COST_MODELS, fit_cost, load_measurements
     from hwnas_jax.files import load_or_offer
     from hwnas_jax.run import show_cost_fit
     from hwnas_jax.spaces import from_spec
 
     options = _parse(CostFitOptions, words, "cost fit", files=1)
-    _refuse_existing(options.out)
+    _check_out(options.out)
+    choose(options.config.cost.model, COST_MODELS, "cost model")
     measured = load_or_offer(options.measurements, load_measurements)
     display = Terminal()
     with display.stage("cost fit") as report:
@@ -167,11 +170,18 @@ def cost_fit(words: list[str]) -> None:
 def derive(words: list[str]) -> None:
     """Writes an architecture file."""
     from hwnas_jax.run import Run
+    from hwnas_jax.search import cost_range, resolve_target
     from hwnas_jax.spaces.files import save_architecture
 
     options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
-    _refuse_existing(options.out)
+    _check_out(options.out)
     run = Run.open(options.run)
+    if not run.finished("search"):
+        raise UserError(f"{run.folder} holds no finished search; continue it with --resume")
+    if options.target_ms is not None:
+        settings = override(run.config, target__ms=options.target_ms).target
+        reachable = cost_range(run.space, run.cost_model, settings.metric, seed=run.config.seed)
+        resolve_target(settings, reachable)
     candidate = run.candidates(target_ms=options.target_ms)[0]
     save_architecture(options.out, run.space, candidate.architecture)
     display = Terminal()
@@ -187,6 +197,7 @@ def retrain(words: list[str]) -> None:
 
     from hwnas_jax.data import load_data
     from hwnas_jax.files import load_or_offer
+    from hwnas_jax.parallel import statistics_axis
     from hwnas_jax.spaces.files import load_architecture
     from hwnas_jax.train import train
 
@@ -204,8 +215,10 @@ def retrain(words: list[str]) -> None:
     display = Terminal()
     with display.stage("retrain") as report:
         trained = train(
-            functools.partial(space.network, architecture), data, options.config,
-            seed=options.config.seed, folder=options.out, progress=report,
+            functools.partial(
+                space.network, architecture, axis_name=statistics_axis(options.config.parallel)
+            ),
+            data, options.config, seed=options.config.seed, folder=options.out, progress=report,
         )  # fmt: skip
     display.say(
         f"test accuracy {trained.test_accuracy:.2%}, "
@@ -225,7 +238,7 @@ def measure(words: list[str]) -> None:
     display = Terminal()
     with display.stage("measure") as report:
         (timing,), _ = measure_networks(
-            space, [architecture], None, options.config.profile,
+            space, architecture[None], None, options.config.profile,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
     display.say(
@@ -250,8 +263,6 @@ def report(words: list[str]) -> None:
 
 def list_names(words: list[str]) -> None:
     """Names what there is, a line each."""
-    if words:
-        raise UserError(f"hwnas list takes no arguments, got {' '.join(words)}")
     import jax
 
     from hwnas_jax.cost import COST_MODELS
@@ -259,6 +270,7 @@ def list_names(words: list[str]) -> None:
     from hwnas_jax.relax import RELAXATIONS
     from hwnas_jax.spaces import SPACES
 
+    tyro.cli(ListOptions, args=words, prog="hwnas list")
     groups: dict[str, dict[str, str]] = {
         "search spaces": {name: space.summary for name, space in SPACES.items()},
         "relaxations": {n: f.__doc__.splitlines()[0] for n, f in RELAXATIONS.items()},
@@ -273,13 +285,13 @@ def list_names(words: list[str]) -> None:
     for title, lines in groups.items():
         console.print(f"[bold]{title}[/]")
         for name, line in lines.items():
-            console.print(f"  {name:<18} {line}", markup=False)
+            console.print(f"  {name:<18} {line}", markup=False, soft_wrap=True)
 
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "search": (search, "the whole job: profile, fit, search, retrain, measure, report"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
-    "cost": (cost_fit, "cost fit: train the learned cost model on a measurement file"),
+    "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),
@@ -288,28 +300,32 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
 }
 
 
+_HELP = ("-h", "--help")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0, 2 for a user's mistake, 128 + signal."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Terminal().console
-    if not words or words[0] in ("-h", "--help"):
-        console.print("usage: hwnas COMMAND [CONFIG] [--options]\n")
+    if not words or words[0] in _HELP:
+        console.print("usage: hwnas COMMAND [CONFIG] [--options]\n", markup=False)
         for name, (_, line) in COMMANDS.items():
             console.print(f"  {name:<9} {line}")
         console.print("\nhwnas COMMAND --help shows the options of a command.")
         return 0 if words else 2
+    if words[0] == "cost" and words[1:] and words[1] in _HELP:
+        words.insert(1, "fit")
+    length = 2 if words[0] == "cost" else 1
     try:
-        command, _ = COMMANDS[choose(words[0], COMMANDS, "command")]
-        rest = words[1:]
-        if words[0] == "cost":
-            choose(rest[0] if rest else "", ("fit",), "cost command")
-            rest = rest[1:]
+        command, _ = COMMANDS[choose(" ".join(words[:length]), COMMANDS, "command")]
         _prepare_jax()
         with StopRequest.listening():
-            command(rest)
-    except UserError as error:
+            command(words[length:])
+    except (UserError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except SystemExit as stop:  # tyro has shown help, or what it could not parse
+        return stop.code if isinstance(stop.code, int) else 2
     except Interrupted as stop:
         sys.stderr.write(f"{stop}\n")
         return 128 + stop.signum
@@ -337,16 +353,24 @@ def _prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+_CONFIG_HELP = (
+    "A config may come first, to set the defaults: a name from `hwnas list`, a .py or .json file."
+)
+
+
 def _parse(kind: type, words: list[str], name: str, *, files: int = 0) -> Any:
     """Parses `[FILE] [CONFIG] [--options]`; the config gives the defaults of the overrides."""
     rest = list(words)
-    resumed = _resumed_config(words)
+    resumed = _resumed_folder(words)
+    given = len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1])
     if resumed is not None:
-        base = resumed
-    elif len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1]):
-        base = load_config(rest.pop(files))
+        from hwnas_jax.run import Run
+
+        if given:
+            raise UserError(f"a resumed run keeps its config; leave out {rest[0]}")
+        base = Run.open(resumed).config
     else:
-        base = load_config()
+        base = load_config(rest.pop(files)) if given else load_config()
     required = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(kind)
@@ -354,19 +378,63 @@ def _parse(kind: type, words: list[str], name: str, *, files: int = 0) -> Any:
     }
     options = tyro.cli(
         kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
-        description=kind.__doc__,
+        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
     )  # fmt: skip
     validate(options.config)
     return options
 
 
-def _resumed_config(words: list[str]) -> Config | None:
+def _resumed_folder(words: list[str]) -> Path | None:
     for number, word in enumerate(words):
         if word == "--resume" and number + 1 < len(words):
-            return load_config(str(Path(words[number + 1]) / "config.json"))
+            return Path(words[number + 1])
         if word.startswith("--resume="):
-            return load_config(str(Path(word.partition("=")[2]) / "config.json"))
+            return Path(word.partition("=")[2])
     return None
+
+
+def _check_early(config: Config) -> None:
+    """Refuses before minutes of profiling what a later stage would refuse."""
+    from hwnas_jax.cost import COST_MODELS
+    from hwnas_jax.parallel import Replicas
+    from hwnas_jax.relax import RELAXATIONS
+
+    choose(config.cost.model, COST_MODELS, "cost model")
+    choose(config.search.relaxation, RELAXATIONS, "relaxation")
+    replicas = Replicas.from_config(config.parallel)
+    replicas.check_batch(config.search.batch_size, "search.batch_size")
+    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size")
+
+
+def _new_run(options: SearchOptions) -> Any:
+    """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
+    from hwnas_jax.run import Run
+
+    if options.from_step is not None:
+        raise UserError("--from-step needs --resume, the run folder to continue")
+    run = Run.create(options.config, options.run_dir)
+    try:
+        run.adopt(measurements=options.measurements, cost_model=options.cost_model)
+        if options.cost_model is not None:
+            run.resolve_target()
+    except (UserError, OSError):
+        shutil.rmtree(run.folder)
+        raise
+    return run
+
+
+def _resumed_run(options: SearchOptions) -> Any:
+    from hwnas_jax.run import Run
+
+    for name in ("run_dir", "measurements", "cost_model"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
+    run = Run.open(options.resume)
+    _only_parallel_changed(run.config, options.config)
+    if options.from_step is not None and run.finished("search"):
+        raise UserError(f"--from-step: the search of {run.folder} is finished")
+    run.config = options.config
+    return run
 
 
 def _only_parallel_changed(saved: Config, given: Config) -> None:
@@ -382,6 +450,12 @@ def _only_parallel_changed(saved: Config, given: Config) -> None:
         )
 
 
+def _check_out(path: Path) -> None:
+    _refuse_existing(path)
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} to write {path.name} in")
+
+
 def _refuse_existing(path: Path) -> None:
     if path.exists():
         raise UserError(f"{path} exists and is not overwritten; name another with --out")
@@ -395,6 +469,8 @@ def _first_line(config: str) -> str:
 def _show_result(run: Any) -> None:
     from hwnas_jax.report import summary_rows
 
-    header, *rows = zip(*summary_rows(run.folder), strict=True)
-    run.display.table("result", header, rows)
+    columns = summary_rows(run.folder)
+    if len(columns) > 1:
+        header, *rows = zip(*columns, strict=True)
+        run.display.table("result", header, rows)
     run.display.say(f"page {run.folder / 'report.html'}")

@@ -6,13 +6,15 @@ command, the wall time and the result to expect.
 
 import dataclasses
 import importlib.util
-import json
+import math
+import re
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files import read_json, write_json
 
 _FORMAT = "hwnas_jax.config"
 _VERSION = 1
@@ -84,7 +86,10 @@ class CostConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TargetConfig:
-    """The hardware budget and how it is met."""
+    """The hardware budget and how it is met.
+
+    Networks measured over the budget, or using less than 0.9 of it, are passed over.
+    """
 
     metric: str = "latency_ms"
     """the metric that has the budget"""
@@ -95,8 +100,7 @@ class TargetConfig:
     tolerance: float = 0.03
     """the derived network is predicted to use at least 1 - tolerance of the budget"""
     confirm: int = 6
-    """most probable networks to measure before any is retrained, and as many random ones; those
-    measured over the budget, or using less than 0.9 of it, are passed over; 0 measures none"""
+    """likeliest networks measured before retraining, as many random ones; 0 measures none"""
     weight: float | None = None
     """fixed weight of the hardware term; None meets the budget by dual ascent"""
     multiplier_learning_rate: float = 0.02
@@ -135,11 +139,13 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RetrainConfig:
-    """Training derived networks from scratch, and the random-search baseline beside them."""
+    """Training derived networks from scratch, and the random-search baseline beside them.
+
+    The best network by validation accuracy is the result.
+    """
 
     networks: int = 2
-    """networks retrained for the search, and as many for random search; the best by
-    validation accuracy is the result"""
+    """networks retrained for the search, and as many for random search; the best counts"""
     epochs: int = 60
     batch_size: int = 64
     steps_per_dispatch: int = 50
@@ -200,46 +206,49 @@ def load_config(name: str = "digits") -> Config:
       UserError: when there is no such config, or the file does not define one.
     """
     path = Path(name)
-    if path.suffix == ".json":
-        return _load_json(path)
-    if path.suffix != ".py":
+    if path.suffix not in {".json", ".py"}:
         path = config_folder() / f"{choose(name, config_names(), 'config')}.py"
     if not path.is_file():
         raise UserError(f"no config file {path}; configs by name: {', '.join(config_names())}")
+    if path.suffix == ".json":
+        payload = read_json(path, "config file", file_format=_FORMAT, version=_VERSION)
+    try:
+        if path.suffix == ".json":
+            return validate(from_dict(Config, payload.get("config")))
+        return validate(_run_file(path))
+    except UserError as error:
+        raise UserError(f"config file {path}: {error}") from error
+
+
+def _run_file(path: Path) -> Config:
     spec = importlib.util.spec_from_file_location(f"hwnas_jax_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except TypeError as error:
-        raise UserError(f"config file {path}: {error}") from error
-    except Exception as error:
-        raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        _name_unknown_keyword(error)
+        raise UserError(f"{type(error).__name__}: {error}") from error
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
-        raise UserError(f"config file {path} must set `config = Config(...)`")
-    return validate(config)
+        raise UserError("it must set `config = Config(...)`")
+    return config
 
 
-def _load_json(path: Path) -> Config:
-    try:
-        payload = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"no config file {path}") from error
-    except ValueError as error:
-        raise UserError(f"config file {path} is damaged: {error}") from error
-    if not isinstance(payload, dict) or payload.get("format") != _FORMAT:
-        raise UserError(f"{path} is not a {_FORMAT} file")
-    if payload.get("version") != _VERSION:
-        raise UserError(f"{path} has version {payload.get('version')!r}; known is {_VERSION}")
-    return validate(from_dict(Config, payload["config"]))
+def _name_unknown_keyword(error: BaseException) -> None:
+    """Says what is allowed where Python only says that a keyword is unexpected."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    kind = globals().get(found[1]) if found else None
+    if dataclasses.is_dataclass(kind):
+        choose(found[2], [field.name for field in dataclasses.fields(kind)], f"key of {found[1]}")
 
 
 def save_config(config: Config, path: Path) -> None:
     """Writes the config, every value resolved, as versioned JSON."""
-    payload = {"format": _FORMAT, "version": _VERSION, "config": dataclasses.asdict(config)}
-    path.write_text(json.dumps(payload, indent=2) + "\n")
+    write_json(
+        Path(path), {"format": _FORMAT, "version": _VERSION, "config": dataclasses.asdict(config)}
+    )
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
@@ -250,10 +259,8 @@ def from_dict(kind: type, values: dict[str, Any], where: str = "config") -> Any:
     result = {}
     for key, value in values.items():
         choose(key, hints, f"key of {where}")
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            value = from_dict(hint, value, f"{where}.{key}")
-        result[key] = value
+        nested = dataclasses.is_dataclass(hints[key])
+        result[key] = from_dict(hints[key], value, f"{where}.{key}") if nested else value
     return kind(**result)
 
 
@@ -277,8 +284,9 @@ def override(config: Config, **changes: Any) -> Config:
         if dataclasses.is_dataclass(current) and isinstance(value, dict):
             for name in value:
                 choose(name, [f.name for f in dataclasses.fields(current)], f"key of {key}")
-            value = dataclasses.replace(current, **value)
-        resolved[key] = value
+            resolved[key] = dataclasses.replace(current, **value)
+        else:
+            resolved[key] = value
     return validate(dataclasses.replace(config, **resolved))
 
 
@@ -290,8 +298,9 @@ def validate(config: Config) -> Config:
     """
     _check_types(config, "")
     positive = [
-        "profile.networks", "profile.batch_size", "profile.rounds", "profile.measure_rounds", "cost.members",
-        "cost.hidden", "cost.steps", "cost.learning_rate", "target.samples", "search.steps",
+        "profile.networks", "profile.batch_size", "profile.rounds", "profile.measure_rounds",
+        "cost.members", "cost.hidden", "cost.steps", "cost.learning_rate", "target.samples",
+        "search.steps",
         "search.batch_size", "search.steps_per_dispatch", "search.temperature_start",
         "search.temperature_end", "search.weight_learning_rate", "search.logit_learning_rate",
         "search.checkpoint_every", "retrain.networks", "retrain.epochs", "retrain.batch_size",
@@ -305,7 +314,8 @@ def validate(config: Config) -> Config:
     at_least_zero = [
         "profile.warmup", "search.warmup_steps", "data.shift", "search.weight_decay",
         "search.logit_decay", "retrain.weight_decay", "cost.weight_decay",
-        "target.multiplier_learning_rate", "target.damping", "target.confirm", "search.weight_learning_rate_end",
+        "target.multiplier_learning_rate", "target.damping", "target.confirm",
+        "search.weight_learning_rate_end",
     ]  # fmt: skip
     for key in at_least_zero:
         _require(config, key, lambda v: v >= 0, "must not be negative")
@@ -314,6 +324,8 @@ def validate(config: Config) -> Config:
     _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
     _require(config, "parallel.devices", lambda v: v is None or v > 0, "must be positive")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed = {config.seed} must lie in [0, 2**32)")
     _require(
         config, "search.warmup_steps", lambda v: v < config.search.steps,
         f"must be below search.steps = {config.search.steps}",
@@ -341,6 +353,8 @@ def _check_types(value: Any, where: str) -> None:
         elif not _is_instance(item, hint):
             shown = getattr(hint, "__name__", str(hint))
             raise UserError(f"{name} must be of type {shown}, got {item!r}")
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise UserError(f"{name} must be finite, got {item!r}")
 
 
 def _is_instance(item: Any, hint: Any) -> bool:

@@ -1,5 +1,6 @@
 """JSON files that are written whole or not at all, and read with a clear word on damage."""
 
+import glob
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,9 @@ def read_json(path: Path, what: str, *, file_format: str | None = None, version:
         payload = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"no {what} {path}") from error
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"the {what} {path} is damaged: {error}") from error
     if file_format is not None:
         if not isinstance(payload, dict) or payload.get("format") != file_format:
@@ -52,7 +55,8 @@ def load_or_offer(path: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(path)
     except UserError as error:
-        others = [p for p in path.absolute().parent.parent.glob(f"*/{path.name}") if p.is_file()]
+        pattern = f"*/{glob.escape(path.name)}"
+        others = [p for p in path.absolute().parent.parent.glob(pattern) if p.is_file()]
         others.sort(key=lambda other: other.stat().st_mtime, reverse=True)
         for other in others:
             if other == path.absolute():
@@ -61,5 +65,6 @@ def load_or_offer(path: Path, load: Callable[[Path], Any]) -> Any:
                 load(other)
             except UserError:
                 continue
-            raise UserError(f"{error}. The newest good one is {other}") from error
+            end = "" if str(error).endswith((".", "?")) else "."
+            raise UserError(f"{error}{end} The newest good one is {other}") from error
         raise

@@ -23,6 +23,11 @@ AXIS = "replica"
 Dispatch = Callable[[Any, Any], tuple[Any, Any]]
 
 
+def statistics_axis(config: ParallelConfig) -> str | None:
+    """Returns the axis over which batch statistics are averaged; None keeps them per replica."""
+    return AXIS if config.sync_batch_statistics else None
+
+
 def mean_over_replicas(tree: Any, axis_name: str | None) -> Any:
     """Averages every leaf over the replicas in one all-reduce; the identity without an axis."""
     if axis_name is None:

@@ -44,6 +44,7 @@ from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
 from hwnas_jax.loop import Progress
+from hwnas_jax.parallel import statistics_axis
 from hwnas_jax.report import write_report
 from hwnas_jax.search import (
     Candidate,
@@ -417,8 +418,11 @@ class Run:
         architecture = self.space.from_names(entry["architecture"])
         number = int(entry["label"].rpartition("-")[2])
         options = {} if report is None else {"progress": report}
+        build = functools.partial(
+            self.space.network, architecture, axis_name=statistics_axis(self.config.parallel)
+        )
         return train(
-            functools.partial(self.space.network, architecture), self.dataset, self.config,
+            build, self.dataset, self.config,
             label=entry["label"], seed=1000 * self.config.seed + number, folder=self.folder,
             **options,
         )  # fmt: skip

@@ -140,7 +140,7 @@ def train(
             state.step + 1, state.key, optax.apply_updates(state.weights, updates), statistics,
             optimizer_state,
         )  # fmt: skip
-        return state, TrainInfo(loss, accuracy, optax.global_norm(gradient))
+        return state, TrainInfo(loss, accuracy, optax.tree.norm(gradient))
 
     sampler = Sampler(len(rows), settings.batch_size, length)
 

@@ -164,7 +164,7 @@ def make_search(
         )
         weights = optax.apply_updates(state.weights, updates)
         state = state._replace(weights=weights, weight_optimizer=optimizer)
-        return state, (loss, accuracy, optax.global_norm(gradient))
+        return state, (loss, accuracy, optax.tree.norm(gradient))
 
     def arch_step(state, batch, key, temperature, axis_name):
         task_key, cost_key = jax.random.split(key)
@@ -194,7 +194,7 @@ def make_search(
             logit_optimizer=optimizer,
             multiplier=multiplier,
         )
-        return state, (loss, accuracy, cost, optax.global_norm(gradient))
+        return state, (loss, accuracy, cost, optax.tree.norm(gradient))
 
     def warm_up(state, batch, key, temperature):
         cost = expected_cost(

@@ -13,7 +13,7 @@ from hwnas_jax.cost.base import CostModel, predict_architectures
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
-from hwnas_jax.parallel import AXIS, Replicas, own_slice
+from hwnas_jax.parallel import AXIS, Replicas, own_slice, statistics_axis
 from hwnas_jax.relax import probabilities
 from hwnas_jax.search.bilevel import Batch, Search, SearchState, make_search
 from hwnas_jax.search.objective import Target
@@ -55,7 +55,7 @@ def search_architecture(
       cost_model: predicts `target.metric`.
       target: the budget.
       config: the experiment; `seed`, `search`, `target`, `data` and `parallel` are read.
-      folder: takes `checkpoints/` and `metrics.jsonl`; an existing checkpoint is continued.
+      folder: takes `checkpoints/search/` and `metrics.jsonl`; an existing checkpoint is continued.
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
 
@@ -68,11 +68,11 @@ def search_architecture(
     replicas.check_batch(settings.batch_size, "search.batch_size")
     search = make_search(
         space, cost_model, target, settings, config.target,
-        sync_axis=AXIS if config.parallel.sync_batch_statistics else None,
+        sync_axis=statistics_axis(config.parallel),
     )  # fmt: skip
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
     dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
-    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints")
+    checkpoints = None if folder is None else Checkpoints(folder / "checkpoints" / "search")
     log = None if folder is None else MetricsLog(folder / "metrics.jsonl", stage="search")
     mask = space.mask
 

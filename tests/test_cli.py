@@ -1,0 +1,251 @@
+"""Commands run in this process, as a person who mistypes would run them."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwnas_jax.cli import COMMANDS, main
+from hwnas_jax.config import Config, load_config, override, save_config
+
+TINY = override(
+    Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,
+    profile__measure_rounds=2, cost__steps=20, cost__members=2, search__steps=4,
+    search__warmup_steps=1, search__steps_per_dispatch=2, search__batch_size=16,
+    retrain__networks=1, retrain__epochs=1, target__confirm=0, parallel__devices=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder with the config `tiny.json` and `run`, a run that ended with its search."""
+    folder = tmp_path_factory.mktemp("cli")
+    save_config(TINY, folder / "tiny.json")
+    words = ["search", str(folder / "tiny.json"), "--run-dir", str(folder / "run")]
+    assert main([*words, "--until", "search"]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(finished, tmp_path, monkeypatch):
+    """A working folder of its own with copies of `tiny.json` and `run`."""
+    shutil.copytree(finished, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def refused(capsys, folder: Path, line: str) -> str:
+    """Returns what the command says; it must exit with 2 and leave nothing new behind."""
+    before = sorted(folder.rglob("*"))
+    capsys.readouterr()
+    assert main(line.split()) == 2
+    shown = capsys.readouterr()
+    assert sorted(folder.rglob("*")) == before
+    assert "Traceback" not in shown.out + shown.err
+    return shown.out + shown.err
+
+
+TYPED = [
+    ("serach", ("command 'serach'", "search, profile", "Did you mean 'search'?")),
+    ("cost", ("command 'cost'", "Did you mean 'cost fit'?")),
+    ("cost fti", ("command 'cost fti'", "Did you mean 'cost fit'?")),
+    ("list extra", ("extra",)),
+    ("search digts", ("config 'digts'", "Did you mean 'digits'?")),
+    ("search missing.py", ("missing.py",)),
+    ("search missing.json", ("missing.json",)),
+    ("search --serach.steps 3", ("--serach.steps", "--search.steps")),
+    ("search --search.step 3", ("--search.step,", "--search.steps INT", "1500")),
+    ("search --search.steps 0", ("search.steps = 0", "positive")),
+    ("search --search.steps", ("--search.steps",)),
+    ("search --seed x", ("--seed", "'x'")),
+    ("search --seed -1", ("seed = -1",)),
+    ("search --target.ms nan", ("target.ms", "nan")),
+    ("search --space.name nasbench2001", ("'nasbench2001'", "Did you mean 'nasbench201'?")),
+    ("search --space.args.chanels 4", ("--space.args.chanels", "--space.args.channels INT")),
+    ("search --space.args.channels 0", ("channels", "above 0", "0")),
+    ("search --search.relaxation gumbel", ("'gumbel'", "softmax, ", "'gumbel_softmax'?")),
+    ("search --cost.model mpl", ("'mpl'", "table", "Did you mean 'mlp'?")),
+    ("search --data.name digitz", ("'digitz'", "idx", "Did you mean 'digits'?")),
+    ("search --data.name idx", ("data.path",)),
+    ("search --data.name idx --data.path nowhere", ("nowhere",)),
+    ("search --until serach", ("stage 'serach'", "fit_cost", "Did you mean 'search'?")),
+    ("search --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
+    ("search --parallel.backend pmpa", ("'pmpa'", "shard_map")),
+    ("search --search.batch-size 30", ("search.batch_size = 30", "8 devices", "32")),
+    ("search --resume", ("--resume",)),
+    ("search --resume nonsense", ("nonsense", "no run folder")),
+    ("search --from-step 3", ("--from-step", "--resume")),
+    ("search --run-dir new --measurements missing.json", ("missing.json",)),
+    ("search --run-dir new --cost-model missing.npz", ("missing.npz",)),
+    ("profile --profile.network 3", ("--profile.network,", "--profile.networks INT")),
+    ("profile --out nowhere/m.json", ("no folder nowhere", "m.json")),
+    ("cost fit", ("measurement file",)),
+    ("cost fit missing.json", ("missing.json",)),
+    ("derive", ("run folder",)),
+    ("derive missing", ("missing is no run folder",)),
+    ("report missing", ("missing is no run folder",)),
+    ("retrain missing.json", ("missing.json",)),
+    ("measure missing.json", ("missing.json",)),
+    ("measure .", ("is a directory",)),
+]
+
+
+@pytest.mark.parametrize(("line", "parts"), TYPED, ids=[line for line, _ in TYPED])
+def test_mistakes(capsys, empty, line, parts):
+    shown = refused(capsys, empty, line).lower()
+    for part in parts:
+        assert part.lower() in shown
+
+
+RUNS = [
+    ("search tiny.json --run-dir run", ("run folder run exists", "--resume run")),
+    ("search tiny.json --run-dir tiny.json", ("tiny.json exists",)),
+    ("search tiny.json --run-dir tiny.json/x", ("tiny.json/x",)),
+    ("search --resume nonsense", ("nonsense is no run folder", "beside it: run")),
+    ("search --resume run --seed 4", ("changed were: seed", "--parallel")),
+    ("search --resume run --run-dir other", ("--run-dir", "--resume")),
+    ("search --resume run --from-step 2", ("--from-step", "finished")),
+    ("search --resume run --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
+    ("search tiny.json --resume run", ("keeps its config", "tiny.json")),
+    ("search --run-dir new --cost-model run/cost_model.npz", ("'channels': 2", "'channels': 8")),
+    ("search tiny.json --run-dir new --target.ms 1e9 --cost-model run/cost_model.npz",
+     ("target 1e+09 ms is out of reach", "on this device")),
+    ("search tiny.json --run-dir new --target.metric latnecy --cost-model run/cost_model.npz",
+     ("'latnecy'", "Did you mean 'latency_ms'?")),
+    ("search tiny.json --run-dir new --cost-model run", ("run",)),
+    ("profile tiny.json --out run", ("run exists", "--out")),
+    ("cost fit run/measurements.json tiny.json --out run", ("run exists", "--out")),
+    ("cost fit run/measurements.json tiny.json --cost.model mpl", ("Did you mean 'mlp'?",)),
+    ("cost fit run/cost_model.npz", ("run/cost_model.npz",)),
+    ("derive run --out run", ("run exists", "--out")),
+    ("derive run --target-ms 1e9", ("target 1e+09 ms is out of reach",)),
+    ("derive run --target-ms -1", ("target.ms = -1.0",)),
+    ("retrain run", ("run",)),
+    ("measure run/measurements.json", ("no architecture file",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "parts"), RUNS, ids=[line for line, _ in RUNS])
+def test_mistakes_beside_a_run(capsys, here, line, parts):
+    shown = refused(capsys, here, line)
+    for part in parts:
+        assert part in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("measurements.json", "cost fit {} tiny.json"),
+        ("measurements.json", "search tiny.json --run-dir new --measurements {}"),
+        ("cost_model.npz", "search tiny.json --run-dir new --cost-model {}"),
+        ("architecture.json", "measure {}"),
+        ("architecture.json", "retrain {} tiny.json"),
+    ],
+)
+def test_damaged_file_is_named_and_a_good_one_offered(capsys, here, name, line):
+    assert main(["derive", "run", "--out", "run/architecture.json"]) == 0
+    content = (here / "run" / name).read_bytes()
+    damaged = here / "damaged" / name
+    damaged.parent.mkdir()
+    damaged.write_bytes(content[: len(content) // 2])
+    shown = refused(capsys, here, line.format(f"damaged/{name}"))
+    assert f"damaged/{name}" in shown
+    assert f"The newest good one is {here / 'run' / name}" in shown
+
+
+def test_run_folder_with_an_unknown_key(capsys, here):
+    path = here / "run" / "config.json"
+    payload = json.loads(path.read_text())
+    payload["config"]["search"]["stpes"] = 3
+    path.write_text(json.dumps(payload))
+    for line in ("search --resume run", "derive run", "report run"):
+        shown = refused(capsys, here, line)
+        assert "run/config.json" in shown
+        assert "Did you mean 'steps'?" in shown
+
+
+def test_unfinished_run_derives_nothing(capsys, here):
+    path = here / "run" / "stages.json"
+    stages = json.loads(path.read_text())
+    del stages["search"]
+    path.write_text(json.dumps(stages))
+    assert "no finished search" in refused(capsys, here, "derive run")
+
+
+def test_unfinished_run_has_a_page(capsys, here):
+    assert main(["report", "run"]) == 0
+    assert (here / "run" / "report.html").is_file()
+    assert "run/report.html" in capsys.readouterr().out
+
+
+def test_finished_stages_are_left_alone(here):
+    before = {p: p.read_bytes() for p in here.rglob("*") if p.is_file()}
+    assert main(["search", "--resume", "run", "--until", "search"]) == 0
+    assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
+
+
+def test_saved_config_has_the_overrides(here):
+    words = "search tiny.json --run-dir new --until fit_cost --seed 7 --search.steps 6"
+    assert main([*words.split(), "--cost-model", "run/cost_model.npz"]) == 0
+    assert load_config("new/config.json") == override(TINY, seed=7, search__steps=6)
+
+
+def test_derive_writes_what_measure_reads(capsys, here):
+    assert main(["derive", "run", "--out", "a.json"]) == 0
+    assert main(["measure", "a.json", "tiny.json", "--cost-model", "run/cost_model.npz"]) == 0
+    shown = capsys.readouterr().out
+    assert "ms per call of 64 images" in shown
+    assert "predicted" in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help(capsys, empty, command, flag):
+    assert main([*command.split(), flag]) == 0
+    assert f"usage: hwnas {command}" in capsys.readouterr().out
+
+
+def test_help_and_bare_command(capsys, empty):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {command} " in shown for command in COMMANDS)
+    assert main([]) == 2
+    assert main(["cost", "-h"]) == 0
+
+
+def test_help_shows_the_defaults_of_the_config(capsys, here):
+    assert main(["search", "tiny.json", "--help"]) == 0
+    assert "(default: 4)" in capsys.readouterr().out
+
+
+def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    indented = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert {"nasbench201", "sampled_path", "mlp", "digits", "cpu:0"} <= set(indented)
+    titles = [line for line in lines if not line.startswith("  ")]
+    assert titles[0] == "search spaces"
+    assert len(titles) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), [(["list"], 0), (["serach"], 2)])
+def test_module_exit_code(words, code):
+    done = subprocess.run(
+        [sys.executable, "-m", "hwnas_jax", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
