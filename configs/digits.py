@@ -1,6 +1,6 @@
 """Digits (scikit-learn, 8x8): the built-in search.
 
-    hwnas search digits
+hwnas search digits
 """
 
 from hwnas_jax.config import Config

@@ -73,7 +73,8 @@ class Checkpoints:
                 if good is not None
                 else "there is no other good one; delete the folder to start this stage again"
             )
-            raise UserError(f"checkpoint {self.folder / str(wanted)} is damaged ({error}); {hint}") from error
+            path = self.folder / str(wanted)
+            raise UserError(f"checkpoint {path} is damaged ({error}); {hint}") from error
         for later in steps:
             if later > wanted:
                 path = self.folder / str(later)
@@ -96,8 +97,8 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            reason = str(error).strip().splitlines()
-            raise _Damaged(f"{type(error).__name__}: {reason[0][:160] if reason else ''}") from error
+            reason = str(error).strip().partition("\n")[0][:160]
+            raise _Damaged(f"{type(error).__name__}: {reason}") from error
         if _checksums(restored["state"]) != restored["checksums"]:
             raise _Damaged("the checksums differ")
         return restored["state"]
@@ -119,7 +120,7 @@ class _Damaged(Exception):
 def _checksums(state: Any) -> dict[str, int]:
     sums = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        sums[jax.tree_util.keystr(path)] = zlib.crc32(np.asarray(leaf).tobytes())
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        plain = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        sums[jax.tree_util.keystr(path)] = zlib.crc32(plain.tobytes())
     return sums

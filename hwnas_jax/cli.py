@@ -111,7 +111,6 @@ def search(words: list[str]) -> None:
 
     options = _parse(SearchOptions, words, "search")
     choose(options.until, STAGES, "stage")
-    _check_early(options.config)
     run = _new_run(options) if options.resume is None else _resumed_run(options)
     display = run.display = Terminal()
     display.say(f"run folder {run.folder}")
@@ -393,19 +392,6 @@ def _resumed_folder(words: list[str]) -> Path | None:
     return None
 
 
-def _check_early(config: Config) -> None:
-    """Refuses before minutes of profiling what a later stage would refuse."""
-    from hwnas_jax.cost import COST_MODELS
-    from hwnas_jax.parallel import Replicas
-    from hwnas_jax.relax import RELAXATIONS
-
-    choose(config.cost.model, COST_MODELS, "cost model")
-    choose(config.search.relaxation, RELAXATIONS, "relaxation")
-    replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(config.search.batch_size, "search.batch_size")
-    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size")
-
-
 def _new_run(options: SearchOptions) -> Any:
     """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
     from hwnas_jax.run import Run
@@ -424,7 +410,7 @@ def _new_run(options: SearchOptions) -> Any:
 
 
 def _resumed_run(options: SearchOptions) -> Any:
-    from hwnas_jax.run import Run
+    from hwnas_jax.run import Run, check_names
 
     for name in ("run_dir", "measurements", "cost_model"):
         if getattr(options, name) is not None:
@@ -433,6 +419,7 @@ def _resumed_run(options: SearchOptions) -> Any:
     _only_parallel_changed(run.config, options.config)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
+    check_names(options.config)
     run.config = options.config
     return run
 

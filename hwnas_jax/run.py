@@ -15,11 +15,10 @@ import contextlib
 import datetime
 import functools
 import math
-import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ import numpy as np
 
 from hwnas_jax.config import Config, load_config, save_config, validate
 from hwnas_jax.cost import (
+    COST_MODELS,
     AnalyticModel,
     CostModel,
     FitReport,
@@ -39,12 +39,15 @@ from hwnas_jax.cost import (
     profile,
     std_architectures,
 )
+from hwnas_jax.cost.fit import split_sizes
+from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
 from hwnas_jax.loop import Progress
-from hwnas_jax.parallel import statistics_axis
+from hwnas_jax.parallel import Replicas, statistics_axis
+from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.report import write_report
 from hwnas_jax.search import (
     Candidate,
@@ -82,7 +85,7 @@ class Run:
         Raises:
           UserError: when the folder exists; nothing is ever overwritten.
         """
-        validate(config)
+        check_names(config)
         if folder is None:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             folder = Path("runs") / f"{config.name}-{stamp}"
@@ -137,14 +140,16 @@ class Run:
     @functools.cached_property
     def cost_model(self) -> CostModel:
         """The fitted cost model."""
-        return load_or_offer(
-            self.folder / "cost_model.npz", lambda path: load_cost_model(path, self.space)
-        )
+        # Kept between calls, so its arrays must not belong to a trace it is first read in.
+        with jax.ensure_compile_time_eval():
+            return load_or_offer(
+                self.folder / "cost_model.npz", lambda path: load_cost_model(path, self.space)
+            )
 
     @property
     def target(self) -> Target:
         """The budget that was resolved before the search."""
-        payload = read_json(self.folder / "target.json", "target file")
+        payload = self._read("target.json", "metric", "target_ms")
         return Target(payload["metric"], payload["target_ms"])
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
@@ -347,8 +352,14 @@ class Run:
         path = self.folder / "search.npz"
         if not path.exists():
             raise UserError(f"{self.folder} holds no finished search; continue it with --resume")
-        with np.load(path, allow_pickle=False) as saved:
-            logits = saved["logits"]
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                logits = saved["logits"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); delete it and the line search of "
+                f"{self.folder / 'stages.json'} to take it from the last checkpoint again"
+            ) from error
         return within_budget(
             self.space, self.cost_model, target, self.config.target.tolerance,
             logits=None if by_chance else logits, seed=self.config.seed,
@@ -456,7 +467,15 @@ class Run:
         return page
 
     def _networks(self) -> dict[str, Any]:
-        return read_json(self.folder / "networks.json", "file of derived networks")
+        return self._read("networks.json", "networks")
+
+    def _read(self, name: str, *keys: str) -> dict[str, Any]:
+        """Returns a JSON file of the run that holds an object with all of `keys`."""
+        payload = read_json(self.folder / name, "file")
+        missing = [key for key in keys if not isinstance(payload, dict) or key not in payload]
+        if missing:
+            raise UserError(f"{self.folder / name} is damaged: it lacks {', '.join(missing)}")
+        return payload
 
     def _stages(self) -> dict[str, Any]:
         path = self.folder / "stages.json"
@@ -471,7 +490,24 @@ class Run:
         started = time.perf_counter()
         with self.display.stage(name) as report:
             yield report
-        self._finish(name, round(time.perf_counter() - started, 2))
+        if name != "report" or self.finished("measure"):
+            self._finish(name, round(time.perf_counter() - started, 2))
+
+
+def check_names(config: Config) -> None:
+    """Refuses before minutes of profiling what a later stage would refuse.
+
+    Raises:
+      UserError: for a value out of range, a name that is not there, too few devices, a batch that
+        does not divide by them, or too few networks to fit a cost model to.
+    """
+    validate(config)
+    choose(config.cost.model, COST_MODELS, "cost model")
+    choose(config.search.relaxation, RELAXATIONS, "relaxation")
+    replicas = Replicas.from_config(config.parallel)
+    replicas.check_batch(config.search.batch_size, "search.batch_size")
+    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size")
+    split_sizes(config.profile.networks, config.cost)
 
 
 def show_cost_fit(display: Silent, fitted: FitReport) -> None:
@@ -489,15 +525,8 @@ def show_cost_fit(display: Silent, fitted: FitReport) -> None:
 
 def versions() -> dict[str, Any]:
     """Returns the versions and the device a run was made with."""
-    device = jax.devices()[0]
-    packages = ("hwnas_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
-        **{name: version(name) for name in packages},
-        "python": platform.python_version(),
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": jax.local_device_count(),
-        },
+        **describe_software("optax", "orbax-checkpoint", "tensorflow-datasets", "numpy"),
+        "device": describe_device(),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }

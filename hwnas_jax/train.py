@@ -17,8 +17,8 @@ from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.initialisation import weight_rngs
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
+from hwnas_jax.nn.initialisation import weight_rngs
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
 
 Build = Callable[[nnx.Rngs], nnx.Module]

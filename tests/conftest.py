@@ -8,10 +8,10 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import pytest
 
-from hwnas_jax.cache import cache_folder  # noqa: E402
+from hwnas_jax.cache import cache_folder
 
 jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

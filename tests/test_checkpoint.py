@@ -26,10 +26,11 @@ def state(value):
 
 
 def bits(tree):
-    return [
-        np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-        for x in jax.tree.leaves(tree)
-    ]  # fmt: skip
+    def plain(leaf):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    return [plain(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 @pytest.fixture

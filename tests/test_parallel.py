@@ -79,7 +79,7 @@ def test_replicas_that_differ_are_found():
 def test_bad_counts_are_named():
     with pytest.raises(UserError, match=r"parallel.devices = 99, but this machine has 8 cpu"):
         replicas(99)
-    with pytest.raises(UserError, match="does not divide by 8 devices; the nearest that does is 64"):
+    with pytest.raises(UserError, match="divide by 8 devices; the nearest that does is 64"):
         replicas(8).check_batch(60, "search.batch_size")
 
 

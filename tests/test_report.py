@@ -4,7 +4,7 @@ import json
 import math
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import read_json
 from hwnas_jax.run import Run
+from hwnas_jax.search import Target, make_search
 
 SMALL = [
     "--space.args.channels", "2", "--profile.networks", "12", "--profile.rounds", "2",
@@ -66,9 +69,7 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten(finished, capsys):
 def test_stages_from_python_take_files_of_another_run(finished, tmp_path):
     config = Run.open(finished).config
     run = Run.create(override(config, target__percentile=75.0), tmp_path / "second")
-    run.adopt(
-        measurements=finished / "measurements.json", cost_model=finished / "cost_model.npz"
-    )
+    run.adopt(measurements=finished / "measurements.json", cost_model=finished / "cost_model.npz")
     run.all(until="derive")
     assert run.target.value > Run.open(finished).target.value
     assert run.candidates()[0].predicted <= run.target.value
@@ -83,11 +84,6 @@ def test_an_impossible_run_leaves_no_folder(tmp_path):
 
 def final_state(folder):
     """The last search checkpoint as raw bytes by leaf."""
-    import jax
-
-    from hwnas_jax.search.bilevel import make_search
-    from hwnas_jax.search.objective import Target
-
     run = Run.open(folder)
     search = make_search(
         run.space, run.cost_model, Target("latency_ms", 1.0), run.config.search, run.config.target
@@ -102,7 +98,8 @@ def final_state(folder):
 def start(finished, folder):
     return subprocess.Popen(
         [
-            sys.executable, "-m", "hwnas_jax", "search", "--run-dir", str(folder), "--until", "search",
+            sys.executable, "-m", "hwnas_jax", "search", "--run-dir", str(folder),
+            "--until", "search",
             "--measurements", str(finished / "measurements.json"),
             "--cost-model", str(finished / "cost_model.npz"), *SMALL,
         ],
@@ -129,8 +126,8 @@ def test_killed_in_mid_search_and_resumed_ends_bit_identical(finished, tmp_path)
     wait_for_a_checkpoint(folder, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open() if line.endswith("\n")]
-    assert steps[-1] < 40
+    whole = [line for line in (folder / "metrics.jsonl").open() if line.endswith("\n")]
+    assert json.loads(whole[-1])["step"] < 40
     resumed = subprocess.run(
         [sys.executable, "-m", "hwnas_jax", "search", "--resume", str(folder), "--until", "search"],
         capture_output=True, text=True, check=False,
@@ -160,8 +157,6 @@ def test_a_signal_saves_and_says_how_to_go_on(finished, tmp_path, signum):
 def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_a_good_one(
     finished, tmp_path, capsys
 ):
-    import shutil
-
     folder = tmp_path / "damaged"
     shutil.copytree(finished, folder)
     stages = read_json(folder / "stages.json", "stages")

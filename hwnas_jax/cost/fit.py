@@ -83,13 +83,7 @@ def fit_cost(
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
     count = len(measurements.networks)
-    test_size = max(1, round(count * config.test_fraction))
-    if count - test_size < _LEAST_TRAIN:
-        raise UserError(
-            f"{count} measured networks leave {max(0, count - test_size)} to fit to with "
-            f"cost.test_fraction = {config.test_fraction}; at least {_LEAST_TRAIN} are needed: "
-            "raise profile.networks"
-        )
+    _, test_size = split_sizes(count, config)
     order = np.random.default_rng(seed).permutation(count)
     test, train = np.sort(order[:test_size]), np.sort(order[test_size:])
     labels = {
@@ -123,6 +117,22 @@ def fit_cost(
     shipped = kind.fit(space, measurements, config, seed=seed)
     report(total, total, "fitting")
     return shipped, FitReport(len(train), len(test), models, **rows)
+
+
+def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:
+    """Returns how many of `count` measured networks are fitted to, and how many held out.
+
+    Raises:
+      UserError: when too few are left to fit to.
+    """
+    test_size = max(1, round(count * config.test_fraction))
+    if count - test_size < _LEAST_TRAIN:
+        raise UserError(
+            f"{count} measured networks leave {max(0, count - test_size)} to fit to with "
+            f"cost.test_fraction = {config.test_fraction}; at least {_LEAST_TRAIN} are needed: "
+            "raise profile.networks"
+        )
+    return count - test_size, test_size
 
 
 def _scores(model, space, measurements):

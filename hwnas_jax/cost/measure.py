@@ -70,8 +70,9 @@ def measure_networks(
       progress: called with `(done, total, what)`.
 
     Returns:
-      The `N` timings as measured now, and the drift (1 without measurements): the median over the references of their
-      latency now divided by their latency then. Divide a timing by it to compare with the file.
+      The `N` timings as measured now, and the drift: the median over the references of their
+      latency now divided by their latency then, 1 without measurements. Divide a timing by it to
+      compare with the file.
 
     Raises:
       UserError: when the measurements are not comparable with a timing here and now.

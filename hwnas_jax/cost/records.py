@@ -161,10 +161,10 @@ def _host_cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe_software() -> dict[str, str]:
-    """Returns the versions that a latency depends on."""
+def describe_software(*more: str) -> dict[str, str]:
+    """Returns the versions that a latency depends on, and those of `more` packages."""
     versions = {"python": platform.python_version()}
-    for name in ("jax", "jaxlib", "flax", "hwnas_jax"):
+    for name in ("jax", "jaxlib", "flax", "hwnas_jax", *more):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

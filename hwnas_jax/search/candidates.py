@@ -76,7 +76,7 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
 def cost_range(space: Space, model: CostModel, metric: str, *, seed: int = 0) -> CostRange:
     """Predicts the cost over the space, or over a uniform sample of a large one."""
     architectures = architectures_of(space, seed=seed)
-    costs = np.asarray(predict_architectures(model, architectures, space.num_options)[metric])
+    costs = predict_architectures(model, architectures, space.num_options)[metric]
     quantiles = np.percentile(costs.astype(np.float64), np.arange(101))
     return CostRange(metric, float(costs.min()), float(costs.max()), quantiles)
 
@@ -127,7 +127,7 @@ def within_budget(
         log_share = np.asarray(jax.nn.log_softmax(masked, axis=-1))
         share = np.exp(log_share)
     architectures = architectures_of(space, seed=seed, probabilities=share)
-    costs = np.asarray(predict_architectures(model, architectures, space.num_options)[target.metric])
+    costs = predict_architectures(model, architectures, space.num_options)[target.metric]
     if not (costs <= target.value).any():
         raise UserError(
             f"no architecture is predicted to meet {target.value:.4g} ms; "

@@ -46,6 +46,11 @@ def from_spec(spec: dict[str, Any]) -> Space:
     missing = [k for k in ("name", "args", "input_shape", "num_classes") if k not in spec]
     if missing:
         raise UserError(f"the description of the space lacks {', '.join(missing)}")
+    shape = spec["input_shape"]
+    fine = isinstance(shape, list) and len(shape) == 3
+    fine = fine and all(isinstance(n, int) and n > 0 for n in [*shape, spec["num_classes"]])
+    if not (fine and isinstance(spec["name"], str) and isinstance(spec["args"], dict)):
+        raise UserError(f"the description of the space is damaged: {spec}")
     return make_space(
         spec["name"], spec["args"],
         input_shape=tuple(spec["input_shape"]), num_classes=spec["num_classes"],

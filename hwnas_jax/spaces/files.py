@@ -13,7 +13,7 @@ _FORMAT = "hwnas_jax.architecture"
 
 
 def save_architecture(path: Path, space: Space, architecture: np.ndarray) -> None:
-    """Writes `architecture` (`int32[D]`) so that a person can read it and years later rebuild it."""
+    """Writes `architecture` (`int32[D]`) to be read by a person and rebuilt years later."""
     write_json(
         Path(path),
         {

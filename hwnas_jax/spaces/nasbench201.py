@@ -9,6 +9,7 @@ References: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible N
 Search", ICLR 2020.
 """
 
+import itertools
 import re
 
 import jax
@@ -94,8 +95,8 @@ class FixedCell(nnx.Module):
 def active_edges(weight):
     """Returns how much of each edge's output reaches the cell's output, `float32[6]`.
 
-    Exactly zero or one on one-hot rows; between them the probability that the edge lies on an
-    open path, taking paths as independent.
+    That is with the edge itself taken as open. Exactly zero or one on one-hot rows; between them
+    the probability that the edge lies on a path, taking paths as independent.
 
     Args:
       weight: `float32[6, 5]`, numpy or jax.
@@ -127,7 +128,7 @@ class _Skeleton(nnx.Module):
         self.cells = nnx.List(make_cell(width) for width in widths for _ in range(space.cells))
         self.reductions = nnx.List(
             ops.ResidualReduction(narrow, wide, norm, rngs)
-            for narrow, wide in zip(widths, widths[1:], strict=False)
+            for narrow, wide in itertools.pairwise(widths)
         )
         self.head = ops.Head(widths[-1], space.num_classes, norm, rngs)
 
@@ -191,9 +192,7 @@ class NasBench201(Space):
     ) -> nnx.Module:
         architecture = self.check(architecture)
         norm = network_norm(axis_name)
-        return _Skeleton(
-            self, lambda width: FixedCell(width, architecture, norm, rngs), norm, rngs
-        )
+        return _Skeleton(self, lambda width: FixedCell(width, architecture, norm, rngs), norm, rngs)
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
@@ -219,7 +218,7 @@ class NasBench201(Space):
             places.append(Place(label, count, decision, option))
 
         norm = network_norm()
-        stands("stem", (height, width, features), lambda r: ops.Stem(features, self.channels, norm, r))
+        stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
         shape = (height, width, self.channels)
         for stage, channels in enumerate(self.widths):
             if stage:
@@ -237,9 +236,7 @@ class NasBench201(Space):
                         name, shape, lambda r, n=name, c=channels: _operation(n, c, norm, r),
                         self.cells, decision, option,
                     )  # fmt: skip
-        stands(
-            "head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r)
-        )
+        stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
         return table, tuple(places)
 
     def active(self, weight: jax.Array) -> jax.Array:
@@ -264,8 +261,7 @@ class NasBench201(Space):
         sources = [int(source) for _, source in found]
         if sources != [source for _, source in EDGES]:
             raise UserError(
-                f"{text!r} is no {self.name} cell; the form is "
-                "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+                f"{text!r} is no {self.name} cell; the form is |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
             )
         options = [OPERATIONS.index(choose(n, OPERATIONS, f"operation in {text!r}")) for n in names]
         architecture = np.array(options, np.int32)

@@ -38,7 +38,7 @@ def test_convolution_equals_lax(size, kernel_size, stride, dilation):
 
 
 def windows(x):
-    batch, height, width, channels = x.shape
+    _, height, width, _ = x.shape
     out = np.zeros_like(x)
     for i in range(height):
         for j in range(width):

@@ -2,12 +2,14 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.relax import sampled_path
 from hwnas_jax.search.bilevel import Batch, anneal, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
@@ -31,10 +33,8 @@ def search_of(relaxation, weight=None):
         SPACE, Table(), Target("latency_ms", 3.0), config, TargetConfig(weight=weight, samples=4)
     )
     state = search.init(jax.random.key(0))
-    weight_step, arch_step = (
-        jax.jit(functools.partial(f, axis_name=None)) for f in (search.weight_step, search.arch_step)
-    )
-    return search, state, weight_step, arch_step
+    steps = (search.weight_step, search.arch_step)
+    return search, state, *(jax.jit(functools.partial(step, axis_name=None)) for step in steps)
 
 
 def batch():
@@ -57,10 +57,7 @@ def test_each_step_changes_its_own_half_to_the_bit(relaxation):
     assert not np.array_equal(after.weights, state.weights)
     after, _ = arch_step(state, batch(), jax.random.key(2), 1.0)
     assert np.array_equal(after.weights, state.weights)
-    for ours, theirs in zip(
-        jax.tree.leaves(after.weight_optimizer), jax.tree.leaves(state.weight_optimizer), strict=True
-    ):
-        assert np.array_equal(ours, theirs)
+    chex.assert_trees_all_equal(after.weight_optimizer, state.weight_optimizer)
     assert not np.array_equal(after.logits, state.logits)
 
 
@@ -68,16 +65,13 @@ def test_each_step_changes_its_own_half_to_the_bit(relaxation):
 def test_a_gradient_reaches_every_logit_of_a_sampled_path():
     """The task alone reaches all options of an edge whose drawn operation runs."""
     search, state, _, _ = search_of("sampled_path")
-    from hwnas_jax.relax import sampled_path
 
     def task(logits, key):
         gates = sampled_path(key, logits, jnp.asarray(SPACE.mask), 1.0)
         return (search.logits(state.weights, batch().weight_images, gates) ** 2).sum()
 
     gradient = jax.jit(jax.grad(task))
-    reached = sum(
-        np.abs(gradient(state.logits, jax.random.key(seed))) > 0 for seed in range(24)
-    )
+    reached = sum(np.abs(gradient(state.logits, jax.random.key(seed))) > 0 for seed in range(24))
     assert (reached > 0).all()
     for seed in range(24):
         rows = np.asarray(gradient(state.logits, jax.random.key(seed))) != 0

@@ -29,7 +29,8 @@ class Table:
 
 
 def costs():
-    return {a: sum(TABLE[d, o] for d, o in enumerate(a)) for a in itertools.product(range(5), repeat=6)}
+    cells = itertools.product(range(5), repeat=6)
+    return {cell: sum(TABLE[d, o] for d, o in enumerate(cell)) for cell in cells}
 
 
 def test_range_is_that_of_the_enumeration():

@@ -31,7 +31,8 @@ def enumerated_mean(logits):
         for j in range(2):
             for k in range(3):
                 cost = 1.0 + float(TABLE[0, i] + TABLE[1, j] + TABLE[2, k])
-                total += share[0, i] * share[1, j] * share[2, k] * (cost + 2.0 * (i == 2 and k == 1))
+                cost += 2.0 * (i == 2 and k == 1)
+                total += share[0, i] * share[1, j] * share[2, k] * cost
     return total
 
 

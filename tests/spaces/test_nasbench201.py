@@ -120,8 +120,12 @@ def live_parameters(state, architecture):
 
 
 ARCHITECTURES = [
-    (3, 3, 3, 3, 3, 3), (1, 2, 4, 0, 3, 2), (4, 1, 0, 2, 2, 1), (2, 4, 3, 1, 0, 3), (0, 1, 3, 0, 2, 4),
-]  # fmt: skip
+    (3, 3, 3, 3, 3, 3),
+    (1, 2, 4, 0, 3, 2),
+    (4, 1, 0, 2, 2, 1),
+    (2, 4, 3, 1, 0, 3),
+    (0, 1, 3, 0, 2, 4),
+]
 
 
 IMAGES = jax.random.normal(jax.random.key(0), (6, 8, 8, 3))
@@ -192,7 +196,8 @@ def test_gates_mix_linearly_on_one_edge():
 
 
 def test_odd_images_and_one_channel():
-    space = make_space("nasbench201", {"channels": 2, "cells": 2}, input_shape=(7, 5, 1), num_classes=3)
+    size = {"channels": 2, "cells": 2}
+    space = make_space("nasbench201", size, input_shape=(7, 5, 1), num_classes=3)
     network = initialise(lambda rngs: space.network(np.array([3, 1, 4, 2, 0, 3]), rngs))
     network.eval()
     assert network(jnp.ones((2, 7, 5, 1))).shape == (2, 3)
