@@ -1,7 +1,7 @@
 """Fashion-MNIST (28x28, 10 classes), from TFDS or a folder of idx files.
 
-    hwnas search fashion_mnist
-    hwnas search fashion_mnist --data.name idx --data.path FOLDER
+hwnas search fashion_mnist
+hwnas search fashion_mnist --data.name idx --data.path FOLDER
 """
 
 from hwnas_jax.config import (

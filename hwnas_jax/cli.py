@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from hwnas_jax.config import Config, config_folder, config_names, load_config, override, validate
-from hwnas_jax.display import Terminal
+from hwnas_jax.display import Terminal, cost_fit_table
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.loop import StopRequest
 
@@ -148,7 +148,6 @@ def cost_fit(words: list[str]) -> None:
     """Writes a cost model."""
     from hwnas_jax.cost import COST_MODELS, fit_cost, load_measurements
     from hwnas_jax.files import load_or_offer
-    from hwnas_jax.run import show_cost_fit
     from hwnas_jax.spaces import from_spec
 
     options = _parse(CostFitOptions, words, "cost fit", files=1)
@@ -162,7 +161,7 @@ def cost_fit(words: list[str]) -> None:
             space, measured, options.config.cost, seed=options.config.seed, progress=report
         )
         model.save(options.out, space)
-    show_cost_fit(display, fitted)
+    display.table(*cost_fit_table(fitted.to_dict()))
     display.say(f"wrote {options.out}")
 
 

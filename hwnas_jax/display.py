@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -74,3 +75,22 @@ class Terminal(Silent):
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         self.console.print(table)
+
+
+def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns title, header and rows of how the cost models did, for `table`.
+
+    Args:
+      fitted: `FitReport.to_dict()`.
+    """
+    header = ("model", "Spearman", "MAPE", "within 10 %")
+    rows = [
+        (
+            model["label"],
+            "-" if model["spearman"] is None else f"{model['spearman']:.3f}",
+            f"{model['mape']:.1%}",
+            f"{model['within_10']:.0%}",
+        )
+        for model in fitted["models"]
+    ]
+    return f"cost models on {fitted['test_size']} held-out networks", header, rows

@@ -14,7 +14,6 @@ Every stage reads files and leaves files, so that a run can be entered and left 
 import contextlib
 import datetime
 import functools
-import math
 import shutil
 import time
 import zipfile
@@ -28,21 +27,19 @@ import numpy as np
 from hwnas_jax.config import Config, load_config, save_config, validate
 from hwnas_jax.cost import (
     COST_MODELS,
-    AnalyticModel,
     CostModel,
-    FitReport,
     Timing,
     fit_cost,
     load_cost_model,
     load_measurements,
     measure_networks,
     profile,
-    std_architectures,
 )
 from hwnas_jax.cost.fit import split_sizes
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
-from hwnas_jax.display import Silent
+from hwnas_jax.derive import confirm, describe
+from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
 from hwnas_jax.loop import Progress
@@ -217,7 +214,7 @@ class Run:
             model.save(path, self.space)
             write_json(self.folder / "cost_fit.json", fitted.to_dict())
         self.__dict__.pop("cost_model", None)
-        show_cost_fit(self.display, fitted)
+        self.display.table(*cost_fit_table(fitted.to_dict()))
         return path
 
     def resolve_target(self) -> Target:
@@ -265,9 +262,9 @@ class Run:
             report(0, 1, "candidates")
             groups = {"search": self.candidates(), "random": self.candidates(by_chance=True)}
             report(1, 1, "candidates")
-            confirmations = self._confirm(groups, report)
+            groups, confirmations = self._confirm(groups, report)
             networks = [
-                self._describe(candidate, origin, number)
+                describe(self.space, self.cost_model, self.target, candidate, origin, number)
                 for origin, group in groups.items()
                 for number, candidate in enumerate(group[: self.config.retrain.networks])
             ]
@@ -285,40 +282,18 @@ class Run:
 
     def _confirm(
         self, groups: dict[str, list[Candidate]], report: Progress
-    ) -> list[dict[str, Any]]:
-        """Measures the first of each group and puts those that meet the budget in front.
-
-        Those that miss it follow, the nearest to the budget first; what was not measured is
-        dropped, unless nothing is to be measured.
-        """
-        count, target = self.config.target.confirm, self.target.value
-        if not count:
-            return []
-        count = max(count, self.config.retrain.networks)
-        firsts = [candidate for group in groups.values() for candidate in group[:count]]
-        measured, _ = self._measure([c.architecture for c in firsts], report)
-        rows, place = [], 0
-        for origin, group in groups.items():
-            kept, missed = [], []
-            for candidate in group[:count]:
-                now = measured[place].latency_ms
-                place += 1
-                meets = 0.9 * target <= now <= target
-                (kept if meets else missed).append((abs(now - target), candidate))
-                rows.append(
-                    {
-                        "origin": origin,
-                        "string": self.space.to_string(candidate.architecture),
-                        "predicted_ms": candidate.predicted,
-                        "measured_ms": now,
-                        "meets_budget": meets,
-                    }
-                )
-            missed.sort(key=lambda pair: pair[0])
-            groups[origin] = [candidate for _, candidate in kept + missed]
+    ) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
+        """Measures the first candidates of each group; `confirm` says what becomes of them."""
+        if not self.config.target.confirm:
+            return groups, []
+        count = max(self.config.target.confirm, self.config.retrain.networks)
+        groups = {origin: group[:count] for origin, group in groups.items()}
+        everything = [candidate.architecture for group in groups.values() for candidate in group]
+        timings, _ = self._measure(everything, report)
+        groups, rows = confirm(self.space, groups, timings, self.target.value)
         met = sum(row["meets_budget"] for row in rows)
         self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
-        return rows
+        return groups, rows
 
     def _measure(
         self, architectures: list[np.ndarray], report: Progress
@@ -364,25 +339,6 @@ class Run:
             self.space, self.cost_model, target, self.config.target.tolerance,
             logits=None if by_chance else logits, seed=self.config.seed,
         )  # fmt: skip
-
-    def _describe(self, candidate: Candidate, origin: str, number: int) -> dict[str, Any]:
-        weight = np.eye(self.space.num_options, dtype=np.float32)[candidate.architecture]
-        counts = AnalyticModel.count(self.space).predict(weight)
-        std = std_architectures(
-            self.cost_model, candidate.architecture[None], self.space.num_options
-        )
-        probability = math.exp(candidate.log_probability)
-        return {
-            "origin": origin,
-            "label": f"{origin}-{number}",
-            "string": self.space.to_string(candidate.architecture),
-            "architecture": self.space.to_names(candidate.architecture),
-            "probability": None if math.isnan(probability) else probability,
-            "predicted_ms": candidate.predicted,
-            "predicted_std_ms": float(std[self.config.target.metric][0]),
-            "params": int(counts["params"]),
-            "macs": int(counts["macs"]),
-        }
 
     def retrain(self) -> list[dict[str, Any]]:
         """Trains the derived and the random networks from scratch and tests them.
@@ -508,19 +464,6 @@ def check_names(config: Config) -> None:
     replicas.check_batch(config.search.batch_size, "search.batch_size")
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size")
     split_sizes(config.profile.networks, config.cost)
-
-
-def show_cost_fit(display: Silent, fitted: FitReport) -> None:
-    """Prints how the cost models did on the held-out networks."""
-    result = fitted.to_dict()
-    rows = [
-        (m["label"], f"{m['spearman']:.3f}", f"{m['mape']:.1%}", f"{m['within_10']:.0%}")
-        for m in result["models"]
-    ]
-    display.table(
-        f"cost models on {result['test_size']} held-out networks",
-        ("model", "Spearman", "MAPE", "within 10 %"), rows,
-    )  # fmt: skip
 
 
 def versions() -> dict[str, Any]:

@@ -16,16 +16,7 @@ from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import search_architecture
 from hwnas_jax.spaces import make_space
 from hwnas_jax.train import train
-
-TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (6, 5)).astype(np.float32)
-
-
-@jax.tree_util.register_static
-class Table:
-    name, metrics = "table", ("latency_ms",)
-
-    def predict(self, weight):
-        return {"latency_ms": (weight * TABLE).sum()}
+from tests.helpers import TableModel
 
 
 def replicas(count, backend="pmap"):
@@ -106,7 +97,7 @@ def searched(devices, backend="pmap", relaxation="sampled_path", sync=True, **op
         search__checkpoint_every=3, search__weight_learning_rate=0.02,
     )  # fmt: skip
     target = Target("latency_ms", 3.0)
-    return search_architecture(SPACE, images(), Table(), target, config, **options).state
+    return search_architecture(SPACE, images(), TableModel(), target, config, **options).state
 
 
 @pytest.mark.slow

@@ -13,24 +13,20 @@ from hwnas_jax.relax import sampled_path
 from hwnas_jax.search.bilevel import Batch, anneal, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
+from tests.helpers import TableModel
 
 SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(4, 4, 1), num_classes=3)
-TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (6, 5)).astype(np.float32)
-
-
-@jax.tree_util.register_static
-class Table:
-    name, metrics = "table", ("latency_ms",)
-
-    def predict(self, weight):
-        return {"latency_ms": (weight * TABLE).sum()}
 
 
 @functools.cache
 def search_of(relaxation, weight=None):
     config = SearchConfig(relaxation=relaxation, steps=10, warmup_steps=0)
     search = make_search(
-        SPACE, Table(), Target("latency_ms", 3.0), config, TargetConfig(weight=weight, samples=4)
+        SPACE,
+        TableModel(),
+        Target("latency_ms", 3.0),
+        config,
+        TargetConfig(weight=weight, samples=4),
     )
     state = search.init(jax.random.key(0))
     steps = (search.weight_step, search.arch_step)

@@ -2,7 +2,6 @@
 
 import itertools
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,20 +11,9 @@ from hwnas_jax.search import candidates as module
 from hwnas_jax.search.candidates import architectures_of, cost_range, resolve_target, within_budget
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
+from tests.helpers import TABLE, TableModel
 
 SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=3)
-TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (6, 5)).astype(np.float32)
-
-
-@jax.tree_util.register_static
-class Table:
-    name, metrics = "table", ("latency_ms",)
-
-    def predict(self, weight):
-        return {"latency_ms": (weight * TABLE).sum()}
-
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}
 
 
 def costs():
@@ -34,7 +22,10 @@ def costs():
 
 
 def test_range_is_that_of_the_enumeration():
-    found, all_costs = cost_range(SPACE, Table(), "latency_ms"), np.array(list(costs().values()))
+    found, all_costs = (
+        cost_range(SPACE, TableModel(), "latency_ms"),
+        np.array(list(costs().values())),
+    )
     assert found.lowest == pytest.approx(all_costs.min(), rel=1e-5)
     assert found.highest == pytest.approx(all_costs.max(), rel=1e-5)
     assert found.at(25) == pytest.approx(np.percentile(all_costs, 25), rel=1e-5)
@@ -43,7 +34,7 @@ def test_range_is_that_of_the_enumeration():
 def test_most_probable_within_the_budget_is_that_of_the_enumeration():
     logits = np.random.default_rng(1).normal(size=(6, 5))
     target = Target("latency_ms", 3.0)
-    found = within_budget(SPACE, Table(), target, 0.03, logits=logits)
+    found = within_budget(SPACE, TableModel(), target, 0.03, logits=logits)
     share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     fits = {a for a, cost in costs().items() if 3.0 * 0.97 <= cost <= 3.0}
     assert {tuple(c.architecture.tolist()) for c in found} == fits
@@ -55,11 +46,11 @@ def test_most_probable_within_the_budget_is_that_of_the_enumeration():
 
 def test_chance_takes_from_the_same_architectures():
     target = Target("latency_ms", 3.0)
-    chance = within_budget(SPACE, Table(), target, 0.03, seed=3)
-    found = within_budget(SPACE, Table(), target, 0.03, logits=np.zeros((6, 5)))
+    chance = within_budget(SPACE, TableModel(), target, 0.03, seed=3)
+    found = within_budget(SPACE, TableModel(), target, 0.03, logits=np.zeros((6, 5)))
     as_set = lambda group: {tuple(c.architecture.tolist()) for c in group}  # noqa: E731
     assert as_set(chance) == as_set(found)
-    other = within_budget(SPACE, Table(), target, 0.03, seed=4)
+    other = within_budget(SPACE, TableModel(), target, 0.03, seed=4)
     assert chance[0].architecture.tolist() != other[0].architecture.tolist()
 
 
@@ -76,14 +67,14 @@ def test_large_spaces_are_sampled(monkeypatch):
 
 
 def test_a_target_out_of_reach_names_the_range():
-    reachable = cost_range(SPACE, Table(), "latency_ms")
+    reachable = cost_range(SPACE, TableModel(), "latency_ms")
     with pytest.raises(UserError, match=f"{reachable.lowest:.4g} to {reachable.highest:.4g} ms"):
         resolve_target(TargetConfig(ms=100.0), reachable)
     with pytest.raises(UserError, match="fastest takes"):
-        within_budget(SPACE, Table(), Target("latency_ms", 0.01), 0.03)
+        within_budget(SPACE, TableModel(), Target("latency_ms", 0.01), 0.03)
 
 
 def test_percentiles():
-    reachable = cost_range(SPACE, Table(), "latency_ms")
+    reachable = cost_range(SPACE, TableModel(), "latency_ms")
     assert resolve_target(TargetConfig(percentile=25.0), reachable).value == reachable.at(25)
     assert resolve_target(TargetConfig(ms=3.0), reachable).value == 3.0
