@@ -111,7 +111,7 @@ def search(words: list[str]) -> None:
 
     options = _parse(SearchOptions, words, "search")
     choose(options.until, STAGES, "stage")
-    run = _new_run(options) if options.resume is None else _resumed_run(options)
+    run = _new_run(options) if options.resume is None else _resumed_run(options, options.resume)
     display = run.display = Terminal()
     display.say(f"run folder {run.folder}")
     try:
@@ -271,7 +271,7 @@ def list_names(words: list[str]) -> None:
     tyro.cli(ListOptions, args=words, prog="hwnas list")
     groups: dict[str, dict[str, str]] = {
         "search spaces": {name: space.summary for name, space in SPACES.items()},
-        "relaxations": {n: f.__doc__.splitlines()[0] for n, f in RELAXATIONS.items()},
+        "relaxations": {n: (f.__doc__ or "").partition("\n")[0] for n, f in RELAXATIONS.items()},
         "cost models": {name: summary for name, (summary, _) in COST_MODELS.items()},
         "data sets": dict(DATA_SETS),
         "configs": {name: _first_line(name) for name in config_names()},
@@ -408,13 +408,13 @@ def _new_run(options: SearchOptions) -> Any:
     return run
 
 
-def _resumed_run(options: SearchOptions) -> Any:
+def _resumed_run(options: SearchOptions, folder: Path) -> Any:
     from hwnas_jax.run import Run, check_names
 
     for name in ("run_dir", "measurements", "cost_model"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
-    run = Run.open(options.resume)
+    run = Run.open(folder)
     _only_parallel_changed(run.config, options.config)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")

@@ -221,7 +221,7 @@ def load_config(name: str = "digits") -> Config:
 
 
 def _run_file(path: Path) -> Config:
-    spec = importlib.util.spec_from_file_location(f"hwnas_jax_config_{path.stem}", path)
+    spec: Any = importlib.util.spec_from_file_location(f"hwnas_jax_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -240,7 +240,7 @@ def _name_unknown_keyword(error: BaseException) -> None:
     """Says what is allowed where Python only says that a keyword is unexpected."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     kind = globals().get(found[1]) if found else None
-    if dataclasses.is_dataclass(kind):
+    if found and dataclasses.is_dataclass(kind):
         choose(found[2], [field.name for field in dataclasses.fields(kind)], f"key of {found[1]}")
 
 
@@ -278,12 +278,13 @@ def override(config: Config, **changes: Any) -> Config:
             nested.setdefault(head, {})[rest] = value
         else:
             nested[head] = value
-    resolved = {}
+    resolved: dict[str, Any] = {}
     for key, value in nested.items():
-        current = getattr(config, key)
-        if dataclasses.is_dataclass(current) and isinstance(value, dict):
+        current: Any = getattr(config, key)
+        kind: Any = type(current)
+        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
             for name in value:
-                choose(name, [f.name for f in dataclasses.fields(current)], f"key of {key}")
+                choose(name, [f.name for f in dataclasses.fields(kind)], f"key of {key}")
             resolved[key] = dataclasses.replace(current, **value)
         else:
             resolved[key] = value
@@ -341,12 +342,14 @@ def _require(config: Config, key: str, allowed: Any, message: str) -> None:
 
 
 def _check_types(value: Any, where: str) -> None:
-    for key, hint in typing.get_type_hints(type(value)).items():
+    hints: dict[str, Any] = typing.get_type_hints(type(value))
+    for key, hint in hints.items():
         item = getattr(value, key)
         name = f"{where}{key}"
         if dataclasses.is_dataclass(hint):
-            if not isinstance(item, hint):
-                raise UserError(f"{name} must be a {hint.__name__}, got {item!r}")
+            kind: Any = hint
+            if not isinstance(item, kind):
+                raise UserError(f"{name} must be a {kind.__name__}, got {item!r}")
             _check_types(item, f"{name}.")
         elif typing.get_origin(hint) is Literal:
             choose(item, typing.get_args(hint), f"value of {name}")

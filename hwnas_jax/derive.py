@@ -33,7 +33,8 @@ def confirm(
     """
     ordered, rows, measured = {}, [], iter(timings)
     for origin, group in groups.items():
-        kept, missed = [], []
+        kept: list[tuple[float, Candidate]] = []
+        missed: list[tuple[float, Candidate]] = []
         for candidate in group:
             now_ms = next(measured).latency_ms
             meets = LEAST_USED * target_ms <= now_ms <= target_ms

@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -55,7 +56,7 @@ class Terminal(Silent):
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console, speed_estimate_period=15) as bars:
-            tasks: dict[str, int] = {}
+            tasks: dict[str, TaskID] = {}
 
             def report(done: int, total: int, what: str) -> None:
                 if what not in tasks:
@@ -84,9 +85,9 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
       fitted: `FitReport.to_dict()`.
     """
     header = ("model", "Spearman", "MAPE", "within 10 %")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
-            model["label"],
+            str(model["label"]),
             "-" if model["spearman"] is None else f"{model['spearman']:.3f}",
             f"{model['mape']:.1%}",
             f"{model['within_10']:.0%}",

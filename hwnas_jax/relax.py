@@ -27,7 +27,7 @@ class Gates(NamedTuple):
     """
 
     weight: jax.Array
-    index: jax.Array | None = None
+    index: jax.Array | None = None  # type: ignore[assignment]  # tuple.index is not meant
 
 
 Relaxation = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Gates]

@@ -4,12 +4,15 @@ Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
 """
 
 import functools
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from hwnas_jax.spaces.base import Space
 
 _CHUNK = 2048
 
@@ -38,6 +41,9 @@ class CostModel(Protocol):
 
         Zero where the model has no notion of its own uncertainty.
         """
+
+    def save(self, path: Path, space: Space) -> None:
+        """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads."""
 
 
 def predict_architectures(

@@ -90,16 +90,16 @@ def _window_sums_of_ones(size):
     return np.convolve(np.ones(size), np.ones(3))[1 : size + 1]
 
 
-def _inverse_counts_3x3(height, width, dtype):
-    rows, columns = (_window_sums_of_ones(size) for size in (height, width))
-    return jnp.asarray(1.0 / np.outer(rows, columns), dtype)[None, :, :, None]
+def _inverse_counts_3x3(x):
+    rows, columns = (_window_sums_of_ones(size) for size in x.shape[1:3])
+    return jnp.asarray(1.0 / np.outer(rows, columns), x.dtype)[None, :, :, None]
 
 
 @jax.custom_vjp
 def avg_pool_3x3(x: jax.Array) -> jax.Array:
     """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`), padding not counted, stride one."""
     chex.assert_rank(x, 4)
-    return _window_sum_3x3(x) * _inverse_counts_3x3(*x.shape[1:3], x.dtype)
+    return _window_sum_3x3(x) * _inverse_counts_3x3(x)
 
 
 def _avg_pool_forward(x):
@@ -107,7 +107,7 @@ def _avg_pool_forward(x):
 
 
 def _avg_pool_backward(_, gradient):
-    counts = _inverse_counts_3x3(*gradient.shape[1:3], gradient.dtype)
+    counts = _inverse_counts_3x3(gradient)
     return (_window_sum_3x3(gradient * counts),)
 
 

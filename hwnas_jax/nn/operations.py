@@ -76,12 +76,12 @@ class ResidualReduction(nnx.Module):
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
-        halved = tuple(-(-size // 2) for size in input_shape[:2])
+        height, width = (-(-size // 2) for size in input_shape[:2])
         features_in, features_out = self.shortcut.kernel.shape[2:]
         return (
             self.first.macs(input_shape)
-            + self.second.macs((*halved, features_out))
-            + self.shortcut.macs((*halved, features_in))
+            + self.second.macs((height, width, features_out))
+            + self.shortcut.macs((height, width, features_in))
         )
 
 
@@ -113,7 +113,7 @@ class Head(nnx.Module):
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns multiply-accumulates and bias additions for one image."""
         del input_shape
-        return math.prod(self.linear.kernel.shape) + math.prod(self.linear.bias.shape)
+        return (self.linear.in_features + 1) * self.linear.out_features
 
 
 class AvgPool3x3(nnx.Module):

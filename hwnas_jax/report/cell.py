@@ -36,8 +36,8 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
       colours: hex colour of each option; `option_colours` of the options present by default.
     """
     colours = {**option_colours(names.values()), **(colours or {})}
-    matches = {name: _EDGE.fullmatch(name) for name in names}
-    if names and all(matches.values()):
+    matches = {name: match for name in names if (match := _EDGE.fullmatch(name))}
+    if names and len(matches) == len(names):
         edges = {(int(m[2]), int(m[1])): names[name] for name, m in matches.items()}
         return _graph(edges, colours)
     return _chain(names, colours)

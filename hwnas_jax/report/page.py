@@ -293,7 +293,7 @@ def _details(run: Run) -> str:
         rows = [(key, _value(value)) for key, value in _flat(run.versions)]
         if run.measurements:
             for key in ("operations", "networks"):
-                rows.append((f"{key} measured", len(run.measurements.get(key) or [])))
+                rows.append((f"{key} measured", str(len(run.measurements.get(key) or []))))
         table = _table(("device and software", ""), rows)
         parts.append(f"<div><h3>Device and versions</h3>{table}</div>")
     else:

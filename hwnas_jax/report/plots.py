@@ -44,14 +44,9 @@ def _thin(length: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, length - 1, min(length, max(most, 2))).round().astype(int))
 
 
-def _mark_warmup(ax, warmup_steps: int | None, label: str | None = None) -> None:
+def _mark_warmup(ax, warmup_steps: int | None) -> None:
     if warmup_steps:
         ax.axvspan(0, warmup_steps, color=GRID, alpha=0.55, linewidth=0, zorder=0)
-        if label:
-            ax.text(
-                warmup_steps, 1.0, f"{label} ", ha="right", va="top", fontsize=FONT_SIZE - 1.5,
-                color=MUTED, transform=ax.get_xaxis_transform(),
-            )  # fmt: skip
 
 
 def plot_probabilities(
@@ -163,8 +158,8 @@ def plot_progress(
     dress(multiplier, x="step", y="multiplier")
     multiplier.axhline(0, color=MUTED, linewidth=0.7)
     multiplier.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=_STEPS))
-    for ax, label in ((loss, None), (cost, None), (multiplier, "warm-up")):
-        _mark_warmup(ax, warmup_steps, label)
+    for ax in (loss, cost, multiplier):
+        _mark_warmup(ax, warmup_steps)
         ax.set_xlim(0, max(float(np.nanmax(steps)), 1.0))
     figure.align_ylabels()
     return figure

@@ -131,7 +131,7 @@ def _budget(run: Run, network: dict[str, Any]) -> str | None:
         return None
     if over <= 0:
         return f"The budget was met: {percent(-over)} of it is left."
-    excess = network["measured_ms"] - run.target["target_ms"]
+    excess = network["measured_ms"] * over / (1 + over)
     deviation = half(network.get("measured_iqr_ms"))
     noise = ", which is within the spread of the measurement" if excess <= (deviation or 0) else ""
     return f"The budget was missed by {percent(over)}{noise}."
@@ -143,7 +143,7 @@ def _rivalry(run: Run, found: dict[str, Any], rival: dict[str, Any] | None) -> s
     trained = {
         origin: sum(
             n["origin"] == origin and n.get("test_accuracy") is not None
-            for n in run.networks["networks"]
+            for n in (run.networks or {"networks": []})["networks"]
         )
         for origin in ("search", "random")
     }

@@ -106,7 +106,9 @@ def within_budget(
     logits: np.ndarray | None = None,
     seed: int = 0,
 ) -> list[Candidate]:
-    """Returns the architectures predicted to use between 1 - tolerance and all of the budget.
+    """Returns the networks predicted to use between 1 - tolerance and all of the budget.
+
+    Each in its canonical form, once, with the probability of all architectures that build it.
 
     Args:
       space: the search space.
@@ -126,8 +128,9 @@ def within_budget(
         masked = np.where(space.mask, np.asarray(logits, np.float64), -np.inf)
         log_share = np.asarray(jax.nn.log_softmax(masked, axis=-1))
         share = np.exp(log_share)
-    architectures = architectures_of(space, seed=seed, probabilities=share)
-    costs = predict_architectures(model, architectures, space.num_options)[target.metric]
+    every = architectures_of(space, seed=seed, probabilities=share)
+    networks, group = np.unique(space.canonical(every), axis=0, return_inverse=True)
+    costs = predict_architectures(model, networks, space.num_options)[target.metric]
     if not (costs <= target.value).any():
         raise UserError(
             f"no architecture is predicted to meet {target.value:.4g} ms; "
@@ -137,11 +140,13 @@ def within_budget(
     while not fits.any():
         fits = (costs <= target.value) & (costs >= target.value * (1.0 - tolerance))
         tolerance *= 2
-    chosen, costs = architectures[fits], costs[fits]
+    (rows,) = np.nonzero(fits)
+    scores = np.full(len(networks), np.nan)
     if log_share is None:
-        order = np.random.default_rng(seed).permutation(len(chosen))
-        scores = np.full(len(chosen), np.nan)
+        order = np.random.default_rng(seed).permutation(rows)
     else:
-        scores = log_share[np.arange(space.num_decisions)[None], chosen].sum(-1)
-        order = np.argsort(-scores, kind="stable")
-    return [Candidate(chosen[i], float(scores[i]), float(costs[i])) for i in order]
+        scores[:] = -np.inf
+        each = log_share[np.arange(space.num_decisions)[None], every].sum(-1)
+        np.logaddexp.at(scores, group.reshape(-1), each)
+        order = rows[np.argsort(-scores[rows], kind="stable")]
+    return [Candidate(networks[i], float(scores[i]), float(costs[i])) for i in order]

@@ -74,7 +74,7 @@ def search_architecture(
     dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints" / "search")
     log = None if folder is None else MetricsLog(folder / "metrics.jsonl", stage="search")
-    mask = space.mask
+    mask = jnp.asarray(space.mask)
 
     def extra(state: SearchState) -> dict:
         share = np.asarray(probabilities(state.logits, mask))

@@ -26,7 +26,7 @@ def make_space(
     Raises:
       UserError: for an unknown space or argument, or a value the space refuses.
     """
-    kind = SPACES[choose(name, SPACES, "search space")]
+    kind: Any = SPACES[choose(name, SPACES, "search space")]
     own = [
         parameter
         for parameter in inspect.signature(kind).parameters

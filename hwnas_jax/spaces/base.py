@@ -150,6 +150,14 @@ class Space(abc.ABC):
             "num_classes": self.num_classes,
         }
 
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
+
+        Two architectures that build the same function, for instance because they differ where
+        nothing reaches the output, must have one form. By default every architecture is its own.
+        """
+        return architectures
+
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
         columns = [rng.integers(len(d.options), size=count) for d in self.decisions]

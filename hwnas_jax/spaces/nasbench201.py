@@ -9,8 +9,10 @@ References: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible N
 Search", ICLR 2020.
 """
 
+import functools
 import itertools
 import re
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -56,12 +58,12 @@ class MixedCell(nnx.Module):
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         nodes = [x]
         for node in range(1, 4):
-            incoming = []
+            incoming: list[jax.Array] = []
             for edge, (target, source) in enumerate(EDGES):
                 if target == node:
                     index = None if gates.index is None else gates.index[edge]
                     incoming.append(self.edges[edge](nodes[source], gates.weight[edge], index))
-            nodes.append(sum(incoming))
+            nodes.append(functools.reduce(jnp.add, incoming))
         return nodes[-1]
 
 
@@ -99,17 +101,18 @@ def active_edges(weight):
     the probability that the edge lies on a path, taking paths as independent.
 
     Args:
-      weight: `float32[6, 5]`, numpy or jax.
+      weight: `float32[6, 5]`, numpy or jax; further axes behind are carried along.
     """
     is_open = 1.0 - weight[:, OPERATIONS.index("none")]
     edge = {pair: is_open[i] for i, pair in enumerate(EDGES)}
-    from_input = {0: 1.0}
+    one = is_open[0] * 0.0 + 1.0
+    from_input = {0: one}
     for node in (1, 2, 3):
         closed = 1.0
         for source in range(node):
             closed = closed * (1.0 - from_input[source] * edge[node, source])
         from_input[node] = 1.0 - closed
-    to_output = {3: 1.0}
+    to_output = {3: one}
     for node in (2, 1, 0):
         closed = 1.0
         for target in range(node + 1, 4):
@@ -173,7 +176,8 @@ class NasBench201(Space):
                 raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
         if min(input_shape[:2]) < 4:
             raise UserError(f"{self.name} needs images of at least 4x4, got {input_shape}")
-        self.input_shape = tuple(int(size) for size in input_shape)
+        height, width, features = (int(size) for size in input_shape)
+        self.input_shape = (height, width, features)
         self.num_classes = int(num_classes)
         self.channels, self.cells = channels, cells
         self.args = {"channels": channels, "cells": cells}
@@ -196,7 +200,11 @@ class NasBench201(Space):
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
-        pairs = [(network.stem, supernet.stem), (network.head, supernet.head)]
+        network, supernet = cast(_Skeleton, network), cast(_Skeleton, supernet)
+        pairs: list[tuple[Any, Any]] = [
+            (network.stem, supernet.stem),
+            (network.head, supernet.head),
+        ]
         pairs += zip(network.reductions, supernet.reductions, strict=True)
         for fixed, mixed in zip(network.cells, supernet.cells, strict=True):
             for edge, option in enumerate(architecture):
@@ -242,6 +250,12 @@ class NasBench201(Space):
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each decision's output reaches the network's, `float32[D]`."""
         return active_edges(weight)
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
+        weights = np.eye(len(OPERATIONS), dtype=np.float32)[architectures]
+        runs = active_edges(weights.transpose(1, 2, 0)).T > 0.5
+        return np.where(runs, architectures, OPERATIONS.index("none")).astype(np.int32)
 
     def to_string(self, architecture: np.ndarray) -> str:
         names = [OPERATIONS[option] for option in self.check(architecture)]

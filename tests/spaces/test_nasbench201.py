@@ -105,6 +105,16 @@ def test_active_edges_are_those_on_open_paths(architecture):
     assert [bool(value) for value in runs] == brute_force_active(architecture)
 
 
+def test_canonical_form_closes_what_does_not_run():
+    every = STANDARD.enumerate()
+    canonical = STANDARD.canonical(every)
+    np.testing.assert_array_equal(STANDARD.canonical(canonical), canonical)
+    for row in np.random.default_rng(0).integers(len(every), size=300):
+        runs = brute_force_active(every[row])
+        expected = [option if run else 0 for option, run in zip(every[row], runs, strict=True)]
+        assert canonical[row].tolist() == expected
+
+
 def live_parameters(state, architecture):
     """The flat names of the parameters of cells' edges that run."""
     runs = brute_force_active(architecture)
