@@ -19,7 +19,7 @@ config = Config(
     search=SearchConfig(steps=1200, warmup_steps=480, batch_size=64, steps_per_dispatch=30),
     retrain=RetrainConfig(
         networks=1,
-        epochs=4,
+        epochs=3,
         batch_size=128,
         learning_rate=0.1,
         weight_decay=5e-4,
