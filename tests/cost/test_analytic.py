@@ -6,8 +6,7 @@ from flax import nnx
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import predict_architectures
 from hwnas_jax.errors import UserError
-
-from .toy import FEATURES, WIDTHS, ToySpace, synthetic
+from tests.cost.toy import FEATURES, WIDTHS, ToySpace, synthetic
 
 
 def _macs(space, row):

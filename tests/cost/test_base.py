@@ -6,8 +6,7 @@ import pytest
 
 from hwnas_jax.cost import COST_MODELS, CostModel, predict_architectures
 from hwnas_jax.cost.table import TableModel
-
-from .toy import ToySpace, synthetic
+from tests.cost.toy import ToySpace, synthetic
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 2048, 5000])

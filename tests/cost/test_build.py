@@ -3,8 +3,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.cost.build import compile_all, compile_network, compile_operation
-
-from .toy import ToySpace
+from tests.cost.toy import ToySpace
 
 
 def test_a_network_runs_with_sane_values():

@@ -11,8 +11,7 @@ from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import predict_architectures, std_architectures
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.errors import UserError
-
-from .toy import CuttableSpace, ToySpace, synthetic
+from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
 CONFIG = CostConfig(members=2, hidden=8, steps=300)
 

@@ -8,8 +8,7 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.base import predict_architectures, std_architectures
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.errors import UserError
-
-from .toy import CuttableSpace, ToySpace, law_ms, synthetic
+from tests.cost.toy import CuttableSpace, ToySpace, law_ms, synthetic
 
 CONFIG = CostConfig(members=4, hidden=16, steps=600)
 

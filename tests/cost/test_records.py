@@ -7,8 +7,7 @@ import pytest
 
 from hwnas_jax.cost.records import Timing, describe_device, describe_software, load_measurements
 from hwnas_jax.errors import UserError
-
-from .toy import CuttableSpace, ToySpace, synthetic
+from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
 
 @pytest.fixture

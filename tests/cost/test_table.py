@@ -7,8 +7,7 @@ import pytest
 from hwnas_jax.cost.base import predict_architectures, std_architectures
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.errors import UserError
-
-from .toy import OPERATIONS_MS, CuttableSpace, ToySpace, synthetic
+from tests.cost.toy import OPERATIONS_MS, CuttableSpace, ToySpace, synthetic
 
 
 @pytest.fixture
