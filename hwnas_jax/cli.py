@@ -235,10 +235,11 @@ def measure(words: list[str]) -> None:
     space, architecture = load_or_offer(options.architecture, load_architecture)
     display = Terminal()
     with display.stage("measure") as report:
-        (timing,), _ = measure_networks(
+        measured = measure_networks(
             space, architecture[None], None, options.config.profile,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
+    timing = measured.clocked[0]
     display.say(
         f"{space.to_string(architecture)}: {timing.latency_ms:.4g} ms per call of "
         f"{options.config.profile.batch_size} images, spread {timing.latency_iqr_ms:.2g} ms"

@@ -28,7 +28,7 @@ from hwnas_jax.config import Config, load_config, save_config, validate
 from hwnas_jax.cost import (
     COST_MODELS,
     CostModel,
-    Timing,
+    Measured,
     fit_cost,
     load_cost_model,
     load_measurements,
@@ -289,30 +289,21 @@ class Run:
         count = max(self.config.target.confirm, self.config.retrain.networks)
         groups = {origin: group[:count] for origin, group in groups.items()}
         everything = [candidate.architecture for group in groups.values() for candidate in group]
-        timings, _ = self._measure(everything, report)
+        timings = self._measure(everything, report).paced
         groups, rows = confirm(self.space, groups, timings, self.target.value)
         met = sum(row["meets_budget"] for row in rows)
         self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
         return groups, rows
 
-    def _measure(
-        self, architectures: list[np.ndarray], report: Progress
-    ) -> tuple[list[Timing], float]:
-        """Times networks beside some of the profile; returns them at the profile's pace.
-
-        A machine that is shared or warm runs slower or faster than when it was profiled. The
-        second value says by how much; the timings are divided by it.
-        """
+    def _measure(self, architectures: list[np.ndarray], report: Progress) -> Measured:
+        """Times networks beside some of the profile that take about as long as the target."""
         known = load_or_offer(
             self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
         )
-        timings, drift = measure_networks(
+        return measure_networks(
             self.space, np.stack(architectures), known, self.config.profile,
-            seed=self.config.seed, progress=report,
+            seed=self.config.seed, around_ms=self.target.value, progress=report,
         )  # fmt: skip
-        return [
-            Timing(t.latency_ms / drift, t.latency_iqr_ms / drift, t.repeats) for t in timings
-        ], drift
 
     def candidates(
         self, *, target_ms: float | None = None, by_chance: bool = False
@@ -403,14 +394,16 @@ class Run:
         payload = self._networks()
         networks = payload["networks"]
         with self._stage("measure") as report:
-            timings, drift = self._measure(
+            measured = self._measure(
                 [self.space.from_names(entry["architecture"]) for entry in networks], report
             )
-            for entry, timing in zip(networks, timings, strict=True):
-                entry["measured_ms"] = timing.latency_ms
-                entry["measured_iqr_ms"] = timing.latency_iqr_ms
-                entry["measured_now_ms"] = timing.latency_ms * drift
-            payload["drift"] = drift
+            for entry, paced, clocked in zip(
+                networks, measured.paced, measured.clocked, strict=True
+            ):
+                entry["measured_ms"] = paced.latency_ms
+                entry["measured_iqr_ms"] = paced.latency_iqr_ms
+                entry["measured_now_ms"] = clocked.latency_ms
+            payload["drift"] = measured.drift
             write_json(self.folder / "networks.json", payload)
         return networks
 

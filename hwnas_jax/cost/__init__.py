@@ -5,7 +5,7 @@ from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectu
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
 from hwnas_jax.cost.learned import MLPEnsemble
-from hwnas_jax.cost.measure import measure_networks, profile, sample_architectures
+from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.records import Measurements, Timing, load_measurements
 from hwnas_jax.cost.table import TableModel
@@ -17,6 +17,7 @@ __all__ = [
     "CostModel",
     "FitReport",
     "MLPEnsemble",
+    "Measured",
     "Measurements",
     "TableModel",
     "Timing",

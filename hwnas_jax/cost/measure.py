@@ -12,9 +12,15 @@ import numpy as np
 
 from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.build import compile_all
-from hwnas_jax.cost.records import Measurements, Timing, describe_device, describe_software
+from hwnas_jax.cost.records import (
+    Measurements,
+    Timing,
+    check_spec,
+    describe_device,
+    describe_software,
+)
 from hwnas_jax.cost.table import sum_places
-from hwnas_jax.cost.timing import time_interleaved
+from hwnas_jax.cost.timing import sample_interleaved, summarise
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
 
@@ -34,9 +40,11 @@ def profile(
     """
     operations = space.operations()[0]
     architectures = sample_architectures(space, config.networks, np.random.default_rng(seed))
-    networks, parts = _time(
+    samples_ms = _sample(
         space, architectures, list(operations.values()), config, seed=seed, progress=progress
     )
+    timings = [summarise(row) for row in samples_ms]
+    networks, parts = timings[: len(architectures)], timings[len(architectures) :]
     return Measurements(
         device=describe_device(),
         software=describe_software(),
@@ -48,6 +56,21 @@ def profile(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Networks timed beside some of a measurement file.
+
+    Attributes:
+      paced: their timings at the pace the device had for the measurement file.
+      clocked: their timings as the clock said.
+      drift: how many times as long the references took as in the file, the median over the rounds.
+    """
+
+    paced: list[Timing]
+    clocked: list[Timing]
+    drift: float
+
+
 def measure_networks(
     space: Space,
     architectures: np.ndarray,
@@ -55,37 +78,58 @@ def measure_networks(
     config: ProfileConfig,
     *,
     seed: int,
+    around_ms: float | None = None,
     references: int = 12,
     progress: Progress | None = None,
-) -> tuple[list[Timing], float]:
+) -> Measured:
     """Times given networks beside some of the measurement file, to tell how the device drifted.
+
+    A shared or warm device changes its pace within seconds. Each round therefore times the
+    references too, and is divided by how much longer than in the file they took in that round.
 
     Args:
       space: the search space.
       architectures: `int32[N, D]`.
-      measurements: of the same space, batch size and device; None times without comparing.
+      measurements: of the same space, batch size and device; None takes the clock's word.
       config: `measure_rounds` repetitions.
       seed: of the orders.
-      references: how many networks of `measurements` are timed again, spread over its latencies.
+      around_ms: the references are the networks of `measurements` nearest to this latency, since
+        small and large networks do not slow down alike; its median when left out.
+      references: how many networks of `measurements` are timed again.
       progress: called with `(done, total, what)`.
-
-    Returns:
-      The `N` timings as measured now, and the drift: the median over the references of their
-      latency now divided by their latency then, 1 without measurements. Divide a timing by it to
-      compare with the file.
 
     Raises:
       UserError: when the measurements are not comparable with a timing here and now.
     """
+    architectures = np.asarray(architectures, np.int32)
     config = dataclasses.replace(config, rounds=config.measure_rounds)
-    if measurements is None:
-        return _time(space, architectures, [], config, seed=seed, progress=progress)[0], 1.0
-    known = measurements.encoded(space)
-    if not len(known):
+    then_ms = np.ones(0)
+    if measurements is not None:
+        chosen = _references(space, measurements, config.batch_size, around_ms, references)
+        architectures = np.concatenate([architectures, measurements.encoded(space)[chosen]])
+        then_ms = measurements.latencies_ms[chosen]
+    samples_ms = np.array(
+        _sample(space, architectures, [], config, seed=seed, progress=progress)
+    )  # [networks, rounds]
+    count = len(architectures) - len(then_ms)
+    pace = np.ones(samples_ms.shape[1])
+    if len(then_ms):
+        pace = np.median(samples_ms[count:] / then_ms[:, None], axis=0)
+    return Measured(
+        paced=[summarise(row / pace) for row in samples_ms[:count]],
+        clocked=[summarise(row) for row in samples_ms[:count]],
+        drift=float(np.median(pace)),
+    )
+
+
+def _references(space, measurements, batch_size, around_ms, count):
+    """Returns the rows of the measured networks nearest to a latency, by ratio."""
+    check_spec(measurements.space, space, "the measurements")
+    if not measurements.networks:
         raise UserError("the measurements hold no networks to compare with")
-    if measurements.batch_size != config.batch_size:
+    if measurements.batch_size != batch_size:
         raise UserError(
-            f"profile.batch_size = {config.batch_size}, but the measurements were taken with "
+            f"profile.batch_size = {batch_size}, but the measurements were taken with "
             f"{measurements.batch_size}"
         )
     here = describe_device()
@@ -95,33 +139,27 @@ def measure_networks(
                 f"the measurements were taken on {measurements.device.get(key)!r}, "
                 f"this device is {here[key]!r}: profile it first"
             )
-    order = np.argsort(measurements.latencies_ms)
-    spread = np.linspace(0, len(order) - 1, min(references, len(order)))
-    chosen = order[np.unique(np.round(spread).astype(int))]
-    everything = np.concatenate([np.asarray(architectures, np.int32), known[chosen]])
-    timings, _ = _time(space, everything, [], config, seed=seed, progress=progress)
-    count = len(architectures)
-    now = np.array([timing.latency_ms for timing in timings[count:]])
-    drift = float(np.median(now / measurements.latencies_ms[chosen]))
-    return timings[:count], drift
+    latencies_ms = measurements.latencies_ms
+    centre_ms = np.median(latencies_ms) if around_ms is None else around_ms
+    return np.argsort(np.abs(np.log(latencies_ms / centre_ms)), kind="stable")[:count]
 
 
-def _time(space, architectures, operations, config, *, seed, progress):
+def _sample(space, architectures, operations, config, *, seed, progress):
+    """Returns `float64[rounds]` for each network, then for each operation."""
     report = progress or (lambda done, total, what: None)
     total = len(architectures) + len(operations)
     networks, parts = compile_all(
         space, architectures, operations, config.batch_size,
         lambda done: report(done, total, "compiling"),
     )  # fmt: skip
-    timings = time_interleaved(
+    samples = sample_interleaved(
         {str(i): call for i, call in enumerate(networks + parts)},
         rounds=config.rounds,
         warmup=config.warmup,
         seed=seed,
         on_round=lambda done, rounds: report(done, rounds, "timing"),
     )
-    ordered = list(timings.values())
-    return ordered[: len(networks)], ordered[len(networks) :]
+    return list(samples.values())
 
 
 def sample_architectures(space: Space, count: int, rng: np.random.Generator) -> np.ndarray:

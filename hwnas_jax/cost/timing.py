@@ -15,14 +15,14 @@ _STRETCH_S = 1e-3
 _MOST_INNER_CALLS = 1000
 
 
-def time_interleaved(
+def sample_interleaved(
     calls: Mapping[str, Callable[[], Any]],
     *,
     rounds: int,
     warmup: int,
     seed: int,
     on_round: Callable[[int, int], None] | None = None,
-) -> dict[str, Timing]:
+) -> dict[str, np.ndarray]:
     """Times every callable once per round, each round in a fresh random order.
 
     A machine that slows down or speeds up meanwhile does so for all callables alike, which keeps
@@ -37,7 +37,7 @@ def time_interleaved(
       on_round: called with `(rounds done, rounds)` between rounds.
 
     Returns:
-      Per name the median and interquartile range over the rounds, milliseconds per call.
+      Per name `float64[rounds]`, milliseconds per call in each round.
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds must be positive, warmup not negative: {rounds}, {warmup}")
@@ -64,7 +64,20 @@ def time_interleaved(
     finally:
         if collecting:
             gc.enable()
-    return {name: _summarise(samples) for name, samples in samples_ms.items()}
+    return samples_ms
+
+
+def time_interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    warmup: int,
+    seed: int,
+    on_round: Callable[[int, int], None] | None = None,
+) -> dict[str, Timing]:
+    """Returns per name the median and interquartile range of `sample_interleaved`."""
+    samples = sample_interleaved(calls, rounds=rounds, warmup=warmup, seed=seed, on_round=on_round)
+    return {name: summarise(samples_ms) for name, samples_ms in samples.items()}
 
 
 def _stretch_s(call: Callable[[], Any], repeats: int) -> float:
@@ -74,6 +87,7 @@ def _stretch_s(call: Callable[[], Any], repeats: int) -> float:
     return time.perf_counter() - start
 
 
-def _summarise(samples_ms: np.ndarray) -> Timing:
+def summarise(samples_ms: np.ndarray) -> Timing:
+    """Returns the median and interquartile range of `samples_ms` (`float64[rounds]`)."""
     low, median, high = np.percentile(samples_ms, [25, 50, 75])
     return Timing(float(median), float(high - low), len(samples_ms))

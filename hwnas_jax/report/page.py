@@ -150,7 +150,7 @@ def _result(run: Run) -> str:
         notes.append(
             f"Measurements are at the device's pace when it was profiled: networks of the profile, "
             f"timed again in between, took {run.networks['drift']:.3f} times as long, and the "
-            "clock's figures are divided by that."
+            "clock's figures are divided by that, round by round."
         )
     table = _table(
         headings(run),

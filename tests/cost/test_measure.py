@@ -5,7 +5,7 @@ import pytest
 
 from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost import measure
-from hwnas_jax.cost.records import Timing, load_measurements
+from hwnas_jax.cost.records import load_measurements
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from tests.cost.toy import WIDTHS, CuttableSpace, ToySpace, synthetic
@@ -27,7 +27,7 @@ def test_profile_times_operations_and_networks(tmp_path):
     assert load_measurements(tmp_path / "m.json", space) == result
 
 
-def test_drift_is_the_median_ratio_of_the_references(monkeypatch):
+def test_timings_are_divided_by_the_pace_of_the_references_in_each_round(monkeypatch):
     space = ToySpace()
     measurements = synthetic(space, space.enumerate()[::9])
     asked = []
@@ -36,21 +36,26 @@ def test_drift_is_the_median_ratio_of_the_references(monkeypatch):
         asked.append(np.asarray(architectures))
         return [lambda: None for _ in architectures], []
 
-    def time_interleaved(calls, **_):
+    pace = np.array([1.0, 2.0, 2.5])
+
+    def sample_interleaved(calls, **_):
         then = synthetic(space, asked[0]).latencies_ms
-        return {name: Timing(2 * ms, 0, 3) for name, ms in zip(calls, then, strict=True)}
+        return {name: pace * ms for name, ms in zip(calls, then, strict=True)}
 
     monkeypatch.setattr(measure, "compile_all", compile_all)
-    monkeypatch.setattr(measure, "time_interleaved", time_interleaved)
+    monkeypatch.setattr(measure, "sample_interleaved", sample_interleaved)
     wanted = space.enumerate()[[1, 80]]
-    timings, drift = measure.measure_networks(space, wanted, measurements, CONFIG, seed=0)
-    assert drift == pytest.approx(2)
-    expected = 2 * synthetic(space, wanted).latencies_ms
-    assert [timing.latency_ms for timing in timings] == pytest.approx(expected)
+    result = measure.measure_networks(
+        space, wanted, measurements, CONFIG, seed=0, around_ms=2.0, references=5
+    )
+    assert result.drift == pytest.approx(2)
+    expected = synthetic(space, wanted).latencies_ms
+    assert [timing.latency_ms for timing in result.paced] == pytest.approx(expected)
+    assert [timing.latency_iqr_ms for timing in result.paced] == pytest.approx([0, 0])
+    assert [timing.latency_ms for timing in result.clocked] == pytest.approx(2 * expected)
+    distance = sorted(abs(np.log(measurements.latencies_ms / 2.0)))
     references = synthetic(space, asked[0][2:]).latencies_ms
-    assert len(references) == 12
-    assert references.min() == measurements.latencies_ms.min()
-    assert references.max() == measurements.latencies_ms.max()
+    assert sorted(abs(np.log(references / 2.0))) == pytest.approx(distance[:5])
 
 
 @pytest.mark.parametrize(
