@@ -99,7 +99,7 @@ class TargetConfig:
     """budget as a percentile of the predicted latency over the space"""
     tolerance: float = 0.03
     """the derived network is predicted to use at least 1 - tolerance of the budget"""
-    confirm: int = 6
+    confirm: int = 12
     """likeliest networks measured before retraining, as many random ones; 0 measures none"""
     weight: float | None = None
     """fixed weight of the hardware term; None meets the budget by dual ascent"""

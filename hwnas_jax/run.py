@@ -263,8 +263,12 @@ class Run:
             groups = {"search": self.candidates(), "random": self.candidates(by_chance=True)}
             report(1, 1, "candidates")
             groups, confirmations = self._confirm(groups, report)
+            met = {row["string"]: row["meets_budget"] for row in confirmations}
             networks = [
-                describe(self.space, self.cost_model, self.target, candidate, origin, number)
+                {
+                    **describe(self.space, self.cost_model, self.target, candidate, origin, number),
+                    "meets_budget": met.get(self.space.to_string(candidate.architecture)),
+                }
                 for origin, group in groups.items()
                 for number, candidate in enumerate(group[: self.config.retrain.networks])
             ]
@@ -334,8 +338,8 @@ class Run:
     def retrain(self) -> list[dict[str, Any]]:
         """Trains the derived and the random networks from scratch and tests them.
 
-        Of each origin, the best by validation accuracy is marked selected; the searched one
-        becomes `architecture.json`.
+        Of each origin, the best by validation accuracy among those that met the budget when
+        measured is marked selected; the searched one becomes `architecture.json`.
         """
         payload = self._networks()
         networks = payload["networks"]
@@ -348,7 +352,8 @@ class Run:
                     write_json(self.folder / "networks.json", payload)
             for origin in ("search", "random"):
                 group = [entry for entry in networks if entry["origin"] == origin]
-                best = max(group, key=lambda entry: entry["validation_accuracy"])
+                meeting = [entry for entry in group if entry["meets_budget"]] or group
+                best = max(meeting, key=lambda entry: entry["validation_accuracy"])
                 for entry in group:
                     entry["selected"] = entry is best
             write_json(self.folder / "networks.json", payload)
@@ -359,8 +364,8 @@ class Run:
                 self.space.from_names(chosen["architecture"]),
             )
         self.display.say(
-            f"test accuracy {chosen['test_accuracy']:.2%} ({chosen['label']}, the best of "
-            f"{self.config.retrain.networks} by validation accuracy)"
+            f"test accuracy {chosen['test_accuracy']:.2%} ({chosen['label']}, of "
+            f"{self.config.retrain.networks} retrained)"
         )
         return networks
 
