@@ -140,8 +140,8 @@ def _result(run: Run) -> str:
     found = [chosen(run, origin) for origin in ("search", "random")]
     batch = (run.measurements or {}).get("batch_size")
     notes = [
-        "The highlighted network of each origin was chosen by validation accuracy, among those that "
-        "met the budget when measured before the training if any did.",
+        "The highlighted network of each origin was chosen by validation accuracy, among those "
+        "that met the budget when measured before the training, if any did.",
         "± is one standard deviation of the cost model for a prediction, half the interquartile "
         "range for a measurement.",
     ]
