@@ -24,11 +24,22 @@ class BatchStatistics(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns `x` (`[B, H, W, C]`) with zero mean and unit variance per channel."""
         chex.assert_rank(x, 4)
-        mean, square = x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))
-        if self.axis_name is not None:
-            mean, square = jax.lax.pmean((mean, square), self.axis_name)
-        variance = jnp.maximum(square - mean * mean, 0.0)
-        return (x - mean) * jax.lax.rsqrt(variance + EPSILON)
+        scale, offset = scale_and_offset(*moments(x, self.axis_name))
+        return (x * scale + offset).astype(x.dtype)
+
+
+def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
+    """Returns mean and mean square of each channel of `x` (`[B, H, W, C]`), `float32[C]` each."""
+    chex.assert_rank(x, 4)
+    x = x.astype(jnp.float32)
+    mean, square = x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))
+    return (mean, square) if axis_name is None else jax.lax.pmean((mean, square), axis_name)
+
+
+def scale_and_offset(mean: jax.Array, square: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the factor and the summand that normalise values of these moments."""
+    scale = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+    return scale, -mean * scale
 
 
 def supernet_norm(axis_name: str | None = None) -> Norm:

@@ -83,12 +83,15 @@ class Space(abc.ABC):
     args: dict[str, Any]
 
     @abc.abstractmethod
-    def supernet(self, rngs: nnx.Rngs, *, axis_name: str | None = None) -> nnx.Module:
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
         """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> logits[B, classes]`.
 
         Args:
           rngs: for the initial weights.
           axis_name: replica axis over which batch statistics are averaged, if any.
+          rematerialise: keep less for the backward pass and compute it again instead.
         """
 
     @abc.abstractmethod

@@ -21,7 +21,7 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.mixed import MixedOperation
+from hwnas_jax.nn.cell import Candidate, MixedCells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
@@ -46,25 +46,13 @@ def _operation(name: str, features: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Modu
     raise ValueError(f"operation must be one of {OPERATIONS}, got {name!r}")
 
 
-class MixedCell(nnx.Module):
-    """A cell whose every edge holds all operations."""
-
-    def __init__(self, features: int, norm: Norm, rngs: nnx.Rngs):
-        self.edges = nnx.List(
-            MixedOperation([_operation(name, features, norm, rngs) for name in OPERATIONS])
-            for _ in EDGES
-        )
-
-    def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
-        nodes = [x]
-        for node in range(1, 4):
-            incoming: list[jax.Array] = []
-            for edge, (target, source) in enumerate(EDGES):
-                if target == node:
-                    index = None if gates.index is None else gates.index[edge]
-                    incoming.append(self.edges[edge](nodes[source], gates.weight[edge], index))
-            nodes.append(functools.reduce(jnp.add, incoming))
-        return nodes[-1]
+_CANDIDATES = (
+    Candidate("zero"),
+    Candidate("identity"),
+    Candidate("conv", 1),
+    Candidate("conv", 3),
+    Candidate("avg_pool"),
+)
 
 
 class FixedCell(nnx.Module):
@@ -125,10 +113,10 @@ def active_edges(weight):
 class _Skeleton(nnx.Module):
     """Stem, three stages of cells, reductions between them, head."""
 
-    def __init__(self, space: "NasBench201", make_cell, norm: Norm, rngs: nnx.Rngs):
+    def __init__(self, space: "NasBench201", make_stage, norm: Norm, rngs: nnx.Rngs):
         widths = space.widths
         self.stem = ops.Stem(space.input_shape[2], widths[0], norm, rngs)
-        self.cells = nnx.List(make_cell(width) for width in widths for _ in range(space.cells))
+        self.stages = nnx.List(make_stage(width) for width in widths)
         self.reductions = nnx.List(
             ops.ResidualReduction(narrow, wide, norm, rngs)
             for narrow, wide in itertools.pairwise(widths)
@@ -137,11 +125,10 @@ class _Skeleton(nnx.Module):
 
     def __call__(self, x: jax.Array, *cell_inputs: Gates) -> jax.Array:
         x = self.stem(x)
-        per_stage = len(self.cells) // STAGES
-        for number, cell in enumerate(self.cells):
-            if number and number % per_stage == 0:
-                x = self.reductions[number // per_stage - 1](x)
-            x = cell(x, *cell_inputs)
+        for number, stage in enumerate(self.stages):
+            if number:
+                x = self.reductions[number - 1](x)
+            x = stage(x, *cell_inputs)
         return self.head(x)
 
 
@@ -187,16 +174,28 @@ class NasBench201(Space):
         """Channels of each stage."""
         return tuple(self.channels * 2**stage for stage in range(STAGES))
 
-    def supernet(self, rngs: nnx.Rngs, *, axis_name: str | None = None) -> nnx.Module:
-        norm = supernet_norm(axis_name)
-        return _Skeleton(self, lambda width: MixedCell(width, norm, rngs), norm, rngs)
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        def stage(width):
+            return MixedCells(
+                self.cells, width, EDGES, _CANDIDATES, rngs,
+                axis_name=axis_name, rematerialise=rematerialise,
+            )  # fmt: skip
+
+        return _Skeleton(self, stage, supernet_norm(axis_name), rngs)
 
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
     ) -> nnx.Module:
         architecture = self.check(architecture)
         norm = network_norm(axis_name)
-        return _Skeleton(self, lambda width: FixedCell(width, architecture, norm, rngs), norm, rngs)
+
+        def stage(width):
+            cells = [FixedCell(width, architecture, norm, rngs) for _ in range(self.cells)]
+            return nnx.Sequential(*cells)
+
+        return _Skeleton(self, stage, norm, rngs)
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
@@ -206,11 +205,14 @@ class NasBench201(Space):
             (network.head, supernet.head),
         ]
         pairs += zip(network.reductions, supernet.reductions, strict=True)
-        for fixed, mixed in zip(network.cells, supernet.cells, strict=True):
-            for edge, option in enumerate(architecture):
-                pairs.append((fixed.edges[edge], mixed.edges[edge].operations[int(option)]))
         for target, source in pairs:
             nnx.update(target, nnx.state(source, nnx.Param))
+        for fixed, mixed in zip(network.stages, supernet.stages, strict=True):
+            for number, cell in enumerate(fixed.layers):
+                for edge, option in enumerate(architecture):
+                    if _CANDIDATES[option].kind == "conv":
+                        kernel = mixed.kernel_of(number, edge, int(option))
+                        cell.edges[edge].conv.kernel[...] = kernel
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         height, width, features = self.input_shape
