@@ -79,9 +79,7 @@ class MixedCells(nnx.Module):
         self.kernels = nnx.Dict(
             {
                 str(k): nnx.Param(
-                    _init(
-                        rngs.params(), (count, len(edges), k, k, features, features), jnp.float32
-                    )
+                    _init(rngs.params(), (count, len(edges), k, k, features, features), jnp.float32)
                 )
                 for k in sizes
             }
