@@ -147,8 +147,7 @@ class SearchConfig:
     paths: Literal["shared", "own"] = "shared"
     """whether replicas draw one architecture or each its own; gradients are averaged either way"""
     accumulate: int = 1
-    """micro-batches that a step averages its gradients over; batch statistics are per micro-batch,
-    the architecture drawn is one"""
+    """micro-batches that a step averages its gradients over; batch statistics are of each"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations and matrix products; parameters, statistics and losses stay float32"""
     rematerialise: bool = False
@@ -172,7 +171,7 @@ class RetrainConfig:
     validation_fraction: float = 0.1
     """share of the training data held out to choose among the networks"""
     accumulate: int = 1
-    """micro-batches that a step averages its gradients over; batch statistics are per micro-batch"""
+    """micro-batches that a step averages its gradients over; batch statistics are of each"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations and matrix products; parameters, statistics and losses stay float32"""
 

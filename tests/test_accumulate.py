@@ -20,9 +20,9 @@ def test_a_loss_without_batch_statistics_has_the_gradient_of_the_whole_batch(cou
     def gradients(inputs, targets):
         return jax.value_and_grad(loss)(weights, inputs, targets)
 
-    value, gradient = jax.jit(
-        lambda *arrays: mean_over_micro_batches(gradients, count, *arrays)
-    )(INPUTS, TARGETS)
+    value, gradient = jax.jit(lambda *arrays: mean_over_micro_batches(gradients, count, *arrays))(
+        INPUTS, TARGETS
+    )
     errors = INPUTS @ np.arange(3.0) - TARGETS
     assert float(value) == pytest.approx((errors**2).mean(), rel=1e-5)
     np.testing.assert_allclose(gradient, 2 * errors @ INPUTS / 12, rtol=1e-4)

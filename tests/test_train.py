@@ -1,5 +1,7 @@
 """Training in micro-batches and in bfloat16."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,7 @@ def images():
 class Network(nnx.Module):
     """Records the types of what it is given."""
 
-    seen: list = []
+    seen: ClassVar[list] = []
 
     def __init__(self, rngs):
         norm = network_norm()

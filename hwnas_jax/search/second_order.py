@@ -93,9 +93,7 @@ def step_ahead(
     """
     gradient = weight_gradient(inner, weights, logits)
     ahead, pull_back = jax.vjp(lambda gradient: update(weights, gradient), gradient)
-    return Response(
-        ahead, lambda vector: products(inner, weights, logits, *pull_back(vector))[1]
-    )
+    return Response(ahead, lambda vector: products(inner, weights, logits, *pull_back(vector))[1])
 
 
 def at_rest(
@@ -109,9 +107,9 @@ def at_rest(
     """Returns the response of weights that are, and stay, at a minimum of the training loss.
 
     By the implicit function theorem the logits' gradient gains
-    `- (d2T / da dw) (d2T / dw dw)^-1 dV/dw`. The inverse is cut off after a few terms of its Neumann
-    series, `step_size * sum_j (1 - step_size * d2T / dw dw)^j`, which converges for a `step_size`
-    below two over the largest eigenvalue when all eigenvalues are positive.
+    `- (d2T / da dw) (d2T / dw dw)^-1 dV/dw`. The inverse is cut off after a few terms of its
+    Neumann series, `step_size * sum_j (1 - step_size * d2T / dw dw)^j`, which converges for a
+    `step_size` below two over the largest eigenvalue when all eigenvalues are positive.
 
     Args:
       inner: what the weights minimise.

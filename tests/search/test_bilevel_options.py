@@ -92,7 +92,7 @@ DIRECTION = np.random.default_rng(3).normal(size=MASK.shape).astype(np.float32)
 
 def test_second_order_is_the_difference_quotient_through_the_weight_step(smooth):
     """The weights step by the optimiser itself: clipped, decayed, with momentum."""
-    options = {"weight_learning_rate": 0.3, "weight_clip_norm": 0.5, "weight_decay": 0.1}
+    options = {"weight_learning_rate": 0.5, "weight_clip_norm": 0.2, "weight_decay": 0.1}
     state, data = start(), batch()
     second = make(order="second", **options)
     after, (loss, *_) = run(second.arch_step)
@@ -106,13 +106,11 @@ def test_second_order_is_the_difference_quotient_through_the_weight_step(smooth)
     assert float(loss) == pytest.approx(unrolled(state.logits), rel=1e-5)
     expected = directional(unrolled, DIRECTION, 0.02)
     found = float((logit_gradient(after) * DIRECTION).sum())
-    assert found == pytest.approx(expected, rel=2e-2)
-    ahead, _ = weight_step(state, data, KEY, 1.0)
-    for weights in (state.weights, ahead.weights):
-        _, (_, direct) = smooth(
-            weights, state.logits, data.arch_images, data.arch_labels, KEY
-        )
-        assert abs(float((direct * DIRECTION).sum()) - expected) > 0.1 * abs(expected)
+    assert found == pytest.approx(expected, rel=5e-3)
+    ahead, (_, _, norm) = weight_step(state, data, KEY, 1.0)
+    assert float(norm) > options["weight_clip_norm"]
+    _, (_, direct) = smooth(ahead.weights, state.logits, data.arch_images, data.arch_labels, KEY)
+    assert abs(float((direct * DIRECTION).sum()) - expected) > 0.05 * abs(expected)
     assert np.array_equal(after.weights, state.weights)
 
 
@@ -134,9 +132,7 @@ def test_a_plain_step_ahead_and_weights_at_rest_are_difference_quotients(smooth)
     assert float((logit_gradient(after) * DIRECTION).sum()) == pytest.approx(expected, rel=2e-2)
 
     after, _ = run(
-        make(
-            order="implicit", implicit_terms=2, inner_step_size=rate, weight_decay=decay
-        ).arch_step
+        make(order="implicit", implicit_terms=2, inner_step_size=rate, weight_decay=decay).arch_step
     )
     _, (vector, direct) = smooth(state.weights, state.logits, *valid, KEY)
     vector = np.asarray(vector)

@@ -92,7 +92,6 @@ def test_a_step_ahead_is_the_difference_quotient_of_the_unrolled_loss(update):
 def at_the_minimum(logits):
     """The best weights, by Newton's method."""
 
-
     def newton(_, weights):
         gradient, hessian = (of(ridge)(weights, logits, *DATA) for of in (jax.grad, jax.hessian))
         damped = hessian + 1e-2 * jnp.linalg.norm(gradient) * jnp.eye(weights.size)
