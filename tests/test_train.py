@@ -28,17 +28,17 @@ def images():
 
 
 class Network(nnx.Module):
-    """Records the types of what it is given."""
+    """Records the type that its convolution computes in."""
 
     seen: ClassVar[list] = []
 
     def __init__(self, rngs):
         norm = network_norm()
-        self.stem = ops.Stem(1, 4, norm, rngs)
+        self.conv = ops.Conv(1, 4, 3, rngs)
         self.head = ops.Head(4, 3, norm, rngs)
 
     def __call__(self, x):
-        x = self.stem(x)
+        x = self.conv(x)
         self.seen.append(x.dtype)
         return self.head(x)
 
