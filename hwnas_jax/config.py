@@ -135,6 +135,23 @@ class SearchConfig:
     logit_decay: float = 0.0
     checkpoint_every: int = 100
     """steps between checkpoints, rounded up to whole dispatches"""
+    order: Literal["first", "second", "implicit"] = "first"
+    """what the architecture's gradient knows of the weights: nothing (first), that they take one
+    more step on the weight batch (second), or that they stay at a minimum (implicit)"""
+    inner_step_size: float | None = None
+    """second: size of a plain gradient step looked ahead; None looks ahead by the weight
+    optimiser's own step. implicit: step size of the Neumann series; None takes the current weight
+    learning rate"""
+    implicit_terms: int = 3
+    """implicit: terms of the Neumann series; each costs a product with the Hessian"""
+    paths: Literal["shared", "own"] = "shared"
+    """whether replicas draw one architecture or each its own; gradients are averaged either way"""
+    accumulate: int = 1
+    """micro-batches that a step averages its gradients over; batch statistics are of each"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """of activations and matrix products; parameters, statistics and losses stay float32"""
+    rematerialise: bool = False
+    """compute activations again in the backward pass instead of keeping them: slower, smaller"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +170,10 @@ class RetrainConfig:
     weight_decay: float = 5e-3
     validation_fraction: float = 0.1
     """share of the training data held out to choose among the networks"""
+    accumulate: int = 1
+    """micro-batches that a step averages its gradients over; batch statistics are of each"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """of activations and matrix products; parameters, statistics and losses stay float32"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,6 +327,7 @@ def validate(config: Config) -> Config:
         "search.temperature_end", "search.weight_learning_rate", "search.logit_learning_rate",
         "search.checkpoint_every", "retrain.networks", "retrain.epochs", "retrain.batch_size",
         "retrain.steps_per_dispatch", "retrain.learning_rate", "search.weight_clip_norm",
+        "search.implicit_terms", "search.accumulate", "retrain.accumulate",
     ]  # fmt: skip
     for key in positive:
         _require(config, key, lambda v: v > 0, "must be positive")
@@ -324,6 +346,7 @@ def validate(config: Config) -> Config:
     _require(config, "target.percentile", lambda v: 0 <= v <= 100, "must lie in [0, 100]")
     _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
+    _require(config, "search.inner_step_size", lambda v: v is None or v > 0, "must be positive")
     _require(config, "parallel.devices", lambda v: v is None or v > 0, "must be positive")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed = {config.seed} must lie in [0, 2**32)")
@@ -331,7 +354,23 @@ def validate(config: Config) -> Config:
         config, "search.warmup_steps", lambda v: v < config.search.steps,
         f"must be below search.steps = {config.search.steps}",
     )  # fmt: skip
+    check_search(config.search, sync_batch_statistics=config.parallel.sync_batch_statistics)
     return config
+
+
+def check_search(search: SearchConfig, *, sync_batch_statistics: bool) -> None:
+    """Raises UserError for a value of the wrong type or name, and for options at odds.
+
+    Replicas that draw their own paths would wait for each other in different branches.
+    """
+    _check_types(search, "search.")
+    if search.paths == "own" and search.relaxation == "sampled_path" and sync_batch_statistics:
+        raise UserError(
+            "search.paths = 'own' does not go with parallel.sync_batch_statistics and "
+            "search.relaxation = 'sampled_path': statistics can be averaged only where all "
+            "replicas run the same operation. Use search.paths = 'shared', statistics per "
+            "replica, or another relaxation"
+        )
 
 
 def _require(config: Config, key: str, allowed: Any, message: str) -> None:

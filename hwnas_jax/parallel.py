@@ -82,12 +82,14 @@ class Replicas:
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
 
-    def check_batch(self, batch_size: int, key: str) -> None:
-        """Raises UserError when a global batch does not divide by the replicas."""
-        if batch_size % self.count:
-            near = max(self.count, round(batch_size / self.count) * self.count)
+    def check_batch(self, batch_size: int, key: str, accumulate: int = 1) -> None:
+        """Raises UserError when a global batch does not divide by replicas and micro-batches."""
+        parts = self.count * accumulate
+        if batch_size % parts:
+            near = max(parts, round(batch_size / parts) * parts)
+            micro = f" times {accumulate} micro-batches" if accumulate > 1 else ""
             raise UserError(
-                f"{key} = {batch_size} does not divide by {self.count} devices; "
+                f"{key} = {batch_size} does not divide by {self.count} devices{micro}; "
                 f"the nearest that does is {near}"
             )
 

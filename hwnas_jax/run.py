@@ -459,8 +459,8 @@ def check_names(config: Config) -> None:
     choose(config.cost.model, COST_MODELS, "cost model")
     choose(config.search.relaxation, RELAXATIONS, "relaxation")
     replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(config.search.batch_size, "search.batch_size")
-    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size")
+    replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
+    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     split_sizes(config.profile.networks, config.cost)
 
 

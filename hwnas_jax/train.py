@@ -12,6 +12,7 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
+from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
@@ -20,6 +21,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
 from hwnas_jax.nn.initialisation import weight_rngs
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
+from hwnas_jax.precision import cast, compute_dtype
 
 Build = Callable[[nnx.Rngs], nnx.Module]
 
@@ -87,13 +89,14 @@ def train(
     """
     settings = config.retrain
     replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(settings.batch_size, "retrain.batch_size")
+    replicas.check_batch(settings.batch_size, "retrain.batch_size", settings.accumulate)
     rows, held_out = holdout(dataset.train_labels, settings.validation_fraction, config.seed)
     per_epoch = len(rows) // settings.batch_size
     if per_epoch == 0:
         raise UserError(
             f"retrain.batch_size = {settings.batch_size} exceeds the {len(rows)} training images"
         )
+    dtype = compute_dtype(settings.dtype, "retrain.dtype")
     total = per_epoch * settings.epochs
     length = steps_per_dispatch(total, settings.steps_per_dispatch)
 
@@ -117,20 +120,24 @@ def train(
             optimizer.init(weights),
         )  # fmt: skip
 
-    def merge(weights, statistics):
-        return nnx.merge(graph, unravel_weights(weights), unravel_statistics(statistics))
+    def merge(weights, statistics, dtype=jnp.float32):
+        weights = cast(unravel_weights(weights), dtype)
+        return nnx.merge(graph, weights, unravel_statistics(statistics))
 
     def step(state, images, labels):
-        def objective(weights):
-            network = merge(weights, state.statistics)
+        def objective(weights, images, labels):
+            network = merge(weights, state.statistics, dtype)
             network.train()
-            scores = network(images)
+            scores = network(images.astype(dtype)).astype(jnp.float32)
             loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
             statistics = ravel_pytree(nnx.state(network, nnx.BatchStat))[0]
             return loss, (jnp.mean(jnp.argmax(scores, -1) == labels), statistics)
 
-        (loss, (accuracy, statistics)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.weights
+        def gradients(images, labels):
+            return jax.value_and_grad(objective, has_aux=True)(state.weights, images, labels)
+
+        (loss, (accuracy, statistics)), gradient = mean_over_micro_batches(
+            gradients, settings.accumulate, images, labels
         )
         loss, accuracy, statistics, gradient = mean_over_replicas(
             (loss, accuracy, statistics, gradient), AXIS

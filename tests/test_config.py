@@ -85,6 +85,11 @@ def test_override_changes_only_what_is_named():
         ({"target__ms": float("nan")}, ("target.ms must be finite", "nan")),
         ({"target__damping": float("inf")}, ("target.damping must be finite", "inf")),
         ({"parallel__devices": 0}, ("parallel.devices = 0",)),
+        ({"search__order": "frist"}, ("search.order 'frist'", "implicit", "'first'?")),
+        ({"search__dtype": "float16"}, ("search.dtype 'float16'", "float32, bfloat16")),
+        ({"retrain__dtype": "bf16"}, ("retrain.dtype 'bf16'", "'bfloat16'?")),
+        ({"search__inner_step_size": 0.0}, ("search.inner_step_size = 0.0 must be positive",)),
+        ({"search__accumulate": 0}, ("search.accumulate = 0 must be positive",)),
     ],
 )
 def test_mistakes_name_key_value_and_what_is_allowed(changes, parts):

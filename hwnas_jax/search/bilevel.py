@@ -13,13 +13,16 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
-from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.accumulate import mean_over_micro_batches
+from hwnas_jax.config import SearchConfig, TargetConfig, check_search
 from hwnas_jax.cost.base import CostModel
 from hwnas_jax.errors import choose
 from hwnas_jax.nn.initialisation import weight_rngs
 from hwnas_jax.parallel import mean_over_replicas
+from hwnas_jax.precision import cast, compute_dtype
 from hwnas_jax.relax import RELAXATIONS, Gates, probabilities
 from hwnas_jax.search.objective import Target, ascend, expected_cost, lagrangian
+from hwnas_jax.search.second_order import InnerProblem, Response, at_rest, step_ahead
 from hwnas_jax.spaces.base import Space
 
 
@@ -46,7 +49,11 @@ class SearchState(NamedTuple):
 
 
 class SearchInfo(NamedTuple):
-    """What is reported of a step; every leaf is `float32[]`."""
+    """What is reported of a step; every leaf is `float32[]`.
+
+    The architecture's loss and accuracy are of the weights that its gradient was taken at: those
+    after the weight step, or with `order="second"` one step ahead of them.
+    """
 
     weight_loss: jax.Array
     weight_accuracy: jax.Array
@@ -79,7 +86,9 @@ class Search(NamedTuple):
       weight_step: `(state, batch, key, temperature, axis_name) -> (state, (loss, accuracy,
         gradient norm))`; leaves the logits as they are.
       arch_step: likewise `-> (state, (loss, accuracy, cost, gradient norm))`; leaves the weights
-        as they are.
+        as they are. Reads the weight half only where its gradient goes through the weights
+        (`order` second or implicit); one draw of the relaxation then serves both halves, so that
+        the weights that answer are those on the path that is judged.
       logits: `(weights, images, gates) -> float32[B, classes]`, the supernet alone.
       unravel: `float32[P] -> nnx.State` of the supernet's parameters.
     """
@@ -112,11 +121,15 @@ def make_search(
       sync_axis: replica axis over which batch statistics are averaged, or None for per replica.
 
     Raises:
-      UserError: for an unknown relaxation.
+      UserError: for an unknown relaxation, order, choice of paths or dtype, and for replicas that
+        sample paths of their own while statistics are averaged over them.
     """
+    check_search(config, sync_batch_statistics=sync_axis is not None)
+    dtype = compute_dtype(config.dtype, "search.dtype")
     relaxation = RELAXATIONS[choose(config.relaxation, RELAXATIONS, "relaxation")]
     mask = jnp.asarray(space.mask)
-    abstract = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0), axis_name=sync_axis))
+    options: dict[str, Any] = {"rematerialise": True} if config.rematerialise else {}
+    abstract = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0), axis_name=sync_axis, **options))
     graph, abstract_params = nnx.split(abstract)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract_params)
     _, unravel = ravel_pytree(zeros)
@@ -146,17 +159,27 @@ def make_search(
         )
 
     def forward(weights: jax.Array, images: jax.Array, gates: Gates) -> jax.Array:
-        return nnx.merge(graph, unravel(weights))(images, gates)
+        supernet = nnx.merge(graph, cast(unravel(weights), dtype))
+        return supernet(images.astype(dtype), cast(gates, dtype)).astype(jnp.float32)
 
     def task(weights, images, labels, gates):
         scores = forward(weights, images, gates)
         loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
         return loss, jnp.mean(jnp.argmax(scores, -1) == labels)
 
+    def draw_key(key, axis_name):
+        if config.paths == "shared" or axis_name is None:
+            return key
+        return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
     def weight_step(state, batch, key, temperature, axis_name):
-        gates = relaxation(key, state.logits, mask, temperature)
-        (loss, accuracy), gradient = jax.value_and_grad(task, has_aux=True)(
-            state.weights, batch.weight_images, batch.weight_labels, gates
+        gates = relaxation(draw_key(key, axis_name), state.logits, mask, temperature)
+
+        def gradients(images, labels):
+            return jax.value_and_grad(task, has_aux=True)(state.weights, images, labels, gates)
+
+        (loss, accuracy), gradient = mean_over_micro_batches(
+            gradients, config.accumulate, batch.weight_images, batch.weight_labels
         )
         loss, accuracy, gradient = mean_over_replicas((loss, accuracy, gradient), axis_name)
         updates, optimizer = weight_optimizer.update(
@@ -166,12 +189,50 @@ def make_search(
         state = state._replace(weights=weights, weight_optimizer=optimizer)
         return state, (loss, accuracy, optax.tree.norm(gradient))
 
+    def response(state, batch, task_of, axis_name) -> Response | None:
+        """Returns how the weights answer the logits; None where that is left out."""
+        if config.order == "first":
+            return None
+
+        def mean(function):
+            averaged = mean_over_micro_batches(
+                function, config.accumulate, batch.weight_images, batch.weight_labels
+            )
+            return mean_over_replicas(averaged, axis_name)
+
+        def loss(weights, logits, images, labels):
+            return task_of(weights, logits, images, labels)[0]
+
+        def decayed(weights, *others):
+            return loss(weights, *others) + 0.5 * config.weight_decay * jnp.vdot(weights, weights)
+
+        def optimizer_step(weights, gradient):
+            updates, _ = weight_optimizer.update(gradient, state.weight_optimizer, weights)
+            return optax.apply_updates(weights, updates)
+
+        def plain_step(weights, gradient):
+            return weights - config.inner_step_size * gradient
+
+        if config.order == "second":
+            update = optimizer_step if config.inner_step_size is None else plain_step
+            return step_ahead(InnerProblem(loss, mean), update, state.weights, state.logits)
+        step_size = config.inner_step_size
+        if step_size is None:
+            step_size = _weight_schedule(config)(state.step)
+        return at_rest(
+            InnerProblem(decayed, mean), state.weights, state.logits,
+            terms=config.implicit_terms, step_size=step_size,
+        )  # fmt: skip
+
     def arch_step(state, batch, key, temperature, axis_name):
         task_key, cost_key = jax.random.split(key)
+        task_key = draw_key(task_key, axis_name)
 
-        def objective(logits):
-            gates = relaxation(task_key, logits, mask, temperature)
-            loss, accuracy = task(state.weights, batch.arch_images, batch.arch_labels, gates)
+        def task_of(weights, logits, images, labels):
+            return task(weights, images, labels, relaxation(task_key, logits, mask, temperature))
+
+        def objective(logits, weights, images, labels):
+            loss, accuracy = task_of(weights, logits, images, labels)
             cost = expected_cost(
                 cost_model, target.metric, cost_key, logits, mask, temperature,
                 target_config.samples,
@@ -179,10 +240,22 @@ def make_search(
             total = lagrangian(loss, cost / target.value - 1.0, state.multiplier, damping)
             return total, (loss, accuracy, cost)
 
-        (_, (loss, accuracy, cost)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.logits
+        answer = response(state, batch, task_of, axis_name)
+        weights = state.weights if answer is None else answer.weights
+        wanted = (0,) if answer is None else (0, 1)
+
+        def gradients(images, labels):
+            return jax.value_and_grad(objective, argnums=wanted, has_aux=True)(
+                state.logits, weights, images, labels
+            )
+
+        (_, (loss, accuracy, cost)), slopes = mean_over_micro_batches(
+            gradients, config.accumulate, batch.arch_images, batch.arch_labels
         )
-        loss, accuracy, gradient = mean_over_replicas((loss, accuracy, gradient), axis_name)
+        loss, accuracy, slopes = mean_over_replicas((loss, accuracy, slopes), axis_name)
+        gradient, *by_weights = slopes
+        if answer is not None:
+            gradient = gradient + answer.through_weights(*by_weights)
         updates, optimizer = logit_optimizer.update(gradient, state.logit_optimizer, state.logits)
         multiplier = state.multiplier
         if fixed_weight is None:
@@ -237,14 +310,17 @@ def anneal(step: jax.Array, config: SearchConfig) -> jax.Array:
     return config.temperature_start * ratio**progress
 
 
-def _weight_optimizer(config: SearchConfig) -> optax.GradientTransformation:
-    schedule = optax.cosine_decay_schedule(
+def _weight_schedule(config: SearchConfig) -> optax.Schedule:
+    return optax.cosine_decay_schedule(
         config.weight_learning_rate,
         config.steps,
         alpha=config.weight_learning_rate_end / config.weight_learning_rate,
     )
+
+
+def _weight_optimizer(config: SearchConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.weight_clip_norm),
         optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(schedule, momentum=0.9, nesterov=True),
+        optax.sgd(_weight_schedule(config), momentum=0.9, nesterov=True),
     )

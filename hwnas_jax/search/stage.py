@@ -65,7 +65,7 @@ def search_architecture(
     """
     settings = config.search
     replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(settings.batch_size, "search.batch_size")
+    replicas.check_batch(settings.batch_size, "search.batch_size", settings.accumulate)
     search = make_search(
         space, cost_model, target, settings, config.target,
         sync_axis=statistics_axis(config.parallel),
