@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.nn.platform import target_platform
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -34,7 +36,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
     chex.assert_equal(kernel.shape[0] % 2, 1)
     if kernel.shape[:2] == (1, 1):
         return x[:, ::stride, ::stride] @ kernel[0, 0]
-    if jax.default_backend() == "cpu":
+    if target_platform() == "cpu":
         return _conv2d_cpu(x, kernel, stride, dilation)
     return _conv2d_lax(x, kernel, stride, dilation)
 
