@@ -238,8 +238,7 @@ def compile_for(
     settings = config.search
     replicas = Replicas(devices[:count], config.parallel.backend)
     replicas.check_batch(settings.batch_size, "search.batch_size")
-    counted = AnalyticModel.count(space)
-    model: CostModel = counted if cost_model is None else cost_model
+    model: Any = AnalyticModel.count(space) if cost_model is None else cost_model
     metric = "macs" if cost_model is None else config.target.metric
     choose(metric, model.metrics, "metric of the cost model")
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
