@@ -21,7 +21,10 @@ from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import Dispatch, Replicas
 
 Progress = Callable[[int, int, str], None]
-"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for."""
+"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for.
+
+A total of zero makes `what` a remark, shown as a line of its own.
+"""
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -158,7 +161,7 @@ def run_steps(
     if done < total:
         program = compile_ahead(dispatch, placed, data, describe, helps)
         program.check_fits(replicas.devices, describe, helps)
-        progress(1, 1, program.summary)
+        progress(0, 0, program.summary)
     every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
     started = time.perf_counter()
     while done < total:
