@@ -166,7 +166,8 @@ def test_the_command_prints_a_table(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = (
         "search --compile-for v5e:2x4 --space.args.channels 2 --space.args.cells 1 "
-        "--search.steps 4 --search.warmup-steps 1 --search.steps-per-dispatch 2"
+        "--search.steps 4 --search.warmup-steps 1 --search.steps-per-dispatch 2 "
+        "--search.relaxation softmax"
     )
     assert main(words.split()) == 0
     shown = capsys.readouterr().out
