@@ -35,6 +35,8 @@ class SearchOptions:
     """a measurement file to use in place of profiling"""
     cost_model: Path | None = None
     """a cost model to use in place of profiling and fitting"""
+    compile_for: str | None = None
+    """a TPU topology such as v5e:16x16: only compile the search step for it, and print its needs"""
     config: Experiment = Config()
 
 
@@ -111,6 +113,9 @@ def search(words: list[str]) -> None:
 
     options = _parse(SearchOptions, words, "search")
     choose(options.until, STAGES, "stage")
+    if options.compile_for is not None:
+        _compile_for(options, options.compile_for)
+        return
     run = _new_run(options) if options.resume is None else _resumed_run(options, options.resume)
     display = run.display = Terminal()
     display.say(f"run folder {run.folder}")
@@ -121,6 +126,40 @@ def search(words: list[str]) -> None:
         raise Interrupted(message, stop.signum) from None
     if run.finished("report"):
         _show_result(run)
+
+
+def _compile_for(options: SearchOptions, topology: str) -> None:
+    """Prints what the search step takes on TPU chips; leaves no files."""
+    from hwnas_jax.cost import load_cost_model
+    from hwnas_jax.data import load_data
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.spaces import make_space
+
+    for name in ("run_dir", "resume", "from_step", "measurements"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} does not go with --compile-for")
+    if "JAX_PLATFORMS" not in os.environ:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
+    from hwnas_jax.compile_for import compile_for, topology_devices
+
+    topology_devices(topology)  # a mistake in its name shows before the data is read
+    config, model = options.config, None
+    data = load_data(config.data)
+    space = make_space(
+        config.space.name, config.space.args,
+        input_shape=data.image_shape, num_classes=data.num_classes,
+    )  # fmt: skip
+    if options.cost_model is not None:
+        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+    display = Terminal()
+    with display.stage("compile") as report:
+        report(0, 1, topology)
+        step = compile_for(topology, space, data, config, cost_model=model)
+        report(1, 1, topology)
+    display.table(f"search step on {topology}", ("", "per step"), step.rows())
+    display.say("the TPU compiler's estimate, not a measurement")
 
 
 def profile(words: list[str]) -> None:

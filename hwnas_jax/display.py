@@ -59,6 +59,9 @@ class Terminal(Silent):
             tasks: dict[str, TaskID] = {}
 
             def report(done: int, total: int, what: str) -> None:
+                if total == 0:
+                    self.say(what)
+                    return
                 if what not in tasks:
                     tasks[what] = bars.add_task(escape(what), total=total, stage=name)
                 bars.update(tasks[what], completed=done, total=total)

@@ -15,12 +15,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from hwnas_jax.ahead import compile_ahead
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import Dispatch, Replicas
 
 Progress = Callable[[int, int, str], None]
-"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for."""
+"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for.
+
+A total of zero makes `what` a remark, shown as a line of its own.
+"""
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -108,6 +112,7 @@ def run_steps(
     per_dispatch: int,
     replicas: Replicas,
     describe: str,
+    helps: str = "a smaller batch",
     checkpoints: Checkpoints | None = None,
     checkpoint_every: int = 1,
     from_step: int | None = None,
@@ -116,6 +121,8 @@ def run_steps(
     progress: Progress = quiet,
 ) -> Any:
     """Runs `total` steps, from the newest checkpoint if there is one.
+
+    The dispatch is compiled before the first step, and never again.
 
     Args:
       dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
@@ -126,6 +133,7 @@ def run_steps(
       per_dispatch: steps per call; divides `total`.
       replicas: the devices.
       describe: what runs, for progress and messages.
+      helps: what makes a step smaller that does not fit, from `memory_help`.
       checkpoints: where the state is kept, if anywhere.
       checkpoint_every: steps between checkpoints, rounded up to whole dispatches.
       from_step: the checkpoint to continue from; None takes the newest.
@@ -137,7 +145,8 @@ def run_steps(
       The final state, unreplicated.
 
     Raises:
-      UserError: when a loss or norm is not finite; names the step.
+      UserError: when a step does not fit into memory, before the first one; when a loss or norm
+        is not finite, naming the step.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     done = 0
@@ -149,10 +158,14 @@ def run_steps(
         log.rewind(done)
     progress(done, total, describe)
     placed = replicas.place(state)
+    if done < total:
+        program = compile_ahead(dispatch, placed, data, describe, helps)
+        program.check_fits(replicas.devices, describe, helps)
+        progress(0, 0, program.summary)
     every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
     started = time.perf_counter()
     while done < total:
-        placed, info = dispatch(placed, data)
+        placed, info = program.call(placed, data)
         info = jax.tree.map(np.asarray, replicas.read(info))
         _check_finite(info, done, describe, checkpoints)
         done += per_dispatch

@@ -20,7 +20,8 @@ from hwnas_jax.errors import UserError
 
 AXIS = "replica"
 
-Dispatch = Callable[[Any, Any], tuple[Any, Any]]
+Dispatch = jax.stages.Wrapped
+"""`(state, data) -> (state, info)`, compiled when first called or ahead of that."""
 
 
 def statistics_axis(config: ParallelConfig) -> str | None:
@@ -101,7 +102,8 @@ class Replicas:
 
         Returns:
           A function of the same signature on what `place` and `share` return. Both results carry
-          a leading axis of replicas.
+          a leading axis of replicas. It compiles when it is first called; `compile_ahead` of
+          `hwnas_jax.ahead` compiles it before.
         """
         if self.backend == "pmap":
             return jax.pmap(
@@ -130,6 +132,15 @@ class Replicas:
             return jax.device_put(jnp.broadcast_to(leaf[None], (self.count, *leaf.shape)), sharding)
 
         return jax.tree.map(replicate, state)
+
+    def shapes(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """Returns the shapes of what `place(state)` and `share(data)` would return."""
+
+        def shape(leaf, *leading):
+            return jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype)
+
+        placed = jax.tree.map(lambda leaf: shape(leaf, self.count), state)
+        return placed, jax.tree.map(shape, data)
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.accumulate import mean_over_micro_batches
+from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
@@ -179,6 +180,7 @@ def train(
         state = run_steps(
             replicas.compile(dispatch), init(jax.random.key(seed)), replicas.share(data),
             total=total, per_dispatch=length, replicas=replicas, describe=f"retrain {label}",
+            helps=memory_help("retrain", settings),
             checkpoints=checkpoints, checkpoint_every=max(1, total // 4), from_step=from_step,
             log=log, progress=progress,
         )  # fmt: skip

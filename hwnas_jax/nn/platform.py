@@ -1,23 +1,11 @@
-"""The platform that operations are traced for: it decides in which form they are written."""
-
-import contextlib
-from collections.abc import Iterator
+"""Which platform a program is traced for: the default backend, unless another is named."""
 
 import jax
 
-_forced: list[str] = []
+platform = jax.make_user_context()
+"""`with platform("tpu"):` traces for a platform that this machine need not have."""
 
 
 def target_platform() -> str:
-    """Returns "cpu", "gpu" or "tpu": the backend in use, unless `platform` names another."""
-    return _forced[-1] if _forced else jax.default_backend()
-
-
-@contextlib.contextmanager
-def platform(name: str) -> Iterator[None]:
-    """Traces for another platform inside the block, to compile for a device that is not here."""
-    _forced.append(name)
-    try:
-        yield
-    finally:
-        _forced.pop()
+    """Returns the platform that the forms of operations are chosen for ("cpu", "gpu", "tpu")."""
+    return platform.value or jax.default_backend()

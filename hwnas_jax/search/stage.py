@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config
 from hwnas_jax.cost.base import CostModel, predict_architectures
@@ -93,7 +94,8 @@ def search_architecture(
             dispatch, search.init(jax.random.key(config.seed)),
             replicas.share(device_data(dataset, config)),
             total=settings.steps, per_dispatch=length, replicas=replicas,
-            describe=f"search on {dataset.name}", checkpoints=checkpoints,
+            describe=f"search on {dataset.name}", helps=memory_help("search", settings),
+            checkpoints=checkpoints,
             checkpoint_every=settings.checkpoint_every, from_step=from_step,
             log=log, extra=extra, progress=progress,
         )  # fmt: skip

@@ -9,7 +9,6 @@ References: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible N
 Search", ICLR 2020.
 """
 
-import functools
 import itertools
 import re
 from typing import Any, cast

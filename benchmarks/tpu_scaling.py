@@ -1,0 +1,107 @@
+"""Weak and strong scaling of the search step over TPU pods, by the TPU compiler's own account.
+
+    pip install 'hwnas_jax[tpu]'
+    python benchmarks/tpu_scaling.py [--out tpu_scaling.json]
+
+No TPU is needed and nothing runs: every figure is an estimate, none is a measurement. The space is
+NAS-Bench-201 at its standard size (C=16, N=5, images 32x32x3, 10 classes, float32). Weak scaling
+keeps the batch of a replica, strong scaling the batch of all. Efficiency is images/s per chip
+against the first topology of the same kind; the all-reduces are counted at the published speed of
+the links, without latency and without overlap.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import numpy as np
+
+from hwnas_jax.compile_for import compile_for, topology_devices
+from hwnas_jax.config import Config, override
+from hwnas_jax.cost.records import describe_software
+from hwnas_jax.data import Dataset
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces import make_space
+
+TOPOLOGIES = ("v5e:4x4", "v5e:8x8", "v5e:16x16", "v5p:2x2x4", "v5p:4x4x4", "v5p:4x8x8")
+HEADER = (
+    "scaling", "topology", "chips", "batch per chip", "MiB per chip", "GFLOP per image",
+    "all-reduces", "all-reduced MB", "Mcycles per step", "compute ms", "all-reduce ms",
+    "images/s", "efficiency",
+)  # fmt: skip
+
+
+def shapes_only(size=50_000):
+    """Returns a data set of CIFAR-10's shapes that takes no memory."""
+    images = np.broadcast_to(np.zeros((1, 32, 32, 3), np.uint8), (size, 32, 32, 3))
+    labels = np.zeros(size, np.int32)
+    names = tuple(str(number) for number in range(10))
+    return Dataset("shapes", images, labels, images[:100], labels[:100], names)
+
+
+def cells(scaling, step, first):
+    per_chip = step.images_per_second / step.chips
+    efficiency = per_chip / (first.images_per_second / first.chips)
+    memory = step.memory_bytes * step.replicas / step.chips
+    return (
+        scaling, step.topology, str(step.chips), f"{step.images / 2 / step.chips:g}",
+        f"{memory / 2**20:.0f}", f"{step.flops_per_image / 1e9:.4g}", f"{step.all_reduces:g}",
+        f"{step.all_reduce_bytes / 1e6:.3g}", f"{step.cycles / 1e6:.4g}",
+        f"{1e3 * step.compute_seconds:.3g}", f"{1e3 * step.all_reduce_seconds:.3g}",
+        f"{step.images_per_second:,.0f}", f"{efficiency:.0%}",
+    )  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="JSON file to write, after every topology")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--per-chip", type=int, default=64, help="batch of weak scaling")
+    parser.add_argument("--batch", type=int, default=16384, help="batch of strong scaling")
+    parser.add_argument("--relaxation", default="sampled_path")
+    parser.add_argument("--topologies", nargs="+", default=TOPOLOGIES)
+    options = parser.parse_args()
+    dataset = shapes_only()
+    space = make_space(
+        "nasbench201", {"channels": options.channels, "cells": options.cells},
+        input_shape=dataset.image_shape, num_classes=dataset.num_classes,
+    )  # fmt: skip
+    table, rows, first, known = [], [], {}, {}
+    for scaling in ("weak", "strong"):
+        for topology in options.topologies:
+            count = len(topology_devices(topology))
+            batch = options.per_chip * count if scaling == "weak" else options.batch
+            started = time.perf_counter()
+            if (topology, batch) not in known:
+                config = override(
+                    Config(), search__batch_size=batch, data__shift=4, data__flip=True,
+                    search__relaxation=options.relaxation,
+                )  # fmt: skip
+                known[topology, batch] = compile_for(topology, space, dataset, config)
+            step = known[topology, batch]
+            base = first.setdefault((scaling, step.kind), step)
+            table.append(cells(scaling, step, base))
+            rows.append({"scaling": scaling, **step.to_dict()})
+            seconds = time.perf_counter() - started
+            sys.stderr.write(f"{scaling} {topology}, batch {batch}: {seconds:.0f} s\n")
+            if options.out:
+                settings = {key: value for key, value in vars(options).items() if key != "out"}
+                payload = {"software": describe_software("libtpu"), **settings, "rows": rows}
+                options.out.write_text(json.dumps(payload, indent=1) + "\n")
+    print(f"| {' | '.join(HEADER)} |")
+    print(f"|---|---|{'---:|' * (len(HEADER) - 2)}")
+    for row in table:
+        print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,169 @@
+"""Programs compiled before their first call: what they need, and whether that fits."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from hwnas_jax.errors import UserError
+
+_MIB = 2**20
+_HELPS = {
+    "batch_size": "a smaller {}",
+    "accumulate": "a larger {}",
+    "rematerialise": "{} = true",
+    "dtype": "{} = bfloat16",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled dispatch and the compiler's own figures, each for one device.
+
+    Attributes:
+      call: the dispatch; it cannot compile again, and refuses other shapes and placements.
+      lower_seconds: time spent tracing and lowering.
+      compile_seconds: time spent compiling, or reading the compilation cache.
+      argument_bytes: of everything passed in.
+      output_bytes: of everything returned.
+      alias_bytes: of what is returned in the place of donated arguments.
+      temporary_bytes: of everything in between.
+      code_bytes: of the program itself.
+      flops: as XLA counts them, the body of a loop once.
+      bytes_accessed: likewise.
+    """
+
+    call: jax.stages.Compiled
+    lower_seconds: float
+    compile_seconds: float
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    temporary_bytes: int
+    code_bytes: int
+    flops: float
+    bytes_accessed: float
+
+    @property
+    def new_bytes(self) -> int:
+        """What a call needs beside its arguments."""
+        return self.output_bytes - self.alias_bytes + self.temporary_bytes + self.code_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """What a call needs with its arguments."""
+        return self.argument_bytes + self.new_bytes
+
+    @property
+    def summary(self) -> str:
+        """One line for the terminal."""
+        return (
+            f"step compiled in {self.lower_seconds + self.compile_seconds:.1f} s: "
+            f"{self.total_bytes / _MIB:.0f} MiB per device of which "
+            f"{self.temporary_bytes / _MIB:.0f} temporary"
+        )
+
+    def check_fits(self, devices: Sequence[jax.Device], what: str, helps: str) -> None:
+        """Raises UserError when a call needs more memory than is free, its arguments in place.
+
+        Args:
+          devices: those the program runs on.
+          what: what runs, for the message.
+          helps: what needs less memory, from `memory_help`.
+        """
+        free = free_bytes(devices)
+        if free is not None and self.new_bytes > free:
+            raise UserError(
+                f"{what} does not fit: a step needs {self.new_bytes / _MIB:.0f} MiB per device "
+                f"({self.temporary_bytes / _MIB:.0f} of them temporary) beside state and data, "
+                f"and {free / _MIB:.0f} MiB are free. What helps: {helps}"
+            )
+
+
+def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -> Program:
+    """Lowers and compiles a dispatch for what it will be called with.
+
+    Args:
+      dispatch: from `Replicas.compile`.
+      state: what it will be called with, or shapes alone.
+      data: likewise.
+      what: what runs, for messages.
+      helps: what needs less memory, from `memory_help`.
+
+    Raises:
+      UserError: when the compiler finds that the program does not fit the device.
+    """
+    started = time.perf_counter()
+    lowered = dispatch.lower(state, data)
+    lowered_at = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        message, _, _ = str(error).partition("\n\n")
+        code, _, reason = message.partition(":")
+        if code != "RESOURCE_EXHAUSTED":
+            raise
+        reason = " ".join(reason.split())
+        raise UserError(
+            f"{what} does not fit, says the compiler: {reason} What helps: {helps}"
+        ) from error
+    finished_at = time.perf_counter()
+    memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    return Program(
+        call=compiled,
+        lower_seconds=lowered_at - started,
+        compile_seconds=finished_at - lowered_at,
+        argument_bytes=memory.argument_size_in_bytes,
+        output_bytes=memory.output_size_in_bytes,
+        alias_bytes=memory.alias_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        code_bytes=memory.generated_code_size_in_bytes,
+        flops=float(costs.get("flops", 0.0)),
+        bytes_accessed=float(costs.get("bytes accessed", 0.0)),
+    )
+
+
+def memory_help(section: str, settings: Any, *, platform: str | None = None) -> str:
+    """Returns what makes a step of `config.<section>` smaller, among the options there are.
+
+    Args:
+      section: name of the section ("search").
+      settings: the section itself.
+      platform: of the devices; CPU devices share one memory, so more of them do not help.
+    """
+    names = [field.name for field in dataclasses.fields(settings)]
+    found = [text.format(f"{section}.{key}") for key, text in _HELPS.items() if key in names]
+    if (platform or jax.default_backend()) != "cpu":
+        found.append("more devices")
+    return ", ".join(found)
+
+
+def free_bytes(devices: Sequence[jax.Device]) -> int | None:
+    """Returns the memory that is free on each of this process's devices; None when unknown.
+
+    Devices that keep no account (CPU) share what the machine has available.
+    """
+    own = [device for device in devices if device.process_index == jax.process_index()]
+    accounts = [device.memory_stats() or {} for device in own]
+    if all("bytes_limit" in account for account in accounts):
+        return min(account["bytes_limit"] - account["bytes_in_use"] for account in accounts)
+    available = available_bytes()
+    return None if available is None else available // len(own)
+
+
+def available_bytes(table: Path = Path("/proc/meminfo")) -> int | None:
+    """Returns the machine's available memory; all of its memory where it keeps no `table`."""
+    try:
+        for line in table.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
