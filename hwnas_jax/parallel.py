@@ -5,7 +5,9 @@ it on every device, by `jax.pmap` or by `jax.shard_map`, with the same meaning. 
 holds the whole state; each takes its own slice of every batch.
 """
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -149,6 +151,19 @@ def _plain(leaf):
     """Returns the raw bits of typed random keys, other arrays as they are."""
     is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(leaf) if is_key else leaf
+
+
+def one_cpu_device_per_core() -> None:
+    """Makes JAX see as many CPU devices as there are cores, unless the user set a number.
+
+    Without effect once JAX has started; other platforms keep their devices.
+    """
+    own = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if own or jax.config.jax_num_cpu_devices != -1:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores or 1)
 
 
 def _like(leaf, bits):

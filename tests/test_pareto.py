@@ -28,9 +28,7 @@ def test_the_area_is_the_number_of_dominated_unit_squares(points, reference):
 
 @given(POINTS)
 def test_the_front_is_what_nothing_dominates(points):
-    expected = [
-        not any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points) for p in points
-    ]
+    expected = [not any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points) for p in points]
     assert on_front(*columns(points)).tolist() == expected
 
 

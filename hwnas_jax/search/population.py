@@ -148,9 +148,7 @@ def make_population(
         )
 
     def data() -> dict[str, np.ndarray]:
-        every = [
-            device_data(dataset, dataclasses.replace(config, seed=seed)) for seed in seeds
-        ]
+        every = [device_data(dataset, dataclasses.replace(config, seed=seed)) for seed in seeds]
         halves = {
             half: np.stack([arrays[half] for arrays in every])
             for half in ("weight_half", "arch_half")
@@ -171,9 +169,7 @@ def make_population(
         # architecture step a choice, where a batch of them would run both.
         step = state.search.step[0]
         return jax.vmap(
-            lambda member: advance(
-                member._replace(search=member.search._replace(step=step)), data
-            )
+            lambda member: advance(member._replace(search=member.search._replace(step=step)), data)
         )(state)
 
     return Population(init, data, dispatch)
@@ -252,7 +248,9 @@ def search_population(
     if config.sweep.share_warmup and settings.warmup_steps:
         first = {member.seed: member for member in reversed(members)}
         leaders = [first[seed] for seed in sorted(first)]
-        warm = run(leaders, "warmup", lambda population: population.init(), 0, settings.warmup_steps)
+        warm = run(
+            leaders, "warmup", lambda population: population.init(), 0, settings.warmup_steps
+        )
 
         def branch(population: Population) -> PopulationState:
             fresh = population.init()
@@ -262,7 +260,7 @@ def search_population(
 
         final = run(members, "search", branch, settings.warmup_steps, settings.steps)
     else:
-        final = run(members, "search", lambda population: population.init(), 0, settings.steps)
+        final = run(members, "search", lambda p: p.init(), 0, settings.steps)
     results = []
     for number, member in enumerate(members):
         state = jax.tree.map(lambda leaf: leaf[number], final.search)  # noqa: B023

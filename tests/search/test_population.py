@@ -10,7 +10,6 @@ from flax import nnx
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.data import Dataset
-from hwnas_jax.errors import UserError
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.population import make_members, search_population
 from hwnas_jax.search.stage import search_architecture
@@ -28,7 +27,9 @@ class Mixed(nnx.Module):
 
     def __call__(self, x, weight, index):
         options = [lambda x, w=weight[0]: x * w]
-        options += [lambda x, b=b, w=w: b(x) * w for b, w in zip(self.blocks, weight[1:])]
+        options += [
+            lambda x, b=b, w=w: b(x) * w for b, w in zip(self.blocks, weight[1:], strict=True)
+        ]
         if index is None:
             return sum(option(x) for option in options)
         return jax.lax.switch(index, options, x)
