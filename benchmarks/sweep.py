@@ -1,6 +1,7 @@
 """Times a sweep of 8 targets against 8 searches one after another, and compares their results.
 
-    python benchmarks/sweep.py [--config digits] [--targets 8] [--rounds 1] [--out FOLDER] [--options …]
+    python benchmarks/sweep.py [--config digits] [--targets 8] [--rounds 1] [--out FOLDER]
+        [--options …]
 
 Both are started from the command line, given the same cost model and a warm compilation cache, and
 run to the end of the search; whole processes are timed, in turn. Writes `sweep.json` and `sweep.md`
