@@ -159,7 +159,7 @@ def one_cpu_device_per_core() -> None:
     Without effect once JAX has started; other platforms keep their devices.
     """
     own = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if own or jax.config.jax_num_cpu_devices != -1:
+    if own or getattr(jax.config, "jax_num_cpu_devices", -1) != -1:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):

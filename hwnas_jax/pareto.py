@@ -33,7 +33,7 @@ def on_front(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
     chex.assert_equal_shape([costs, accuracies])
     no_worse = (costs[:, None] <= costs) & (accuracies[:, None] >= accuracies)
     better = (costs[:, None] < costs) | (accuracies[:, None] > accuracies)
-    return ~(no_worse & better).any(0)
+    return np.logical_not((no_worse & better).any(0))
 
 
 def hypervolume(costs: np.ndarray, accuracies: np.ndarray, reference: Reference) -> float:

@@ -191,27 +191,32 @@ class Sweep:
         run, settings = self.run, self.config.target
         choose(settings.metric, run.cost_model.metrics, "metric of the cost model")
         reachable = cost_range(run.space, run.cost_model, settings.metric, seed=self.config.seed)
-        asked: list[dict[str, float | None]] = [
-            *({"ms": value} for value in self.wanted.targets_ms),
-            *({"ms": None, "percentile": value} for value in self.wanted.percentiles),
+        budgets: list[tuple[float | None, float | None]] = []
+        budgets += [(value, None) for value in self.wanted.targets_ms]
+        budgets += [(None, value) for value in self.wanted.percentiles]
+        targets = [
+            resolve_target(
+                dataclasses.replace(settings, ms=ms, percentile=percentile or 0.0), reachable
+            )
+            for ms, percentile in budgets
         ]
-        targets = [resolve_target(dataclasses.replace(settings, **one), reachable) for one in asked]  # type: ignore[arg-type]
         members = make_members(targets, self.wanted.seeds)
         write_json(
             self.folder / "targets.json",
             {
                 "metric": settings.metric,
                 "targets": [
-                    {"target_ms": target.value, "percentile": one.get("percentile")}
-                    for target, one in zip(targets, asked, strict=True)
+                    {"target_ms": target.value, "percentile": percentile}
+                    for target, (_, percentile) in zip(targets, budgets, strict=True)
                 ],
                 "range_ms": [reachable.lowest, reachable.highest],
                 "chance": 1 / run.dataset.num_classes,
             },
         )
+        values = [target.value for target in targets]
         run.display.say(
-            f"{len(targets)} targets, {min(targets).value:.4g} to {max(targets).value:.4g} ms per "
-            f"call; reachable are {reachable.lowest:.3g} to {reachable.highest:.3g} ms"
+            f"{len(values)} targets, {min(values):.4g} to {max(values):.4g} ms per call; reachable "
+            f"are {reachable.lowest:.3g} to {reachable.highest:.3g} ms"
         )
         return members
 
