@@ -245,14 +245,14 @@ class Sweep:
             f"{len(self.members)} searches on {place.count} device(s), {place.each} on each, {how}"
         )
         with run.stage("search") as report:
-            results = search_population(
+            states = search_population(
                 run.space, run.dataset, run.cost_model, self.members, self.config,
                 folder=self.folder, from_step=from_step, progress=report,
             )  # fmt: skip
             np.savez(
                 self.folder / "search.npz",
-                logits=np.stack([result.state.logits for result in results]),
-                weights=np.stack([result.state.weights for result in results]),
+                logits=np.stack([state.logits for state in states]),
+                weights=np.stack([state.weights for state in states]),
             )
 
     def derive(self) -> list[dict[str, Any]]:

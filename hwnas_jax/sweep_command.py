@@ -122,10 +122,12 @@ def _resumed(options: SweepOptions, folder: Path) -> "Sweep":
         if field.name != "sweep"
         and getattr(sweep.config, field.name) != getattr(options.config, field.name)
     ]
+    if sweep.config.sweep.share_warmup != options.config.sweep.share_warmup:
+        changed.append("sweep.share_warmup")
     if changed:
         raise UserError(
             f"a resumed sweep keeps its config; changed were: {', '.join(changed)}. "
-            "Only --sweep options may change"
+            "Only --sweep.devices and --sweep.within may change"
         )
     sweep.run.config = options.config
     return sweep

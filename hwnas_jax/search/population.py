@@ -24,10 +24,9 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
 from hwnas_jax.parallel import Members
-from hwnas_jax.relax import probabilities
 from hwnas_jax.search.bilevel import Search, SearchInfo, SearchState, make_search
 from hwnas_jax.search.objective import Target
-from hwnas_jax.search.stage import SearchResult, device_data, log_values, make_dispatch
+from hwnas_jax.search.stage import device_data, log_values, make_dispatch
 from hwnas_jax.spaces.base import Space
 
 
@@ -64,14 +63,16 @@ class Population(NamedTuple):
     """Many searches as functions.
 
     Attributes:
-      init: `() -> PopulationState` of all members.
+      init: `() -> SearchState` of every seed; its leaves have a leading axis of `S`.
+      spread: `SearchState -> PopulationState`: every member starts as its seed stands.
       data: `() -> dict` of what stays on the devices: the arrays of `device_data`, the halves
         `int32[S, N / 2]` of every seed.
       dispatch: `(state, data) -> (state, SearchInfo)`, for any number of members; the leaves of
         the info are `float32[M, length]`.
     """
 
-    init: Callable[[], PopulationState]
+    init: Callable[[], SearchState]
+    spread: Callable[[SearchState], PopulationState]
     data: Callable[[], dict[str, np.ndarray]]
     dispatch: Callable[[PopulationState, Any], tuple[PopulationState, SearchInfo]]
 
@@ -136,10 +137,12 @@ def make_population(
     def search_for(target: Any) -> Search:
         return make_search(space, cost_model, Target(metric, target), config.search, config.target)
 
-    def init() -> PopulationState:
+    def init() -> SearchState:
         search = search_for(members[0].target.value)
         # Mapped, never batched: the generator of the weights draws others under vmap.
-        states = jax.lax.map(search.init, jnp.stack([jax.random.key(seed) for seed in seeds]))
+        return jax.lax.map(search.init, jnp.stack([jax.random.key(seed) for seed in seeds]))
+
+    def spread(states: SearchState) -> PopulationState:
         rows = np.array([seeds.index(member.seed) for member in members], np.int32)
         return PopulationState(
             search=jax.tree.map(lambda leaf: leaf[rows], states),
@@ -172,7 +175,7 @@ def make_population(
             lambda member: advance(member._replace(search=member.search._replace(step=step)), data)
         )(state)
 
-    return Population(init, data, dispatch)
+    return Population(init, spread, data, dispatch)
 
 
 def search_population(
@@ -185,7 +188,7 @@ def search_population(
     folder: Path | None = None,
     from_step: int | None = None,
     progress: Progress = quiet,
-) -> list[SearchResult]:
+) -> list[SearchState]:
     """Runs every member to the end, each as `search_architecture` on one device would.
 
     Up to the first architecture step the target changes nothing, so the members of one seed share
@@ -202,14 +205,23 @@ def search_population(
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
 
+    Returns:
+      The final state of each member.
+
     Raises:
       UserError: for too few devices, a damaged checkpoint, a loss not finite.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     settings = config.search
+    kept = [] if folder is None else (folder / "checkpoints" / "search").glob("*")
+    start = settings.warmup_steps if config.sweep.share_warmup else 0
+    # What is left of a stopped warm-up is only of use before the search has a checkpoint.
+    warming = bool(start) and not any(path.name.isdigit() for path in kept)
 
-    def run(members: Sequence[Member], stage: str, state: Any, start: int, end: int) -> Any:
-        """Runs `members` from step `start` to `end`; `state` is called for what they start in."""
+    def run(
+        members: Sequence[Member], stage: str, seeds: SearchState | None, start: int, end: int
+    ) -> PopulationState:
+        """Runs `members` from step `start`, where the seeds stand as given, to `end`."""
         length = steps_per_dispatch(end - start, settings.steps_per_dispatch)
         devices = Members.spread(len(members), config.sweep.devices, config.parallel.backend)
         population = make_population(
@@ -233,38 +245,23 @@ def search_population(
 
         try:
             return run_steps(
-                devices.compile(population.dispatch), state(population),
+                devices.compile(population.dispatch),
+                population.spread(population.init() if seeds is None else seeds),
                 devices.share(population.data()),
                 total=end, per_dispatch=length, replicas=devices,
                 describe=f"{stage} of {len(members)} on {dataset.name}", checkpoints=checkpoints,
                 checkpoint_every=settings.checkpoint_every,
-                from_step=None if stage == "warmup" else from_step,
+                from_step=from_step if (stage == "warmup") == warming else None,
                 log=log, extra=extra, parts=parts, start=start, progress=progress,
             )  # fmt: skip
         finally:
             if checkpoints is not None:
                 checkpoints.close()
 
-    if config.sweep.share_warmup and settings.warmup_steps:
+    warm = None
+    if warming:
         first = {member.seed: member for member in reversed(members)}
         leaders = [first[seed] for seed in sorted(first)]
-        warm = run(
-            leaders, "warmup", lambda population: population.init(), 0, settings.warmup_steps
-        )
-
-        def branch(population: Population) -> PopulationState:
-            fresh = population.init()
-            return fresh._replace(
-                search=jax.tree.map(lambda leaf: leaf[np.asarray(fresh.seed)], warm.search)
-            )
-
-        final = run(members, "search", branch, settings.warmup_steps, settings.steps)
-    else:
-        final = run(members, "search", lambda p: p.init(), 0, settings.steps)
-    results = []
-    for number, member in enumerate(members):
-        state = jax.tree.map(lambda leaf: leaf[number], final.search)  # noqa: B023
-        share = np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
-        search = make_search(space, cost_model, member.target, settings, config.target)
-        results.append(SearchResult(state, search, share))
-    return results
+        warm = run(leaders, "warmup", None, 0, start).search
+    final = run(members, "search", warm, start, settings.steps).search
+    return [jax.tree.map(lambda leaf: leaf[i], final) for i in range(len(members))]  # noqa: B023

@@ -36,10 +36,9 @@ def together(members=MEMBERS, *, folder=None, progress=quiet, **changes):
     config = settings(
         **{key if "__" in key else f"sweep__{key}": value for key, value in changes.items()}
     )
-    results = search_population(
+    return search_population(
         SPACE, images(), DenseModel(), members, config, folder=folder, progress=progress
     )
-    return [result.state for result in results]
 
 
 @pytest.mark.slow
