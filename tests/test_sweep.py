@@ -100,7 +100,7 @@ TYPED = [
     ("sweep --target 1 2", ("--target", "--targets")),
     ("sweep --sweep.devices 99", ("sweep.devices = 99", "allowed are 1 to 8")),
     ("sweep --sweep.devices 0", ("sweep.devices = 0", "positive")),
-    ("sweep --sweep.within bach", ("'bach'", "auto, map, batch" , "'batch'?")),
+    ("sweep --sweep.within bach", ("bach", "batch", "map")),
     ("sweep --parallel.devices 2", ("parallel.devices = 2", "--sweep.devices")),
     ("sweep --until serach", ("stage 'serach'", "Did you mean 'search'?")),
     ("sweep --resume nonsense", ("nonsense",)),
