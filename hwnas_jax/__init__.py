@@ -18,20 +18,23 @@ from hwnas_jax.run import STAGES, Run
 from hwnas_jax.search import (
     Target,
     cost_range,
+    make_members,
     make_search,
     resolve_target,
     search_architecture,
+    search_population,
     within_budget,
 )
 from hwnas_jax.spaces import SPACES, Space, make_space
 from hwnas_jax.spaces.files import load_architecture, save_architecture
+from hwnas_jax.sweep import Sweep, Wanted
 from hwnas_jax.train import train
 
 __all__ = [
-    "RELAXATIONS", "SPACES", "STAGES", "Config", "Gates", "Interrupted", "Run", "Space", "Target",
-    "Terminal", "UserError", "cost_range", "fit_cost", "load_architecture", "load_config",
-    "load_cost_model", "load_data", "load_measurements", "make_search", "make_space",
-    "measure_networks", "override", "predict_architectures", "profile", "resolve_target",
-    "save_architecture", "save_config", "search_architecture", "train", "within_budget",
-    "write_report",
+    "RELAXATIONS", "SPACES", "STAGES", "Config", "Gates", "Interrupted", "Run", "Space", "Sweep",
+    "Target", "Terminal", "UserError", "Wanted", "cost_range", "fit_cost", "load_architecture",
+    "load_config", "load_cost_model", "load_data", "load_measurements", "make_members",
+    "make_search", "make_space", "measure_networks", "override", "predict_architectures",
+    "profile", "resolve_target", "save_architecture", "save_config", "search_architecture",
+    "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from hwnas_jax.config import Config, config_folder, config_names, load_config, o
 from hwnas_jax.display import Terminal, cost_fit_table
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.loop import StopRequest
+from hwnas_jax.sweep_command import SweepOptions, run_sweep, show_sweep
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
 
@@ -162,6 +163,14 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
     display.say("the TPU compiler's estimate, not a measurement")
 
 
+def sweep(words: list[str]) -> None:
+    """Runs many searches in one program, or continues them."""
+    from hwnas_jax.parallel import one_cpu_device_per_core
+
+    one_cpu_device_per_core()
+    run_sweep(_parse(SweepOptions, words, "sweep"))
+
+
 def profile(words: list[str]) -> None:
     """Writes a measurement file."""
     from hwnas_jax.cost import profile as profile_space
@@ -213,6 +222,7 @@ def derive(words: list[str]) -> None:
     options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
     _check_out(options.out)
     run = Run.open(options.run)
+    _refuse_sweep(run.folder, "its networks are in architectures/")
     if not run.finished("search"):
         raise UserError(f"{run.folder} holds no finished search; continue it with --resume")
     if options.target_ms is not None:
@@ -290,10 +300,16 @@ def measure(words: list[str]) -> None:
 
 
 def report(words: list[str]) -> None:
-    """Writes a run's page again."""
+    """Writes the page of a run or a sweep again."""
     from hwnas_jax.run import Run
+    from hwnas_jax.sweep import Sweep, is_sweep
 
     options = tyro.cli(ReportOptions, args=words, prog="hwnas report")
+    if is_sweep(options.run):
+        sweep = Sweep.open(options.run, display=Terminal())
+        sweep.report()
+        show_sweep(sweep)
+        return
     run = Run.open(options.run, display=Terminal())
     run.report()
     _show_result(run)
@@ -328,6 +344,7 @@ def list_names(words: list[str]) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "search": (search, "the whole job: profile, fit, search, retrain, measure, report"),
+    "sweep": (sweep, "many targets searched in one program: a whole front"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
@@ -455,6 +472,7 @@ def _resumed_run(options: SearchOptions, folder: Path) -> Any:
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
     run = Run.open(folder)
+    _refuse_sweep(folder, f"continue it with: hwnas sweep --resume {folder}")
     _only_parallel_changed(run.config, options.config)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
@@ -474,6 +492,13 @@ def _only_parallel_changed(saved: Config, given: Config) -> None:
             f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
             "Only --parallel options may change"
         )
+
+
+def _refuse_sweep(folder: Path, hint: str) -> None:
+    from hwnas_jax.sweep import is_sweep
+
+    if is_sweep(folder):
+        raise UserError(f"{folder} is a sweep, not a run of one search; {hint}")
 
 
 def _check_out(path: Path) -> None:

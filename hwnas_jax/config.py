@@ -189,6 +189,18 @@ class ParallelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """Many searches in one program; read by `hwnas sweep` alone."""
+
+    devices: int | None = None
+    """local devices the searches are spread over; None takes all"""
+    within: Literal["auto", "map", "batch"] = "auto"
+    """on one device: one search after another (map), or all batched; auto maps on CPU"""
+    share_warmup: bool = True
+    """searches of one seed share their warm-up, which does not depend on the target"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A whole experiment; the defaults are the built-in digits search."""
 
@@ -203,6 +215,7 @@ class Config:
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     parallel: ParallelConfig = ParallelConfig()
+    sweep: SweepConfig = SweepConfig()
 
 
 def config_folder() -> Path:
@@ -348,6 +361,7 @@ def validate(config: Config) -> Config:
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
     _require(config, "search.inner_step_size", lambda v: v is None or v > 0, "must be positive")
     _require(config, "parallel.devices", lambda v: v is None or v > 0, "must be positive")
+    _require(config, "sweep.devices", lambda v: v is None or v > 0, "must be positive")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed = {config.seed} must lie in [0, 2**32)")
     _require(

@@ -1,12 +1,19 @@
 """From candidates to networks worth training: measured first, and described."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.config import Config
 from hwnas_jax.cost import AnalyticModel, CostModel, Timing, std_architectures
-from hwnas_jax.search import Candidate, Target
+from hwnas_jax.data import Dataset
+from hwnas_jax.data.pipeline import normalise
+from hwnas_jax.relax import one_hot_gates
+from hwnas_jax.search import Candidate, Target, make_search
 from hwnas_jax.spaces import Space
 
 LEAST_USED = 0.9
@@ -86,3 +93,41 @@ def describe(
         "params": int(counts["params"]),
         "macs": int(counts["macs"]),
     }
+
+
+def make_supernet_accuracy(
+    space: Space, dataset: Dataset, cost_model: CostModel, config: Config
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Returns `(weights, architecture, rows) -> accuracy`, in [0, 1], of an untrained network.
+
+    The network takes its weights from the supernet, whose normalisation uses the statistics of
+    each batch: batches are as large as in the search, and a remainder is left out.
+
+    Args:
+      space: the search space.
+      dataset: its training images are looked up by `rows`.
+      cost_model: of the search; not asked for anything.
+      config: `search` and `target` are read.
+
+    Returns:
+      A function of `float32[P]`, `int32[D]` and `int[N]`, the images judged.
+    """
+    target = Target(config.target.metric, 1.0)
+    search = make_search(space, cost_model, target, config.search, config.target)
+    size = config.search.batch_size
+
+    @jax.jit
+    def right(weights, architecture, images, labels):
+        gates = one_hot_gates(architecture, space.num_options, sampled=True)
+        pictures = normalise(images, dataset.mean, dataset.std)
+        return (jnp.argmax(search.logits(weights, pictures, gates), -1) == labels).sum()
+
+    def accuracy(weights: np.ndarray, architecture: np.ndarray, rows: np.ndarray) -> float:
+        rows = rows[: len(rows) // size * size].reshape(-1, size)
+        counts = [
+            int(right(weights, architecture, dataset.train_images[r], dataset.train_labels[r]))
+            for r in rows
+        ]
+        return sum(counts) / rows.size
+
+    return accuracy

@@ -118,6 +118,8 @@ def run_steps(
     from_step: int | None = None,
     log: MetricsLog | None = None,
     extra: Callable[[Any], dict[str, Any]] = lambda state: {},
+    parts: Callable[[Any], dict[str, Any]] = lambda tree: {"": tree},
+    start: int = 0,
     progress: Progress = quiet,
 ) -> Any:
     """Runs `total` steps, from the newest checkpoint if there is one.
@@ -130,15 +132,18 @@ def run_steps(
       state: the initial state, unreplicated.
       data: what every dispatch reads, on the devices.
       total: steps in all.
-      per_dispatch: steps per call; divides `total`.
+      per_dispatch: steps per call; divides `total - start`.
       replicas: the devices.
       describe: what runs, for progress and messages.
       helps: what makes a step smaller that does not fit, from `memory_help`.
       checkpoints: where the state is kept, if anywhere.
       checkpoint_every: steps between checkpoints, rounded up to whole dispatches.
       from_step: the checkpoint to continue from; None takes the newest.
-      log: takes one line per dispatch, the mean of its infos.
-      extra: more values for the line, or others in place of a mean, from the unreplicated state.
+      log: takes one line per dispatch and part, the mean of its infos.
+      extra: more values for the line, or others in place of a mean, from a part's state.
+      parts: splits a state or an info into what has a log line of its own, by name; the name is
+        the line's `member`. By default the whole, without a name.
+      start: steps that the initial state has taken already.
       progress: reports steps done.
 
     Returns:
@@ -149,7 +154,7 @@ def run_steps(
         is not finite, naming the step.
       Interrupted: when a stop was asked for; the state is on disk.
     """
-    done = 0
+    done = start
     if checkpoints is not None:
         found = checkpoints.restore(state, step=from_step)
         if found is not None:
@@ -167,12 +172,16 @@ def run_steps(
     while done < total:
         placed, info = program.call(placed, data)
         info = jax.tree.map(np.asarray, replicas.read(info))
-        _check_finite(info, done, describe, checkpoints)
+        infos = parts(info)
+        for name, values in infos.items():
+            _check_finite(values, done, f"{describe} {name}".rstrip(), checkpoints)
         done += per_dispatch
         if log is not None:
-            means = {key: float(value.mean()) for key, value in info._asdict().items()}
             seconds = time.perf_counter() - started
-            log.write(**{**means, **extra(replicas.read(placed)), "step": done, "seconds": seconds})
+            for name, part in parts(replicas.read(placed)).items():
+                means = {key: float(value.mean()) for key, value in infos[name]._asdict().items()}
+                whose = {"member": name} if name else {}
+                log.write(**whose, **{**means, **extra(part), "step": done, "seconds": seconds})
         stopping = StopRequest.signum is not None
         if checkpoints is not None and (done % every == 0 or done == total or stopping):
             checkpoints.save(done, replicas.read(placed))

@@ -5,7 +5,9 @@ it on every device, by `jax.pmap` or by `jax.shard_map`, with the same meaning. 
 holds the whole state; each takes its own slice of every batch.
 """
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -164,7 +166,86 @@ def _plain(leaf):
     return jax.random.key_data(leaf) if is_key else leaf
 
 
-def _first_replica(leaf):
+def one_cpu_device_per_core() -> None:
+    """Makes JAX see as many CPU devices as there are cores, unless the user set a number.
+
+    Without effect once JAX has started; other platforms keep their devices.
+    """
+    own = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if own or getattr(jax.config, "jax_num_cpu_devices", -1) != -1:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", cores or 1)
+
+
+def _like(leaf, bits):
+    """Returns raw bits as random keys where `leaf` holds keys, as they are otherwise."""
     is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    first = jnp.asarray(np.asarray(_plain(leaf).addressable_data(0))[0])
-    return jax.random.wrap_key_data(first) if is_key else first
+    return jax.random.wrap_key_data(bits) if is_key else bits
+
+
+def _first_replica(leaf):
+    return _like(leaf, jnp.asarray(np.asarray(_plain(leaf).addressable_data(0))[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Members(Replicas):
+    """The devices of one process that the members of a population are spread over.
+
+    Devices have two uses. `Replicas` spends them on one state, whose batches it divides; `Members`
+    spends them on many states, each whole on one device and never divided, so that a step has no
+    collectives. Every device holds the same number of members; places left over hold a copy of the
+    last member, which nobody reads and nobody waits for.
+
+    Attributes:
+      members: `M`, how many there are.
+    """
+
+    members: int = 1
+
+    @classmethod
+    def spread(cls, members: int, devices: int | None, backend: str) -> "Members":
+        """Takes as many local devices as finish first, no more than `devices`.
+
+        Raises:
+          UserError: when there are too few devices.
+        """
+        local = jax.local_devices()
+        most = len(local) if devices is None else devices
+        if most > len(local):
+            raise UserError(
+                f"sweep.devices = {most}, but this machine has {len(local)} "
+                f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+            )
+        each = -(-members // most)
+        return cls(tuple(local[: -(-members // each)]), backend, members)
+
+    @property
+    def each(self) -> int:
+        """Places on every device."""
+        return -(-self.members // self.count)
+
+    def place(self, state: Any) -> Any:
+        """Spreads `state`, whose leaves have a leading axis of `M`, over the devices."""
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        rows = np.minimum(np.arange(self.count * self.each), self.members - 1)
+
+        def spread(leaf):
+            leaf = jnp.asarray(leaf)[rows]
+            return jax.device_put(leaf.reshape(self.count, self.each, *leaf.shape[1:]), sharding)
+
+        return jax.tree.map(spread, state)
+
+    def read(self, tree: Any) -> Any:
+        """Returns all members as arrays on one device, with a leading axis of `M`."""
+
+        def gather(leaf):
+            plain = np.asarray(_plain(leaf))
+            merged = plain.reshape(-1, *plain.shape[2:])[: self.members]
+            return _like(leaf, jnp.asarray(merged))
+
+        return jax.tree.map(gather, tree)
+
+    def check_identical(self, state: Any) -> None:
+        """Nothing to check: members differ."""

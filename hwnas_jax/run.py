@@ -187,7 +187,7 @@ class Run:
     def profile(self) -> Path:
         """Times the space's operations and a sample of its networks on this device."""
         path = self.folder / "measurements.json"
-        with self._stage("profile") as report:
+        with self.stage("profile") as report:
             measured = profile(
                 self.space, self.config.profile, seed=self.config.seed, progress=report
             )
@@ -204,7 +204,7 @@ class Run:
     def fit_cost(self) -> Path:
         """Trains the learned cost model on the measurements and judges it on held-out networks."""
         path = self.folder / "cost_model.npz"
-        with self._stage("fit_cost") as report:
+        with self.stage("fit_cost") as report:
             measured = load_or_offer(
                 self.folder / "measurements.json", lambda p: load_measurements(p, self.space)
             )
@@ -243,7 +243,7 @@ class Run:
         """Optimises weights and architecture together; returns the probabilities `[D, K]`."""
         started = (self.folder / "checkpoints" / "search").is_dir()
         target = self.target if started else self.resolve_target()
-        with self._stage("search") as report:
+        with self.stage("search") as report:
             result = search_architecture(
                 self.space, self.dataset, self.cost_model, target, self.config,
                 folder=self.folder, from_step=from_step, progress=report,
@@ -258,7 +258,7 @@ class Run:
         1 - tolerance and all of the budget, and the same number of both is measured before any is
         retrained: what turns out to miss the budget is passed over.
         """
-        with self._stage("derive") as report:
+        with self.stage("derive") as report:
             report(0, 1, "candidates")
             groups = {"search": self.candidates(), "random": self.candidates(by_chance=True)}
             report(1, 1, "candidates")
@@ -343,7 +343,7 @@ class Run:
         """
         payload = self._networks()
         networks = payload["networks"]
-        with self._stage("retrain") as report:
+        with self.stage("retrain") as report:
             for entry in networks:
                 if entry.get("test_accuracy") is None:
                     trained = self._train(entry, report)
@@ -398,7 +398,7 @@ class Run:
         """
         payload = self._networks()
         networks = payload["networks"]
-        with self._stage("measure") as report:
+        with self.stage("measure") as report:
             measured = self._measure(
                 [self.space.from_names(entry["architecture"]) for entry in networks], report
             )
@@ -414,7 +414,7 @@ class Run:
 
     def report(self) -> Path:
         """Writes the page and its figures as JSON; returns the page."""
-        with self._stage("report") as report:
+        with self.stage("report") as report:
             report(0, 1, "report")
             page = write_report(self.folder)
             report(1, 1, "report")
@@ -439,7 +439,7 @@ class Run:
         write_json(self.folder / "stages.json", {**self._stages(), stage: {"seconds": seconds}})
 
     @contextlib.contextmanager
-    def _stage(self, name: str) -> Iterator[Progress]:
+    def stage(self, name: str) -> Iterator[Progress]:
         """Shows a stage's progress, and notes its time when it ends well."""
         started = time.perf_counter()
         with self.display.stage(name) as report:

@@ -11,7 +11,7 @@ import pytest
 from hwnas_jax.config import Config, ParallelConfig, override
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
-from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
+from hwnas_jax.parallel import AXIS, Members, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import search_architecture
 from hwnas_jax.spaces import make_space
@@ -67,7 +67,29 @@ def test_replicas_that_differ_are_found():
         group.check_identical({"x": state})
 
 
+@pytest.mark.parametrize("backend", ["pmap", "shard_map"])
+@pytest.mark.parametrize(
+    ("members", "devices", "spread"), [(8, 2, 2), (7, 2, 2), (3, None, 3), (5, 4, 3), (9, 1, 1)]
+)
+def test_members_are_spread_and_gathered_in_order(backend, members, devices, spread):
+    group = Members.spread(members, devices, backend)
+    assert (group.count, group.each) == (spread, -(-members // spread))
+    state = {"x": jnp.arange(2.0 * members).reshape(members, 2),
+             "key": jax.random.split(jax.random.key(0), members)}  # fmt: skip
+    compiled = group.compile(
+        lambda state, data: ({**state, "x": state["x"] * data}, {"sum": state["x"].sum(1)})
+    )
+    new, info = compiled(group.place(state), group.share(np.float32(3.0)))
+    np.testing.assert_allclose(group.read(new)["x"], 3 * np.asarray(state["x"]))
+    np.testing.assert_allclose(group.read(info)["sum"], np.asarray(state["x"]).sum(1))
+    chex.assert_trees_all_equal(
+        jax.random.key_data(group.read(new)["key"]), jax.random.key_data(state["key"])
+    )
+
+
 def test_bad_counts_are_named():
+    with pytest.raises(UserError, match=r"sweep.devices = 99, but this machine has 8 cpu"):
+        Members.spread(100, 99, "pmap")
     with pytest.raises(UserError, match=r"parallel.devices = 99, but this machine has 8 cpu"):
         replicas(99)
     with pytest.raises(UserError, match="divide by 8 devices; the nearest that does is 64"):

@@ -1,14 +1,16 @@
 """Lays a run out as one self-contained HTML page."""
 
-import html
-import importlib.resources
-from collections.abc import Iterable, Sequence
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.cell import plot_cell
+from hwnas_jax.report.furniture import document
+from hwnas_jax.report.furniture import figure as _figure
+from hwnas_jax.report.furniture import missing as _missing
+from hwnas_jax.report.furniture import prose as _prose
+from hwnas_jax.report.furniture import section as _section
+from hwnas_jax.report.furniture import table as _table
+from hwnas_jax.report.furniture import text as _text
 from hwnas_jax.report.plots import (
     plot_cost_fit,
     plot_probabilities,
@@ -17,7 +19,7 @@ from hwnas_jax.report.plots import (
     plot_tradeoff,
 )
 from hwnas_jax.report.read import Run
-from hwnas_jax.report.style import option_colours, to_svg
+from hwnas_jax.report.style import option_colours
 from hwnas_jax.report.summary import (
     NOTHING,
     chosen,
@@ -35,49 +37,10 @@ from hwnas_jax.report.summary import (
 def render(run: Run) -> str:
     """Returns the whole page."""
     body = "\n".join(
-        [_header(run), _result(run), _network(run), _search(run), _cost(run), _tradeoff(run),
-         _details(run)]
+        [_header(run), _result(run), _network(run), _search(run), cost(run), _tradeoff(run),
+         details(run)]
     )  # fmt: skip
-    style = importlib.resources.files("hwnas_jax.report").joinpath("page.css").read_text("utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(run.name)}: search report</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _prose(value: str) -> str:
-    """Returns escaped text whose percent signs stay with their numbers."""
-    return _text(value).replace(" %", "\u00a0%")
-
-
-def _section(title: str, *parts: str) -> str:
-    return "<section>\n<h2>{}</h2>\n{}\n</section>".format(_text(title), "\n".join(parts))
-
-
-def _missing(what: str, file: str) -> str:
-    return f'<p class="missing">No {_text(what)} yet: the run has no {_text(file)}.</p>'
-
-
-def _figure(figure: Figure, name: str, caption: str) -> str:
-    svg = to_svg(figure, name, _text(caption))
-    return f'<figure id="{name}">\n{svg}\n<figcaption>{_text(caption)}</figcaption>\n</figure>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
-    rows = list(rows)
-    cells = "".join(f'<th scope="col">{_text(h)}</th>' for h in head)
-    lines = [f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>']
-    for i, (first, *rest) in enumerate(rows):
-        mark = ' class="chosen"' if i < len(marked) and marked[i] else ""
-        data = "".join(f"<td>{_text(cell)}</td>" for cell in rest)
-        lines.append(f'<tr{mark}><th scope="row">{_text(first)}</th>{data}</tr>')
-    return "\n".join([*lines, "</tbody>\n</table></div>"])
+    return document(f"{run.name}: search report", body)
 
 
 def _header(run: Run) -> str:
@@ -222,7 +185,8 @@ def _search(run: Run) -> str:
     return _section(title, progress, probabilities)
 
 
-def _cost(run: Run) -> str:
+def cost(run: Run) -> str:
+    """Returns the section that judges the cost model."""
     title = "The cost model"
     if not run.cost_fit:
         return _section(title, _missing("judgement of the cost model", "cost_fit.json"))
@@ -277,7 +241,8 @@ def _tradeoff(run: Run) -> str:
     return _section(title, f'<div class="pair">{"".join(parts)}</div>')
 
 
-def _details(run: Run) -> str:
+def details(run: Run) -> str:
+    """Returns the section of times, device, versions and config."""
     parts = []
     if run.stages:
         seconds = {

@@ -9,10 +9,19 @@ from hwnas_jax.search.candidates import (
     within_budget,
 )
 from hwnas_jax.search.objective import Target, expected_cost
+from hwnas_jax.search.population import (
+    Member,
+    Population,
+    PopulationState,
+    make_members,
+    make_population,
+    search_population,
+)
 from hwnas_jax.search.stage import SearchResult, search_architecture
 
 __all__ = [
-    "Batch", "Candidate", "CostRange", "Search", "SearchInfo", "SearchResult", "SearchState",
-    "Target", "cost_range", "expected_cost", "make_search", "resolve_target",
-    "search_architecture", "within_budget",
+    "Batch", "Candidate", "CostRange", "Member", "Population", "PopulationState", "Search",
+    "SearchInfo", "SearchResult", "SearchState", "Target", "cost_range", "expected_cost",
+    "make_members", "make_population", "make_search", "resolve_target", "search_architecture",
+    "search_population", "within_budget",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 
 from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
-from hwnas_jax.config import Config
+from hwnas_jax.config import Config, SearchConfig
 from hwnas_jax.cost.base import CostModel, predict_architectures
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
@@ -75,20 +76,6 @@ def search_architecture(
     dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints" / "search")
     log = None if folder is None else MetricsLog(folder / "metrics.jsonl", stage="search")
-    mask = jnp.asarray(space.mask)
-
-    def extra(state: SearchState) -> dict:
-        share = np.asarray(probabilities(state.logits, mask))
-        likeliest = np.where(mask, share, -1.0).argmax(-1)[None].astype(np.int32)
-        cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
-        warming = int(state.step) <= settings.warmup_steps
-        return {
-            **({"arch_loss": None, "arch_accuracy": None} if warming else {}),
-            "argmax_ms": float(cost[0]),
-            "target_ms": float(target.value),
-            "probabilities": np.round(share, 5).tolist(),
-        }
-
     try:
         state = run_steps(
             dispatch, search.init(jax.random.key(config.seed)),
@@ -97,12 +84,31 @@ def search_architecture(
             describe=f"search on {dataset.name}", helps=memory_help("search", settings),
             checkpoints=checkpoints,
             checkpoint_every=settings.checkpoint_every, from_step=from_step,
-            log=log, extra=extra, progress=progress,
+            log=log, extra=lambda state: log_values(space, cost_model, target, settings, state),
+            progress=progress,
         )  # fmt: skip
     finally:
         if checkpoints is not None:
             checkpoints.close()
-    return SearchResult(state, search, np.asarray(probabilities(state.logits, mask)))
+    return SearchResult(
+        state, search, np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
+    )
+
+
+def log_values(
+    space: Space, cost_model: CostModel, target: Target, settings: SearchConfig, state: SearchState
+) -> dict[str, Any]:
+    """Returns what a log line says of a state beside the means of its infos."""
+    share = np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
+    likeliest = np.where(space.mask, share, -1.0).argmax(-1)[None].astype(np.int32)
+    cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
+    warming = int(state.step) <= settings.warmup_steps
+    return {
+        **({"arch_loss": None, "arch_accuracy": None} if warming else {}),
+        "argmax_ms": float(cost[0]),
+        "target_ms": float(target.value),
+        "probabilities": np.round(share, 5).tolist(),
+    }
 
 
 def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
@@ -118,11 +124,19 @@ def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     }
 
 
-def make_dispatch(search: Search, dataset: Dataset, config: Config, length: int):
+def make_dispatch(
+    search: Search,
+    dataset: Dataset,
+    config: Config,
+    length: int,
+    *,
+    axis_name: str | None = AXIS,
+):
     """Returns `(state, data) -> (state, info)`: `length` steps, sampling and augmenting inside.
 
     The batches of a step depend on the run's key and the step's number alone, never on the number
-    of replicas or on where a run was resumed.
+    of replicas or on where a run was resumed. `axis_name` is the axis of the replicas, None for
+    one that stands alone.
     """
     settings, count = config.search, len(dataset.train_labels)
     samplers = {
@@ -142,7 +156,7 @@ def make_dispatch(search: Search, dataset: Dataset, config: Config, length: int)
             rows = samplers[half].indices(orders[half], first_step, step)
             rows = jnp.take(data[f"{half}_half"], rows)
             augment_keys = jax.random.split(jax.random.fold_in(keys[half], step), rows.shape[0])
-            rows, augment_keys = own_slice((rows, augment_keys), AXIS)
+            rows, augment_keys = own_slice((rows, augment_keys), axis_name)
             images = augment(
                 augment_keys, data["images"][rows], shift=config.data.shift, flip=config.data.flip
             )
@@ -150,7 +164,7 @@ def make_dispatch(search: Search, dataset: Dataset, config: Config, length: int)
 
         def one(state, _):
             batch = Batch(*draw("weight", state.step), *draw("arch", state.step))
-            return search.step(state, batch, AXIS)
+            return search.step(state, batch, axis_name)
 
         return jax.lax.scan(one, state, None, length=length)
 
