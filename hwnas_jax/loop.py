@@ -4,6 +4,7 @@ A search and a training differ in their step, not in this.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import signal
@@ -15,7 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from hwnas_jax import distributed
 from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import Dispatch, Replicas
 
@@ -59,6 +62,14 @@ class StopRequest:
         """Raises `Interrupted` when a stop was asked for."""
         if cls.signum is not None:
             raise Interrupted(message, cls.signum)
+
+    @classmethod
+    def agree(cls) -> bool:
+        """Returns whether any process of the job was asked to stop; then all are."""
+        asked = [signum for signum in distributed.exchange(cls.signum) if signum is not None]
+        if asked and cls.signum is None:
+            cls.signum = asked[0]
+        return bool(asked)
 
 
 class MetricsLog:
@@ -121,7 +132,7 @@ def run_steps(
       dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
         whose leaves are stacked over those steps.
       state: the initial state, unreplicated.
-      data: what every dispatch reads, on the devices.
+      data: what every dispatch reads, on the devices; or a stream of it.
       total: steps in all.
       per_dispatch: steps per call; divides `total`.
       replicas: the devices.
@@ -151,25 +162,39 @@ def run_steps(
     placed = replicas.place(state)
     every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
     started = time.perf_counter()
-    while done < total:
-        placed, info = dispatch(placed, data)
-        info = jax.tree.map(np.asarray, replicas.read(info))
-        _check_finite(info, done, describe, checkpoints)
-        done += per_dispatch
-        if log is not None:
-            means = {key: float(value.mean()) for key, value in info._asdict().items()}
-            seconds = time.perf_counter() - started
-            log.write(**{**means, **extra(replicas.read(placed)), "step": done, "seconds": seconds})
-        stopping = StopRequest.signum is not None
-        if checkpoints is not None and (done % every == 0 or done == total or stopping):
-            checkpoints.save(done, replicas.read(placed))
-        if stopping and done < total:
-            if checkpoints is not None:
-                checkpoints.close()
-            StopRequest.check(f"stopped {describe} at step {done} of {total}")
-        progress(done, total, describe)
+    with (
+        distributed.last_words(lambda: "" if checkpoints is None else checkpoints.safe()),
+        _dispatches(data, state, range(done, total, per_dispatch)) as reads,
+    ):
+        for read in reads:
+            placed, info = dispatch(placed, read)
+            info = jax.tree.map(np.asarray, replicas.read(info))
+            _check_finite(info, done, describe, checkpoints)
+            done += per_dispatch
+            if log is not None:
+                means = {key: float(value.mean()) for key, value in info._asdict().items()}
+                seconds = time.perf_counter() - started
+                log.write(
+                    **{**means, **extra(replicas.read(placed)), "step": done, "seconds": seconds}
+                )
+            stopping = StopRequest.agree()
+            if checkpoints is not None and (done % every == 0 or done == total or stopping):
+                checkpoints.save(done, replicas.read(placed))
+            if stopping and done < total:
+                if checkpoints is not None:
+                    checkpoints.close()
+                distributed.exchange(None)
+                StopRequest.check(f"stopped {describe} at step {done} of {total}")
+            progress(done, total, describe)
     replicas.check_identical(placed)
     return replicas.read(placed)
+
+
+def _dispatches(data: Any, state: Any, starts: range) -> Any:
+    """Returns a context that yields what each dispatch reads."""
+    if isinstance(data, Stream):
+        return data.running(state.key, starts)
+    return contextlib.nullcontext(itertools.repeat(data, len(starts)))
 
 
 def _check_finite(info, done, describe, checkpoints):

@@ -6,6 +6,7 @@ holds the whole state; each takes its own slice of every batch.
 """
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from hwnas_jax import distributed
 from hwnas_jax.config import ParallelConfig
 from hwnas_jax.errors import UserError
 
@@ -54,7 +56,7 @@ class Replicas:
     """The devices a step is replicated over.
 
     Attributes:
-      devices: local devices.
+      devices: of all processes, those of each together.
       backend: "pmap" or "shard_map".
     """
 
@@ -63,20 +65,46 @@ class Replicas:
 
     @classmethod
     def from_config(cls, config: ParallelConfig) -> "Replicas":
-        """Takes the devices the config asks for; UserError when there are too few."""
-        local = jax.local_devices()
-        count = len(local) if config.devices is None else config.devices
-        if count > len(local):
+        """Takes the devices the config asks for, in every process of a job.
+
+        Raises:
+          UserError: when there are too few, or when JAX knows of a job that was not joined by
+            `distributed.start`.
+        """
+        if jax.process_count() != distributed.processes():
             raise UserError(
-                f"parallel.devices = {count}, but this machine has {len(local)} "
-                f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+                f"this is one of {jax.process_count()} processes; join them by "
+                "hwnas_jax.distributed.start, not by jax.distributed.initialize"
             )
-        return cls(tuple(local[:count]), config.backend)
+        chosen: list[jax.Device] = []
+        for process in range(jax.process_count()):
+            local = [d for d in jax.devices() if d.process_index == process]
+            count = len(local) if config.devices is None else config.devices
+            if count > len(local):
+                where = "this machine" if jax.process_count() == 1 else f"process {process}"
+                raise UserError(
+                    f"parallel.devices = {count}, but {where} has {len(local)} "
+                    f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+                )
+            chosen += local[:count]
+        return cls(tuple(chosen), config.backend)
 
     @property
     def count(self) -> int:
         """Number of replicas."""
         return len(self.devices)
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """Numbers of the replicas that this process holds."""
+        return tuple(
+            i for i, d in enumerate(self.devices) if d.process_index == jax.process_index()
+        )
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether other processes hold replicas too."""
+        return len(self.own) < self.count
 
     @property
     def _mesh(self) -> Mesh:
@@ -91,30 +119,37 @@ class Replicas:
                 f"the nearest that does is {near}"
             )
 
-    def compile(self, function: Callable[[Any, Any], tuple[Any, Any]]) -> Dispatch:
+    def compile(
+        self, function: Callable[[Any, Any], tuple[Any, Any]], *, own_data: bool = False
+    ) -> Dispatch:
         """Replicates `function(state, data) -> (state, info)`, donating the state.
 
         Args:
           function: written for one replica; may use collectives over `AXIS`.
+          own_data: whether each replica has data of its own, from `spread`.
 
         Returns:
-          A function of the same signature on what `place` and `share` return. Both results carry
-          a leading axis of replicas.
+          A function of the same signature on what `place` and `share` or `spread` return. Both
+          results carry a leading axis of replicas.
         """
         if self.backend == "pmap":
             return jax.pmap(
-                function, axis_name=AXIS, in_axes=(0, None), donate_argnums=0, devices=self.devices
-            )
+                function, axis_name=AXIS, in_axes=(0, 0 if own_data else None), donate_argnums=0,
+                devices=self.devices,
+            )  # fmt: skip
+
+        def first(tree):
+            return jax.tree.map(lambda leaf: leaf[0], tree)
 
         def on_shard(state, data):
-            result = function(jax.tree.map(lambda leaf: leaf[0], state), data)
+            result = function(first(state), first(data) if own_data else data)
             return jax.tree.map(lambda leaf: leaf[None], result)
 
         split, whole = PartitionSpec(AXIS), PartitionSpec()
         return jax.jit(
             jax.shard_map(
-                on_shard, mesh=self._mesh, in_specs=(split, whole), out_specs=split,
-                check_vma=False,
+                on_shard, mesh=self._mesh, in_specs=(split, split if own_data else whole),
+                out_specs=split, check_vma=False,
             ),
             donate_argnums=0,
         )  # fmt: skip
@@ -125,13 +160,33 @@ class Replicas:
 
         def replicate(leaf):
             leaf = jnp.asarray(leaf)
+            if self.several_processes:
+                bits = np.asarray(_plain(leaf))[None]
+                shape = (self.count, *bits.shape[1:])
+                placed = jax.make_array_from_callback(shape, sharding, lambda index: bits)
+                return _like(leaf, placed)
             return jax.device_put(jnp.broadcast_to(leaf[None], (self.count, *leaf.shape)), sharding)
 
         return jax.tree.map(replicate, state)
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""
-        return jax.device_put(data, NamedSharding(self._mesh, PartitionSpec()))
+        sharding = NamedSharding(self._mesh, PartitionSpec())
+        if self.several_processes:
+            return jax.tree.map(
+                lambda leaf: jax.make_array_from_callback(
+                    np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index]
+                ),
+                data,
+            )
+        return jax.device_put(data, sharding)
+
+    def spread(self, data: Any) -> Any:
+        """Gives each of this process' replicas its entry along the first axis of `data`."""
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), data
+        )
 
     def read(self, tree: Any) -> Any:
         """Returns the first replica's copy as arrays on one device."""
@@ -141,7 +196,9 @@ class Replicas:
         """Raises RuntimeError when replicas differ in any leaf of `state`, to the last bit."""
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             copies = [np.asarray(_plain(shard.data)) for shard in _plain(leaf).addressable_shards]
-            if any(copy.tobytes() != copies[0].tobytes() for copy in copies[1:]):
+            sums = {zlib.crc32(copy.tobytes()) for copy in copies}
+            sums.update(*distributed.exchange(sorted(sums)))
+            if len(sums) > 1:
                 raise RuntimeError(f"replicas differ in {jax.tree_util.keystr(path)}")
 
 
@@ -151,7 +208,11 @@ def _plain(leaf):
     return jax.random.key_data(leaf) if is_key else leaf
 
 
-def _first_replica(leaf):
+def _like(leaf, bits):
+    """Returns raw `bits` as random keys where `leaf` holds keys, else as they are."""
     is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    first = jnp.asarray(np.asarray(_plain(leaf).addressable_data(0))[0])
-    return jax.random.wrap_key_data(first) if is_key else first
+    return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf)) if is_key else bits
+
+
+def _first_replica(leaf):
+    return _like(leaf, jnp.asarray(np.asarray(_plain(leaf).addressable_data(0))[0]))

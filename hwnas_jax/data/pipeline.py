@@ -136,6 +136,12 @@ class Sampler:
         start = step % self.steps_per_epoch * self.batch_size
         return jax.lax.dynamic_slice(orders, (epoch, start), (1, self.batch_size))[0]
 
+    def batches(self, key: jax.Array, first_step: jax.Array | int) -> jax.Array:
+        """Returns the examples `int32[steps_per_dispatch, B]` of the steps from `first_step` on."""
+        orders = self.orders(key, first_step)
+        steps = first_step + jnp.arange(self.steps_per_dispatch)
+        return jax.vmap(lambda step: self.indices(orders, first_step, step))(steps)
+
 
 def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """Returns `float32[B, H, W, C]` of mean zero and deviation one.
