@@ -4,8 +4,10 @@ Every process runs the same program; `start` comes before JAX touches a device. 
 should do, process 0 does. Without a job every function means what it does for one process.
 """
 
+import atexit
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -32,8 +34,8 @@ _last_words: list[Callable[[], str]] = []
 def start(config: ParallelConfig) -> None:
     """Joins the job that `config` describes; does nothing when it describes none.
 
-    From then on a process that is lost ends all others: each says which checkpoint is safe, and
-    exits with code 1.
+    From then on a process that is lost, or ends before `finish`, ends all others: each says which
+    checkpoint is safe, and exits with code 1.
 
     Raises:
       UserError: when flags are missing or out of range, no cluster is detected, the coordinator
@@ -52,6 +54,7 @@ def start(config: ParallelConfig) -> None:
     job.watch(_on_lost)
     _job = job
     _libc_signal(signal.SIGABRT, _on_abort)
+    atexit.register(fail, EXIT_CODE, "its program ended early")
     host, port = address(coordinator)
     bind = bind_host(host)
     # The service would take SIGTERM for itself; a stop is agreed upon in `agree_on_stop`.
@@ -62,6 +65,7 @@ def start(config: ParallelConfig) -> None:
         cluster_detection_method="deactivate", initialization_timeout=max(10, int(remaining)),
         coordinator_bind_address=f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}",
     )  # fmt: skip
+    jax.devices()  # opens only when all processes do, so none may wait for another before
 
 
 def is_first() -> bool:
@@ -91,8 +95,7 @@ def on_first(function: Callable[[], Any], idle: Callable[[], None] = lambda: Non
 
 def check_same(values: dict[str, Any], what: str) -> None:
     """Raises UserError in every process whose `values` are not those of process 0."""
-    first = exchange(values)[0]
-    own = exchange(None) and values  # nobody leaves before all have heard
+    own, first = json.loads(json.dumps(values)), exchange(values)[0]
     differing = [key for key in first if first[key] != own.get(key)]
     if differing:
         key = differing[0]
@@ -110,7 +113,7 @@ def last_words(words: Callable[[], str]) -> Iterator[None]:
         yield
     except jax.errors.JaxRuntimeError:
         if _job is not None:
-            time.sleep(_GRACE_S)  # a collective usually fails because a process was lost
+            time.sleep(2 * _GRACE_S)  # it usually fails because a process was lost
         raise
     finally:
         _last_words.remove(words)
@@ -156,7 +159,7 @@ def _on_lost(process: int, reason: str | None) -> None:
     words = "; ".join(filter(None, (words() for words in _last_words)))
     sys.stderr.write(f"; {words}\n" if words else "\n")
     assert _job is not None
-    _job.leave(f"process {process} {said}")
+    _job.leave(reason, lost=process)
     _exit(EXIT_CODE)
 
 
@@ -217,10 +220,11 @@ def _detect(timeout_s: int) -> tuple[str, int, int, Any]:
         raise UserError(
             f"parallel.distributed: detection of the cluster failed: {error}"
         ) from error
-    if found[0] is None:
+    coordinator, processes, process, local_devices = found
+    if coordinator is None or processes is None or process is None:
         raise UserError(
             "parallel.distributed found no Slurm, Cloud TPU, Open MPI or Kubernetes job around "
             "this process; name --parallel.coordinator, --parallel.processes and "
             "--parallel.process instead"
         )
-    return found
+    return coordinator, processes, process, local_devices

@@ -60,11 +60,16 @@ class Job:
             self._send(peer, {"value": values})
         return values
 
-    def leave(self, reason: str | None = None) -> None:
-        """Tells the others that this process goes: as agreed, or for a reason of its own."""
+    def leave(self, reason: str | None = None, *, lost: int | None = None) -> None:
+        """Tells the others that this process goes.
+
+        Args:
+          reason: why; None when all have agreed.
+          lost: the process whose loss makes it go, if that is why.
+        """
         self._closing = True
         for peer in self._links:
-            self._send(peer, {"left": reason})
+            self._send(peer, {"left": reason, "lost": lost})
 
     def _receive(self, peer: int, idle: Callable[[], None]) -> Any:
         while True:
@@ -99,8 +104,9 @@ class Job:
                     self._inbox[peer].put(message["value"])
                 if "left" in message:
                     left.add(peer)
-                    if message["left"] is not None and not self._closing:
-                        on_lost(peer, message["left"])
+                    who = peer if message["lost"] is None else message["lost"]
+                    if (who, message["left"]) != (peer, None) and not self._closing:
+                        on_lost(who, message["left"])
             if not received:
                 selector.unregister(self._links[peer])
                 if peer not in left and not self._closing:

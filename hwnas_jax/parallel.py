@@ -108,7 +108,10 @@ class Replicas:
 
     @property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (AXIS,))
+        # pmap takes and returns the arrays of its own process, shard_map those of the whole job.
+        local = self.backend == "pmap"
+        devices = [self.devices[i] for i in self.own] if local else self.devices
+        return Mesh(np.array(devices), (AXIS,))
 
     def check_batch(self, batch_size: int, key: str) -> None:
         """Raises UserError when a global batch does not divide by the replicas."""
@@ -160,30 +163,32 @@ class Replicas:
 
         def replicate(leaf):
             leaf = jnp.asarray(leaf)
-            if self.several_processes:
-                bits = np.asarray(_plain(leaf))[None]
-                shape = (self.count, *bits.shape[1:])
-                placed = jax.make_array_from_callback(shape, sharding, lambda index: bits)
-                return _like(leaf, placed)
-            return jax.device_put(jnp.broadcast_to(leaf[None], (self.count, *leaf.shape)), sharding)
+            if sharding.is_fully_addressable:
+                shape = (sharding.num_devices, *leaf.shape)
+                return jax.device_put(jnp.broadcast_to(leaf[None], shape), sharding)
+            bits = np.asarray(_plain(leaf))[None]
+            shape = (self.count, *bits.shape[1:])
+            return _like(leaf, jax.make_array_from_callback(shape, sharding, lambda index: bits))
 
         return jax.tree.map(replicate, state)
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""
         sharding = NamedSharding(self._mesh, PartitionSpec())
-        if self.several_processes:
-            return jax.tree.map(
-                lambda leaf: jax.make_array_from_callback(
-                    np.shape(leaf), sharding, lambda index: np.asarray(leaf)[index]
-                ),
-                data,
-            )
-        return jax.device_put(data, sharding)
+        if sharding.is_fully_addressable:
+            return jax.device_put(data, sharding)
+
+        def everywhere(leaf):
+            leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+        return jax.tree.map(everywhere, data)
 
     def spread(self, data: Any) -> Any:
         """Gives each of this process' replicas its entry along the first axis of `data`."""
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        if sharding.is_fully_addressable:
+            return jax.device_put(data, sharding)
         return jax.tree.map(
             lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), data
         )

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.data.dataset import Dataset
@@ -57,7 +58,7 @@ class Stream:
         """Returns what the dispatch that starts at `first_step` reads, on the devices."""
         # A plan made on an accelerator would queue behind the dispatch that is running there.
         with jax.default_device(_host()):
-            key_data = np.asarray(jax.random.key_data(key))
+            key_data = jnp.asarray(np.asarray(jax.random.key_data(key)))
             host_key = jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(key))
             plan = self._plan(host_key, np.int32(first_step))
         batches = {}
@@ -76,11 +77,11 @@ class Stream:
         with ThreadPoolExecutor(1, thread_name_prefix="stream") as pool:
 
             def dispatches() -> Iterator[Any]:
-                following = pool.submit(self.load, key, starts[0]) if starts else None
-                for upcoming in (*starts[1:], None):
-                    data = following.result()
+                ahead = [pool.submit(self.load, key, step) for step in starts[:1]]
+                for upcoming in (*starts[1:], *[None] * len(ahead)):
+                    data = ahead.pop().result()
                     if upcoming is not None:
-                        following = pool.submit(self.load, key, upcoming)
+                        ahead.append(pool.submit(self.load, key, upcoming))
                     yield data
 
             yield dispatches()
