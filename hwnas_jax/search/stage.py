@@ -184,8 +184,6 @@ def make_dispatch(search: Search, dataset: Dataset, config: Config, length: int)
 
         def one(state, given):
             batch = Batch(*draw("weight", state.step, given), *draw("arch", state.step, given))
-            # Keeps how a batch came about out of the step's fusions: the same to the last bit.
-            batch = jax.lax.optimization_barrier(batch)
             return search.step(state, batch, AXIS)
 
         return jax.lax.scan(one, state, data.get("batches"), length=length)
