@@ -233,7 +233,8 @@ def test_when_a_process_dies_the_other_stops_and_the_job_resumes(victim, alone, 
     assert both[victim].returncode == -signal.SIGKILL
     assert code == distributed.EXIT_CODE, text
     assert f"error: process {1 - victim} of 2: process {victim} was lost" in text
-    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints/search").glob("[0-9]*[0-9]"))
+    names = [p.name for p in (tmp_path / "checkpoints/search").iterdir()]
+    steps = sorted(int(name) for name in names if name.isdecimal())
     assert f"the checkpoint of step {steps[-1]} is safe" in text
     assert steps[-1] in {6, 9}
     # On with another number of processes.
