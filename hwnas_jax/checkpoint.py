@@ -1,21 +1,31 @@
 """Checkpoints of a search or a training, through Orbax.
 
 A checkpoint holds unreplicated state, so that a run resumes on another number of devices, and a
-checksum of every array, so that damage is found before it is trained on.
+checksum of every array, so that damage is found before it is trained on. In a job of several
+processes, process 0 reads and writes for all.
 """
 
 import logging
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from hwnas_jax import distributed
 from hwnas_jax.errors import UserError
 
 logging.getLogger("absl").setLevel(logging.ERROR)
+
+_WRITING_S = 10.0
+_ALONE = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
+)
 
 
 class Checkpoints:
@@ -27,26 +37,45 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 3):
         self.folder = Path(folder).resolve()
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-            item_names=("state", "checksums"),
-        )
+        self._manager: Any = None
+        if distributed.is_first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep, multiprocessing_options=_ALONE, create=False
+                ),
+                item_names=("state", "checksums"),
+            )
 
     def steps(self) -> list[int]:
         """Returns the steps there are, oldest first."""
+        if self._manager is None:
+            return _steps_on_disk(self.folder)
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any) -> None:
         """Saves `state` in the background; a step that is there already is left alone."""
-        if step in self._manager.all_steps():
+        if self._manager is None or step in self._manager.all_steps():
             return
+        plain = jax.tree.map(_plain, state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), checksums=ocp.args.JsonSave(_checksums(state))
+                state=ocp.args.StandardSave(plain), checksums=ocp.args.JsonSave(_checksums(plain))
             ),
         )
+
+    def safe(self) -> str:
+        """Says which checkpoint holds when this run ends now, whatever it is doing."""
+        if self._manager is not None:
+            writing = threading.Thread(target=self._manager.wait_until_finished, daemon=True)
+            writing.start()
+            writing.join(_WRITING_S)
+        steps = _steps_on_disk(self.folder)
+        if not steps:
+            return "there is no checkpoint yet"
+        return f"the checkpoint of step {steps[-1]} is safe in {self.folder}"
 
     def restore(self, template: Any, *, step: int | None = None) -> tuple[int, Any] | None:
         """Returns the newest checkpoint, or the one of `step`, or None when there is none.
@@ -58,6 +87,15 @@ class Checkpoints:
         Raises:
           UserError: names a damaged checkpoint and the newest good one.
         """
+        found = None if self._manager is None else self._restore(template, step)
+        if distributed.processes() == 1:
+            return found
+        taken = distributed.exchange(None if found is None else found[0])[0]
+        if taken is None:
+            return None
+        return taken, _from_first(template if found is None else found[1])
+
+    def _restore(self, template: Any, step: int | None) -> tuple[int, Any] | None:
         steps = self.steps()
         if step is not None and step not in steps:
             raise UserError(f"no checkpoint of step {step} in {self.folder}: there are {steps}")
@@ -84,16 +122,17 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+            self._manager.close()
 
     def _load(self, template: Any, step: int) -> Any:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        plain = jax.tree.map(_plain, template)
         try:
             restored = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), checksums=ocp.args.JsonRestore()
+                    state=ocp.args.StandardRestore(plain), checksums=ocp.args.JsonRestore()
                 ),
             )
         except Exception as error:
@@ -101,7 +140,7 @@ class Checkpoints:
             raise _Damaged(f"{type(error).__name__}: {reason}") from error
         if _checksums(restored["state"]) != restored["checksums"]:
             raise _Damaged("the checksums differ")
-        return restored["state"]
+        return jax.tree.map(_like, template, restored["state"])
 
     def _newest_good(self, template: Any, steps: list[int]) -> int | None:
         for step in reversed(steps):
@@ -117,10 +156,44 @@ class _Damaged(Exception):
     pass
 
 
-def _checksums(state: Any) -> dict[str, int]:
-    sums = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        plain = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-        sums[jax.tree_util.keystr(path)] = zlib.crc32(plain.tobytes())
-    return sums
+def _checksums(plain: Any) -> dict[str, int]:
+    return {
+        jax.tree_util.keystr(path): zlib.crc32(leaf.tobytes())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(plain)
+    }
+
+
+def _steps_on_disk(folder: Path) -> list[int]:
+    """Returns the steps of finished checkpoints; one being written has another name."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _like(leaf: Any, plain: np.ndarray) -> jax.Array:
+    array = jnp.asarray(plain)
+    return (
+        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
+    )
+
+
+def _from_first(state: Any) -> Any:
+    """Returns process 0's `state` in every process, to the bit."""
+    leaves, tree = jax.tree.flatten(state)
+    plain = [_plain(leaf) for leaf in leaves]
+    flat = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in plain])
+    flat = np.asarray(multihost_utils.broadcast_one_to_all(flat))
+    ends = np.cumsum([leaf.nbytes for leaf in plain])[:-1]
+    sent = [
+        _like(leaf, np.frombuffer(part.tobytes(), own.dtype).reshape(own.shape))
+        for leaf, own, part in zip(leaves, plain, np.split(flat, ends), strict=True)
+    ]
+    return jax.tree.unflatten(tree, sent)

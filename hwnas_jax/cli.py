@@ -5,14 +5,24 @@ import dataclasses
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from hwnas_jax.config import Config, config_folder, config_names, load_config, override, validate
-from hwnas_jax.display import Terminal, cost_fit_table
+from hwnas_jax import distributed
+from hwnas_jax.config import (
+    Config,
+    alone,
+    config_folder,
+    config_names,
+    load_config,
+    override,
+    validate,
+)
+from hwnas_jax.display import Silent, Terminal, cost_fit_table
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.loop import StopRequest
 from hwnas_jax.sweep_command import SweepOptions, run_sweep, show_sweep
@@ -117,15 +127,21 @@ def search(words: list[str]) -> None:
     if options.compile_for is not None:
         _compile_for(options, options.compile_for)
         return
-    run = _new_run(options) if options.resume is None else _resumed_run(options, options.resume)
-    display = run.display = Terminal()
+    _join(options.config)
+    open_run = _new_run if options.resume is None else _resumed_run
+    if distributed.is_first():
+        run = open_run(options)
+        distributed.exchange(str(run.folder.resolve()))
+    else:
+        run = _run_of_job(options, Path(distributed.exchange(None)[0]))
+    display = run.display = _display()
     display.say(f"run folder {run.folder}")
     try:
         run.all(until=options.until, from_step=options.from_step)
     except Interrupted as stop:
         message = f"{stop}; continue with: hwnas search --resume {run.folder}"
         raise Interrupted(message, stop.signum) from None
-    if run.finished("report"):
+    if distributed.is_first() and run.finished("report"):
         _show_result(run)
 
 
@@ -249,6 +265,7 @@ def retrain(words: list[str]) -> None:
     from hwnas_jax.train import train
 
     options = _parse(RetrainOptions, words, "retrain", files=1)
+    _join(options.config)
     space, architecture = load_or_offer(options.architecture, load_architecture)
     data = load_data(options.config.data)
     if (data.image_shape, data.num_classes) != (space.input_shape, space.num_classes):
@@ -256,10 +273,11 @@ def retrain(words: list[str]) -> None:
             f"{options.architecture} is for images {space.input_shape} and {space.num_classes} "
             f"classes; {data.name} has {data.image_shape} and {data.num_classes}"
         )
-    if options.out is not None:
+    if options.out is not None and distributed.is_first():
         _refuse_existing(options.out)
         options.out.mkdir(parents=True)
-    display = Terminal()
+    distributed.exchange(None)
+    display = _display()
     with display.stage("retrain") as report:
         trained = train(
             functools.partial(
@@ -376,18 +394,26 @@ def main(argv: list[str] | None = None) -> int:
         _prepare_jax()
         with StopRequest.listening():
             command(words[length:])
+            distributed.finish()
     except (UserError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+        return _failed(2, f"error: {error}")
     except SystemExit as stop:  # tyro has shown help, or what it could not parse
         return stop.code if isinstance(stop.code, int) else 2
     except Interrupted as stop:
-        sys.stderr.write(f"{stop}\n")
-        return 128 + stop.signum
+        return _failed(128 + stop.signum, str(stop))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted at once; the last checkpoint holds\n")
-        return 130
+        return _failed(130, "interrupted at once; the last checkpoint holds")
+    except Exception as error:
+        traceback.print_exc()
+        distributed.fail(1, f"{type(error).__name__}: {error}")
+        raise
     return 0
+
+
+def _failed(code: int, message: str) -> int:
+    sys.stderr.write(f"{distributed.name()}{message}\n")
+    distributed.fail(code, message)
+    return code
 
 
 def entry() -> None:
@@ -436,7 +462,33 @@ def _parse(kind: type, words: list[str], name: str, *, files: int = 0) -> Any:
         description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
     )  # fmt: skip
     validate(options.config)
+    if kind not in {SearchOptions, RetrainOptions}:
+        parallel = options.config.parallel
+        if parallel != alone(parallel):
+            raise UserError(
+                f"hwnas {name} runs in one process: leave out --parallel.coordinator, .processes, "
+                ".process and .distributed; search and retrain run in several"
+            )
     return options
+
+
+def _join(config: Config) -> None:
+    """Joins the job of several processes that the config describes, if any."""
+    distributed.start(config.parallel)
+    parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
+    values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
+    flat = {
+        f"{s}.{k}": v
+        for s, part in values.items()
+        if isinstance(part, dict)
+        for k, v in part.items()
+    }
+    distributed.check_same({**flat, "seed": config.seed}, "config")
+
+
+def _display() -> Silent:
+    """Returns what shows progress: the terminal of process 0, nothing elsewhere."""
+    return Terminal() if distributed.is_first() else Silent()
 
 
 def _resumed_folder(words: list[str]) -> Path | None:
@@ -465,12 +517,27 @@ def _new_run(options: SearchOptions) -> Any:
     return run
 
 
-def _resumed_run(options: SearchOptions, folder: Path) -> Any:
+def _run_of_job(options: SearchOptions, folder: Path) -> Any:
+    """Returns the run that process 0 has opened, as the other processes see it."""
     from hwnas_jax.run import Run, check_names
 
+    check_names(options.config)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"there is no {folder / 'config.json'} here: the processes of a job need the run "
+            "folder on a file system they share"
+        )
+    return Run(folder, options.config, Silent())
+
+
+def _resumed_run(options: SearchOptions) -> Any:
+    from hwnas_jax.run import Run, check_names
+
+    folder = options.resume
     for name in ("run_dir", "measurements", "cost_model"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
+    assert folder is not None
     run = Run.open(folder)
     _refuse_sweep(folder, f"continue it with: hwnas sweep --resume {folder}")
     _only_parallel_changed(run.config, options.config)

@@ -48,6 +48,8 @@ class DataConfig:
     """augmentation: random left-right flips"""
     test_fraction: float = 0.2
     """share held out for the test where a data set has no test split of its own"""
+    resident: bool | None = None
+    """training data whole on every device, or streamed; None streams with several processes"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +180,24 @@ class RetrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
-    """Data parallelism over the devices of this machine."""
+    """Data parallelism over the devices of this machine, or of several processes."""
 
     devices: int | None = None
-    """how many local devices; None takes all"""
+    """how many local devices of each process; None takes all"""
     backend: Literal["pmap", "shard_map"] = "pmap"
     """which transformation replicates the step; both mean the same"""
     sync_batch_statistics: bool = False
     """average batch statistics over the replicas"""
+    coordinator: str | None = None
+    """several processes: host:port of process 0"""
+    processes: int | None = None
+    """several processes: how many"""
+    process: int | None = None
+    """several processes: the number of this one, from 0"""
+    distributed: bool = False
+    """several processes: detect them from Slurm, Cloud TPU or Open MPI"""
+    initialization_timeout_s: int = 120
+    """seconds to wait for the coordinator and the other processes"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +228,13 @@ class Config:
     retrain: RetrainConfig = RetrainConfig()
     parallel: ParallelConfig = ParallelConfig()
     sweep: SweepConfig = SweepConfig()
+
+
+def alone(config: ParallelConfig) -> ParallelConfig:
+    """Returns `config` for one process by itself."""
+    return dataclasses.replace(
+        config, coordinator=None, processes=None, process=None, distributed=False
+    )
 
 
 def config_folder() -> Path:
@@ -360,8 +379,10 @@ def validate(config: Config) -> Config:
     _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
     _require(config, "search.inner_step_size", lambda v: v is None or v > 0, "must be positive")
-    _require(config, "parallel.devices", lambda v: v is None or v > 0, "must be positive")
-    _require(config, "sweep.devices", lambda v: v is None or v > 0, "must be positive")
+    for key in ("parallel.devices", "parallel.processes", "sweep.devices"):
+        _require(config, key, lambda v: v is None or v > 0, "must be positive")
+    _require(config, "parallel.process", lambda v: v is None or v >= 0, "must not be negative")
+    _require(config, "parallel.initialization_timeout_s", lambda v: v > 0, "must be positive")
     if not 0 <= config.seed < 2**32:
         raise UserError(f"seed = {config.seed} must lie in [0, 2**32)")
     _require(

@@ -4,6 +4,7 @@ A search and a training differ in their step, not in this.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import signal
@@ -15,8 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from hwnas_jax import distributed
 from hwnas_jax.ahead import compile_ahead
 from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import Dispatch, Replicas
 
@@ -63,6 +66,14 @@ class StopRequest:
         """Raises `Interrupted` when a stop was asked for."""
         if cls.signum is not None:
             raise Interrupted(message, cls.signum)
+
+    @classmethod
+    def agree(cls) -> bool:
+        """Returns whether any process of the job was asked to stop; then all are."""
+        asked = [signum for signum in distributed.exchange(cls.signum) if signum is not None]
+        if asked and cls.signum is None:
+            cls.signum = asked[0]
+        return bool(asked)
 
 
 class MetricsLog:
@@ -130,7 +141,7 @@ def run_steps(
       dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
         whose leaves are stacked over those steps.
       state: the initial state, unreplicated.
-      data: what every dispatch reads, on the devices.
+      data: what every dispatch reads, on the devices; or a stream of it.
       total: steps in all.
       per_dispatch: steps per call; divides `total - start`.
       replicas: the devices.
@@ -163,35 +174,49 @@ def run_steps(
         log.rewind(done)
     progress(done, total, describe)
     placed = replicas.place(state)
-    if done < total:
-        program = compile_ahead(dispatch, placed, data, describe, helps)
-        program.check_fits(replicas.devices, describe, helps)
-        progress(0, 0, program.summary)
     every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
     started = time.perf_counter()
-    while done < total:
-        placed, info = program.call(placed, data)
-        info = jax.tree.map(np.asarray, replicas.read(info))
-        infos = parts(info)
-        for name, values in infos.items():
-            _check_finite(values, done, f"{describe} {name}".rstrip(), checkpoints)
-        done += per_dispatch
-        if log is not None:
-            seconds = time.perf_counter() - started
-            for name, part in parts(replicas.read(placed)).items():
-                means = {key: float(value.mean()) for key, value in infos[name]._asdict().items()}
-                whose = {"member": name} if name else {}
-                log.write(**whose, **{**means, **extra(part), "step": done, "seconds": seconds})
-        stopping = StopRequest.signum is not None
-        if checkpoints is not None and (done % every == 0 or done == total or stopping):
-            checkpoints.save(done, replicas.read(placed))
-        if stopping and done < total:
-            if checkpoints is not None:
-                checkpoints.close()
-            StopRequest.check(f"stopped {describe} at step {done} of {total}")
-        progress(done, total, describe)
+    with (
+        distributed.last_words(lambda: "" if checkpoints is None else checkpoints.safe()),
+        _dispatches(data, state, range(done, total, per_dispatch)) as reads,
+    ):
+        program = None
+        for read in reads:
+            if program is None:
+                program = compile_ahead(dispatch, placed, read, describe, helps)
+                program.check_fits(replicas.devices, describe, helps)
+                progress(0, 0, program.summary)
+            placed, info = program.call(placed, read)
+            info = jax.tree.map(np.asarray, replicas.read(info))
+            infos = parts(info)
+            for name, values in infos.items():
+                _check_finite(values, done, f"{describe} {name}".rstrip(), checkpoints)
+            done += per_dispatch
+            if log is not None:
+                seconds = time.perf_counter() - started
+                for name, part in parts(replicas.read(placed)).items():
+                    means = {k: float(value.mean()) for k, value in infos[name]._asdict().items()}
+                    whose = {"member": name} if name else {}
+                    line = {**means, **extra(part), "step": done, "seconds": seconds}
+                    log.write(**whose, **line)
+            stopping = StopRequest.agree()
+            if checkpoints is not None and (done % every == 0 or done == total or stopping):
+                checkpoints.save(done, replicas.read(placed))
+            if stopping and done < total:
+                if checkpoints is not None:
+                    checkpoints.close()
+                distributed.exchange(None)
+                StopRequest.check(f"stopped {describe} at step {done} of {total}")
+            progress(done, total, describe)
     replicas.check_identical(placed)
     return replicas.read(placed)
+
+
+def _dispatches(data: Any, state: Any, starts: range) -> Any:
+    """Returns a context that yields what each dispatch reads."""
+    if isinstance(data, Stream):
+        return data.running(state.key, starts)
+    return contextlib.nullcontext(itertools.repeat(data, len(starts)))
 
 
 def _check_finite(info, done, describe, checkpoints):

@@ -8,6 +8,7 @@ holds the whole state; each takes its own slice of every batch.
 import contextlib
 import dataclasses
 import os
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from hwnas_jax import distributed
 from hwnas_jax.config import ParallelConfig
 from hwnas_jax.errors import UserError
 
@@ -57,7 +59,7 @@ class Replicas:
     """The devices a step is replicated over.
 
     Attributes:
-      devices: local devices.
+      devices: of all processes, those of each together.
       backend: "pmap" or "shard_map".
     """
 
@@ -66,15 +68,29 @@ class Replicas:
 
     @classmethod
     def from_config(cls, config: ParallelConfig) -> "Replicas":
-        """Takes the devices the config asks for; UserError when there are too few."""
-        local = jax.local_devices()
-        count = len(local) if config.devices is None else config.devices
-        if count > len(local):
+        """Takes the devices the config asks for, in every process of a job.
+
+        Raises:
+          UserError: when there are too few, or when JAX knows of a job that was not joined by
+            `distributed.start`.
+        """
+        if jax.process_count() != distributed.processes():
             raise UserError(
-                f"parallel.devices = {count}, but this machine has {len(local)} "
-                f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+                f"this is one of {jax.process_count()} processes; join them by "
+                "hwnas_jax.distributed.start, not by jax.distributed.initialize"
             )
-        return cls(tuple(local[:count]), config.backend)
+        chosen: list[jax.Device] = []
+        for process in range(jax.process_count()):
+            local = [d for d in jax.devices() if d.process_index == process]
+            count = len(local) if config.devices is None else config.devices
+            if count > len(local):
+                where = "this machine" if jax.process_count() == 1 else f"process {process}"
+                raise UserError(
+                    f"parallel.devices = {count}, but {where} has {len(local)} "
+                    f"{local[0].platform} device(s): allowed are 1 to {len(local)}"
+                )
+            chosen += local[:count]
+        return cls(tuple(chosen), config.backend)
 
     @property
     def count(self) -> int:
@@ -82,8 +98,23 @@ class Replicas:
         return len(self.devices)
 
     @property
+    def own(self) -> tuple[int, ...]:
+        """Numbers of the replicas that this process holds."""
+        return tuple(
+            i for i, d in enumerate(self.devices) if d.process_index == jax.process_index()
+        )
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether other processes hold replicas too."""
+        return len(self.own) < self.count
+
+    @property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (AXIS,))
+        # pmap takes and returns the arrays of its own process, shard_map those of the whole job.
+        local = self.backend == "pmap"
+        devices = [self.devices[i] for i in self.own] if local else self.devices
+        return Mesh(np.array(devices), (AXIS,))
 
     def check_batch(self, batch_size: int, key: str, accumulate: int = 1) -> None:
         """Raises UserError when a global batch does not divide by replicas and micro-batches."""
@@ -96,31 +127,38 @@ class Replicas:
                 f"the nearest that does is {near}"
             )
 
-    def compile(self, function: Callable[[Any, Any], tuple[Any, Any]]) -> Dispatch:
+    def compile(
+        self, function: Callable[[Any, Any], tuple[Any, Any]], *, own_data: bool = False
+    ) -> Dispatch:
         """Replicates `function(state, data) -> (state, info)`, donating the state.
 
         Args:
           function: written for one replica; may use collectives over `AXIS`.
+          own_data: whether each replica has data of its own, from `spread`.
 
         Returns:
-          A function of the same signature on what `place` and `share` return. Both results carry
-          a leading axis of replicas. It compiles when it is first called; `compile_ahead` of
-          `hwnas_jax.ahead` compiles it before.
+          A function of the same signature on what `place` and `share` or `spread` return. Both
+          results carry a leading axis of replicas. It compiles when it is first called;
+          `compile_ahead` of `hwnas_jax.ahead` compiles it before.
         """
         if self.backend == "pmap":
             return jax.pmap(
-                function, axis_name=AXIS, in_axes=(0, None), donate_argnums=0, devices=self.devices
-            )
+                function, axis_name=AXIS, in_axes=(0, 0 if own_data else None), donate_argnums=0,
+                devices=self.devices,
+            )  # fmt: skip
+
+        def first(tree):
+            return jax.tree.map(lambda leaf: leaf[0], tree)
 
         def on_shard(state, data):
-            result = function(jax.tree.map(lambda leaf: leaf[0], state), data)
+            result = function(first(state), first(data) if own_data else data)
             return jax.tree.map(lambda leaf: leaf[None], result)
 
         split, whole = PartitionSpec(AXIS), PartitionSpec()
         return jax.jit(
             jax.shard_map(
-                on_shard, mesh=self._mesh, in_specs=(split, whole), out_specs=split,
-                check_vma=False,
+                on_shard, mesh=self._mesh, in_specs=(split, split if own_data else whole),
+                out_specs=split, check_vma=False,
             ),
             donate_argnums=0,
         )  # fmt: skip
@@ -131,7 +169,12 @@ class Replicas:
 
         def replicate(leaf):
             leaf = jnp.asarray(leaf)
-            return jax.device_put(jnp.broadcast_to(leaf[None], (self.count, *leaf.shape)), sharding)
+            if sharding.is_fully_addressable:
+                shape = (sharding.num_devices, *leaf.shape)
+                return jax.device_put(jnp.broadcast_to(leaf[None], shape), sharding)
+            bits = np.asarray(_plain(leaf))[None]
+            shape = (self.count, *bits.shape[1:])
+            return _like(leaf, jax.make_array_from_callback(shape, sharding, lambda index: bits))
 
         return jax.tree.map(replicate, state)
 
@@ -146,7 +189,24 @@ class Replicas:
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""
-        return jax.device_put(data, NamedSharding(self._mesh, PartitionSpec()))
+        sharding = NamedSharding(self._mesh, PartitionSpec())
+        if sharding.is_fully_addressable:
+            return jax.device_put(data, sharding)
+
+        def everywhere(leaf):
+            leaf = np.asarray(leaf)
+            return jax.make_array_from_callback(leaf.shape, sharding, leaf.__getitem__)
+
+        return jax.tree.map(everywhere, data)
+
+    def spread(self, data: Any) -> Any:
+        """Gives each of this process' replicas its entry along the first axis of `data`."""
+        sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
+        if sharding.is_fully_addressable:
+            return jax.device_put(data, sharding)
+        return jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), data
+        )
 
     def read(self, tree: Any) -> Any:
         """Returns the first replica's copy as arrays on one device."""
@@ -156,7 +216,9 @@ class Replicas:
         """Raises RuntimeError when replicas differ in any leaf of `state`, to the last bit."""
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             copies = [np.asarray(_plain(shard.data)) for shard in _plain(leaf).addressable_shards]
-            if any(copy.tobytes() != copies[0].tobytes() for copy in copies[1:]):
+            sums = {zlib.crc32(copy.tobytes()) for copy in copies}
+            sums.update(*distributed.exchange(sorted(sums)))
+            if len(sums) > 1:
                 raise RuntimeError(f"replicas differ in {jax.tree_util.keystr(path)}")
 
 
@@ -180,9 +242,9 @@ def one_cpu_device_per_core() -> None:
 
 
 def _like(leaf, bits):
-    """Returns raw bits as random keys where `leaf` holds keys, as they are otherwise."""
+    """Returns raw `bits` as random keys where `leaf` holds keys, else as they are."""
     is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.wrap_key_data(bits) if is_key else bits
+    return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf)) if is_key else bits
 
 
 def _first_replica(leaf):
@@ -205,7 +267,7 @@ class Members(Replicas):
     members: int = 1
 
     @classmethod
-    def spread(cls, members: int, devices: int | None, backend: str) -> "Members":
+    def over(cls, members: int, devices: int | None, backend: str) -> "Members":
         """Takes as many local devices as finish first, no more than `devices`.
 
         Raises:

@@ -24,7 +24,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from hwnas_jax.config import Config, load_config, save_config, validate
+from hwnas_jax import distributed
+from hwnas_jax.config import Config, alone, load_config, override, save_config, validate
 from hwnas_jax.cost import (
     COST_MODELS,
     CostModel,
@@ -42,7 +43,7 @@ from hwnas_jax.derive import confirm, describe
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
-from hwnas_jax.loop import Progress
+from hwnas_jax.loop import Progress, StopRequest
 from hwnas_jax.parallel import Replicas, statistics_axis
 from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.report import write_report
@@ -59,6 +60,7 @@ from hwnas_jax.spaces.files import save_architecture
 from hwnas_jax.train import Trained, train
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
+SHARED_STAGES = ("search", "retrain")
 
 
 class Run:
@@ -99,7 +101,8 @@ class Run:
         run = cls(folder, config, display or Silent())
         run.space  # noqa: B018  an unknown data set or space leaves no folder behind
         folder.mkdir(parents=True)
-        save_config(config, folder / "config.json")
+        # Where the processes of a job are belongs to its start, not to the experiment.
+        save_config(override(config, parallel=alone(config.parallel)), folder / "config.json")
         write_json(folder / "versions.json", versions())
         write_json(
             folder / "space.json",
@@ -172,17 +175,22 @@ class Run:
     def all(self, *, until: str = "report", from_step: int | None = None) -> None:
         """Runs the stages that are not finished yet, in order.
 
+        In a job of several processes all search and retrain; process 0 does the rest while the
+        others wait. They share one folder.
+
         Args:
           until: the last stage to run.
           from_step: the search checkpoint to continue from; None takes the newest.
         """
         choose(until, STAGES, "stage")
         for stage in STAGES[: STAGES.index(until) + 1]:
-            if not self.finished(stage):
-                if stage == "search":
-                    self.search(from_step=from_step)
-                else:
-                    getattr(self, stage)()
+            waiting = functools.partial(StopRequest.check, f"stopped waiting for {stage}")
+            if distributed.exchange(self.finished(stage), waiting)[0]:
+                continue
+            if stage == "search":
+                self.search(from_step=from_step)
+            elif stage in SHARED_STAGES or distributed.is_first():
+                getattr(self, stage)()
 
     def profile(self) -> Path:
         """Times the space's operations and a sample of its networks on this device."""
@@ -242,13 +250,17 @@ class Run:
     def search(self, *, from_step: int | None = None) -> np.ndarray:
         """Optimises weights and architecture together; returns the probabilities `[D, K]`."""
         started = (self.folder / "checkpoints" / "search").is_dir()
-        target = self.target if started else self.resolve_target()
+        if distributed.is_first() and not started:
+            self.resolve_target()
+        distributed.exchange(None)
+        target = self.target
         with self.stage("search") as report:
             result = search_architecture(
                 self.space, self.dataset, self.cost_model, target, self.config,
                 folder=self.folder, from_step=from_step, progress=report,
             )  # fmt: skip
-            np.savez(self.folder / "search.npz", logits=np.asarray(result.state.logits))
+            if distributed.is_first():
+                np.savez(self.folder / "search.npz", logits=np.asarray(result.state.logits))
         return result.probabilities
 
     def derive(self) -> list[dict[str, Any]]:
@@ -343,26 +355,28 @@ class Run:
         """
         payload = self._networks()
         networks = payload["networks"]
+        distributed.exchange(None)  # process 0 writes the file, so all have read it
         with self.stage("retrain") as report:
             for entry in networks:
                 if entry.get("test_accuracy") is None:
                     trained = self._train(entry, report)
                     entry["validation_accuracy"] = trained.validation_accuracy
                     entry["test_accuracy"] = trained.test_accuracy
-                    write_json(self.folder / "networks.json", payload)
+                    self._write("networks.json", payload)
             for origin in ("search", "random"):
                 group = [entry for entry in networks if entry["origin"] == origin]
                 meeting = [entry for entry in group if entry["meets_budget"]] or group
                 best = max(meeting, key=lambda entry: entry["validation_accuracy"])
                 for entry in group:
                     entry["selected"] = entry is best
-            write_json(self.folder / "networks.json", payload)
+            self._write("networks.json", payload)
             chosen = next(e for e in networks if e["selected"] and e["origin"] == "search")
-            save_architecture(
-                self.folder / "architecture.json",
-                self.space,
-                self.space.from_names(chosen["architecture"]),
-            )
+            if distributed.is_first():
+                save_architecture(
+                    self.folder / "architecture.json",
+                    self.space,
+                    self.space.from_names(chosen["architecture"]),
+                )
         self.display.say(
             f"test accuracy {chosen['test_accuracy']:.2%} ({chosen['label']}, of "
             f"{self.config.retrain.networks} retrained)"
@@ -436,7 +450,12 @@ class Run:
         return read_json(path, "file of stages") if path.exists() else {}
 
     def _finish(self, stage: str, seconds: float) -> None:
-        write_json(self.folder / "stages.json", {**self._stages(), stage: {"seconds": seconds}})
+        self._write("stages.json", {**self._stages(), stage: {"seconds": seconds}})
+
+    def _write(self, name: str, payload: Any) -> None:
+        """Writes a JSON file of the run, in the one process that does."""
+        if distributed.is_first():
+            write_json(self.folder / name, payload)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Progress]:

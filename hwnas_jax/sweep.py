@@ -132,7 +132,7 @@ class Sweep:
         """
         config = one_device_each(config)
         count = len(wanted.targets_ms or wanted.percentiles) * len(wanted.seeds)
-        Members.spread(count, config.sweep.devices, config.parallel.backend)
+        Members.over(count, config.sweep.devices, config.parallel.backend)
         sweep = cls(Run.create(config, folder, display=display), wanted)
         try:
             write_json(
@@ -239,7 +239,7 @@ class Sweep:
         if not (self.folder / "checkpoints").is_dir():
             self.resolve_targets()
         self.__dict__.pop("members", None)
-        place = Members.spread(len(self.members), settings.devices, self.config.parallel.backend)
+        place = Members.over(len(self.members), settings.devices, self.config.parallel.backend)
         how = {"map": "one after another", "batch": "batched"}[resolve_within(settings.within)]
         run.display.say(
             f"{len(self.members)} searches on {place.count} device(s), {place.each} on each, {how}"

@@ -12,12 +12,14 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
+from hwnas_jax import distributed
 from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise
+from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
 from hwnas_jax.nn.initialisation import weight_rngs
@@ -153,32 +155,42 @@ def train(
     sampler = Sampler(len(rows), settings.batch_size, length)
 
     def dispatch(state, data):
-        first_step = state.step
-        orders = sampler.orders(state.key, first_step)
+        first_step, streamed = state.step, "batches" in data
+        orders = None if streamed else sampler.orders(state.key, first_step)
 
-        def one(state, _):
-            chosen = jnp.take(data["rows"], sampler.indices(orders, first_step, state.step))
-            keys = jax.random.split(jax.random.fold_in(state.key, state.step), chosen.shape[0])
-            chosen, keys = own_slice((chosen, keys), AXIS)
-            images = augment(
-                keys, data["images"][chosen], shift=config.data.shift, flip=config.data.flip
-            )
-            images = normalise(images, data["mean"], data["std"])
-            return step(state, images, data["labels"][chosen])
+        def one(state, given):
+            keys = jax.random.split(jax.random.fold_in(state.key, state.step), settings.batch_size)
+            if streamed:
+                keys, (images, labels) = own_slice(keys, AXIS), given["train"]
+            else:
+                chosen = jnp.take(data["rows"], sampler.indices(orders, first_step, state.step))
+                chosen, keys = own_slice((chosen, keys), AXIS)
+                images, labels = data["images"][chosen], data["labels"][chosen]
+            images = augment(keys, images, shift=config.data.shift, flip=config.data.flip)
+            return step(state, normalise(images, data["mean"], data["std"]), labels)
 
-        return jax.lax.scan(one, state, None, length=length)
+        return jax.lax.scan(one, state, data.get("batches"), length=length)
 
     checkpoints = log = None
     if folder is not None:
         checkpoints = Checkpoints(folder / "checkpoints" / label, keep=1)
-        log = MetricsLog(folder / "metrics.jsonl", stage="retrain", network=label)
-    data = {
+        if distributed.is_first():
+            log = MetricsLog(folder / "metrics.jsonl", stage="retrain", network=label)
+    own_data = replicas.several_processes if (r := config.data.resident) is None else not r
+    data: Any = {
         "images": dataset.train_images, "labels": dataset.train_labels, "rows": rows,
         "mean": dataset.mean, "std": dataset.std,
     }  # fmt: skip
+    if own_data:
+        data = Stream(
+            dataset, lambda key, first: {"train": sampler.batches(key, first)},
+            {"train": rows}, replicas,
+        )  # fmt: skip
+    else:
+        data = replicas.share(data)
     try:
         state = run_steps(
-            replicas.compile(dispatch), init(jax.random.key(seed)), replicas.share(data),
+            replicas.compile(dispatch, own_data=own_data), init(jax.random.key(seed)), data,
             total=total, per_dispatch=length, replicas=replicas, describe=f"retrain {label}",
             helps=memory_help("retrain", settings),
             checkpoints=checkpoints, checkpoint_every=max(1, total // 4), from_step=from_step,

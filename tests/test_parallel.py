@@ -72,7 +72,7 @@ def test_replicas_that_differ_are_found():
     ("members", "devices", "spread"), [(8, 2, 2), (7, 2, 2), (3, None, 3), (5, 4, 3), (9, 1, 1)]
 )
 def test_members_are_spread_and_gathered_in_order(backend, members, devices, spread):
-    group = Members.spread(members, devices, backend)
+    group = Members.over(members, devices, backend)
     assert (group.count, group.each) == (spread, -(-members // spread))
     state = {"x": jnp.arange(2.0 * members).reshape(members, 2),
              "key": jax.random.split(jax.random.key(0), members)}  # fmt: skip
@@ -89,7 +89,7 @@ def test_members_are_spread_and_gathered_in_order(backend, members, devices, spr
 
 def test_bad_counts_are_named():
     with pytest.raises(UserError, match=r"sweep.devices = 99, but this machine has 8 cpu"):
-        Members.spread(100, 99, "pmap")
+        Members.over(100, 99, "pmap")
     with pytest.raises(UserError, match=r"parallel.devices = 99, but this machine has 8 cpu"):
         replicas(99)
     with pytest.raises(UserError, match="divide by 8 devices; the nearest that does is 64"):

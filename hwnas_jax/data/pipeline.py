@@ -136,6 +136,12 @@ class Sampler:
         start = step % self.steps_per_epoch * self.batch_size
         return jax.lax.dynamic_slice(orders, (epoch, start), (1, self.batch_size))[0]
 
+    def batches(self, key: jax.Array, first_step: jax.Array | int) -> jax.Array:
+        """Returns the examples `int32[steps_per_dispatch, B]` of the steps from `first_step` on."""
+        orders = self.orders(key, first_step)
+        steps = first_step + jnp.arange(self.steps_per_dispatch)
+        return jax.vmap(lambda step: self.indices(orders, first_step, step))(steps)
+
 
 def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """Returns `float32[B, H, W, C]` of mean zero and deviation one.
@@ -148,7 +154,8 @@ def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     chex.assert_rank(images, 4)
     chex.assert_type(images, jnp.uint8)
     chex.assert_shape([mean, std], (images.shape[-1],))
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
+    # A subtraction and a product are never contracted: the same bits in every compiled program.
+    return (images.astype(jnp.float32) - 255.0 * mean) * (1.0 / (255.0 * std))
 
 
 def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> jax.Array:

@@ -223,7 +223,7 @@ def search_population(
     ) -> PopulationState:
         """Runs `members` from step `start`, where the seeds stand as given, to `end`."""
         length = steps_per_dispatch(end - start, settings.steps_per_dispatch)
-        devices = Members.spread(len(members), config.sweep.devices, config.parallel.backend)
+        devices = Members.over(len(members), config.sweep.devices, config.parallel.backend)
         population = make_population(
             space, dataset, cost_model, members, config,
             length=length, within=resolve_within(config.sweep.within),

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax import distributed
 from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config, SearchConfig
 from hwnas_jax.cost.base import CostModel, predict_architectures
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
+from hwnas_jax.data.stream import Stream
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
 from hwnas_jax.parallel import AXIS, Replicas, own_slice, statistics_axis
 from hwnas_jax.relax import probabilities
@@ -73,13 +75,18 @@ def search_architecture(
         sync_axis=statistics_axis(config.parallel),
     )  # fmt: skip
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
-    dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
+    own_data = replicas.several_processes if (r := config.data.resident) is None else not r
+    dispatch = replicas.compile(make_dispatch(search, dataset, config, length), own_data=own_data)
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints" / "search")
-    log = None if folder is None else MetricsLog(folder / "metrics.jsonl", stage="search")
+    log = None
+    if folder is not None and distributed.is_first():
+        log = MetricsLog(folder / "metrics.jsonl", stage="search")
     try:
         state = run_steps(
             dispatch, search.init(jax.random.key(config.seed)),
-            replicas.share(device_data(dataset, config)),
+            make_stream(dataset, config, length, replicas)
+            if own_data
+            else replicas.share(device_data(dataset, config)),
             total=settings.steps, per_dispatch=length, replicas=replicas,
             describe=f"search on {dataset.name}", helps=memory_help("search", settings),
             checkpoints=checkpoints,
@@ -124,6 +131,32 @@ def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     }
 
 
+def make_stream(dataset: Dataset, config: Config, length: int, replicas: Replicas) -> Stream:
+    """Returns what takes the place of `device_data` when the data stay on the host."""
+    count = len(dataset.train_labels)
+    samplers = _samplers(config, count, length)
+
+    def plan(key, first_step):
+        keys = _data_keys(key, config)
+        return {half: sampler.batches(keys[half], first_step) for half, sampler in samplers.items()}
+
+    first, second = split_halves(count, config.seed)
+    return Stream(dataset, plan, {"weight": first, "arch": second}, replicas)
+
+
+def _samplers(config: Config, count: int, length: int) -> dict[str, Sampler]:
+    size = config.search.batch_size
+    return {
+        "weight": Sampler(count - count // 2, size, length),
+        "arch": Sampler(count // 2, size, length),
+    }
+
+
+def _data_keys(key: jax.Array, config: Config) -> dict[str, jax.Array]:
+    split = jax.random.split(jax.random.fold_in(key, config.search.steps))
+    return dict(zip(("weight", "arch"), split, strict=True))
+
+
 def make_dispatch(
     search: Search,
     dataset: Dataset,
@@ -134,38 +167,41 @@ def make_dispatch(
 ):
     """Returns `(state, data) -> (state, info)`: `length` steps, sampling and augmenting inside.
 
-    The batches of a step depend on the run's key and the step's number alone, never on the number
-    of replicas or on where a run was resumed. `axis_name` is the axis of the replicas, None for
+    `data` are those of `device_data`, or one replica's share from a stream. The batches of a step
+    depend on the run's key and the step's number alone, never on the number of replicas, on where
+    a run was resumed or on where the data lie. `axis_name` is the axis of the replicas, None for
     one that stands alone.
     """
-    settings, count = config.search, len(dataset.train_labels)
-    samplers = {
-        "weight": Sampler(count - count // 2, settings.batch_size, length),
-        "arch": Sampler(count // 2, settings.batch_size, length),
-    }
+    samplers = _samplers(config, len(dataset.train_labels), length)
 
     def dispatch(state: SearchState, data):
-        first_step = state.step
-        data_key = jax.random.fold_in(state.key, settings.steps)
-        keys = dict(zip(samplers, jax.random.split(data_key), strict=True))
-        orders = {
-            half: sampler.orders(keys[half], first_step) for half, sampler in samplers.items()
-        }
+        first_step, streamed = state.step, "batches" in data
+        keys = _data_keys(state.key, config)
+        orders = (
+            {}
+            if streamed
+            else {
+                half: sampler.orders(keys[half], first_step) for half, sampler in samplers.items()
+            }
+        )
 
-        def draw(half, step):
-            rows = samplers[half].indices(orders[half], first_step, step)
-            rows = jnp.take(data[f"{half}_half"], rows)
-            augment_keys = jax.random.split(jax.random.fold_in(keys[half], step), rows.shape[0])
-            rows, augment_keys = own_slice((rows, augment_keys), axis_name)
-            images = augment(
-                augment_keys, data["images"][rows], shift=config.data.shift, flip=config.data.flip
-            )
-            return normalise(images, data["mean"], data["std"]), data["labels"][rows]
+        def draw(half, step, given):
+            batch_size = samplers[half].batch_size
+            augment_keys = jax.random.split(jax.random.fold_in(keys[half], step), batch_size)
+            if streamed:
+                augment_keys, (images, labels) = own_slice(augment_keys, axis_name), given[half]
+            else:
+                rows = samplers[half].indices(orders[half], first_step, step)
+                rows = jnp.take(data[f"{half}_half"], rows)
+                rows, augment_keys = own_slice((rows, augment_keys), axis_name)
+                images, labels = data["images"][rows], data["labels"][rows]
+            images = augment(augment_keys, images, shift=config.data.shift, flip=config.data.flip)
+            return normalise(images, data["mean"], data["std"]), labels
 
-        def one(state, _):
-            batch = Batch(*draw("weight", state.step), *draw("arch", state.step))
+        def one(state, given):
+            batch = Batch(*draw("weight", state.step, given), *draw("arch", state.step, given))
             return search.step(state, batch, axis_name)
 
-        return jax.lax.scan(one, state, None, length=length)
+        return jax.lax.scan(one, state, data.get("batches"), length=length)
 
     return dispatch
