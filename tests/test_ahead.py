@@ -133,7 +133,7 @@ def test_a_step_that_does_not_fit_is_refused_before_it_runs(monkeypatch):
 
 def test_the_compilers_own_refusal_is_told():
     def lower(*shapes):
-        def compile():
+        def compile(compiler_options=None):
             raise jax.errors.JaxRuntimeError(
                 "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 54.77G of 15.75G "
                 "hbm.\n\nLargest program allocations"
@@ -151,7 +151,7 @@ def test_the_compilers_own_refusal_is_told():
 
 def test_other_errors_of_the_compiler_stay():
     def lower(*shapes):
-        def compile():
+        def compile(compiler_options=None):
             raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
         return SimpleNamespace(compile=compile)
