@@ -47,8 +47,16 @@ def supernet_norm(axis_name: str | None = None) -> Norm:
     return lambda features, rngs: BatchStatistics(axis_name=axis_name)
 
 
+class RunningStatistics(nnx.BatchNorm):
+    """Normalises by the batch in training and by running averages after; keeps the input's type."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `x` (`[B, H, W, C]`) normalised, scaled and shifted per channel."""
+        return super().__call__(x).astype(x.dtype)
+
+
 def network_norm(axis_name: str | None = None) -> Norm:
     """Returns the factory `(features, rngs) -> module` of normalisations in a network."""
-    return lambda features, rngs: nnx.BatchNorm(
+    return lambda features, rngs: RunningStatistics(
         features, momentum=0.9, epsilon=EPSILON, axis_name=axis_name, rngs=rngs
     )

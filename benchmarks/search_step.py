@@ -1,0 +1,226 @@
+"""Times one weight step plus one architecture step of the NAS-Bench-201 supernet beside PyTorch.
+
+    pip install -e ".[bench]"
+    python benchmarks/search_step.py --out search_step.json
+
+Every contestant is a process of its own; they take turns, step by step, so that all see the same
+minutes of the machine, and a ratio is the median over the turns with its quartiles. Ours starts
+twice, without and with its compiled program in the cache. Peak memory is that of the process, the
+interpreter and its libraries included. `--compiled` adds `torch.compile`, which takes minutes.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+CONTESTANTS = {
+    "mixed": ["ours", "torch", "torch channels_last", "torch compiled"],
+    "sampled": ["ours", "torch", "torch channels_last"],
+}
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--modes", nargs="+", default=["mixed", "sampled"])
+    parser.add_argument("--turns", type=int, default=10, help="sampled takes three times as many")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile too")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def our_step(args):
+    """Returns a step of ours, and what compiling it took."""
+    import jax
+    import jax.numpy as jnp
+
+    from hwnas_jax.ahead import compile_ahead
+    from hwnas_jax.config import ParallelConfig, SearchConfig, TargetConfig
+    from hwnas_jax.cost.analytic import AnalyticModel
+    from hwnas_jax.parallel import AXIS, Replicas
+    from hwnas_jax.search import Batch, Target, make_search
+    from hwnas_jax.spaces import make_space
+
+    jax.config.update("jax_compilation_cache_dir", os.environ["STEP_CACHE"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    shape = (args.size, args.size, 3)
+    space = make_space(
+        "nasbench201", {"channels": args.channels, "cells": args.cells},
+        input_shape=shape, num_classes=10,
+    )  # fmt: skip
+    relaxation = {"mixed": "softmax", "sampled": "sampled_path"}[args.mode]
+    config = SearchConfig(
+        relaxation=relaxation, steps=1000, warmup_steps=0, weight_learning_rate=0.025,
+        logit_learning_rate=3e-4, temperature_end=1.0, temperature_start=1.0, dtype=args.dtype,
+    )  # fmt: skip
+    search = make_search(
+        space, AnalyticModel.count(space), Target("macs", 1e8), config, TargetConfig()
+    )
+    replicas = Replicas.from_config(ParallelConfig(devices=1))
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = [jax.random.normal(key, (args.batch, *shape)) for key in keys]
+    labels = jnp.arange(args.batch) % 10
+    data = replicas.share(Batch(images[0], labels, images[1], labels))
+    state = [replicas.place(search.init(jax.random.key(1)))]
+    dispatch = replicas.compile(lambda state, data: search.step(state, data, AXIS))
+    program = compile_ahead(dispatch, state[0], data, "the step", "")
+
+    def step():
+        state[0], info = program.call(state[0], data)
+        jax.block_until_ready((state[0], info))
+
+    facts = {
+        "lower_s": program.lower_seconds,
+        "compile_s": program.compile_seconds,
+        "temporary_mib": program.temporary_bytes / 2**20,
+        "device": jax.local_devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+    return step, facts
+
+
+def their_step(args):
+    import torch
+    from torch_reference import make_step
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    step = make_step(
+        mode=args.mode, compiled="compiled" in args.worker,
+        channels_last="channels_last" in args.worker, channels=args.channels, cells=args.cells,
+        batch=args.batch, size=args.size, device=device, dtype=args.dtype,
+    )  # fmt: skip
+    return step, {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def work(args):
+    """Takes one step for each line read, and says how long it took."""
+    step, facts = our_step(args) if args.worker == "ours" else their_step(args)
+    started = time.perf_counter()
+    step()
+    print(json.dumps({**facts, "first_step_s": time.perf_counter() - started}), flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+
+
+class Worker:
+    """A contestant in a process of its own."""
+
+    def __init__(self, args, mode, name, cache):
+        words = [sys.executable, __file__, "--worker", name, "--mode", mode]
+        for key in ("channels", "cells", "size", "batch", "dtype"):
+            words += [f"--{key}", str(getattr(args, key))]
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "STEP_CACHE": cache},
+        )  # fmt: skip
+        self.facts, self.seconds, self.peak_mib = self.read(), [], 0.0
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a contestant ended early")
+        return json.loads(line)
+
+    def turn(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answer = self.read()
+        self.seconds.append(answer["seconds"])
+        self.peak_mib = answer["peak_mib"]
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(args, mode):
+    """Returns a row for each contestant."""
+    names = [n for n in CONTESTANTS[mode] if args.compiled or "compiled" not in n]
+    with tempfile.TemporaryDirectory() as cache:
+        cold = Worker(args, mode, "ours", cache)
+        cold.turn()
+        cold.stop()
+        workers = {name: Worker(args, mode, name, cache) for name in names}
+        for _ in range(args.turns * (3 if mode == "sampled" else 1)):
+            for worker in workers.values():
+                worker.turn()
+        for worker in workers.values():
+            worker.stop()
+    ours, rows = workers["ours"], []
+    for name, worker in workers.items():
+        ratios = np.quantile(np.divide(ours.seconds, worker.seconds), [0.25, 0.5, 0.75])
+        row = {
+            "mode": mode,
+            "name": name,
+            "median_s": float(np.median(worker.seconds)),
+            "images_per_s": 2 * args.batch / float(np.median(worker.seconds)),
+            "mean_s": float(np.mean(worker.seconds)),
+            "peak_mib": worker.peak_mib,
+            "ours_over_this": ratios.tolist(),
+            "ours_over_this_of_means": float(np.mean(ours.seconds) / np.mean(worker.seconds)),
+            "ours_over_this_memory": ours.peak_mib / worker.peak_mib,
+            "seconds": worker.seconds,
+            **worker.facts,
+        }
+        if name == "ours":
+            row["cold"] = {**cold.facts, "peak_mib": cold.peak_mib}
+        rows.append(row)
+    return rows
+
+
+def show(rows):
+    print(
+        "| mode | step of | median s | images/s | peak MiB "
+        "| ours / this (quartiles) | of means | of memory |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        low, middle, high = row["ours_over_this"]
+        print(
+            f"| {row['mode']} | {row['name']} | {row['median_s']:.3f} "
+            f"| {row['images_per_s']:.0f} | {row['peak_mib']:.0f} | {middle:.2f} ({low:.2f} to {high:.2f}) | "
+            f"{row['ours_over_this_of_means']:.2f} | {row['ours_over_this_memory']:.2f} |"
+        )
+    for row in rows:
+        if "cold" in row:
+            cold = row["cold"]
+            print(
+                f"\n{row['mode']}: lowered in {cold['lower_s']:.1f} s and compiled in "
+                f"{cold['compile_s']:.1f} s (peak {cold['peak_mib']:.0f} MiB); from the cache "
+                f"{row['lower_s']:.1f} and {row['compile_s']:.1f} s; temporaries "
+                f"{row['temporary_mib']:.0f} MiB"
+            )
+
+
+def main():
+    args = options()
+    if args.worker:
+        work(args)
+        return
+    rows = [row for mode in args.modes for row in compare(args, mode)]
+    show(rows)
+    if args.out:
+        size = {key: getattr(args, key) for key in ("channels", "cells", "size", "batch", "dtype")}
+        args.out.write_text(json.dumps({"size": size, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
