@@ -196,7 +196,8 @@ def show(rows):
         low, middle, high = row["ours_over_this"]
         print(
             f"| {row['mode']} | {row['name']} | {row['median_s']:.3f} "
-            f"| {row['images_per_s']:.0f} | {row['peak_mib']:.0f} | {middle:.2f} ({low:.2f} to {high:.2f}) | "
+            f"| {row['images_per_s']:.0f} | {row['peak_mib']:.0f} "
+            f"| {middle:.2f} ({low:.2f} to {high:.2f}) | "
             f"{row['ours_over_this_of_means']:.2f} | {row['ours_over_this_memory']:.2f} |"
         )
     for row in rows:
