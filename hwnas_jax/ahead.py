@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.platform import target_platform
 
 _MIB = 2**20
 _HELPS = {
@@ -133,7 +134,7 @@ def _compiler_options() -> dict[str, str]:
     Without them XLA:CPU computes a node of a cell again in every operation that reads it, which
     takes a fifth to a third longer.
     """
-    is_cpu = jax.default_backend() == "cpu"
+    is_cpu = target_platform() == "cpu"
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if is_cpu else {}
 
 

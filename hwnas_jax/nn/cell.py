@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
-from hwnas_jax.nn.mixed import pad_kernel, run_one
+from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax import Gates
@@ -175,17 +175,14 @@ class MixedCells(nnx.Module):
         return [sum(each) for each in terms]
 
     def _sampled_cell(self, x, kernels, gates):
-        last = max(target for target, _ in self.edges)
-        branches = [_branch(candidate, self.axis_name) for candidate in self.candidates]
-        incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
-        incoming[0] = [x]
-        for edge, (target, source) in sorted(enumerate(self.edges), key=lambda item: item[1][::-1]):
-            if isinstance(incoming[source], list):
-                incoming[source] = sum(incoming[source])
-            index, own = gates.index[edge], {k: v[edge] for k, v in kernels.items()}
-            output = run_one(index, branches, incoming[source], own, gates.weight[edge, index])
-            incoming[target].append(output)
-        return sum(incoming[last])
+        order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
+        rows = jnp.array(order)
+        index = gates.index[rows]
+        return run_drawn(
+            x, index, (jax.tree.map(lambda k: k[rows], kernels), gates.weight[rows, index]),
+            branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
+            edges=[self.edges[edge] for edge in order],
+        )  # fmt: skip
 
 
 def _branch(candidate: Candidate, axis_name: str | None):

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax
@@ -12,42 +13,83 @@ from hwnas_jax.nn.convolution import conv2d
 Branch = Callable[..., jax.Array]
 
 
-def run_one(index: jax.Array, branches: Sequence[Branch], *operands) -> jax.Array:
-    """Runs the branch `index` (`int32[]`) on `operands`; only that branch costs time and memory.
+def run_drawn(
+    x: jax.Array,
+    index: jax.Array,
+    operands: Any,
+    *,
+    branches: Sequence[Branch],
+    edges: Sequence[tuple[int, int]],
+) -> jax.Array:
+    """Runs one drawn operation on every edge of a graph; only those cost time and memory.
 
-    `jax.lax.switch` keeps what every branch would need for its gradient, as zeros for those that
-    did not run. Here only the operands are kept, and the backward pass goes through the drawn
-    branch again, of which what the gradient does not need (the forward convolution) falls away.
+    The edges are scanned, so that each operation is compiled once for all of them. Kept for the
+    backward pass are the nodes; it goes through the drawn operations again, of which what a
+    gradient does not need (a convolution's output, where nothing follows it) falls away. Plain
+    `jax.lax.switch` keeps what every operation would need, as zeros for those that did not run.
 
     Args:
-      index: `int32[]`.
-      branches: functions of `operands` with outputs of one shape and type; they close over no
-        traced value.
-      operands: arrays, or trees of them.
+      x: the value of node zero.
+      index: `int32[E]`, the operation of each edge.
+      operands: arrays, or trees of them, with a leading axis of `E`.
+      branches: functions `(value of the source, *operands of the edge) -> array like x`, which
+        close over no traced value.
+      edges: `(target, source)` of each edge, ordered by target.
+
+    Returns:
+      The value of the last node; every node but the first sums its edges.
     """
-    chex.assert_rank(index, 0)
-    return _run_one(tuple(branches), index, operands)
+    chex.assert_shape(index, (len(edges),))
+    return _run_drawn(tuple(branches), tuple(edges), x, index, operands)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run_one(branches, index, operands):
-    return jax.lax.switch(index, branches, *operands)
+def _run_nodes(branches, edges, x, index, operands):
+    targets, sources = jnp.array(edges).T
+    nodes = jnp.zeros((max(edges)[0] + 1, *x.shape), x.dtype).at[0].set(x)
+
+    def edge(nodes, of):
+        target, source, index, operands = of
+        return _add_at(nodes, target, jax.lax.switch(index, branches, nodes[source], *operands))
+
+    scanned = (targets, sources, index, operands)
+    return jax.lax.scan(lambda nodes, of: (edge(nodes, of), None), nodes, scanned)[0]
 
 
-def _run_one_forward(branches, index, operands):
-    return _run_one(branches, index, operands), (index, operands)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _run_drawn(branches, edges, x, index, operands):
+    return _run_nodes(branches, edges, x, index, operands)[-1]
 
 
-def _run_one_backward(branches, residuals, gradient):
-    index, operands = residuals
+def _run_drawn_forward(branches, edges, x, index, operands):
+    nodes = _run_nodes(branches, edges, x, index, operands)
+    return nodes[-1], (nodes[:-1], index, operands)
+
+
+def _run_drawn_backward(branches, edges, residuals, gradient):
+    nodes, index, operands = residuals
+    targets, sources = jnp.array(edges).T
+    gradients = jnp.zeros((len(nodes) + 1, *gradient.shape), gradient.dtype).at[-1].set(gradient)
 
     def pull_back(branch):
-        return lambda operands, gradient: jax.vjp(branch, *operands)[1](gradient)
+        return lambda gradient, *inputs: jax.vjp(branch, *inputs)[1](gradient)
 
-    return None, jax.lax.switch(index, [pull_back(b) for b in branches], operands, gradient)
+    pulls = [pull_back(branch) for branch in branches]
+
+    def edge(gradients, of):
+        target, source, index, operands = of
+        through, *own = jax.lax.switch(index, pulls, gradients[target], nodes[source], *operands)
+        return _add_at(gradients, source, through), tuple(own)
+
+    scanned = (targets, sources, index, operands)
+    gradients, operand_gradients = jax.lax.scan(edge, gradients, scanned, reverse=True)
+    return gradients[0], None, operand_gradients
 
 
-_run_one.defvjp(_run_one_forward, _run_one_backward)
+_run_drawn.defvjp(_run_drawn_forward, _run_drawn_backward)
+
+
+def _add_at(nodes, node, value):
+    return jax.lax.dynamic_update_index_in_dim(nodes, nodes[node] + value, node, 0)
 
 
 def mixed_weight_conv(
