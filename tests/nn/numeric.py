@@ -1,0 +1,30 @@
+"""What tests of numeric forms share: draws, a comparison and plain references."""
+
+import jax
+import numpy as np
+
+
+def draw(*shapes, seed=0):
+    """Returns normal draws, `float32`, one of each shape."""
+    rng = np.random.default_rng(seed)
+    return tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+
+
+def assert_near(found, expected, tolerance):
+    """Checks every leaf within `tolerance` times the largest expected value of that leaf."""
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    for number, (own, theirs) in enumerate(pairs):
+        theirs = np.asarray(theirs, np.float32)
+        np.testing.assert_allclose(
+            np.asarray(own, np.float32), theirs, rtol=0, atol=tolerance * abs(theirs).max(),
+            err_msg=f"leaf {number}",
+        )  # fmt: skip
+
+
+def lax_conv(x, kernel, stride=1, dilation=1):
+    """Returns the plain convolution, NHWC and HWIO, padded to keep the size at stride one."""
+    pads = [(dilation * (kernel.shape[0] // 2),) * 2] * 2
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), pads,
+        rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
