@@ -13,12 +13,10 @@ def draw(*shapes, seed=0):
 def assert_near(found, expected, tolerance):
     """Checks every leaf within `tolerance` times the largest expected value of that leaf."""
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    for number, (own, theirs) in enumerate(pairs):
-        theirs = np.asarray(theirs, np.float32)
-        np.testing.assert_allclose(
-            np.asarray(own, np.float32), theirs, rtol=0, atol=tolerance * abs(theirs).max(),
-            err_msg=f"leaf {number}",
-        )  # fmt: skip
+    for number, pair in enumerate(pairs):
+        own, theirs = (np.asarray(leaf, np.float32) for leaf in pair)
+        atol = tolerance * abs(theirs).max()
+        np.testing.assert_allclose(own, theirs, rtol=0, atol=atol, err_msg=f"leaf {number}")
 
 
 def lax_conv(x, kernel, stride=1, dilation=1):
