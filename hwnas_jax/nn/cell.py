@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
@@ -114,9 +115,9 @@ class MixedCells(nnx.Module):
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
         for node in range(last):
             value = x if node == 0 else jax.lax.optimization_barrier(sum(incoming[node]))
-            leaving = [e for e, (_, source) in enumerate(self.edges) if source == node]
-            outputs = self._leave(value, {k: v[jnp.array(leaving)] for k, v in kernels.items()},
-                                  gates.weight[jnp.array(leaving)])  # fmt: skip
+            leaving = np.array([e for e, (_, source) in enumerate(self.edges) if source == node])
+            own = jax.tree.map(lambda kernel, leaving=leaving: kernel[leaving], kernels)
+            outputs = self._leave(value, own, jnp.asarray(gates.weight)[leaving])
             for edge, output in zip(leaving, outputs, strict=True):
                 incoming[self.edges[edge][0]].append(output)
         return jax.lax.optimization_barrier(sum(incoming[last]))
@@ -177,7 +178,7 @@ class MixedCells(nnx.Module):
     def _sampled_cell(self, x, kernels, gates):
         order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
         rows = jnp.array(order)
-        index = gates.index[rows]
+        index = jnp.asarray(gates.index)[rows]
         return run_drawn(
             x, index, (jax.tree.map(lambda k: k[rows], kernels), gates.weight[rows, index]),
             branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],

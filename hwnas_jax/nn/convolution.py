@@ -123,9 +123,9 @@ def _window_sum_3x3(x):
     """Returns the sum over each 3x3 window, zeros outside; its own transpose."""
     for axis in (1, 2):
         size = x.shape[axis]
-        pads = [(0, 0)] * 4
-        pads[axis] = (1, 1)
-        padded = jnp.pad(x, pads)
+        pads = [(0, 0, 0)] * 4
+        pads[axis] = (1, 1, 0)
+        padded = jax.lax.pad(x, np.zeros((), x.dtype), pads)
         x = sum(jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
     return x
 
@@ -143,11 +143,15 @@ def _inverse_counts_3x3(x):
 def avg_pool_3x3(x: jax.Array) -> jax.Array:
     """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`), padding not counted, stride one."""
     chex.assert_rank(x, 4)
+    return _average(x)
+
+
+def _average(x):
     return _window_sum_3x3(x) * _inverse_counts_3x3(x)
 
 
 def _avg_pool_forward(x):
-    return avg_pool_3x3(x), None
+    return _average(x), None
 
 
 def _avg_pool_backward(_, gradient):

@@ -46,6 +46,10 @@ _OUTPUT = np.array(
 @jax.custom_vjp
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves `x` (`[B, H, W, I]`, `W` a multiple of `TILE`) with `kernel` (`[3, 3, I, O]`)."""
+    return _products(x, kernel)
+
+
+def _products(x, kernel):
     batch, height, width, _ = x.shape
     features = kernel.shape[-1]
     products = jax.lax.dot_general(
@@ -56,7 +60,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _forward(x, kernel):
-    return conv3x3(x, kernel), (x, kernel)
+    return _products(x, kernel), (x, kernel)
 
 
 def _backward(residuals, gradient):
@@ -105,10 +109,9 @@ def _transform_input(x):
 
 def _shift(x, axis, by):
     """Moves `x` by one along `axis`, forwards or backwards; zeros come in."""
-    pads = [(0, 0)] * x.ndim
-    pads[axis] = (max(by, 0), max(-by, 0))
-    start = max(-by, 0)
-    return jax.lax.slice_in_dim(jnp.pad(x, pads), start, start + x.shape[axis], axis=axis)
+    pads = [(0, 0, 0)] * x.ndim
+    pads[axis] = (by, -by, 0)
+    return jax.lax.pad(x, np.zeros((), x.dtype), pads)
 
 
 def _combine(matrix, parts):

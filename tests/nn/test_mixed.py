@@ -1,4 +1,4 @@
-"""One drawn operation against `switch`, mixed kernels against mixed outputs."""
+"""Drawn operations against calls one by one, mixed kernels against mixed outputs."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
-from hwnas_jax.nn.mixed import mixed_weight_conv, run_one
+from hwnas_jax.nn.mixed import mixed_weight_conv, run_drawn
 from tests.nn.numeric import assert_near, draw, lax_conv
 
 WIDE = 32
@@ -19,84 +19,78 @@ BRANCHES = (
 )
 
 
-def run_switch(index, branches, *operands):
-    return jax.lax.switch(index, branches, *operands)
+EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
+INDICES = ((4, 2, 3, 1, 2, 0), (2, 2, 2, 2, 2, 2), (1, 0, 4, 3, 3, 2))
 
 
 def operands():
-    x, kernel, wide, scale, factor = draw((2, 4, 8, 3), (3, 3, 3, 3), (3, WIDE), (3,), ())
-    return x, {"kernel": kernel, "wide": wide, "scale": scale}, factor
+    x, kernel, wide, scale, factor = draw(
+        (2, 4, 8, 3), (6, 3, 3, 3, 3), (6, 3, WIDE), (6, 3), (6,)
+    )  # fmt: skip
+    return x, ({"kernel": 0.3 * kernel, "wide": 0.3 * wide, "scale": scale}, factor)
 
 
-def test_one_branch_equals_switch_in_value_and_gradient():
-    def through(run):
-        @jax.jit
-        def value_and_gradients(index, gradient, *operands):
-            value, pull_back = jax.vjp(lambda *o: run(index, BRANCHES, *o), *operands)
-            return value, pull_back(gradient)
+def drawn(x, index, operands):
+    return run_drawn(x, index, operands, branches=BRANCHES, edges=EDGES)
 
-        return value_and_gradients
 
-    own, theirs = through(run_one), through(run_switch)
+def one_by_one(x, index, operands):
+    """The drawn operations called in Python, edge after edge."""
+    nodes = [x] + [jnp.zeros_like(x)] * 3
+    for edge, (target, source) in enumerate(EDGES):
+        own = jax.tree.map(lambda leaf, edge=edge: leaf[edge], operands)
+        nodes[target] = nodes[target] + BRANCHES[index[edge]](nodes[source], *own)
+    return nodes[-1]
+
+
+def through(run, index):
+    """Returns the value and the gradients of all operands."""
     (gradient,) = draw((2, 4, 8, 3), seed=1)
-    for index in range(len(BRANCHES)):
-        expected = theirs(index, gradient, *operands())
-        assert_near(own(index, gradient, *operands()), expected, 1e-6)
-    # The reference is not zero throughout, and the index is followed.
+    value, pull_back = jax.vjp(lambda x, o: run(x, index, o), *operands())
+    return value, pull_back(gradient)
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_drawn_operations_equal_calls_one_by_one(index):
+    found = jax.jit(lambda index: through(drawn, index))(jnp.array(index))
+    expected = through(one_by_one, index)
     assert abs(expected[0]).max() > 0.1
+    assert_near(found, expected, 1e-5)
 
 
-def test_branches_inside_scan():
-    def through(run):
-        def chain(x, own, factor, indices):
-            step = lambda x, index: (jnp.tanh(run(index, BRANCHES, x, own, factor)), None)  # noqa: E731
-            return jax.lax.scan(step, x, indices)[0].sum()
+def test_inside_scan_and_twice_differentiated():
+    def penalty(run, index):
+        def loss(x, operands):
+            step = lambda x, _: (jnp.tanh(run(x, index, operands)), None)  # noqa: E731
+            return jax.lax.scan(step, x, length=2)[0].sum()
 
-        return jax.jit(jax.value_and_grad(chain, (0, 1, 2)))
+        def norm(x, operands):
+            return (jax.grad(loss)(x, operands) ** 2).sum()
 
-    indices = np.array([4, 2, 3, 1, 2])
-    found = through(run_one)(*operands(), indices)
-    assert_near(found, through(run_switch)(*operands(), indices), 1e-5)
+        return jax.grad(norm, (0, 1))(*operands())
 
-
-def test_second_derivatives_of_a_branch():
-    def through(run):
-        def penalty(x, own, factor, index):
-            inner = jax.grad(lambda x: jnp.sin(run(index, BRANCHES[3:], x, own, factor)).sum())
-            return (inner(x) ** 2).sum()
-
-        return jax.jit(jax.grad(penalty, (1, 2)))
-
-    own, theirs = through(run_one), through(run_switch)
-    for index in (0, 1):
-        assert_near(own(*operands(), index), theirs(*operands(), index), 1e-5)
+    found = jax.jit(lambda index: penalty(drawn, index))(jnp.array(INDICES[2]))
+    assert_near(found, jax.jit(lambda: penalty(one_by_one, INDICES[2]))(), 1e-4)
 
 
-def residuals(run):
+def kept(run):
     """Returns the shapes that a compiled forward pass keeps for its backward pass."""
-    forward = jax.jit(lambda index, *o: run(index, BRANCHES, *o))
-    kept = jax.eval_shape(
-        lambda index, *o: jax.vjp(lambda *v: forward(index, *v), *o)[1], 0, *operands()
-    )
-    return sorted(leaf.shape for leaf in jax.tree.leaves(kept))
+    forward = jax.jit(run)
+    pull_back = jax.eval_shape(
+        lambda x, index, o: jax.vjp(lambda x, o: forward(x, index, o), x, o)[1],
+        operands()[0], jnp.zeros(6, jnp.int32), operands()[1],
+    )  # fmt: skip
+    return sorted(leaf.shape for leaf in jax.tree.leaves(pull_back))
 
 
-def test_only_operands_are_kept():
-    given = [(), *(leaf.shape for leaf in jax.tree.leaves(operands()))]
-    assert residuals(run_one) == sorted(given)
-    # Where every branch's needs are kept, the wide branch shows.
-    assert any(shape[-1:] == (WIDE,) and len(shape) == 4 for shape in residuals(run_switch))
+def test_nodes_and_operands_alone_are_kept():
+    given = [(6,), (3, 2, 4, 8, 3), *(leaf.shape for leaf in jax.tree.leaves(operands()[1]))]
+    assert kept(drawn) == sorted(given)
 
 
-def test_integers_among_the_operands():
-    branches = (lambda x, n: x * n, lambda x, n: x**2 + n)
-    gradient = jax.jit(jax.grad(lambda x, n, i: run_one(i, branches, x, n)))
-    assert [float(gradient(3.0, 5, i)) for i in (0, 1)] == [5.0, 6.0]
-
-
-def test_an_index_of_many_is_refused():
+def test_every_edge_needs_an_index():
     with pytest.raises(AssertionError):
-        run_one(jnp.array([0, 1]), BRANCHES, *operands())
+        drawn(operands()[0], jnp.zeros(5, jnp.int32), operands()[1])
 
 
 @pytest.mark.parametrize(
