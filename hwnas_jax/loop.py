@@ -183,7 +183,9 @@ def run_steps(
         program = None
         for read in reads:
             if program is None:
-                program = compile_ahead(dispatch, placed, read, describe, helps)
+                program = compile_ahead(
+                    dispatch, *replicas.lowered_as(placed, read), describe, helps
+                )
                 program.check_fits(replicas.devices, describe, helps)
                 progress(0, 0, program.summary)
             placed, info = program.call(placed, read)

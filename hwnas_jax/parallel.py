@@ -111,10 +111,7 @@ class Replicas:
 
     @property
     def _mesh(self) -> Mesh:
-        # pmap takes and returns the arrays of its own process, shard_map those of the whole job.
-        local = self.backend == "pmap"
-        devices = [self.devices[i] for i in self.own] if local else self.devices
-        return Mesh(np.array(devices), (AXIS,))
+        return Mesh(np.array(self.devices), (AXIS,))
 
     def check_batch(self, batch_size: int, key: str, accumulate: int = 1) -> None:
         """Raises UserError when a global batch does not divide by replicas and micro-batches."""
@@ -186,6 +183,23 @@ class Replicas:
 
         placed = jax.tree.map(lambda leaf: shape(leaf, self.count), state)
         return placed, jax.tree.map(shape, data)
+
+    def lowered_as(self, *placed: Any) -> tuple[Any, ...]:
+        """Returns what to lower a dispatch for that will be called with `placed`.
+
+        With several processes pmap is lowered for the shapes of its own process, and called, once
+        compiled, with the arrays of the whole job.
+        """
+        if self.backend != "pmap" or not self.several_processes:
+            return placed
+
+        def own(leaf):
+            split = leaf.sharding.spec == PartitionSpec(AXIS)
+            bits = _plain(leaf)
+            shape = (len(self.own), *bits.shape[1:]) if split else bits.shape
+            return _like(leaf, jnp.zeros(shape, bits.dtype))
+
+        return tuple(jax.tree.map(own, tree) for tree in placed)
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""

@@ -58,7 +58,7 @@ def refused(capsys, folder: Path, line: str) -> str:
 
 
 TYPED = [
-    ("serach", ("command 'serach'", "search, profile", "Did you mean 'search'?")),
+    ("serach", ("command 'serach'", "search, sweep, profile", "Did you mean 'search'?")),
     ("cost", ("command 'cost'", "Did you mean 'cost fit'?")),
     ("cost fti", ("command 'cost fti'", "Did you mean 'cost fit'?")),
     ("list extra", ("extra",)),

@@ -1,6 +1,7 @@
 """Batch normalisation: stateless in a supernet, with running statistics in a network."""
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -50,9 +51,9 @@ def supernet_norm(axis_name: str | None = None) -> Norm:
 class RunningStatistics(nnx.BatchNorm):
     """Normalises by the batch in training and by running averages after; keeps the input's type."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """Returns `x` (`[B, H, W, C]`) normalised, scaled and shifted per channel."""
-        return super().__call__(x).astype(x.dtype)
+        return super().__call__(x, *args, **kwargs).astype(x.dtype)
 
 
 def network_norm(axis_name: str | None = None) -> Norm:
