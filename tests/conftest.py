@@ -24,3 +24,10 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real tables in {folder.name} beside the project")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs_are_dropped():
+    """Frees the compiled programs of each file; hundreds of them exhaust a process' memory maps."""
+    yield
+    jax.clear_caches()
