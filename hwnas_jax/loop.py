@@ -183,9 +183,8 @@ def run_steps(
         program = None
         for read in reads:
             if program is None:
-                program = compile_ahead(
-                    dispatch, *replicas.lowered_as(placed, read), describe, helps
-                )
+                own_state, own_data = replicas.lowered_as(placed, read)
+                program = compile_ahead(dispatch, own_state, own_data, describe, helps)
                 program.check_fits(replicas.devices, describe, helps)
                 progress(0, 0, program.summary)
             placed, info = program.call(placed, read)

@@ -184,14 +184,14 @@ class Replicas:
         placed = jax.tree.map(lambda leaf: shape(leaf, self.count), state)
         return placed, jax.tree.map(shape, data)
 
-    def lowered_as(self, *placed: Any) -> tuple[Any, ...]:
-        """Returns what to lower a dispatch for that will be called with `placed`.
+    def lowered_as(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """Returns what to lower a dispatch for that will be called with `state` and `data`.
 
         With several processes pmap is lowered for the shapes of its own process, and called, once
         compiled, with the arrays of the whole job.
         """
         if self.backend != "pmap" or not self.several_processes:
-            return placed
+            return state, data
 
         def own(leaf):
             split = leaf.sharding.spec == PartitionSpec(AXIS)
@@ -199,7 +199,7 @@ class Replicas:
             shape = (len(self.own), *bits.shape[1:]) if split else bits.shape
             return _like(leaf, jnp.zeros(shape, bits.dtype))
 
-        return tuple(jax.tree.map(own, tree) for tree in placed)
+        return jax.tree.map(own, state), jax.tree.map(own, data)
 
     def share(self, data: Any) -> Any:
         """Puts `data` whole on every device, once."""
