@@ -88,11 +88,6 @@ def exchange(value: Any, idle: Callable[[], None] = lambda: None) -> list[Any]:
     return [value] if _job is None else _job.exchange(value, idle)
 
 
-def on_first(function: Callable[[], Any], idle: Callable[[], None] = lambda: None) -> Any:
-    """Runs `function` in process 0 while the others wait; returns its result, JSON, to all."""
-    return exchange(function() if is_first() else None, idle)[0]
-
-
 def check_same(values: dict[str, Any], what: str) -> None:
     """Raises UserError in every process whose `values` are not those of process 0."""
     own, first = json.loads(json.dumps(values)), exchange(values)[0]
