@@ -72,7 +72,7 @@ class MixedCells(nnx.Module):
           rngs: for the initial weights.
           axis_name: replica axis over which batch statistics are averaged, if any.
           rematerialise: keep the inputs of the cells alone and run each forward again in the
-            backward pass: less memory, a third more time.
+            backward pass: less memory, more time.
         """
         self.edges, self.candidates = tuple(edges), tuple(candidates)
         self.axis_name, self.rematerialise = axis_name, rematerialise
