@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.records import Measurements, check_spec
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
@@ -73,7 +73,7 @@ class TableModel:
     def fit(
         cls,
         space: Space,
-        measurements: Measurements,
+        observations: Observations,
         config: CostConfig | None = None,
         *,
         seed: int = 0,
@@ -81,11 +81,10 @@ class TableModel:
         """Builds the table from the timed operations; nothing is fitted to the networks.
 
         Raises:
-          UserError: when the measurements lack an operation or are of another space.
+          UserError: when an operation was not observed.
         """
         del config, seed
-        check_spec(measurements.space, space, "the measurements")
-        latencies = {name: timing.latency_ms for name, timing in measurements.operations.items()}
+        latencies = {name: costs["latency_ms"] for name, costs in observations.operations.items()}
         table, constant = sum_places(space, latencies)
         return cls(jnp.asarray(table, jnp.float32), jnp.float32(constant))
 

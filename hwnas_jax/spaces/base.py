@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -60,7 +62,125 @@ class Place:
     option: int | None = None
 
 
-class Space(abc.ABC):
+class Choices:
+    """Decisions and their options: what cost models and tables know of a search space.
+
+    Published tables cover spaces that need not be buildable here; those are plain `Choices`.
+
+    Attributes:
+      name: as in the registry, or what the table calls the space.
+      decisions: what is decided.
+      spec: what tells this space from others; plain JSON values.
+    """
+
+    name: str
+    decisions: tuple[Decision, ...]
+
+    def __init__(self, name: str, decisions: tuple[Decision, ...]):
+        self.name, self.decisions = name, decisions
+
+    @property
+    def num_decisions(self) -> int:
+        """`D`."""
+        return len(self.decisions)
+
+    @property
+    def num_options(self) -> int:
+        """`K`."""
+        return max(len(decision.options) for decision in self.decisions)
+
+    @property
+    def size(self) -> int:
+        """How many architectures there are."""
+        return math.prod(len(decision.options) for decision in self.decisions)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """`bool[D, K]`, true where an option exists."""
+        widths = np.array([len(decision.options) for decision in self.decisions])
+        return np.arange(self.num_options)[None, :] < widths[:, None]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What tells this space from others; plain JSON values."""
+        return {
+            "name": self.name,
+            "decisions": {decision.name: list(decision.options) for decision in self.decisions},
+        }
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
+
+        Two architectures that build the same function, for instance because they differ where
+        nothing reaches the output, must have one form. By default every architecture is its own.
+        """
+        return architectures
+
+    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the distribution of the canonical form of an architecture drawn from `weight`.
+
+        Decisions are drawn independently, but their canonical forms are not independent. For any
+        function `f` of gates that is linear in every row, the expectation of `f` at the canonical
+        form is `sum(coefficient[p] * f(rows[p]))`.
+
+        Args:
+          weight: `float32[D, K]`.
+
+        Returns:
+          `coefficient` (`float32[P]`) and `rows` (`float32[P, D, K]`).
+        """
+        return jnp.ones(1, weight.dtype), weight[None]
+
+    def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
+        columns = [rng.integers(len(d.options), size=count) for d in self.decisions]
+        return np.stack(columns, axis=1).astype(np.int32)
+
+    def enumerate(self) -> np.ndarray:
+        """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
+        grid = np.indices([len(d.options) for d in self.decisions], dtype=np.int32)
+        return grid.reshape(self.num_decisions, -1).T
+
+    def to_names(self, architecture: np.ndarray) -> dict[str, str]:
+        """Returns `{decision name: option name}`."""
+        architecture = self.check(architecture)
+        return {d.name: d.options[i] for d, i in zip(self.decisions, architecture, strict=True)}
+
+    def from_names(self, names: dict[str, str]) -> np.ndarray:
+        """Returns the architecture `int32[D]` of `{decision name: option name}`.
+
+        Raises:
+          UserError: for an unknown or missing decision, or an unknown option.
+        """
+        known = [decision.name for decision in self.decisions]
+        for name in names:
+            choose(name, known, f"decision of {self.name}")
+        missing = [name for name in known if name not in names]
+        if missing:
+            raise UserError(f"the architecture leaves open: {', '.join(missing)}")
+        return np.array(
+            [
+                d.options.index(choose(names[d.name], d.options, f"option of {d.name}"))
+                for d in self.decisions
+            ],
+            np.int32,
+        )
+
+    def check(self, architecture: np.ndarray) -> np.ndarray:
+        """Returns `architecture` as `int32[D]`; raises ValueError when it is none of this space."""
+        array = np.asarray(architecture, np.int32)
+        if array.shape != (self.num_decisions,):
+            raise ValueError(
+                f"an architecture of {self.name} has shape ({self.num_decisions},), "
+                f"got {array.shape}"
+            )
+        widths = [len(decision.options) for decision in self.decisions]
+        if (array < 0).any() or (array >= widths).any():
+            raise ValueError(f"option indices must be in [0, {widths}), got {array.tolist()}")
+        return array
+
+
+class Space(Choices, abc.ABC):
     """A search space for images of one shape and a number of classes.
 
     A subclass sets `name`, `decisions` and its own arguments (as attributes named like the
@@ -123,27 +243,6 @@ class Space(abc.ABC):
         """Returns the architecture `int32[D]` of a string; raises UserError when malformed."""
 
     @property
-    def num_decisions(self) -> int:
-        """`D`."""
-        return len(self.decisions)
-
-    @property
-    def num_options(self) -> int:
-        """`K`."""
-        return max(len(decision.options) for decision in self.decisions)
-
-    @property
-    def size(self) -> int:
-        """How many architectures there are."""
-        return math.prod(len(decision.options) for decision in self.decisions)
-
-    @property
-    def mask(self) -> np.ndarray:
-        """`bool[D, K]`, true where an option exists."""
-        widths = np.array([len(decision.options) for decision in self.decisions])
-        return np.arange(self.num_options)[None, :] < widths[:, None]
-
-    @property
     def spec(self) -> dict[str, Any]:
         """What `hwnas_jax.spaces.from_spec` needs to rebuild the space; plain JSON values."""
         return {
@@ -152,59 +251,3 @@ class Space(abc.ABC):
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
         }
-
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
-
-        Two architectures that build the same function, for instance because they differ where
-        nothing reaches the output, must have one form. By default every architecture is its own.
-        """
-        return architectures
-
-    def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
-        columns = [rng.integers(len(d.options), size=count) for d in self.decisions]
-        return np.stack(columns, axis=1).astype(np.int32)
-
-    def enumerate(self) -> np.ndarray:
-        """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
-        grid = np.indices([len(d.options) for d in self.decisions], dtype=np.int32)
-        return grid.reshape(self.num_decisions, -1).T
-
-    def to_names(self, architecture: np.ndarray) -> dict[str, str]:
-        """Returns `{decision name: option name}`."""
-        architecture = self.check(architecture)
-        return {d.name: d.options[i] for d, i in zip(self.decisions, architecture, strict=True)}
-
-    def from_names(self, names: dict[str, str]) -> np.ndarray:
-        """Returns the architecture `int32[D]` of `{decision name: option name}`.
-
-        Raises:
-          UserError: for an unknown or missing decision, or an unknown option.
-        """
-        known = [decision.name for decision in self.decisions]
-        for name in names:
-            choose(name, known, f"decision of {self.name}")
-        missing = [name for name in known if name not in names]
-        if missing:
-            raise UserError(f"the architecture leaves open: {', '.join(missing)}")
-        return np.array(
-            [
-                d.options.index(choose(names[d.name], d.options, f"option of {d.name}"))
-                for d in self.decisions
-            ],
-            np.int32,
-        )
-
-    def check(self, architecture: np.ndarray) -> np.ndarray:
-        """Returns `architecture` as `int32[D]`; raises ValueError when it is none of this space."""
-        array = np.asarray(architecture, np.int32)
-        if array.shape != (self.num_decisions,):
-            raise ValueError(
-                f"an architecture of {self.name} has shape ({self.num_decisions},), "
-                f"got {array.shape}"
-            )
-        widths = [len(decision.options) for decision in self.decisions]
-        if (array < 0).any() or (array >= widths).any():
-            raise ValueError(f"option indices must be in [0, {widths}), got {array.tolist()}")
-        return array
