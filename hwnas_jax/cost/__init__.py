@@ -7,18 +7,22 @@ from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.records import Measurements, Timing, load_measurements
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.cost.timing import time_interleaved
 
 __all__ = [
     "COST_MODELS",
+    "METRICS",
     "AnalyticModel",
     "CostModel",
+    "CostTable",
     "FitReport",
     "MLPEnsemble",
     "Measured",
     "Measurements",
+    "Observations",
     "TableModel",
     "Timing",
     "compile_network",

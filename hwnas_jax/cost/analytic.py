@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.records import Measurements
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.cost.table import sum_places
-from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.terms import sum_places
 
 _FIELDS = ["macs_table", "macs_constant", "params_table", "params_constant", "line_ms"]
 
@@ -67,7 +66,7 @@ class AnalyticModel:
     def fit(
         cls,
         space: Space,
-        measurements: Measurements,
+        observations: Observations,
         config: CostConfig | None = None,
         *,
         seed: int = 0,
@@ -75,20 +74,22 @@ class AnalyticModel:
         """Counts, and fits latency = a + b * macs to the measured networks by least squares.
 
         Raises:
-          UserError: with fewer than two networks, or measurements of another space.
+          UserError: with fewer than two networks.
         """
         del config, seed
         counted = cls.count(space)
-        architectures = measurements.encoded(space)
-        if len(architectures) < 2:
-            raise UserError(f"a line needs 2 measured networks, there are {len(architectures)}")
+        architectures = observations.architectures
+        observations.require(2, "a line over multiply-accumulates")
         table = np.asarray(counted.macs_table, float)
         macs = table[np.arange(space.num_decisions), architectures].sum(axis=1)
         macs += float(counted.macs_constant)
         # Scaled to order one, or the design matrix is too ill-conditioned to solve.
         scale = max(macs.max(), 1.0)
         design = np.stack([np.ones(len(macs)), macs / scale], axis=1)
-        line = np.linalg.lstsq(design, measurements.latencies_ms, rcond=None)[0] / [1.0, scale]
+        line = np.linalg.lstsq(design, observations.values["latency_ms"], rcond=None)[0] / [
+            1.0,
+            scale,
+        ]
         return dataclasses.replace(counted, line_ms=jnp.asarray(line, jnp.float32))
 
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.base import Choices
 
 _CHUNK = 2048
 
@@ -42,7 +42,7 @@ class CostModel(Protocol):
         Zero where the model has no notion of its own uncertainty.
         """
 
-    def save(self, path: Path, space: Space) -> None:
+    def save(self, path: Path, space: Choices) -> None:
         """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads."""
 
 

@@ -82,7 +82,8 @@ def fit_cost(
       UserError: for an unknown model, measurements of another space, or too few networks.
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
-    count = len(measurements.networks)
+    observations = measurements.observations(space)
+    count = len(observations)
     _, test_size = split_sizes(count, config)
     order = np.random.default_rng(seed).permutation(count)
     test, train = np.sort(order[:test_size]), np.sort(order[test_size:])
@@ -91,7 +92,7 @@ def fit_cost(
         "table": "look-up table",
         "analytic": "FLOPs (scaled)",
     }
-    if not measurements.operations and config.model != "table":
+    if not observations.operations and config.model != "table":
         del labels["table"]
     report = progress or (lambda done, total, what: None)
     total = len(labels) + 1
@@ -99,22 +100,22 @@ def fit_cost(
     for done, name in enumerate(labels):
         report(done, total, "fitting")
         judged[name] = COST_MODELS[name][1].fit(
-            space, measurements.subset(train), config, seed=seed
+            space, observations.subset(train), config, seed=seed
         )
     models = [
         {
             "name": "flops" if name == "analytic" else name,
             "label": label,
-            **_scores(judged[name], space, measurements.subset(test)),
+            **_scores(judged[name], space, observations.subset(test)),
         }
         for name, label in labels.items()
     ]
     rows = {
-        key: _rows(judged[config.model], space, measurements.subset(part))
+        key: _rows(judged[config.model], space, observations.subset(part))
         for key, part in (("held_out", test), ("fitted", train))
     }
     report(total - 1, total, "fitting")
-    shipped = kind.fit(space, measurements, config, seed=seed)
+    shipped = kind.fit(space, observations, config, seed=seed)
     report(total, total, "fitting")
     return shipped, FitReport(len(train), len(test), models, **rows)
 
@@ -135,9 +136,8 @@ def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:
     return count - test_size, test_size
 
 
-def _scores(model, space, measurements):
-    measured = measurements.latencies_ms
-    architectures = measurements.encoded(space)
+def _scores(model, space, observations):
+    measured, architectures = observations.values[_METRIC], observations.architectures
     predicted = predict_architectures(model, architectures, space.num_options)[_METRIC]
     correlation = spearman(measured, predicted)
     return {
@@ -147,11 +147,11 @@ def _scores(model, space, measurements):
     }
 
 
-def _rows(model, space, measurements):
-    architectures = measurements.encoded(space)
+def _rows(model, space, observations):
+    architectures = observations.architectures
     predicted = predict_architectures(model, architectures, space.num_options)[_METRIC]
     deviation = std_architectures(model, architectures, space.num_options)[_METRIC]
-    columns = zip(architectures, measurements.latencies_ms, predicted, deviation, strict=True)
+    columns = zip(architectures, observations.values[_METRIC], predicted, deviation, strict=True)
     return [
         {
             "architecture": space.to_string(architecture),

@@ -19,11 +19,11 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.records import Measurements
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.cost.table import sum_places
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.terms import sum_places
 
 # Log-latency error beyond which a network counts as an outlier: several times timing noise.
 _OUTLIER = 0.1
@@ -92,19 +92,19 @@ class Prior:
     placed: jax.Array
 
 
-def make_prior(space: Space, measurements: Measurements) -> Prior:
+def make_prior(space: Space, observations: Observations) -> Prior:
     """Takes the prior from the timed operations; without any, an even share of the mean latency."""
     names = space.operations()[0]
     placed = np.zeros((space.num_decisions, space.num_options), np.float32)
     for place in space.operations()[1]:
-        if place.decision is not None:
-            placed[place.decision, place.option] = 1.0
-    if measurements.operations:
-        latencies = {name: timing.latency_ms for name, timing in measurements.operations.items()}
+        for decision, option in place.when:
+            placed[decision, option] = 1.0
+    if observations.operations:
+        latencies = {name: costs["latency_ms"] for name, costs in observations.operations.items()}
         table, constant = sum_places(space, latencies)
         floor = min(latencies[name] for name in names)
     else:
-        mean = measurements.latencies_ms.mean()
+        mean = observations.values["latency_ms"].mean()
         table, constant = placed * mean / (2 * space.num_decisions), mean / 2
         floor = 0.01 * mean
     # A floor keeps the logarithm finite; a constant of zero would never leave it.
@@ -152,24 +152,22 @@ class MLPEnsemble:
 
     @classmethod
     def fit(
-        cls, space: Space, measurements: Measurements, config: CostConfig, *, seed: int = 0
+        cls, space: Space, observations: Observations, config: CostConfig, *, seed: int = 0
     ) -> "MLPEnsemble":
         """Trains the ensemble on all measured networks.
 
         Raises:
-          UserError: without networks, with latencies that are not positive, or with measurements
-            of another space.
+          UserError: without networks, or with latencies that are not positive.
         """
-        architectures = measurements.encoded(space)
-        latencies_ms = measurements.latencies_ms
-        if not len(latencies_ms) or not (latencies_ms > 0).all():
-            raise UserError("the learned cost model needs networks with positive latencies")
+        observations.require(1, "the learned cost model")
+        architectures = observations.architectures
+        latencies_ms = observations.values["latency_ms"]
         count = len(latencies_ms)
         rng = np.random.default_rng(seed)
         draws = rng.multinomial(count, np.full(count, 1 / count), size=config.members)
         active = getattr(space, "active", None)
         weights = np.eye(space.num_options, dtype=np.float32)[architectures]
-        prior = _calibrate(make_prior(space, measurements), active, weights, latencies_ms)
+        prior = _calibrate(make_prior(space, observations), active, weights, latencies_ms)
         untrained = cls({}, prior, jnp.zeros(()), config.hidden, active)
         # Networks of no weight fill up the batch, so that fits to a few more compile only once.
         fill = -count % _BATCH

@@ -32,8 +32,9 @@ import jax
 import numpy as np
 
 from hwnas_jax import spaces
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.base import Choices, Space
 
 _FORMAT = "hwnas_jax.measurements"
 _VERSION = 1
@@ -96,12 +97,16 @@ class Measurements:
         rows = [space.from_names(names) for names in self.architectures]
         return np.array(rows, np.int32).reshape(len(rows), space.num_decisions)
 
-    def subset(self, rows: np.ndarray) -> "Measurements":
-        """Returns the same measurements with only the networks `rows` (`int[n]`)."""
-        return dataclasses.replace(
-            self,
-            architectures=tuple(self.architectures[i] for i in rows),
-            networks=tuple(self.networks[i] for i in rows),
+    def observations(self, space: Space) -> Observations:
+        """Returns what a cost model is fitted to.
+
+        Raises:
+          UserError: when the measurements are of another space.
+        """
+        return Observations(
+            self.encoded(space),
+            {"latency_ms": self.latencies_ms},
+            {name: {"latency_ms": timing.latency_ms} for name, timing in self.operations.items()},
         )
 
     def save(self, path: Path) -> None:
@@ -133,7 +138,7 @@ class Measurements:
             temporary.unlink(missing_ok=True)
 
 
-def check_spec(spec: Any, space: Space, what: str) -> None:
+def check_spec(spec: Any, space: Choices, what: str) -> None:
     """Raises UserError when `spec` is not that of `space`; `what` names the thing that has it."""
     if spec != space.spec:
         raise UserError(f"{what} belong to the space {spec}, not to {space.spec}")

@@ -14,14 +14,14 @@ import numpy as np
 
 from hwnas_jax.cost.records import check_spec
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.base import Choices
 
 _FORMAT = "hwnas_jax.cost_model"
 _VERSION = 1
 
 
 def write_model(
-    path: Path, model: str, space: Space, extra: dict[str, Any], arrays: Mapping[str, Any]
+    path: Path, model: str, space: Choices, extra: dict[str, Any], arrays: Mapping[str, Any]
 ) -> None:
     """Writes a model's arrays and header, whole or not at all.
 
@@ -44,7 +44,7 @@ def write_model(
         temporary.unlink(missing_ok=True)
 
 
-def read_model(path: Path, space: Space) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_model(path: Path, space: Choices) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Reads what `write_model` wrote.
 
     Raises:

@@ -109,6 +109,21 @@ def active_edges(weight):
     return stack([from_input[source] * to_output[target] for target, source in EDGES])
 
 
+def _running_sets():
+    """Returns which open edges go with each set of running ones: `{bool[6]: bool[P, 6]}`."""
+    found: dict[tuple[bool, ...], list[tuple[bool, ...]]] = {}
+    for pattern in itertools.product((False, True), repeat=len(EDGES)):
+        weight = np.zeros((len(EDGES), len(OPERATIONS)), np.float32)
+        weight[:, OPERATIONS.index("none")] = np.logical_not(pattern)
+        runs = (active_edges(weight) > 0.5) & pattern
+        found.setdefault(tuple(runs.tolist()), []).append(pattern)
+    return found
+
+
+_RUNNING_SETS = _running_sets()
+_NONE = np.eye(len(OPERATIONS), dtype=np.float32)[OPERATIONS.index("none")]
+
+
 class _Skeleton(nnx.Module):
     """Stem, three stages of cells, reductions between them, head."""
 
@@ -218,13 +233,13 @@ class NasBench201(Space):
         table: dict[str, Operation] = {}
         places = []
 
-        def stands(name, shape, build, count=1, decision=None, option=None):
+        def stands(name, shape, build, count=1, when=()):
             label = f"{name} {'x'.join(map(str, shape))}"
             if label not in table:
                 module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
                 params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
                 table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, count, decision, option))
+            places.append(Place(label, count, when))
 
         norm = network_norm()
         stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
@@ -243,7 +258,7 @@ class NasBench201(Space):
                         continue
                     stands(
                         name, shape, lambda r, n=name, c=channels: _operation(n, c, norm, r),
-                        self.cells, decision, option,
+                        self.cells, ((decision, option),),
                     )  # fmt: skip
         stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
         return table, tuple(places)
@@ -257,6 +272,18 @@ class NasBench201(Space):
         weights = np.eye(len(OPERATIONS), dtype=np.float32)[architectures]
         runs = active_edges(weights.transpose(1, 2, 0)).T > 0.5
         return np.where(runs, architectures, OPERATIONS.index("none")).astype(np.int32)
+
+    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+        none = OPERATIONS.index("none")
+        closed, opened = weight[:, none], weight.sum(axis=1) - weight[:, none]
+        coefficients, rows = [], []
+        for runs, patterns in _RUNNING_SETS.items():
+            off = jnp.array([not run for run in runs])
+            # Edges that run are open for certain; what the others are only weighs the whole.
+            masses = jnp.where(jnp.array(patterns), opened, closed)
+            coefficients.append(jnp.where(off, masses, 1.0).prod(axis=1).sum())
+            rows.append(jnp.where(off[:, None], _NONE, weight.at[:, none].set(0.0)))
+        return jnp.stack(coefficients), jnp.stack(rows)
 
     def to_string(self, architecture: np.ndarray) -> str:
         names = [OPERATIONS[option] for option in self.check(architecture)]

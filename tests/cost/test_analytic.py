@@ -30,7 +30,7 @@ def test_the_line_is_the_least_squares_line():
     space = ToySpace()
     rows = space.enumerate()[::5]
     measurements = synthetic(space, rows, noise=0.2)
-    model = AnalyticModel.fit(space, measurements)
+    model = AnalyticModel.fit(space, measurements.observations(space))
     assert model.metrics == ("macs", "params", "latency_ms")
     macs = np.array([_macs(space, row) for row in rows])
     slope, intercept = np.polyfit(macs, measurements.latencies_ms, 1)
@@ -41,4 +41,4 @@ def test_the_line_is_the_least_squares_line():
 def test_a_line_needs_two_networks():
     space = ToySpace()
     with pytest.raises(UserError, match="2 measured networks"):
-        AnalyticModel.fit(space, synthetic(space, space.enumerate()[:1]))
+        AnalyticModel.fit(space, synthetic(space, space.enumerate()[:1]).observations(space))

@@ -12,7 +12,7 @@ from tests.cost.toy import ToySpace, synthetic
 @pytest.mark.parametrize("count", [0, 1, 5, 2048, 5000])
 def test_chunks_agree_with_one_at_a_time(count):
     space = ToySpace()
-    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]).observations(space))
     rows = space.random(np.random.default_rng(0), count)
     predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]
     assert predicted.shape == (count,)
@@ -24,7 +24,7 @@ def test_chunks_agree_with_one_at_a_time(count):
 
 def test_many_architectures_are_quick():
     space = ToySpace()
-    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+    model = TableModel.fit(space, synthetic(space, space.enumerate()[:2]).observations(space))
     rows = space.random(np.random.default_rng(0), 15_625)
     predict_architectures(model, rows, space.num_options)
     start = time.perf_counter()
@@ -38,4 +38,7 @@ def test_the_registry_holds_cost_models():
         assert kind.name == name
         assert summary and "\n" not in summary
     space = ToySpace()
-    assert isinstance(TableModel.fit(space, synthetic(space, space.enumerate()[:2])), CostModel)
+    assert isinstance(
+        TableModel.fit(space, synthetic(space, space.enumerate()[:2]).observations(space)),
+        CostModel,
+    )

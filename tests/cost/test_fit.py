@@ -77,7 +77,7 @@ def test_too_few_networks_and_unknown_models_are_refused():
 @pytest.mark.parametrize("name", COST_MODELS)
 def test_every_model_survives_its_file(tmp_path, name):
     space, measurements = _measurements(20)
-    model = COST_MODELS[name][1].fit(space, measurements, CONFIG)
+    model = COST_MODELS[name][1].fit(space, measurements.observations(space), CONFIG)
     model.save(tmp_path / "model.npz", space)
     loaded = load_cost_model(tmp_path / "model.npz", space)
     assert type(loaded) is type(model)
@@ -149,7 +149,7 @@ def test_truncated_foreign_and_missing_files(tmp_path, fitted):
 
 def test_the_shipped_model_is_fitted_to_all_networks(fitted):
     space, measurements, model, _ = fitted
-    direct = MLPEnsemble.fit(space, measurements, CONFIG, seed=2)
+    direct = MLPEnsemble.fit(space, measurements.observations(space), CONFIG, seed=2)
     weight = np.eye(3, dtype=np.float32)[space.enumerate()[40]]
     assert float(model.predict(weight)["latency_ms"]) == pytest.approx(
         float(direct.predict(weight)["latency_ms"])

@@ -16,7 +16,7 @@ CONFIG = CostConfig(members=4, hidden=16, steps=600)
 def _fit(space, noise=0.02, **changes):
     rows = space.random(np.random.default_rng(3), 75)
     measurements = dataclasses.replace(synthetic(space, rows, noise), **changes)
-    return MLPEnsemble.fit(space, measurements, CONFIG, seed=0)
+    return MLPEnsemble.fit(space, measurements.observations(space), CONFIG, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -98,5 +98,5 @@ def test_vmap_equals_a_loop_and_repeats_are_identical(model):
 
 def test_without_networks_it_cannot_be_fitted():
     space = ToySpace()
-    with pytest.raises(UserError, match="needs networks"):
-        MLPEnsemble.fit(space, synthetic(space, []), CONFIG)
+    with pytest.raises(UserError, match="needs 1 measured"):
+        MLPEnsemble.fit(space, synthetic(space, []).observations(space), CONFIG)

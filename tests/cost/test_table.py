@@ -13,7 +13,7 @@ from tests.cost.toy import OPERATIONS_MS, CuttableSpace, ToySpace, synthetic
 @pytest.fixture
 def model():
     space = ToySpace()
-    return TableModel.fit(space, synthetic(space, space.enumerate()[:2]))
+    return TableModel.fit(space, synthetic(space, space.enumerate()[:2]).observations(space))
 
 
 def _by_hand(space, row):
@@ -51,6 +51,6 @@ def test_a_missing_operation_and_a_foreign_space_are_named():
     measurements = synthetic(space, space.enumerate()[:2])
     without = dataclasses.replace(measurements, operations={})
     with pytest.raises(UserError, match="no timing of the operation 'narrow'"):
-        TableModel.fit(space, without)
+        TableModel.fit(space, without.observations(space))
     with pytest.raises(UserError, match="cuttable"):
-        TableModel.fit(CuttableSpace(), measurements)
+        TableModel.fit(CuttableSpace(), measurements.observations(CuttableSpace()))

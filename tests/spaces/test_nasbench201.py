@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
-from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, active_edges
+from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, active_edges
 from tests.helpers import initialise
 
 INDEX_0 = (
@@ -63,7 +63,7 @@ def counted(space, architecture, attribute):
     return sum(
         place.count * getattr(operations[place.operation], attribute)
         for place in places
-        if place.decision is None or architecture[place.decision] == place.option
+        if all(architecture[decision] == option for decision, option in place.when)
     )
 
 
@@ -243,3 +243,23 @@ def test_bad_architectures_are_named():
         space.check(np.zeros(5))
     with pytest.raises(ValueError, match="indices"):
         space.check(np.full(6, 5))
+
+
+def test_canonical_mixture_is_the_distribution_of_canonical_forms():
+    space = NasBench201(input_shape=(8, 8, 1), num_classes=10, channels=2, cells=1)
+    rng = np.random.default_rng(0)
+    weight = rng.dirichlet(np.ones(space.num_options), size=space.num_decisions)
+    factors = rng.standard_normal((space.num_decisions, space.num_options))
+
+    def multilinear(rows):
+        return (rows * factors).sum(axis=-1).prod(axis=-1)
+
+    every = space.enumerate()
+    edges = np.arange(space.num_decisions)
+    chances = weight[edges, every].prod(axis=1)
+    values = multilinear(np.eye(space.num_options)[space.canonical(every)])
+    coefficient, rows = space.canonical_mixture(jnp.asarray(weight, jnp.float32))
+    np.testing.assert_allclose(
+        (coefficient * multilinear(np.asarray(rows))).sum(), (chances * values).sum(), rtol=1e-5
+    )
+    assert len(coefficient) < 20

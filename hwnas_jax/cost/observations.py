@@ -1,0 +1,114 @@
+"""What a cost model is fitted to: architectures and what each was found to cost.
+
+Legend: `N` networks, `D` decisions, `V` devices.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.spaces.base import Choices
+
+METRICS = {
+    "latency_ms": "milliseconds per call",
+    "energy_mj": "millijoules per call",
+    "peak_memory_mib": "mebibytes at the peak",
+    "area_mm2": "square millimetres of silicon",
+    "cycles": "clock cycles per call",
+    "macs": "multiply-accumulates per image",
+    "flops": "floating-point operations per image",
+    "params": "trainable parameters",
+}
+"""The costs that files and models may speak of, and what each counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Observations:
+    """Costs of a sample of networks on one device.
+
+    Attributes:
+      architectures: `int32[N, D]`.
+      values: by metric of `METRICS`, `float64[N]`, finite and positive.
+      operations: by operation name the value of each metric, where operations were observed too.
+    """
+
+    architectures: np.ndarray
+    values: Mapping[str, np.ndarray]
+    operations: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was observed."""
+        return tuple(self.values)
+
+    def __len__(self) -> int:
+        return len(self.architectures)
+
+    def subset(self, rows: np.ndarray) -> "Observations":
+        """Returns only the networks `rows` (`int[n]` or `bool[N]`)."""
+        values = {metric: column[rows] for metric, column in self.values.items()}
+        return dataclasses.replace(self, architectures=self.architectures[rows], values=values)
+
+    def require(self, least: int, what: str) -> None:
+        """Raises UserError when there are fewer than `least` networks, or a value no cost can be.
+
+        Args:
+          least: networks.
+          what: who asks ("the linear cost model").
+        """
+        if len(self) < least:
+            raise UserError(f"{what} needs {least} measured networks, there are {len(self)}")
+        for metric, column in self.values.items():
+            bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
+            if len(bad):
+                raise UserError(
+                    f"{what} needs a positive {metric}; network {bad[0] + 1} has {column[bad[0]]}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class CostTable:
+    """A published table: costs of many architectures on several devices.
+
+    Attributes:
+      source: where it is from, for people.
+      space: what the architectures are of.
+      architectures: `int32[N, D]`.
+      devices: names.
+      values: by metric, `float64[V, N]`; NaN where a device lacks a value.
+      splits: named lists of devices, such as `train` and `test`.
+      notes: what a reader found that a person should know, a line each.
+    """
+
+    source: str
+    space: Choices
+    architectures: np.ndarray
+    devices: tuple[str, ...]
+    values: Mapping[str, np.ndarray]
+    splits: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def row(self, device: str) -> int:
+        """Returns the number of a device; raises UserError for one that is not in the table."""
+        return self.devices.index(choose(device, self.devices, f"device of {self.source}"))
+
+    def observations(self, device: str, rows: np.ndarray | None = None) -> Observations:
+        """Returns what one device was observed to cost, without the values it lacks.
+
+        Args:
+          device: its name.
+          rows: `int[n]` of the architectures; None takes all.
+        """
+        number = self.row(device)
+        rows = np.arange(len(self.architectures)) if rows is None else np.asarray(rows)
+        known = {metric: table[number, rows] for metric, table in self.values.items()}
+        known = {metric: column for metric, column in known.items() if not np.isnan(column).all()}
+        whole = np.ones(len(rows), bool)
+        for column in known.values():
+            whole &= ~np.isnan(column)
+        return Observations(
+            self.architectures[rows[whole]],
+            {metric: column[whole].astype(float) for metric, column in known.items()},
+        )
