@@ -6,6 +6,7 @@ Legend: `N` architectures, `D` decisions, `V` devices.
 import numpy as np
 
 from hwnas_jax.cost.observations import METRICS, CostTable
+from hwnas_jax.cost.plausible import disconnected
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 
@@ -88,14 +89,3 @@ def notes(table: CostTable) -> tuple[str, ...]:
                     f"{(near & cut).sum():,} of them have no path from input to output"
                 )
     return tuple(found)
-
-
-def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
-    """Returns which architectures (`int[N, D]`) have no path from input to output, `bool[N]`.
-
-    Only spaces whose decisions offer `none` have such.
-    """
-    closed = [d.options.index("none") if "none" in d.options else -1 for d in space.decisions]
-    if -1 in closed:
-        return np.zeros(len(architectures), bool)
-    return (space.canonical(np.asarray(architectures, np.int32)) == closed).all(axis=1)

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.cost.observations import CostTable
-from hwnas_jax.cost.readers import check, published
+from hwnas_jax.cost.readers import check
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.spaces import published
 from hwnas_jax.spaces.base import Choices
 
 _SPLITS = ("train", "valid", "test")

@@ -104,7 +104,7 @@ def _left_out(depths):
     return np.concatenate([unbuilt, unbuilt, rest], axis=1)
 
 
-def space_from_spec(spec: Any) -> Choices:
+def choices_from_spec(spec: Any) -> Choices:
     """Builds what `Choices.spec` described, be it a search space or that of a published table.
 
     Raises:
@@ -122,4 +122,5 @@ def space_from_spec(spec: Any) -> Choices:
         for options in decisions.values()
     ):
         raise UserError(f"the description of the space is damaged: {spec}")
-    return Choices(str(name), tuple(Decision(key, tuple(value)) for key, value in decisions.items()))
+    known_decisions = (Decision(key, tuple(options)) for key, options in decisions.items())
+    return Choices(str(name), tuple(known_decisions))
