@@ -186,12 +186,10 @@ def parse_text(
     elif sheet.spec is not None:
         check_spec(sheet.spec, space, "they")
     names = tuple(decision.name for decision in space.decisions)
-    others = ("architecture", "operation", "repeats", *names)
-    known = (*others, *(f(m) for m in METRICS for f in (iqr_column, repeats_column)))
+    known = (*_taken(), *names)
     metrics = metric_columns(sheet.columns, known)
     for column in sheet.columns:
-        if column not in METRICS:
-            choose(column, (*known, *METRICS), "column")
+        choose(column, known, "column")
     operations: dict[str, dict[str, Sample]] = {}
     architectures, networks, where = [], [], []
     for line, row in sheet.rows:
@@ -244,19 +242,22 @@ def to_text(measurements: Measurements) -> str:
     }  # fmt: skip
     rows = [*measurements.operations.values(), *measurements.networks]
     metrics = [metric for metric in METRICS if any(metric in row for row in rows)]
-    space = choices_from_spec(measurements.space)
+    names = list(measurements.architectures[0]) if measurements.architectures else []
+    clash = _taken().intersection(names)
+    if clash:
+        raise UserError(f"decisions named {sorted(clash)} cannot be told from columns; save .json")
     out = io.StringIO()
     out.writelines(f"# {key}: {value}\n" for key, value in header.items())
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["operation", "architecture"]
+        ["operation", *names]
         + [f(metric) for metric in metrics for f in (str, iqr_column, repeats_column)]
     )
     for name, samples in measurements.operations.items():
-        writer.writerow([name, "", *_cells(samples, metrics)])
-    for names, samples in zip(measurements.architectures, measurements.networks, strict=True):
-        text = space.to_string(space.from_names(names))
-        writer.writerow(["", text, *_cells(samples, metrics)])
+        writer.writerow([name, *("" for _ in names), *_cells(samples, metrics)])
+    for options, samples in zip(measurements.architectures, measurements.networks, strict=True):
+        chosen = [options[name] for name in names]
+        writer.writerow(["", *chosen, *_cells(samples, metrics)])
     return out.getvalue()
 
 
@@ -277,6 +278,12 @@ def repeats_column(metric: str) -> str:
     'latency_repeats'
     """
     return f"{metric.rpartition('_')[0] or metric}_repeats"
+
+
+def _taken():
+    """Returns the names of columns with a meaning of their own."""
+    beside = {f(metric) for metric in METRICS for f in (iqr_column, repeats_column)}
+    return {"architecture", "operation", "repeats", *METRICS, *beside}
 
 
 def _cells(samples, metrics):
