@@ -3,6 +3,9 @@
 Legend: `N` architectures, `D` decisions, `V` devices.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from hwnas_jax.cost.observations import METRICS, CostTable
@@ -63,6 +66,39 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
     if len(again):
         row = again[0]
         raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
+
+
+def zeros(
+    space: Choices, architectures: np.ndarray, devices: Sequence[str], values: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Takes a zero of a network that computes nothing as unknown, and tells it.
+
+    Such a network can be quicker than the clock ticks, but no cost is zero.
+
+    Args:
+      space: the architectures are of.
+      architectures: `int32[N, D]`.
+      devices: `V` names.
+      values: by metric `float64[V, N]`.
+
+    Returns:
+      The values with NaN in place of those zeros, and a line per device that has any. Zeros of
+      other networks stay, to be refused.
+    """
+    if not any((column == 0).any() for column in values.values()):
+        return dict(values), ()
+    cut = disconnected(space, architectures)
+    found, told = {}, []
+    for metric, column in values.items():
+        empty = (column == 0) & cut
+        found[metric] = np.where(empty, np.nan, column)
+        told += [
+            f"{device}: {metric} of {count:,} architectures without a path from input to output "
+            "is given as 0 and taken as unknown"
+            for device, count in zip(devices, empty.sum(axis=1), strict=True)
+            if count
+        ]
+    return found, tuple(told)
 
 
 def notes(table: CostTable) -> tuple[str, ...]:

@@ -51,14 +51,14 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
             + [_array(arrays, "r", 1)[:, None]],
             axis=1,
         )
-        architectures = _encode(space, values.astype(str))
+        architectures = encode(space, values.astype(str))
     else:
         ops, names = _array(arrays, "ops", 2), _texts(arrays, "op_names")
         space = published.FBNet() if ops.shape[1] == 22 else published.nasbench201()
-        architectures = _encode(space, _named(ops, names))
+        architectures = encode(space, _named(ops, names))
     return finish(
         path.name, space, architectures, _texts(arrays, "devices"),
-        {"latency_ms": _array(arrays, "latency_ms", 2)},
+        {"latency_ms": whole(_array(arrays, "latency_ms", 2), "latency_ms")},
         {name: _texts(arrays, f"{name}_devices") for name in _SPLITS
          if f"{name}_devices" in arrays},
         arrays.get("ref_idx", np.zeros(0, int)),
@@ -79,10 +79,14 @@ def finish(
     Raises:
       UserError: as `check.checked`.
     """
-    table = CostTable(
-        source, space, architectures.astype(np.int32), tuple(devices),
+    architectures = np.asarray(architectures, np.int32)
+    values, unknown = check.zeros(
+        space, architectures, devices,
         {metric: np.asarray(column, float) for metric, column in values.items()},
-        dict(splits or {}), references=tuple(int(row) for row in references),
+    )  # fmt: skip
+    table = CostTable(
+        source, space, architectures, tuple(devices), values, dict(splits or {}),
+        references=tuple(int(row) for row in references),
     )  # fmt: skip
     for name, members in table.splits.items():
         for device in members:
@@ -90,7 +94,15 @@ def finish(
     if any(not 0 <= row < len(architectures) for row in table.references):
         raise UserError(f"a reference architecture is none of 0..{len(architectures) - 1}")
     check.checked(table)
-    return dataclasses.replace(table, notes=check.notes(table))
+    return dataclasses.replace(table, notes=(*unknown, *check.notes(table)))
+
+
+def whole(values: np.ndarray, what: str) -> np.ndarray:
+    """Returns `values`; raises UserError naming the row when one is not a number."""
+    wrong = np.argwhere(np.isnan(values))
+    if len(wrong):
+        raise UserError(f"row {wrong[0][-1]}: {what} is not a number")
+    return values
 
 
 def _of_task(arrays, task, source):
@@ -105,12 +117,12 @@ def _of_task(arrays, task, source):
             space = published.nasbench201((52, 16, 1), 18)
         case _:  # dense outputs: the cells are the same, the network around them is not
             space = published.CellChoices(f"nasbench201_{task}")
-    architectures = _encode(space, _named(_array(arrays, "ops", 2), _texts(arrays, "op_names")))
+    architectures = encode(space, _named(_array(arrays, "ops", 2), _texts(arrays, "op_names")))
     devices = _texts(arrays, "backends")
     values = {}
     for metric in ("latency_ms", "energy_mj"):
         if metric in arrays:
-            known = _array(arrays, metric, 3)[number].astype(float)
+            known = whole(_array(arrays, metric, 3)[number].astype(float), metric)
             missing = np.full((len(devices) - len(known), known.shape[1]), np.nan)
             values[metric] = np.concatenate([known, missing])
     return finish(f"{source}:{task}", space, architectures, devices, values)
@@ -138,8 +150,12 @@ def _named(ops, names):
     return np.array(names)[ops]
 
 
-def _encode(space, texts):
-    """Returns `int32[N, D]` of the options' names `str[N, D]`."""
+def encode(space: Choices, texts: np.ndarray) -> np.ndarray:
+    """Returns `int32[N, D]` of the options' names `str[N, D]`.
+
+    Raises:
+      UserError: names the row of an option that the space does not have, and the nearest.
+    """
     if texts.shape[1] != space.num_decisions:
         raise UserError(
             f"an architecture of {space.name} has {space.num_decisions} decisions, "
