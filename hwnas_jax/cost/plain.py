@@ -186,7 +186,7 @@ def parse_text(
     elif sheet.spec is not None:
         check_spec(sheet.spec, space, "they")
     names = tuple(decision.name for decision in space.decisions)
-    known = (*_taken(), *names)
+    known = (*known_columns(), *names)
     metrics = metric_columns(sheet.columns, known)
     for column in sheet.columns:
         choose(column, known, "column")
@@ -243,7 +243,7 @@ def to_text(measurements: Measurements) -> str:
     rows = [*measurements.operations.values(), *measurements.networks]
     metrics = [metric for metric in METRICS if any(metric in row for row in rows)]
     names = list(measurements.architectures[0]) if measurements.architectures else []
-    clash = _taken().intersection(names)
+    clash = known_columns().intersection(names)
     if clash:
         raise UserError(f"decisions named {sorted(clash)} cannot be told from columns; save .json")
     out = io.StringIO()
@@ -280,8 +280,8 @@ def repeats_column(metric: str) -> str:
     return f"{metric.rpartition('_')[0] or metric}_repeats"
 
 
-def _taken():
-    """Returns the names of columns with a meaning of their own."""
+def known_columns() -> set[str]:
+    """Returns the names of columns with a meaning of their own, in a file of one device."""
     beside = {f(metric) for metric in METRICS for f in (iqr_column, repeats_column)}
     return {"architecture", "operation", "repeats", *METRICS, *beside}
 

@@ -2,5 +2,6 @@
 
 from hwnas_jax.cost.readers.load import load_table
 from hwnas_jax.cost.readers.locate import find_data
+from hwnas_jax.cost.readers.observed import Observed, load_observations
 
-__all__ = ["find_data", "load_table"]
+__all__ = ["Observed", "find_data", "load_observations", "load_table"]

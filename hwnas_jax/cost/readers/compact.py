@@ -88,12 +88,12 @@ def finish(
         source, space, architectures, tuple(devices), values, dict(splits or {}),
         references=tuple(int(row) for row in references),
     )  # fmt: skip
+    check.checked(table)
     for name, members in table.splits.items():
         for device in members:
             choose(device, table.devices, f"device (in the split {name})")
     if any(not 0 <= row < len(architectures) for row in table.references):
         raise UserError(f"a reference architecture is none of 0..{len(architectures) - 1}")
-    check.checked(table)
     return dataclasses.replace(table, notes=(*unknown, *check.notes(table)))
 
 

@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.cost.observations import CostTable
-from hwnas_jax.cost.plain import Sheet, metric_columns, number, parse_architecture, parse_sheet
+from hwnas_jax.cost.plain import (
+    Sheet,
+    known_columns,
+    metric_columns,
+    number,
+    parse_architecture,
+    parse_sheet,
+)
 from hwnas_jax.cost.plausible import check_latencies
 from hwnas_jax.cost.readers.compact import finish
 from hwnas_jax.cost.records import check_spec
@@ -46,7 +53,7 @@ def read_csv(path: Path, *, space: Choices | None = None) -> CostTable:
         if "architecture" not in sheet.columns
         else []
     )
-    metrics = metric_columns(sheet.columns, ("architecture", "device", *own))
+    metrics = metric_columns(sheet.columns, (*known_columns(), "device", *own))
     devices: dict[str, int] = {}
     rows: dict[tuple[int, ...], int] = {}
     cells: dict[tuple[int, int], tuple[int, dict[str, float]]] = {}

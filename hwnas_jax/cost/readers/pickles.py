@@ -236,6 +236,10 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     return _Tensor(storage, offset, size, stride)
 
 
+def _no_bytes():
+    return b""
+
+
 def _ordered(pairs=()):
     return dict(pairs)
 
@@ -244,6 +248,8 @@ _NUMPY: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): _empty_array,
     ("_codecs", "encode"): _encode,
+    ("builtins", "bytes"): _no_bytes,
+    ("__builtin__", "bytes"): _no_bytes,
     ("collections", "OrderedDict"): _ordered,
     **{
         (f"numpy.{core}.{module}", name): function
@@ -333,7 +339,8 @@ def _resolve(value, storages, seen=None, depth=0):
         return view.copy()
     if isinstance(value, _Array):
         return _resolve(value.value, storages, seen, depth + 1)
-    if isinstance(value, _Fixed) or (isinstance(value, dict) and any(map(_is_odd, value))):
+    hashed = value if isinstance(value, dict | set | frozenset) else ()
+    if isinstance(value, _Fixed) or not all(map(_is_plain, hashed)):
         raise UserError("it holds a name where a value should be")
     if not isinstance(value, dict | list | tuple):
         return value
@@ -350,5 +357,7 @@ def _resolve(value, storages, seen=None, depth=0):
     return seen[id(value)]
 
 
-def _is_odd(key):
-    return not isinstance(key, str | int | float | bool | tuple | bytes | None)
+def _is_plain(key):
+    if isinstance(key, tuple | frozenset):
+        return all(map(_is_plain, key))
+    return key is None or isinstance(key, str | bytes | int | float)
