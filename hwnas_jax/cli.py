@@ -65,9 +65,13 @@ class CostFitOptions:
     """Trains the learned cost model on a measurement file and judges it."""
 
     measurements: tyro.conf.Positional[Path]
-    """the measurement file"""
+    """the measurement file, or a published table (see hwnas cost eval)"""
     out: Path = Path("cost_model.npz")
     """the cost model to write"""
+    device: str | None = None
+    """for a table of several devices, which one"""
+    task: str | None = None
+    """for a table of several tasks, which one; the first when left out"""
     config: Experiment = Config()
 
 
@@ -210,23 +214,42 @@ def profile(words: list[str]) -> None:
 
 def cost_fit(words: list[str]) -> None:
     """Writes a cost model."""
-    from hwnas_jax.cost import COST_MODELS, fit_cost, load_measurements
+    from hwnas_jax.cost import COST_MODELS, fit_cost
+    from hwnas_jax.cost.readers import load_observations
     from hwnas_jax.files import load_or_offer
-    from hwnas_jax.spaces import from_spec
 
     options = _parse(CostFitOptions, words, "cost fit", files=1)
     _check_out(options.out)
     choose(options.config.cost.model, COST_MODELS, "cost model")
-    measured = load_or_offer(options.measurements, load_measurements)
+    seen = load_or_offer(
+        options.measurements,
+        lambda path: load_observations(path, device=options.device, task=options.task),
+    )
     display = Terminal()
     with display.stage("cost fit") as report:
-        space = from_spec(measured.space)
         model, fitted = fit_cost(
-            space, measured, options.config.cost, seed=options.config.seed, progress=report
-        )
-        model.save(options.out, space)
+            seen.space, seen.observations, options.config.cost,
+            seed=options.config.seed, progress=report,
+        )  # fmt: skip
+        model.save(options.out, seen.space)
     display.table(*cost_fit_table(fitted.to_dict()))
+    for note in seen.notes:
+        display.say(note)
     display.say(f"wrote {options.out}")
+
+
+def cost_eval(words: list[str]) -> None:
+    """Compares a cost model with measurements."""
+    from hwnas_jax.commands.cost_eval import cost_eval as run
+
+    run(words)
+
+
+def cost_predict(words: list[str]) -> None:
+    """Predicts what networks cost."""
+    from hwnas_jax.commands.cost_predict import cost_predict as run
+
+    run(words)
 
 
 def derive(words: list[str]) -> None:
@@ -308,8 +331,8 @@ def measure(words: list[str]) -> None:
         )  # fmt: skip
     timing = measured.clocked[0]
     display.say(
-        f"{space.to_string(architecture)}: {timing.latency_ms:.4g} ms per call of "
-        f"{options.config.profile.batch_size} images, spread {timing.latency_iqr_ms:.2g} ms"
+        f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
+        f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
     )
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
@@ -365,6 +388,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "sweep": (sweep, "many targets searched in one program: a whole front"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
+    "cost eval": (cost_eval, "compare a cost model with a measurement file or a published table"),
+    "cost predict": (cost_predict, "what networks would cost, with the model's own uncertainty"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),
@@ -383,7 +408,7 @@ def main(argv: list[str] | None = None) -> int:
     if not words or words[0] in _HELP:
         console.print("usage: hwnas COMMAND [CONFIG] [--options]\n", markup=False)
         for name, (_, line) in COMMANDS.items():
-            console.print(f"  {name:<9} {line}")
+            console.print(f"  {name:<12} {line}")
         console.print("\nhwnas COMMAND --help shows the options of a command.")
         return 0 if words else 2
     if words[0] == "cost" and words[1:] and words[1] in _HELP:

@@ -12,11 +12,13 @@ from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.records import Measurements
 from hwnas_jax.cost.store import read_model
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.published import choices_from_spec
 
 COST_MODELS: dict[str, tuple[str, Any]] = {
     "mlp": ("ensemble of MLPs on measured networks, starting from the table", MLPEnsemble),
@@ -24,6 +26,7 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
     "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
 }
 
+_OF_OPERATIONS = ("mlp", "table", "analytic")
 _LEAST_TRAIN = 8
 _METRIC = "latency_ms"
 
@@ -55,8 +58,8 @@ class FitReport:
 
 
 def fit_cost(
-    space: Space,
-    measurements: Measurements,
+    space: Choices,
+    measurements: Measurements | Observations,
     config: CostConfig,
     *,
     seed: int = 0,
@@ -70,7 +73,7 @@ def fit_cost(
 
     Args:
       space: the search space.
-      measurements: of that space.
+      measurements: of that space, or what was observed otherwise.
       config: which model and how it is trained.
       seed: of the split and the training.
       progress: called with `(done, total, what)`.
@@ -82,7 +85,9 @@ def fit_cost(
       UserError: for an unknown model, measurements of another space, or too few networks.
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
-    observations = measurements.observations(space)
+    observations = (
+        measurements.observations(space) if isinstance(measurements, Measurements) else measurements
+    )
     count = len(observations)
     _, test_size = split_sizes(count, config)
     order = np.random.default_rng(seed).permutation(count)
@@ -94,6 +99,13 @@ def fit_cost(
     }
     if not observations.operations and config.model != "table":
         del labels["table"]
+    if not hasattr(space, "operations"):
+        if config.model in _OF_OPERATIONS:
+            raise UserError(
+                f"the cost model {config.model} needs a space that is built here; {space.name} is "
+                f"only known by its decisions: {_others()}"
+            )
+        labels = {name: label for name, label in labels.items() if name not in _OF_OPERATIONS}
     report = progress or (lambda done, total, what: None)
     total = len(labels) + 1
     judged = {}
@@ -118,6 +130,11 @@ def fit_cost(
     shipped = kind.fit(space, observations, config, seed=seed)
     report(total, total, "fitting")
     return shipped, FitReport(len(train), len(test), models, **rows)
+
+
+def _others():
+    names = [name for name in COST_MODELS if name not in _OF_OPERATIONS]
+    return f"take {' or '.join(names)}" if names else "there is no model for such yet"
 
 
 def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:
@@ -163,13 +180,30 @@ def _rows(model, space, observations):
     ]
 
 
-def load_cost_model(path: Path, space: Space) -> CostModel:
+def load_cost_model(path: Path, space: Choices) -> CostModel:
     """Reads a cost model that any model's `save(path, space)` wrote.
 
     Raises:
       UserError: names the file when it is missing, damaged, foreign, or of another space.
     """
-    header, arrays = read_model(path, space)
+    return _load(path, *read_model(path, space), space)
+
+
+def open_cost_model(path: Path) -> tuple[CostModel, Choices]:
+    """Reads a cost model, and builds the space that it says it is of.
+
+    Raises:
+      UserError: as `load_cost_model`.
+    """
+    header, arrays = read_model(path, None)
+    try:
+        space = choices_from_spec(header.get("space"))
+    except UserError as error:
+        raise UserError(f"cost model {path}: {error}") from error
+    return _load(path, header, arrays, space), space
+
+
+def _load(path, header, arrays, space):
     try:
         kind = COST_MODELS[choose(str(header.get("model")), COST_MODELS, "cost model")][1]
         return kind.load(header, arrays, space)

@@ -34,6 +34,35 @@ def share_within(measured: np.ndarray, predicted: np.ndarray, fraction: float) -
     return float((_relative(measured, predicted) <= fraction).mean())
 
 
+def kendall(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns Kendall's rank correlation of `float[N]`, corrected for ties (tau-b).
+
+    Returns:
+      A value in [-1, 1]; NaN when either side is constant, where ranks say nothing.
+    """
+    measured, predicted = _pair(measured, predicted)
+    if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
+        return float("nan")
+    return float(stats.kendalltau(measured, predicted).statistic)
+
+
+def coverage(measured: np.ndarray, predicted: np.ndarray, std: np.ndarray, level: float) -> float:
+    """Returns the share, in [0, 1], of the measured inside the predicted intervals.
+
+    Args:
+      measured: `float[N]`.
+      predicted: `float[N]`, the centres.
+      std: `float[N]`, standard deviations of a normal distribution.
+      level: the probability in (0, 1) that an interval should hold; the share that is right.
+    """
+    measured, predicted = _pair(measured, predicted)
+    std, _ = _pair(std, predicted)
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
+    reach = stats.norm.ppf((1 + level) / 2) * std
+    return float((np.abs(measured - predicted) <= reach).mean())
+
+
 def _pair(measured, predicted):
     measured, predicted = np.asarray(measured, float), np.asarray(predicted, float)
     chex.assert_rank([measured, predicted], 1)

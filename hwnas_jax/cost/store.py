@@ -44,8 +44,8 @@ def write_model(
         temporary.unlink(missing_ok=True)
 
 
-def read_model(path: Path, space: Choices) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Reads what `write_model` wrote.
+def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `write_model` wrote; `space` None takes a model of any space.
 
     Raises:
       UserError: names the file when it is missing, damaged, foreign, or of another space.
@@ -63,7 +63,8 @@ def read_model(path: Path, space: Choices) -> tuple[dict[str, Any], dict[str, np
         raise UserError(f"{path} is not a {_FORMAT} file")
     if header.get("version") != _VERSION:
         raise UserError(f"{path} has version {header.get('version')!r}; known is {_VERSION}")
-    check_spec(header.get("space"), space, f"cost model {path}: its contents")
+    if space is not None:
+        check_spec(header.get("space"), space, f"cost model {path}: its contents")
     return header, arrays
 
 

@@ -1,0 +1,125 @@
+"""`hwnas cost predict`: what networks would cost, without building them."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from hwnas_jax.cost.base import predict_architectures, std_architectures
+from hwnas_jax.cost.fit import open_cost_model
+from hwnas_jax.cost.plain import parse_architecture, parse_sheet
+from hwnas_jax.cost.records import check_spec
+from hwnas_jax.errors import UserError
+from hwnas_jax.files import load_or_offer
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.files import load_architecture
+
+
+@dataclasses.dataclass(frozen=True)
+class CostPredictOptions:
+    """Prints what a cost model predicts for networks, with its standard deviation."""
+
+    model: tyro.conf.Positional[Path]
+    """the cost model"""
+    architectures: tyro.conf.Positional[tuple[str, ...]]
+    """each a string in the space's notation, an architecture file, a CSV file with a column
+    architecture (or one per decision), or - for strings on standard input, one a line"""
+    json: bool = False
+    """print one JSON list"""
+
+
+def read_architectures(words: tuple[str, ...], space: Choices) -> np.ndarray:
+    """Returns the architectures `int32[N, D]` that `words` mean.
+
+    Args:
+      words: strings, names of files, or "-".
+      space: they must be of.
+
+    Raises:
+      UserError: names the file and row, or the string, and the nearest option.
+    """
+    found: list[np.ndarray] = []
+    for word in words:
+        if word == "-":
+            for number, line in enumerate(sys.stdin, 1):
+                if line.strip():
+                    found.append(_parse(line.strip(), space, f"standard input, line {number}"))
+        elif word.endswith(".csv"):
+            found += _of_csv(Path(word), space)
+        elif Path(word).is_file():
+            of, architecture = load_architecture(Path(word))
+            check_spec(of.spec, space, f"architecture file {word}: its contents")
+            found.append(architecture)
+        elif word.endswith(".json"):
+            raise UserError(f"no architecture file {word}")
+        else:
+            found.append(_parse(word, space, "the command line"))
+    if not found:
+        raise UserError("no architecture was given")
+    return np.stack(found)
+
+
+def _parse(text, space, where):
+    return parse_architecture({"architecture": text}, space, where)
+
+
+def _of_csv(path, space):
+    try:
+        sheet = parse_sheet(path.read_text(encoding="utf-8-sig"))
+        if sheet.spec is not None:
+            check_spec(sheet.spec, space, "its rows")
+        return [parse_architecture(row, space, f"line {line}") for line, row in sheet.rows]
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def cost_predict(words: list[str]) -> None:
+    """Prints a line per network."""
+    # A string of architecture may begin with a dash only as standard input; tyro takes "-" as is.
+    options = tyro.cli(CostPredictOptions, args=words, prog="hwnas cost predict")
+    model, space = load_or_offer(options.model, open_cost_model)
+    architectures = read_architectures(options.architectures, space)
+    predicted = predict_architectures(model, architectures, space.num_options)
+    deviation = std_architectures(model, architectures, space.num_options)
+    rows = [
+        {
+            "architecture": space.to_string(architecture),
+            **{
+                metric: {
+                    "value": float(predicted[metric][number]),
+                    "std": float(deviation[metric][number]),
+                }
+                for metric in model.metrics
+            },
+        }
+        for number, architecture in enumerate(architectures)
+    ]
+    if options.json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        costs = ", ".join(shown(metric, **row[metric]) for metric in model.metrics)
+        print(f"{row['architecture']}  {costs}")
+
+
+def shown(metric: str, value: float, std: float) -> str:
+    """Returns a cost in words.
+
+    >>> shown("latency_ms", 12.3456, 0.4321)
+    'latency 12.35 ± 0.43 ms'
+    >>> shown("macs", 15647370.0, 0.0)
+    'macs 15,647,370'
+    """
+    stem, _, unit = metric.rpartition("_")
+    amount = f"{value:,.0f}" if value >= 1e4 else f"{value:.4g}"
+    spread = f" ± {std:.2g}" if std else ""
+    return (
+        f"{stem.replace('_', ' ')} {amount}{spread} {unit}"
+        if stem
+        else f"{metric} {amount}{spread}"
+    )
