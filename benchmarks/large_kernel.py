@@ -8,6 +8,7 @@ medians, with quartiles over the rounds.
 """
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -37,6 +38,10 @@ SHAPES = [  # image, kernel
 OPTIONS = [("9", "3"), ("3,9", "1,3"), ("3,5,7,9", "1,2,3")]
 
 
+def gradients(form):
+    return jax.jit(jax.grad(lambda x, k: (form(x, k) ** 2).sum(), argnums=(0, 1)))
+
+
 def forms(rounds):
     rows = []
     for image, size in SHAPES:
@@ -44,11 +49,8 @@ def forms(rounds):
         x = jnp.asarray(rng.standard_normal(image), jnp.float32)
         kernel = jnp.asarray(rng.standard_normal((*size, image[-1], image[-1])), jnp.float32)
 
-        def both(form):
-            return jax.jit(jax.grad(lambda x, k: (form(x, k) ** 2).sum(), argnums=(0, 1)))
-
         calls = {
-            name: (lambda call=both(form), x=x, kernel=kernel: call(x, kernel))
+            name: functools.partial(gradients(form), x, kernel)
             for name, form in (("direct", conv2d), ("fourier", conv_fourier))
         }
         samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
@@ -78,7 +80,7 @@ def steps(rounds):
         step = jax.jit(lambda s, b, step=search.step: step(s, b)[0])
         name = f"{space.num_options} options"
         names.append(name)
-        calls[name] = lambda step=step, s=state, b=Batch(*images, *images): step(s, b)
+        calls[name] = functools.partial(step, state, Batch(*images, *images))
     samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
     base = samples[names[0]]
     return [

@@ -12,8 +12,8 @@ import numpy as np
 
 from hwnas_jax.nn.convolution import conv2d
 
-# Taps beyond which the Fourier form is quicker than the direct one; see benchmarks/large_kernel.py.
-FOURIER_TAPS = 121
+# Taps beyond which the Fourier form is quicker on CPU, as benchmarks/large_kernel.py measures.
+FOURIER_TAPS = 64
 
 
 def effective_size(kernel: int, dilation: int) -> int:

@@ -33,7 +33,10 @@ _OPTION = re.compile(r"k(\d+)d(\d+)")
 class ChosenConv(nnx.Module):
     """Normalisation, ReLU, and a convolution of one kernel size and dilation."""
 
-    def __init__(self, inputs, outputs, shape, dilation, stride, norm: Norm, rngs: nnx.Rngs):
+    def __init__(
+        self, inputs: int, outputs: int, shape: tuple[int, int], dilation: int, stride: int,
+        norm: Norm, rngs: nnx.Rngs,
+    ):  # fmt: skip
         self.dilation, self.stride = dilation, stride
         self.norm = norm(inputs, rngs)
         self.kernel = nnx.Param(_init(rngs.params(), (*shape, inputs, outputs), jnp.float32))
@@ -103,7 +106,7 @@ class _Block(nnx.Module):
 class _Shortcut(nnx.Module):
     """A 1x1 convolution at a stride."""
 
-    def __init__(self, inputs, outputs, stride, rngs):
+    def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs):
         self.conv = ops.Conv(inputs, outputs, 1, rngs, stride)
 
     def __call__(self, x):
@@ -121,7 +124,7 @@ class _Backbone(nnx.Module):
         self.blocks = nnx.List(
             _Block(
                 [make_conv(2 * number + i, *sizes) for i, sizes in enumerate(convs)],
-                None if shortcut is None else _Shortcut(*shortcut, rngs),
+                None if shortcut is None else _Shortcut(*shortcut, rngs=rngs),
             )
             for number, (convs, shortcut) in enumerate(space.blocks())
         )
@@ -245,12 +248,12 @@ class Dash(Space):
         return _Backbone(self, conv, norm, rngs)
 
     def inherit(self, network, architecture: np.ndarray, supernet) -> None:
-        architecture = iter(self.check(architecture))
+        options_in_order = iter(self.check(architecture))
         for target, source in ((network.stem, supernet.stem), (network.head, supernet.head)):
             nnx.update(target, nnx.state(source, nnx.Param))
         for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
             for chosen, options in zip(own.convs, mixed.convs, strict=True):
-                chosen.kernel[...] = options.kernels[int(next(architecture))][...]
+                chosen.kernel[...] = options.kernels[int(next(options_in_order))][...]
             if own.shortcut is not None:
                 nnx.update(own.shortcut, nnx.state(mixed.shortcut, nnx.Param))
 
@@ -271,13 +274,15 @@ class Dash(Space):
         shape = (*shape[:2], self.channels)
         for convs, shortcut in self.blocks():
             if shortcut is not None:
-                stands(f"shortcut {shortcut[1]}", shape, lambda r, s=shortcut: _Shortcut(*s, r))
+                stands(
+                    f"shortcut {shortcut[1]}", shape, lambda r, s=shortcut: _Shortcut(*s, rngs=r)
+                )
             for inputs, outputs, stride in convs:
                 for option, (size, gap) in enumerate(self.options):
                     sizes = (inputs, outputs, self._shape(size), gap, stride)
                     stands(
                         f"k{size}d{gap} {outputs} stride {stride}", shape,
-                        lambda r, a=sizes: ChosenConv(*a, norm, r),
+                        lambda r, a=sizes: ChosenConv(*a, norm=norm, rngs=r),
                         ((row, option),),
                     )  # fmt: skip
                 shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
