@@ -2,9 +2,9 @@
 
     python benchmarks/large_kernel.py [--rounds 20] [--out large_kernel.json]
 
-The options of a row differ in number only: the largest kernel and dilation are always among them, so
-that the mixed kernel has the same size. Forms and rows take turns in one process; ratios are of
-medians, with quartiles over the rounds.
+The options of a row differ in number only: the largest kernel and dilation are always among them,
+so that the mixed kernel has the same size. Forms and rows take turns in one process; ratios are
+taken round by round and given with their quartiles.
 """
 
 import argparse

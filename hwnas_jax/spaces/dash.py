@@ -8,9 +8,10 @@ References: Shen et al., "Efficient Architecture Search for Diverse Tasks" (DASH
 Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
 """
 
+import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,8 @@ from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 
 _init = nnx.initializers.he_normal()
 _STAGES = 3
+Sizes = tuple[int, int, int]
+
 _OPTION = re.compile(r"k(\d+)d(\d+)")
 
 
@@ -124,7 +127,7 @@ class _Backbone(nnx.Module):
         self.blocks = nnx.List(
             _Block(
                 [make_conv(2 * number + i, *sizes) for i, sizes in enumerate(convs)],
-                None if shortcut is None else _Shortcut(*shortcut, rngs=rngs),
+                None if shortcut is None else _Shortcut(*shortcut, rngs),
             )
             for number, (convs, shortcut) in enumerate(space.blocks())
         )
@@ -208,7 +211,7 @@ class Dash(Space):
         """Channels of each stage."""
         return tuple(self.channels * 2**stage for stage in range(_STAGES))
 
-    def blocks(self):
+    def blocks(self) -> Iterator[tuple[list[Sizes], Sizes | None]]:
         """Yields per block its convolutions' `(inputs, outputs, stride)` and its shortcut's."""
         inputs = self.channels
         for stage, outputs in enumerate(self.widths):
@@ -274,17 +277,15 @@ class Dash(Space):
         shape = (*shape[:2], self.channels)
         for convs, shortcut in self.blocks():
             if shortcut is not None:
-                stands(
-                    f"shortcut {shortcut[1]}", shape, lambda r, s=shortcut: _Shortcut(*s, rngs=r)
-                )
+                stands(f"shortcut {shortcut[1]}", shape, functools.partial(_Shortcut, *shortcut))
             for inputs, outputs, stride in convs:
                 for option, (size, gap) in enumerate(self.options):
-                    sizes = (inputs, outputs, self._shape(size), gap, stride)
+                    build = functools.partial(
+                        ChosenConv, inputs, outputs, self._shape(size), gap, stride, norm
+                    )
                     stands(
-                        f"k{size}d{gap} {outputs} stride {stride}", shape,
-                        lambda r, a=sizes: ChosenConv(*a, norm=norm, rngs=r),
-                        ((row, option),),
-                    )  # fmt: skip
+                        f"k{size}d{gap} {outputs} stride {stride}", shape, build, ((row, option),)
+                    )
                 shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
                 row += 1
         stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
