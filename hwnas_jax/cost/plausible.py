@@ -7,6 +7,7 @@ the call itself may take a second.
 Legend: `N` architectures, `D` decisions.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -97,8 +98,7 @@ def check_latencies(
     connected = np.flatnonzero(~disconnected(space, architectures))
     if not len(connected):
         return
-    counts = {name: float(operation.macs) for name, operation in space.operations()[0].items()}
-    work = _sums(space, architectures[connected], counts)
+    work = _macs(space, architectures[connected])
     spent_s = 1e-3 * latencies_ms[connected]
     rate = batch_size * work / spent_s
     middle = float(np.median(rate))
@@ -134,10 +134,29 @@ def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
     return (space.canonical(np.asarray(architectures, np.int32)) == closed).all(axis=1)
 
 
+_KEPT: dict[str, tuple[np.ndarray, float]] = {}
+
+
+def _macs(space, architectures):
+    """Returns the multiply-accumulates of what runs of each architecture, `float64[N]`."""
+    key = json.dumps(space.spec, sort_keys=True)
+    if key not in _KEPT:  # counting builds every operation, and a table asks for each device
+        counts = {name: float(part.macs) for name, part in space.operations()[0].items()}
+        _KEPT[key] = _placed(space, counts)
+    return _add(space, architectures, *_KEPT[key])
+
+
 def _sums(space, architectures, values: Mapping[str, float]) -> np.ndarray:
     """Returns the sum over what runs of each architecture, `float64[N]`."""
+    return _add(space, architectures, *_placed(space, values))
+
+
+def _placed(space, values):
     from hwnas_jax.cost.table import sum_places  # its model file needs the records, and they this
 
-    table, constant = sum_places(space, values)
+    return sum_places(space, values)
+
+
+def _add(space, architectures, table, constant):
     running = space.canonical(architectures)
     return table[np.arange(space.num_decisions), running].sum(axis=1) + constant

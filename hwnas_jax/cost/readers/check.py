@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.observations import METRICS, CostTable
-from hwnas_jax.cost.plausible import disconnected
+from hwnas_jax.cost.plausible import check_latencies, disconnected
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 
@@ -66,6 +66,27 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
     if len(again):
         row = again[0]
         raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
+
+
+def units(table: CostTable, rows: Sequence[str], batch_size: int = 1) -> None:
+    """Raises UserError for latencies that are plainly in another unit; names device and row.
+
+    Args:
+      table: checked.
+      rows: what each architecture is called in messages.
+      batch_size: images per call.
+    """
+    if "latency_ms" not in table.values:
+        return
+    for device, latencies_ms in zip(table.devices, table.values["latency_ms"], strict=True):
+        known = np.flatnonzero(~np.isnan(latencies_ms))
+        try:
+            check_latencies(
+                table.space, table.architectures[known], latencies_ms[known],
+                rows=[rows[int(row)] for row in known], batch_size=batch_size,
+            )  # fmt: skip
+        except UserError as error:
+            raise UserError(f"{device}: {error}") from error
 
 
 def zeros(

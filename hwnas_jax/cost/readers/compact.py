@@ -11,7 +11,7 @@ Legend: `N` architectures, `V` devices, `T` tasks.
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +73,11 @@ def finish(
     values: Mapping[str, np.ndarray],
     splits: Mapping[str, tuple[str, ...]] | None = None,
     references: np.ndarray = np.zeros(0, int),  # noqa: B008 - never written to
+    *,
+    rows: Sequence[str] = (),
+    batch_size: int = 1,
 ) -> CostTable:
-    """Returns the checked table with its notes.
+    """Returns the checked table with its notes; `rows` names the architectures in messages.
 
     Raises:
       UserError: as `check.checked`.
@@ -89,6 +92,7 @@ def finish(
         references=tuple(int(row) for row in references),
     )  # fmt: skip
     check.checked(table)
+    check.units(table, rows or [f"row {row}" for row in range(len(architectures))], batch_size)
     for name, members in table.splits.items():
         for device in members:
             choose(device, table.devices, f"device (in the split {name})")

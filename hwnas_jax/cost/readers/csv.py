@@ -23,7 +23,6 @@ from hwnas_jax.cost.plain import (
     parse_architecture,
     parse_sheet,
 )
-from hwnas_jax.cost.plausible import check_latencies
 from hwnas_jax.cost.readers.compact import finish
 from hwnas_jax.cost.records import check_spec
 from hwnas_jax.errors import UserError
@@ -77,30 +76,18 @@ def read_csv(path: Path, *, space: Choices | None = None) -> CostTable:
         for metric, value in values.items():
             table[metric][device_row, row_number] = value
     architectures = np.array(list(rows), np.int32).reshape(len(rows), space.num_decisions)
-    _check(space, architectures, devices, table, cells, sheet)
     left_out = [c for c in sheet.columns if c not in (*metrics, *own, "architecture", "device")]
-    found = finish(path.name, space, architectures, tuple(devices), table)
+    size = sheet.header.get("batch_size", "1")
+    lines = {row: line for (_, row), (line, _) in reversed(cells.items())}
+    found = finish(
+        path.name, space, architectures, tuple(devices), table,
+        rows=[f"line {lines[row]}" for row in range(len(rows))],
+        batch_size=int(size) if size.isdigit() else 1,
+    )  # fmt: skip
     if left_out:
         note = f"columns left out: {', '.join(left_out)}"
         found = dataclasses.replace(found, notes=(*found.notes, note))
     return found
-
-
-def _check(space, architectures, devices, table, cells, sheet):
-    if "latency_ms" not in table:
-        return
-    size = sheet.header.get("batch_size", "1")
-    for device, row in devices.items():
-        latencies_ms = table["latency_ms"][row]
-        known = np.flatnonzero(~np.isnan(latencies_ms))
-        try:
-            check_latencies(
-                space, architectures[known], latencies_ms[known],
-                rows=[f"line {cells[row, i][0]}" for i in known],
-                batch_size=int(size) if size.isdigit() else 1,
-            )  # fmt: skip
-        except UserError as error:
-            raise UserError(f"{device}: {error}") from error
 
 
 def _space(sheet: Sheet, space: Choices | None) -> Choices:

@@ -83,4 +83,6 @@ def _of_measurements(path, space):
         raise UserError("it holds no networks")
     device = str(measured.device.get("kind", path.stem))
     values = {metric: np.asarray(column)[None] for metric, column in seen.values.items()}
-    return finish(path.name, space, seen.architectures, (device,), values)
+    return finish(
+        path.name, space, seen.architectures, (device,), values, batch_size=measured.batch_size
+    )

@@ -1,0 +1,150 @@
+"""`hwnas cost fit | eval | predict` on measurement files and published tables."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from hwnas_jax.cli import main
+from hwnas_jax.commands.cost_eval import evaluate
+from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.observations import Observations
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces import published
+from hwnas_jax.spaces.files import save_architecture
+
+CELLS = published.nasbench201()
+ROWS = np.random.default_rng(0).permutation(CELLS.enumerate())[:24]
+COUNTED = AnalyticModel.count(CELLS)
+MACS = np.asarray(COUNTED.macs_table, float)[np.arange(6), ROWS].sum(axis=1)
+MACS += float(COUNTED.macs_constant)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a table of two devices, and a model fitted to one of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    latencies = 2 + 1e-7 * MACS * np.exp(0.05 * np.random.default_rng(1).standard_normal(24))
+    lines = ["architecture,device,latency_ms"]
+    for device, factor in (("phone", 1), ("board", 3)):
+        for row, ms in zip(ROWS, latencies.tolist(), strict=True):
+            lines.append(f"{CELLS.to_string(row)},{device},{factor * ms}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    model = AnalyticModel.fit(CELLS, Observations(ROWS, {"latency_ms": latencies}))
+    model.save(tmp_path / "model.npz", CELLS)
+    return tmp_path
+
+
+LINE = ["cost", "eval", "model.npz", "table.csv", "--device"]
+
+
+def test_eval_prints_what_the_definitions_give(here, capsys):
+    assert main([*LINE, "board", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["source"] == "table.csv, board"
+    row = found["metrics"]["latency_ms"]
+    measured = [line.split(",") for line in (here / "table.csv").read_text().split()]
+    measured = np.array([float(line[2]) for line in measured if line[1] == "board"])
+    slope, intercept, *_ = stats.linregress(MACS, measured / 3)
+    predicted = intercept + slope * MACS
+    relative = np.abs(predicted / measured - 1)
+    assert row["networks"] == 24
+    assert row["spearman"] == pytest.approx(stats.spearmanr(measured, predicted).statistic)
+    assert row["kendall"] == pytest.approx(stats.kendalltau(measured, predicted).statistic)
+    assert row["mape"] == pytest.approx(relative.mean(), rel=1e-3)
+    assert row["within_10"] == np.mean(relative <= 0.1) == 0
+    assert row["coverage"] is None
+    assert main([*LINE, "phone"]) == 0
+    shown = capsys.readouterr().out
+    assert "analytic on 24 networks of table.csv, phone" in shown and "Kendall" in shown
+    assert main([*LINE, "phone", "--json"]) == 0
+    near = json.loads(capsys.readouterr().out)["metrics"]["latency_ms"]
+    assert near["within_1"] < near["within_5"] <= near["within_10"] == 1
+
+
+def test_eval_tells_the_coverage_of_a_model_with_intervals():
+    class Spread:
+        name, metrics = "spread", ("latency_ms",)
+
+    Spread.predict = lambda self, weight: {"latency_ms": 1.0 + 0.0 * weight.sum()}
+    Spread.std = lambda self, weight: {"latency_ms": 0.1 + 0.0 * weight.sum()}
+    model = jax.tree_util.register_static(Spread)()
+    values = np.where(np.arange(24) < 18, 1.1, 2.0)
+    row = evaluate(model, CELLS, Observations(ROWS, {"latency_ms": values}))["latency_ms"]
+    assert row["coverage"] == 18 / 24
+    assert row["spearman"] is None and row["kendall"] is None
+    with pytest.raises(UserError, match="predicts latency_ms, the data has energy_mj"):
+        evaluate(model, CELLS, Observations(ROWS, {"energy_mj": values}))
+
+
+def _predicted(capsys, *words):
+    assert main(["cost", "predict", "model.npz", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_predict_takes_strings_files_and_standard_input(here, capsys, monkeypatch):
+    strings = [CELLS.to_string(row) for row in ROWS[:4]]
+    save_architecture(here / "a.json", CELLS, ROWS[1])
+    (here / "some.csv").write_text("id,architecture\n1," + strings[2] + "\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{strings[3]}\n"))
+    rows = _predicted(capsys, strings[0], "a.json", "some.csv", "-")
+    assert [row["architecture"] for row in rows] == strings
+    assert [row["macs"]["value"] for row in rows] == pytest.approx(MACS[:4])
+    assert rows[0]["latency_ms"]["std"] == 0
+    assert main(["cost", "predict", "model.npz", strings[0]]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(strings[0] + "  macs ") and shown.rstrip().endswith(" ms")
+    counted = shown.partition("macs ")[2].partition(", params")[0].replace(",", "")
+    assert int(counted) == pytest.approx(MACS[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("cost eval model.npz table.csv", "several devices, name one with --device: phone, board"),
+        ("cost eval model.npz table.csv --device phon", "Did you mean 'phone'?"),
+        ("cost eval model.npz missing", "give a path, or set HWNAS_DATA"),
+        ("cost eval missing.npz table.csv", "no cost model missing.npz"),
+        ("cost eval table.csv table.csv", "cost model table.csv is damaged"),
+        ("cost predict model.npz |none~0|", "the command line: '|none~0|' is no nasbench201 cell"),
+        ("cost predict model.npz a.json", "no architecture file a.json"),
+        ("cost predict model.npz b.csv", "cannot read b.csv"),
+        ("cost predict model.npz bad.csv", "bad.csv: line 3: "),
+        ("cost fit table.csv", "several devices"),
+        ("cost fit table.csv --device phone --out model.npz", "model.npz exists"),
+        ("cost evil model.npz table.csv", "Did you mean 'cost eval'?"),
+    ],
+)
+def test_mistakes_are_named(here, capsys, monkeypatch, words, said):
+    monkeypatch.delenv("HWNAS_DATA", raising=False)
+    good = CELLS.to_string(ROWS[0])
+    bad = good.replace("|+|", "|+|x", 1)
+    (here / "bad.csv").write_text(f"architecture\n{good}\n{bad}\n")
+    before = sorted(here.iterdir())
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(here.iterdir()) == before
+
+
+def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
+    words = "cost fit table.csv --device board --out fitted.npz --cost.model analytic"
+    words += " --cost.steps 20 --cost.members 2"
+    assert main(words.split()) == 0
+    assert "wrote fitted.npz" in capsys.readouterr().out
+    assert main(["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["latency_ms"]
+    assert found["mape"] < 0.05 and found["spearman"] > 0.95
+
+
+def test_a_space_known_by_its_decisions_alone_needs_a_model_for_such(here, capsys):
+    space = published.FBNet()
+    rows = space.random(np.random.default_rng(0), 20)
+    lines = [f"# space: {json.dumps(space.spec)}", "architecture,latency_ms"]
+    lines += [f"{space.to_string(row)},{10 + i}" for i, row in enumerate(rows)]
+    (here / "fbnet.csv").write_text("\n".join(lines) + "\n")
+    assert main(["cost", "fit", "fbnet.csv", "--out", "x.npz", "--cost.model", "table"]) == 2
+    assert "needs a space that is built here; fbnet is only known" in capsys.readouterr().err
