@@ -84,7 +84,13 @@ class TableModel:
           UserError: when an operation was not observed.
         """
         del config, seed
-        latencies = {name: costs["latency_ms"] for name, costs in observations.operations.items()}
+        if not isinstance(space, Space):
+            raise UserError("the look-up table needs a space whose operations can be built")
+        latencies = {
+            name: costs["latency_ms"]
+            for name, costs in observations.operations.items()
+            if "latency_ms" in costs
+        }
         table, constant = sum_places(space, latencies)
         return cls(jnp.asarray(table, jnp.float32), jnp.float32(constant))
 
