@@ -79,8 +79,12 @@ class CostConfig:
     """cost model; `hwnas list` names them"""
     members: int = 8
     """networks in the ensemble"""
-    hidden: int = 64
+    hidden: int = 32
     """width of the hidden layers"""
+    loss: Literal["log", "rank", "both"] = "log"
+    """what training minimises: errors of log cost, errors of order between pairs, or both"""
+    relaxed: bool = True
+    """train on relaxed architectures too, so that their cost is that of a random draw"""
     steps: int = 1500
     """Adam steps"""
     learning_rate: float = 3e-3

@@ -1,12 +1,14 @@
 """What an architecture costs: measured, looked up, counted or learned."""
 
 from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.attention import AttentionEnsemble
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
-from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.cost.linear import LinearEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.records import Measurements, Sample, load_measurements
 from hwnas_jax.cost.table import TableModel
@@ -16,9 +18,11 @@ __all__ = [
     "COST_MODELS",
     "METRICS",
     "AnalyticModel",
+    "AttentionEnsemble",
     "CostModel",
     "CostTable",
     "FitReport",
+    "LinearEnsemble",
     "MLPEnsemble",
     "Measured",
     "Measurements",

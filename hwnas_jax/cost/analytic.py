@@ -16,6 +16,7 @@ import numpy as np
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
+from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.terms import sum_places
 
@@ -77,9 +78,12 @@ class AnalyticModel:
           UserError: with fewer than two networks.
         """
         del config, seed
+        if not isinstance(space, Space):
+            raise UserError("the analytic cost model needs a space whose operations can be built")
         counted = cls.count(space)
         architectures = observations.architectures
         observations.require(2, "a line over multiply-accumulates")
+        choose("latency_ms", observations.metrics, "observed metric")
         table = np.asarray(counted.macs_table, float)
         macs = table[np.arange(space.num_decisions), architectures].sum(axis=1)
         macs += float(counted.macs_constant)

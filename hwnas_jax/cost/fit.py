@@ -3,32 +3,41 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.analytic import AnalyticModel
+from hwnas_jax.cost.attention import AttentionEnsemble
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
-from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.cost.ensemble import Ensemble
+from hwnas_jax.cost.linear import LinearEnsemble
 from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.records import Measurements
 from hwnas_jax.cost.store import read_model
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Space
 from hwnas_jax.spaces.published import choices_from_spec
 
 COST_MODELS: dict[str, tuple[str, Any]] = {
-    "mlp": ("ensemble of MLPs on measured networks, starting from the table", MLPEnsemble),
+    "mlp": ("ensemble of MLPs on a linear base, from measured networks", MLPEnsemble),
+    "attention": ("ensemble of small transformers over the decisions", AttentionEnsemble),
+    "linear": ("ensemble of ridges on one-hot rows, from measured networks", LinearEnsemble),
     "table": ("sum of the timed operations of a network", TableModel),
     "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
 }
 
-_OF_OPERATIONS = ("mlp", "table", "analytic")
+_LABELS = {"mlp": "MLP", "table": "look-up table", "analytic": "FLOPs (scaled)"}
+_NAMES = {"analytic": "flops"}
 _LEAST_TRAIN = 8
-_METRIC = "latency_ms"
+_FIRST = "latency_ms"
+# Share of the median below which a relative error says nothing of a model.
+_NEAR_ZERO = 0.02
+_DEVIATIONS = 1.6449
 
 Progress = Callable[[int, int, str], None]
 
@@ -38,42 +47,51 @@ class FitReport:
     """How the cost models did on the same held-out networks.
 
     Attributes:
+      metric: what `models`, `held_out` and `fitted` are about.
       train_size: networks the judged models were fitted to.
       test_size: networks held out.
-      models: per model its name, label, `spearman` in [-1, 1], `mape` as a share, and
-        `within_10`, the share in [0, 1] predicted within 10 percent.
+      models: per model its name, label, `spearman` in [-1, 1], `mape` as a share, `within_10` and
+        `within_5`, the shares in [0, 1] predicted within 10 and 5 percent, and `covered_90`, the
+        share within the model's own 90 % interval. Relative errors leave out networks near zero.
       held_out: per held-out network the architecture, what was measured and predicted.
       fitted: the same for the networks of the fit.
+      metrics: `models` of every metric by its name.
+      near_zero: how many held-out networks cost less than 2 % of the median, by metric.
+      unfit: why a model could not be fitted, by its name.
     """
 
+    metric: str
     train_size: int
     test_size: int
     models: list[dict[str, Any]]
     held_out: list[dict[str, Any]]
     fitted: list[dict[str, Any]]
+    metrics: dict[str, list[dict[str, Any]]]
+    near_zero: dict[str, int]
+    unfit: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the report as plain JSON values; a correlation that is undefined is None."""
-        return {"metric": _METRIC, **dataclasses.asdict(self)}
+        """Returns the report as plain JSON values; what is undefined is None."""
+        return dataclasses.asdict(self)
 
 
 def fit_cost(
     space: Choices,
-    measurements: Measurements | Observations,
+    measured: Observations | Measurements,
     config: CostConfig,
     *,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[CostModel, FitReport]:
-    """Fits the configured cost model and judges it beside the others.
+    """Fits the configured cost model and judges it beside all others that can be fitted.
 
     All models are judged on the same random split: fitted to the training networks, compared on
     the held-out ones. The model that is returned is then fitted again, to all measured networks,
     so the report understates it slightly.
 
     Args:
-      space: the search space.
-      measurements: of that space, or what was observed otherwise.
+      space: what the networks are of.
+      measured: what networks of that space were found to cost.
       config: which model and how it is trained.
       seed: of the split and the training.
       progress: called with `(done, total, what)`.
@@ -85,56 +103,43 @@ def fit_cost(
       UserError: for an unknown model, measurements of another space, or too few networks.
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
-    observations = (
-        measurements.observations(space) if isinstance(measurements, Measurements) else measurements
-    )
-    count = len(observations)
-    _, test_size = split_sizes(count, config)
-    order = np.random.default_rng(seed).permutation(count)
+    if isinstance(measured, Measurements):
+        measured = measured.observations(cast(Space, space))
+    _, test_size = split_sizes(len(measured), config)
+    order = np.random.default_rng(seed).permutation(len(measured))
     test, train = np.sort(order[:test_size]), np.sort(order[test_size:])
-    labels = {
-        "mlp": f"learned (ensemble of {config.members})",
-        "table": "look-up table",
-        "analytic": "FLOPs (scaled)",
-    }
-    if not observations.operations and config.model != "table":
-        del labels["table"]
-    if not hasattr(space, "operations"):
-        if config.model in _OF_OPERATIONS:
-            raise UserError(
-                f"the cost model {config.model} needs a space that is built here; {space.name} is "
-                f"only known by its decisions: {_others()}"
-            )
-        labels = {name: label for name, label in labels.items() if name not in _OF_OPERATIONS}
     report = progress or (lambda done, total, what: None)
-    total = len(labels) + 1
-    judged = {}
-    for done, name in enumerate(labels):
+    total = len(COST_MODELS) + 1
+    judged, unfit = {}, {}
+    for done, (name, (_, other)) in enumerate(COST_MODELS.items()):
         report(done, total, "fitting")
-        judged[name] = COST_MODELS[name][1].fit(
-            space, observations.subset(train), config, seed=seed
-        )
-    models = [
-        {
-            "name": "flops" if name == "analytic" else name,
-            "label": label,
-            **_scores(judged[name], space, observations.subset(test)),
-        }
-        for name, label in labels.items()
-    ]
+        try:
+            judged[name] = other.fit(space, measured.subset(train), config, seed=seed)
+        except UserError as error:
+            if name == config.model:
+                raise
+            unfit[_NAMES.get(name, name)] = str(error)
+    held_out = measured.subset(test)
+    metrics = {metric: _judge(judged, space, held_out, metric, config)
+               for metric in measured.metrics}  # fmt: skip
+    chosen = judged[config.model]
+    known = [metric for metric in measured.metrics if metric in chosen.metrics]
+    first = _FIRST if _FIRST in known else known[0]
     rows = {
-        key: _rows(judged[config.model], space, observations.subset(part))
+        key: _rows(chosen, space, measured.subset(part), first)
         for key, part in (("held_out", test), ("fitted", train))
     }
     report(total - 1, total, "fitting")
-    shipped = kind.fit(space, observations, config, seed=seed)
+    shipped = kind.fit(space, measured, config, seed=seed)
     report(total, total, "fitting")
-    return shipped, FitReport(len(train), len(test), models, **rows)
-
-
-def _others():
-    names = [name for name in COST_MODELS if name not in _OF_OPERATIONS]
-    return f"take {' or '.join(names)}" if names else "there is no model for such yet"
+    near_zero = {
+        metric: int((column < _NEAR_ZERO * np.median(column)).sum())
+        for metric, column in held_out.values.items()
+    }
+    return shipped, FitReport(
+        first, len(train), len(test), metrics[first], **rows,
+        metrics=metrics, near_zero=near_zero, unfit=unfit,
+    )  # fmt: skip
 
 
 def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:
@@ -153,31 +158,60 @@ def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:
     return count - test_size, test_size
 
 
-def _scores(model, space, observations):
-    measured, architectures = observations.values[_METRIC], observations.architectures
-    predicted = predict_architectures(model, architectures, space.num_options)[_METRIC]
+def _judge(models, space, observations, metric, config):
+    """Returns the scores of every model that knows the metric."""
+    return [
+        {
+            "name": _NAMES.get(name, name),
+            "label": _label(name, model, config),
+            **_scores(model, space, observations, metric),
+        }
+        for name, model in models.items()
+        if metric in model.metrics
+    ]
+
+
+def _label(name, model, config):
+    label = _LABELS.get(name, name)
+    return f"{label} (ensemble of {config.members})" if isinstance(model, Ensemble) else label
+
+
+def _scores(model, space, observations, metric):
+    measured, architectures = observations.values[metric], observations.architectures
+    predicted = predict_architectures(model, architectures, space.num_options)[metric]
+    deviation = std_architectures(model, architectures, space.num_options)[metric]
     correlation = spearman(measured, predicted)
+    covered = np.abs(measured - predicted) <= _DEVIATIONS * deviation
+    shown = measured >= _NEAR_ZERO * np.median(measured)
     return {
         "spearman": None if np.isnan(correlation) else correlation,
-        "mape": mape(measured, predicted),
-        "within_10": share_within(measured, predicted, 0.1),
+        "mape": mape(measured[shown], predicted[shown]),
+        "within_10": share_within(measured[shown], predicted[shown], 0.1),
+        "within_5": share_within(measured[shown], predicted[shown], 0.05),
+        "covered_90": float(covered.mean()) if deviation.any() else None,
     }
 
 
-def _rows(model, space, observations):
+def _rows(model, space, observations, metric):
     architectures = observations.architectures
-    predicted = predict_architectures(model, architectures, space.num_options)[_METRIC]
-    deviation = std_architectures(model, architectures, space.num_options)[_METRIC]
-    columns = zip(architectures, observations.values[_METRIC], predicted, deviation, strict=True)
+    predicted = predict_architectures(model, architectures, space.num_options)[metric]
+    deviation = std_architectures(model, architectures, space.num_options)[metric]
+    columns = zip(architectures, observations.values[metric], predicted, deviation, strict=True)
     return [
         {
-            "architecture": space.to_string(architecture),
+            "architecture": _text(space, architecture),
             "measured_ms": float(measured),
             "predicted_ms": float(mean),
             "std_ms": float(std),
         }
         for architecture, measured, mean, std in columns
     ]
+
+
+def _text(space, architecture):
+    if isinstance(space, Space):
+        return space.to_string(architecture)
+    return ", ".join(space.to_names(architecture).values())
 
 
 def load_cost_model(path: Path, space: Choices) -> CostModel:

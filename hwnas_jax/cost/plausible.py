@@ -152,7 +152,7 @@ def _sums(space, architectures, values: Mapping[str, float]) -> np.ndarray:
 
 
 def _placed(space, values):
-    from hwnas_jax.cost.table import sum_places  # its model file needs the records, and they this
+    from hwnas_jax.spaces.terms import sum_places  # its model file needs the records, and they this
 
     return sum_places(space, values)
 

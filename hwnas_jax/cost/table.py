@@ -18,6 +18,7 @@ import numpy as np
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
+from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.terms import sum_places
 
@@ -57,7 +58,13 @@ class TableModel:
           UserError: when an operation was not observed.
         """
         del config, seed
-        latencies = {name: costs["latency_ms"] for name, costs in observations.operations.items()}
+        if not isinstance(space, Space):
+            raise UserError("the look-up table needs a space whose operations can be built")
+        latencies = {
+            name: costs["latency_ms"]
+            for name, costs in observations.operations.items()
+            if "latency_ms" in costs
+        }
         table, constant = sum_places(space, latencies)
         return cls(jnp.asarray(table, jnp.float32), jnp.float32(constant))
 

@@ -9,7 +9,7 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, fit_cost, load_cost_model
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
@@ -31,12 +31,17 @@ def fitted():
 def test_the_report_has_the_agreed_keys(fitted):
     report = fitted[-1].to_dict()
     assert list(report) == [
-        "metric", "train_size", "test_size", "models", "held_out", "fitted",
+        "metric", "train_size", "test_size", "models", "held_out", "fitted", "metrics",
+        "near_zero", "unfit",
     ]  # fmt: skip
     assert (report["metric"], report["train_size"], report["test_size"]) == ("latency_ms", 45, 15)
     assert [(row["name"], row["label"]) for row in report["models"]] == [
-        ("mlp", "learned (ensemble of 2)"), ("table", "look-up table"), ("flops", "FLOPs (scaled)"),
+        ("mlp", "MLP (ensemble of 2)"), ("attention", "attention (ensemble of 2)"),
+        ("linear", "linear (ensemble of 2)"), ("table", "look-up table"),
+        ("flops", "FLOPs (scaled)"),
     ]  # fmt: skip
+    assert report["metrics"] == {"latency_ms": report["models"]}
+    assert (report["near_zero"], report["unfit"]) == ({"latency_ms": 0}, {})
     assert set(report["held_out"][0]) == {"architecture", "measured_ms", "predicted_ms", "std_ms"}
     json.dumps(report, allow_nan=False)
 
@@ -117,9 +122,10 @@ def _rewrite(path, **changes):
         ({"model": "mlpp"}, "Did you mean 'mlp'"),
         ({"hidden": "wide"}, "hidden must be"),
         ({"members": 3}, "parameters/"),
-        ({"noise": np.float32(np.nan)}, "noise holds values that are not finite"),
-        ({"table_ms": np.zeros((2, 2), np.float32)}, "table_ms must be"),
-        ({"placed": np.array([None])}, "damaged"),
+        ({"metrics": ["latency"]}, "Did you mean 'latency_ms'"),
+        ({"noise": np.float32([np.nan])}, "noise holds values that are not finite"),
+        ({"parameters/table": np.zeros((2, 2), np.float32)}, "parameters/table must be"),
+        ({"unit": np.array([None])}, "damaged"),
     ],
 )
 def test_a_damaged_model_is_named_with_the_reason(tmp_path, fitted, changes, reason):

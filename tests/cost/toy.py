@@ -93,9 +93,14 @@ class CuttableSpace(ToySpace):
 
     name = "cuttable"
 
-    def active(self, weight):
-        is_open = 1 - weight[0, 0]
-        return jnp.full(self.num_decisions, 1.0) * is_open
+    def canonical(self, architectures):
+        return np.where(architectures[:, :1] == 0, 0, architectures).astype(np.int32)
+
+    def canonical_mixture(self, weight):
+        cut = jnp.zeros_like(weight).at[:, 0].set(1.0)
+        whole = weight.at[0, 0].set(0.0)
+        mass = weight[0, 0] * weight[1:].sum(axis=1).prod()
+        return jnp.stack([mass, 1.0]), jnp.stack([cut, whole])
 
 
 OPERATIONS_MS = {"narrow": 0.5, "wide": 1.5, "head": 0.4}
@@ -104,7 +109,7 @@ OPERATIONS_MS = {"narrow": 0.5, "wide": 1.5, "head": 0.4}
 def law_ms(space, architecture):
     """Latency of a network: a table, cheaper where two neighbours are wide; tiny when cut."""
     names = [space.decisions[d].options[k] for d, k in enumerate(architecture)]
-    if hasattr(space, "active") and names[0] == "skip":
+    if isinstance(space, CuttableSpace) and names[0] == "skip":
         return 0.05
     total = 0.4 + 0.8 * sum(OPERATIONS_MS.get(name, 0.0) for name in names)
     wide_pairs = sum(a == b == "wide" for a, b in itertools.pairwise(names))

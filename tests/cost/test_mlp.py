@@ -6,7 +6,7 @@ import pytest
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.learned import MLPEnsemble
+from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, law_ms, synthetic
 
@@ -53,8 +53,8 @@ def test_what_cannot_reach_the_output_costs_nothing():
 def test_the_deviation_covers_the_noise(model):
     space = ToySpace()
     noisy = _fit(space, noise=0.2)
-    assert 0.1 < float(noisy.noise) < 0.4
-    assert float(model.noise) < 0.06
+    assert 0.1 < float(noisy.noise[0]) < 0.4
+    assert float(model.noise[0]) < 0.06
     rows = space.enumerate()
     fresh = synthetic(space, rows, noise=0.2, seed=9).latencies_ms
     mean = predict_architectures(noisy, rows, space.num_options)["latency_ms"]
@@ -98,5 +98,5 @@ def test_vmap_equals_a_loop_and_repeats_are_identical(model):
 
 def test_without_networks_it_cannot_be_fitted():
     space = ToySpace()
-    with pytest.raises(UserError, match="needs 1 measured"):
+    with pytest.raises(UserError, match="needs 4 measured"):
         MLPEnsemble.fit(space, synthetic(space, []).observations(space), CONFIG)
