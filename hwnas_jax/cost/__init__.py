@@ -10,7 +10,6 @@ from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.records import Measurements, Timing, load_measurements
 from hwnas_jax.cost.table import TableModel
-from hwnas_jax.cost.timing import time_interleaved
 
 __all__ = [
     "COST_MODELS",
@@ -38,5 +37,4 @@ __all__ = [
     "share_within",
     "spearman",
     "std_architectures",
-    "time_interleaved",
 ]
