@@ -205,7 +205,7 @@ def profile(words: list[str]) -> None:
     with display.stage("profile") as report:
         measured = profile_space(space, config.profile, seed=config.seed, progress=report)
         measured.save(options.out)
-    for note in measured.conditions["notes"]:
+    for note in measured.notes:
         display.say(note)
     display.say(f"wrote {options.out}")
 
@@ -310,8 +310,8 @@ def measure(words: list[str]) -> None:
         )  # fmt: skip
     timing = measured.clocked[0]
     display.say(
-        f"{space.to_string(architecture)}: {timing.latency_ms:.4g} ms per call of "
-        f"{options.config.profile.batch_size} images, spread {timing.latency_iqr_ms:.2g} ms"
+        f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
+        f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
     )
     for note in measured.conditions["notes"]:
         display.say(note)

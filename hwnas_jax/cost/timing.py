@@ -21,6 +21,7 @@ from hwnas_jax.cost.records import Sample
 LEVEL = 0.95
 """Of the confidence intervals."""
 
+_LOOKS = 1.25
 _STRETCH_S = 1e-3
 _MOST_INNER_CALLS = 1000
 
@@ -121,7 +122,9 @@ def sample_interleaved(
     A machine that slows down or speeds up meanwhile does so for all callables alike, which keeps
     their comparison fair; references timed in between tell by how much. Each timing follows one
     untimed call of the same function, and repeats the call until about a millisecond has passed.
-    After the least rounds, only those are timed again whose median is not yet precise.
+    After the least rounds, only those are timed again whose median is not yet precise. Whether it
+    is, is asked whenever there are a quarter more rounds: who asks after every round stops at one
+    where the interval is narrow by chance.
 
     Args:
       calls: callables by name; what they return is waited for with `jax.block_until_ready`.
@@ -156,7 +159,7 @@ def sample_interleaved(
         pacers[number].take(start)
         paced_at.append((pacers[number].at_s[-1], number, pacers[number].ms[-1]))
 
-    pending, taken, done = list(range(len(names))), 0, 0
+    pending, taken, done, look = list(range(len(names))), 0, 0, rule.least
     try:
         while pending:
             for i in rng.permutation(pending):
@@ -165,14 +168,17 @@ def sample_interleaved(
                 stretches[i].take(start)
                 taken += 1
             done += 1
-            if done >= rule.least:
+            if done >= look:
+                look = math.ceil(_LOOKS * done)
                 pace = running_pace(*_columns(paced_at), usual_ms)
                 pending = [
                     i for i in pending
                     if relative_width(stretches[i].series().paced(pace)) > rule.precision
                 ]  # fmt: skip
-                if done >= rule.most or time.perf_counter() > rule.deadline_s:
-                    break
+            if done >= rule.most:
+                break
+            if done >= rule.least and time.perf_counter() > rule.deadline_s:
+                break
             if on_round is not None and pending:
                 on_round(done, rule.most)
         take_reference()
