@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -56,13 +57,14 @@ def to_onnx(
         try:
             model = jax2onnx.to_onnx(
                 function, [jax.ShapeDtypeStruct(dimensions, dtype)],
-                model_name=name, input_names=[INPUT], output_names=[OUTPUT],
+                model_name=name, input_names=[INPUT],
             )  # fmt: skip
         except Exception as error:
             raise UserError(
                 f"jax2onnx {importlib.metadata.version('jax2onnx')} with jax {jax.__version__} "
                 f"cannot convert {name}: {type(error).__name__}: {error}"
             ) from error
+    _name_output(model.graph)
     # Shapes noted within the graph are not kept in step when jax2onnx moves transpositions; a
     # runtime infers them itself.
     del model.graph.value_info[:]
@@ -125,12 +127,26 @@ def check_output(found: np.ndarray, expected: np.ndarray, what: str) -> float:
     return difference
 
 
+def _name_output(graph: Any) -> None:
+    """Names the output; a function that returns its input gets a node between the two."""
+    made = graph.output[0].name
+    if made == INPUT:
+        graph.node.add(op_type="Identity", input=[INPUT], output=[OUTPUT])
+    else:
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [OUTPUT if name == made else name for name in names]
+    graph.output[0].name = OUTPUT
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps to itself what jax2onnx and its optimiser say of every graph."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"jax2onnx\.")
+            yield
     finally:
         logging.disable(before)

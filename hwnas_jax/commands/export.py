@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
@@ -125,7 +126,7 @@ def _of_run(options: ExportOptions) -> _Exported:
     trained = run.trained(options.network)
     entry = run.network(options.network)
     graph, state = nnx.split(trained.network)
-    mean, std = run.dataset.mean, run.dataset.std
+    mean, std = jnp.asarray(run.dataset.mean), jnp.asarray(run.dataset.std)
 
     def function(images: jax.Array) -> jax.Array:
         return nnx.merge(graph, state)(normalise(images, mean, std))

@@ -87,9 +87,7 @@ class EnergyMeter:
         )
         return millijoules / calls
 
-    def _between_updates(
-        self, work: Callable[[], Any], seconds: float
-    ) -> tuple[float, float, int]:
+    def _between_updates(self, work: Callable[[], Any], seconds: float) -> tuple[float, float, int]:
         """Works from an update of the counter to one at least `seconds` later.
 
         Returns:

@@ -64,9 +64,7 @@ def profile(
     places = np.linspace(0, len(networks) - 1, _REFERENCES + 2)[1:-1].round().astype(int)
     sampled = sample_interleaved(
         {str(number): call for number, call in enumerate(calls)},
-        StoppingRule(
-            config.rounds, config.max_rounds, config.precision, started + config.budget_s
-        ),
+        StoppingRule(config.rounds, config.max_rounds, config.precision, started + config.budget_s),
         references=[networks[number] for number in by_work[places]],
         every=_EVERY,
         warmup=config.warmup,

@@ -25,7 +25,7 @@ class OnnxRuntime:
     """ONNX Runtime's CPU provider; see `hwnas_jax.cost.runtime.Runtime`."""
 
     name = "onnxruntime"
-    packages = ("onnxruntime", "jax2onnx", "onnx")
+    packages: tuple[str, ...] = ("onnxruntime", "jax2onnx", "onnx")
 
     def __init__(self, device: jax.Device, threads: int | None = None):
         """Opens the runtime.

@@ -5,7 +5,8 @@ A CSV file in UTF-8. Lines that start with `#` before the table describe it:
     # space: {"name": "nasbench201", "args": {...}, "input_shape": [32, 32, 3], "num_classes": 10}
     # device: Pixel 8                  (a name, or the JSON object of the measurement file)
     # batch_size: 1                    (1 when left out)
-    # runtime: tflite                  (also: source, created, software, conditions; rows, to be checked)
+    # runtime: tflite                  (also: source, created, software, conditions, and
+                                      rows, to be checked)
     architecture,latency_ms,latency_iqr_ms,repeats,energy_mj
     |nor_conv_3x3~0|+|...|,12.3,0.2,50,8.1
 

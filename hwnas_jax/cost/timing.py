@@ -102,7 +102,9 @@ class Sampled:
         if fine == len(widths):
             return text
         worst = widths.max()
-        rest = "one has too few timings to tell" if math.isinf(worst) else f"the worst to {worst:.1%}"
+        rest = (
+            "one has too few timings to tell" if math.isinf(worst) else f"the worst to {worst:.1%}"
+        )
         return f"{text}, {rest}"
 
 
@@ -170,7 +172,7 @@ def sample_interleaved(
             done += 1
             if done >= look:
                 look = math.ceil(_LOOKS * done)
-                pace = running_pace(*_columns(paced_at), usual_ms)
+                pace = running_pace(*_columns(paced_at), usual_ms=usual_ms)
                 pending = [
                     i for i in pending
                     if relative_width(stretches[i].series().paced(pace)) > rule.precision
@@ -188,7 +190,7 @@ def sample_interleaved(
     if on_round is not None:
         on_round(done, done)
     columns = _columns(paced_at)
-    pace = running_pace(*columns, usual_ms)
+    pace = running_pace(*columns, usual_ms=usual_ms)
     series = {name: s.series() for name, s in zip(names, stretches, strict=True)}
     widths = {name: relative_width(part.paced(pace)) for name, part in series.items()}
     return Sampled(series, pace, find_drift(*columns), widths)
@@ -223,7 +225,7 @@ class _Stretch:
         return time.perf_counter() - start
 
 
-def _columns(rows):
+def _columns(rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at_s, which, ms = zip(*rows, strict=True) if rows else ((), (), ())
     return np.array(at_s, float), np.array(which, int), np.array(ms, float)
 

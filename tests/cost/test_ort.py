@@ -33,6 +33,7 @@ def runtime():
     return make_runtime(CONFIG)
 
 
+@pytest.mark.slow
 def test_networks_and_operations_return_what_jax_returns(runtime):
     space = cells()
     operations = list(space.operations()[0].values())
@@ -59,7 +60,7 @@ def test_a_profile_says_what_ran_it(tmp_path):
     result.save(tmp_path / "m.json")
     assert load_measurements(tmp_path / "m.json", space) == result
     in_jax = dataclasses.replace(CONFIG, runtime="jax", batch_size=8)
-    with pytest.raises(UserError, match="'onnxruntime'.*'jax'"):
+    with pytest.raises(UserError, match=r"'onnxruntime'.*'jax'"):
         measure.measure_networks(space, space.enumerate()[:1], result, in_jax, seed=0)
     beside = measure.measure_networks(
         space, space.enumerate()[:1], result,
@@ -95,5 +96,5 @@ def test_a_module_that_cannot_be_converted_is_named(runtime):
         def __call__(self, x):
             return jax.pure_callback(np.sin, x, x)
 
-    with pytest.raises(UserError, match="jax2onnx .* cannot convert strange"):
+    with pytest.raises(UserError, match=r"jax2onnx .* cannot convert strange"):
         ort.to_onnx(Strange(), (2, 3), name="strange")

@@ -5,7 +5,7 @@ from hwnas_jax.cost.pace import Pace, find_drift, running_pace
 
 
 def timings(change, *, count=160, references=3, noise=0.02, seed=0, outliers=0.0):
-    """Timings of references of 1, 2 and 3 ms on a device whose log pace is `change(time in 0..1)`."""
+    """Timings of references of 1, 2 and 3 ms at the log pace `change(time in 0..1)`."""
     rng = np.random.default_rng(seed)
     at_s = np.sort(rng.uniform(0, 60, count))
     which = np.arange(count) % references
