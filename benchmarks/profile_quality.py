@@ -4,10 +4,10 @@
     python benchmarks/profile_quality.py --runtime onnxruntime --seeds 0 1 2
 
 Each seed profiles the space of the config from nothing (no compiled program is kept), fits the
-config's cost model to all that was measured, draws networks that the profile has not seen, not
+cost models to all that was measured, draws networks that the profile has not seen, not
 even in another spelling, and measures them beside networks of the profile. Their ranks and values
-are compared with what the model predicted. "again" is what a second measurement of the same
-networks says of the first: no model can be expected to do better than that.
+are compared with what each model predicted. With `--again` they are measured a second time, which
+says how well a measurement foretells itself: no model can be expected to do better than that.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.config import load_config, override
-from hwnas_jax.cost import fit_cost, measure_networks, profile
+from hwnas_jax.cost import COST_MODELS, measure_networks, profile
 from hwnas_jax.cost.base import predict_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.data import load_data
@@ -29,8 +29,9 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="digits")
     parser.add_argument("--runtime", choices=["jax", "onnxruntime"], default="jax")
-    parser.add_argument("--model", help="another cost model than the config's")
+    parser.add_argument("--models", nargs="+", default=["mlp"], help="cost models to fit")
     parser.add_argument("--networks", type=int, default=30, help="never seen")
+    parser.add_argument("--again", action="store_true", help="measure them a second time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it as Markdown")
     return parser.parse_args()
@@ -59,8 +60,6 @@ def judge(first, second):
 
 def run(args, seed):
     config = override(load_config(args.config), seed=seed, profile__runtime=args.runtime)
-    if args.model:
-        config = override(config, cost__model=args.model)
     data = load_data(config.data)
     space = make_space(
         config.space.name, config.space.args,
@@ -69,23 +68,34 @@ def run(args, seed):
     started = time.perf_counter()
     measured = profile(space, config.profile, seed=seed)
     profiled = time.perf_counter()
-    model, _ = fit_cost(space, measured, config.cost, seed=seed)
-    fitted = time.perf_counter()
+    if args.out:
+        measured.save(args.out.with_name(f"{args.out.stem}_{seed}_measurements.json"))
+    models, fit_s = {}, {}
+    for name in args.models:
+        begun = time.perf_counter()
+        kind = COST_MODELS[name][1]
+        models[name] = kind.fit(space, measured.observations(space), config.cost, seed=seed)
+        fit_s[name] = time.perf_counter() - begun
     rng = np.random.default_rng(1000 + seed)
     architectures = unseen(space, measured.encoded(space), args.networks, rng)
     beside = [
         measure_networks(space, architectures, measured, config.profile, seed=number)
-        for number in range(2)
+        for number in range(2 if args.again else 1)
     ]
-    first, second = (np.array([s.median for s in one.paced]) for one in beside)
-    predicted = predict_architectures(model, architectures, space.num_options)["latency_ms"]
+    first, *more = (np.array([s.median for s in one.paced]) for one in beside)
+    predicted = {
+        name: predict_architectures(model, architectures, space.num_options)["latency_ms"]
+        for name, model in models.items()
+    }
     return {
         "seed": seed,
         "profile_s": profiled - started,
-        "fit_s": fitted - profiled,
-        "model": config.cost.model,
-        "predicted": judge(first, predicted),
-        "again": judge(first, second),
+        "models": {
+            name: {"fit_s": fit_s[name], **judge(first, values)}
+            for name, values in predicted.items()
+        },
+        "again": judge(first, more[0]) if more else None,
+        "measured_again_ms": more[0].tolist() if more else None,
         "drift_since": beside[0].drift,
         "notes": measured.conditions["notes"],
         "notes_of_unseen": beside[0].conditions["notes"],
@@ -93,34 +103,38 @@ def run(args, seed):
         "software": measured.software,
         "options": measured.conditions["options"],
         "rows": [
-            {"architecture": space.to_string(a), "measured_ms": m, "again_ms": n, "predicted_ms": p}
-            for a, m, n, p in zip(
-                architectures, first.tolist(), second.tolist(), predicted.tolist(), strict=True
-            )
+            {
+                "architecture": space.to_string(row),
+                "measured_ms": float(first[number]),
+                "predicted_ms": {name: float(p[number]) for name, p in predicted.items()},
+            }
+            for number, row in enumerate(architectures)
         ],
     }  # fmt: skip
 
 
 def table(args, runs):
     lines = [
-        f"{args.networks} networks never seen, runtime {args.runtime}, model {runs[0]['model']}",
+        f"{args.networks} networks never seen, runtime {args.runtime}",
         "",
-        "| seed | profile s | fit s | Spearman | MAPE | within 10 % | again: Spearman | MAPE |",
+        "| seed | profile s | model | fit s | Spearman | MAPE | within 10 % "
+        "| again: Spearman, MAPE |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for found in runs:
-        ours, again = found["predicted"], found["again"]
-        lines.append(
-            f"| {found['seed']} | {found['profile_s']:.1f} | {found['fit_s']:.1f} "
+        again = found["again"]
+        beside = f"{again['spearman']:.3f}, {again['mape']:.1%}" if again else ""
+        lines += [
+            f"| {found['seed']} | {found['profile_s']:.1f} | {name} | {ours['fit_s']:.1f} "
             f"| {ours['spearman']:.3f} | {ours['mape']:.1%} | {ours['within_10']:.0%} "
-            f"| {again['spearman']:.3f} | {again['mape']:.1%} |"
-        )
-    if len(runs) > 1:
-        ours = [found["predicted"] for found in runs]
+            f"| {beside} |"
+            for name, ours in found["models"].items()
+        ]
+    for name in args.models if len(runs) > 1 else []:
         for key, form in (("spearman", ".3f"), ("mape", ".1%")):
-            values = [one[key] for one in ours]
+            values = [found["models"][name][key] for found in runs]
             spread = f"{np.std(values, ddof=1):{form}}"
-            lines.append(f"\n{key}: mean {np.mean(values):{form}}, deviation {spread}")
+            lines.append(f"\n{name}, {key}: mean {np.mean(values):{form}}, deviation {spread}")
     return "\n".join(lines) + "\n"
 
 

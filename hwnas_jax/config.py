@@ -56,7 +56,7 @@ class DataConfig:
 class ProfileConfig:
     """Timing operations and a sample of whole networks on a device."""
 
-    networks: int = 100
+    networks: int = 64
     """whole networks to time"""
     batch_size: int = 64
     """images per timed call; latencies are per call"""
@@ -66,7 +66,7 @@ class ProfileConfig:
     """most timed rounds"""
     precision: float = 0.02
     """a median is precise when its 95 % confidence interval is narrower than this share of it"""
-    budget_s: float = 90.0
+    budget_s: float = 105.0
     """wall time, compilation included, after which only the least rounds are still timed"""
     measure_rounds: int = 100
     """least timed rounds where a few chosen networks are measured"""
