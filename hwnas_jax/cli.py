@@ -209,6 +209,8 @@ def profile(words: list[str]) -> None:
     with display.stage("profile") as report:
         measured = profile_space(space, config.profile, seed=config.seed, progress=report)
         measured.save(options.out)
+    for note in measured.notes:
+        display.say(note)
     display.say(f"wrote {options.out}")
 
 
@@ -334,10 +336,19 @@ def measure(words: list[str]) -> None:
         f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
         f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
     )
+    for note in measured.conditions["notes"]:
+        display.say(note)
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
         predicted = predict_architectures(model, architecture[None], space.num_options)
         display.say(f"predicted {float(predicted['latency_ms'][0]):.4g} ms")
+
+
+def export(words: list[str]) -> None:
+    """Writes a network for other runtimes."""
+    from hwnas_jax.commands.export import export as write_export
+
+    write_export(words)
 
 
 def report(words: list[str]) -> None:
@@ -393,6 +404,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),
+    "export": (export, "a network as ONNX or StableHLO, with its weights if it is trained"),
     "report": (report, "write the page of a run again"),
     "list": (list_names, "spaces, relaxations, cost models, data sets, configs, devices"),
 }

@@ -57,18 +57,34 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """Timing operations and a sample of whole networks on this device."""
+    """Timing operations and a sample of whole networks on a device."""
 
-    networks: int = 100
+    networks: int = 64
     """whole networks to time"""
     batch_size: int = 64
     """images per timed call; latencies are per call"""
-    rounds: int = 30
-    """timed rounds; each round times everything once, in random order"""
+    rounds: int = 15
+    """least timed rounds; each times everything that is not yet precise once, in random order"""
+    max_rounds: int = 150
+    """most timed rounds"""
+    precision: float = 0.02
+    """a median is precise when its 95 % confidence interval is narrower than this share of it"""
+    budget_s: float = 105.0
+    """wall time, compilation included, after which only the least rounds are still timed"""
     measure_rounds: int = 100
-    """timed rounds where a few chosen networks are measured"""
+    """least timed rounds where a few chosen networks are measured"""
     warmup: int = 3
     """untimed calls of everything before the first round"""
+    device: str | None = None
+    """platform, or platform:number, such as cpu or gpu:1; None takes the default device"""
+    runtime: Literal["jax", "onnxruntime"] = "jax"
+    """what runs the networks; onnxruntime runs their export on the CPU"""
+    threads: int | None = None
+    """onnxruntime: threads that share an operation; None takes a thread a core"""
+    energy: bool = False
+    """count the energy of every call too; NVIDIA GPUs only"""
+    energy_s: float = 0.3
+    """seconds of calls whose energy is counted in one go, three times over"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,6 +376,7 @@ def validate(config: Config) -> Config:
     _check_types(config, "")
     positive = [
         "profile.networks", "profile.batch_size", "profile.rounds", "profile.measure_rounds",
+        "profile.precision", "profile.budget_s", "profile.energy_s",
         "cost.members", "cost.hidden", "cost.steps", "cost.learning_rate", "target.samples",
         "search.steps",
         "search.batch_size", "search.steps_per_dispatch", "search.temperature_start",
@@ -386,7 +403,11 @@ def validate(config: Config) -> Config:
     _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
     _require(config, "search.inner_step_size", lambda v: v is None or v > 0, "must be positive")
-    for key in ("parallel.devices", "parallel.processes", "sweep.devices"):
+    _require(
+        config, "profile.max_rounds", lambda v: v >= config.profile.rounds,
+        f"must not be below profile.rounds = {config.profile.rounds}",
+    )  # fmt: skip
+    for key in ("parallel.devices", "parallel.processes", "sweep.devices", "profile.threads"):
         _require(config, key, lambda v: v is None or v > 0, "must be positive")
     _require(config, "parallel.process", lambda v: v is None or v >= 0, "must not be negative")
     _require(config, "parallel.initialization_timeout_s", lambda v: v > 0, "must be positive")

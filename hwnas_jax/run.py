@@ -208,6 +208,8 @@ class Run:
             f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
             f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
         )
+        for note in measured.notes:
+            self.display.say(note)
         return path
 
     def fit_cost(self) -> Path:
@@ -386,11 +388,15 @@ class Run:
 
     def trained(self, label: str | None = None) -> Trained:
         """Returns a retrained network by its label; the selected one when none is named."""
+        return self._train(self.network(label), None)
+
+    def network(self, label: str | None = None) -> dict[str, Any]:
+        """Returns what `networks.json` has of a network; of the selected one by default."""
         networks = self._networks()["networks"]
         if label is None:
             label = next(e["label"] for e in networks if e.get("selected"))
         choose(label, [e["label"] for e in networks], "network")
-        return self._train(next(e for e in networks if e["label"] == label), None)
+        return next(e for e in networks if e["label"] == label)
 
     def _train(self, entry, report) -> Trained:
         architecture = self.space.from_names(entry["architecture"])

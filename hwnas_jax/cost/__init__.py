@@ -12,7 +12,6 @@ from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.records import Measurements, Sample, load_measurements
 from hwnas_jax.cost.table import TableModel
-from hwnas_jax.cost.timing import time_interleaved
 
 __all__ = [
     "COST_MODELS",
@@ -42,5 +41,4 @@ __all__ = [
     "share_within",
     "spearman",
     "std_architectures",
-    "time_interleaved",
 ]

@@ -4,6 +4,7 @@ Weights are filled in by shape alone: their values do not change a latency as lo
 activation is denormal or NaN, and eager initialisation of a hundred networks takes minutes.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces.base import Operation, Space
 
 Call = Callable[[], jax.Array]
@@ -51,6 +53,7 @@ def compile_all(
     operations: Iterable[Operation],
     batch_size: int,
     on_compiled: Callable[[int], None] | None = None,
+    device: jax.Device | None = None,
 ) -> tuple[list[Call], list[Call]]:
     """Compiles many networks and operations, XLA working in threads while Python traces.
 
@@ -60,6 +63,7 @@ def compile_all(
       operations: of the same space.
       batch_size: images per call.
       on_compiled: called with the number compiled so far.
+      device: where they run; None takes the default device.
 
     Returns:
       The networks' and the operations' calls, in the order given.
@@ -74,9 +78,9 @@ def compile_all(
                 on_compiled(sum(future.done() for future in networks + parts))
 
         for architecture in architectures:
-            submit(networks, _lower_network(space, architecture, batch_size, None))
+            submit(networks, _lower_network(space, architecture, batch_size, device))
         for operation in operations:
-            submit(parts, _lower_operation(operation, batch_size, None))
+            submit(parts, _lower_operation(operation, batch_size, device))
         calls = [future.result() for future in networks], [future.result() for future in parts]
     if on_compiled is not None:
         on_compiled(len(networks) + len(parts))
@@ -84,9 +88,8 @@ def compile_all(
 
 
 def _lower_network(space, architecture, batch_size, device):
-    architecture = space.check(architecture)
     shape = (batch_size, *space.input_shape)
-    return _lower(lambda: space.network(architecture, nnx.Rngs(0)), shape, device)
+    return _lower(network_build(space, architecture), shape, device)
 
 
 def _lower_operation(operation, batch_size, device):
@@ -94,20 +97,46 @@ def _lower_operation(operation, batch_size, device):
     return _lower(lambda: operation.build(nnx.Rngs(0)), shape, device)
 
 
-def _lower(build, shape, device):
-    """Returns `(lowered, leaves, images)` of the module that `build` makes, in inference mode."""
+def network_build(space: Space, architecture: np.ndarray) -> Callable[[], nnx.Module]:
+    """Returns what builds the stand-alone network of `architecture` (`int32[D]`)."""
+    architecture = space.check(architecture)
+    return lambda: space.network(architecture, nnx.Rngs(0))
+
+
+def fill(
+    build: Callable[[], nnx.Module], shape: tuple[int, ...]
+) -> tuple[Any, Any, list[np.ndarray], np.ndarray]:
+    """Returns a module in inference mode, with weights of the right size, and an input for it.
+
+    Args:
+      build: makes the module; only its shapes are asked for.
+      shape: of the input, the batch included.
+
+    Returns:
+      `(graph, structure, leaves, images)`: the module is
+      `nnx.merge(graph, jax.tree.unflatten(structure, leaves))`, images are `float32[shape]`.
+      The same module gets the same weights every time.
+    """
     module = nnx.eval_shape(build)
     module.eval()
-    graphdef, state = nnx.split(module)
+    graph, state = nnx.split(module)
     paths, structure = jax.tree_util.tree_flatten_with_path(state)
     rng = np.random.default_rng(0)
-    leaves = jax.device_put([_fill(path, leaf, rng) for path, leaf in paths], device)
-    images = jax.device_put(rng.standard_normal(shape, np.float32), device)
+    leaves = [_fill(path, leaf, rng) for path, leaf in paths]
+    return graph, structure, leaves, rng.standard_normal(shape, np.float32)
+
+
+def _lower(build, shape, device):
+    """Returns `(lowered, leaves, images)` of the module that `build` makes, in inference mode."""
+    graph, structure, leaves, images = fill(build, shape)
+    leaves, images = jax.device_put((leaves, images), device)
 
     def run(leaves, images):
-        return nnx.merge(graphdef, jax.tree.unflatten(structure, leaves))(images)
+        return nnx.merge(graph, jax.tree.unflatten(structure, leaves))(images)
 
-    return jax.jit(run).lower(leaves, images), leaves, images
+    forms = contextlib.nullcontext() if device is None else platform(device.platform)
+    with forms:  # fast forms of operations are chosen by the platform
+        return jax.jit(run).lower(leaves, images), leaves, images
 
 
 def _fill(path, leaf, rng):

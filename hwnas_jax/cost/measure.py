@@ -1,17 +1,20 @@
-"""Profiling a space on the JAX device: its operations and a sample of its networks.
+"""Profiling a space on a device: its operations and a sample of its networks.
 
 Legend: `N` networks, `D` decisions.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.build import compile_all
+from hwnas_jax.cost.device import check_same
+from hwnas_jax.cost.energy import EnergyMeter, measure_energy
 from hwnas_jax.cost.records import (
     Measurements,
     Sample,
@@ -19,12 +22,16 @@ from hwnas_jax.cost.records import (
     describe_device,
     describe_software,
 )
-from hwnas_jax.cost.timing import sample_interleaved, summarise
+from hwnas_jax.cost.runtime import Runtime, make_runtime
+from hwnas_jax.cost.timing import Sampled, StoppingRule, sample_interleaved
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.terms import sum_places
 
 Progress = Callable[[int, int, str], None]
+
+_REFERENCES = 3
+_EVERY = 8
 
 
 def profile(
@@ -32,27 +39,59 @@ def profile(
 ) -> Measurements:
     """Times all operations of a space and a sample of its networks, interleaved in one go.
 
+    Three of the networks, a small, a middling and a large one, are timed again in between: they
+    tell how the pace of the device changes, and all timings are divided by that. With
+    `config.energy` the energy of each is counted afterwards.
+
     Args:
       space: the search space.
-      config: sizes and repetitions.
+      config: sizes, repetitions, device and runtime.
       seed: of the sample and the orders.
       progress: called with `(done, total, what)`.
+
+    Raises:
+      UserError: when the device, the runtime or the energy counter asked for is not there.
     """
+    started = time.perf_counter()
+    report = progress or (lambda done, total, what: None)
+    runtime = make_runtime(config)
+    meter = EnergyMeter(runtime.device) if config.energy else None
     operations = space.operations()[0]
     architectures = sample_architectures(space, config.networks, np.random.default_rng(seed))
-    samples_ms = _sample(
-        space, architectures, list(operations.values()), config, seed=seed, progress=progress
+    networks, parts = _compile(runtime, space, architectures, operations, config, report)
+    calls = networks + parts
+    by_work = np.argsort(_running_macs(space, architectures), kind="stable")
+    places = np.linspace(0, len(networks) - 1, _REFERENCES + 2)[1:-1].round().astype(int)
+    sampled = sample_interleaved(
+        {str(number): call for number, call in enumerate(calls)},
+        StoppingRule(config.rounds, config.max_rounds, config.precision, started + config.budget_s),
+        references=[networks[number] for number in by_work[places]],
+        every=_EVERY,
+        warmup=config.warmup,
+        seed=seed,
+        on_round=lambda done, most: report(done, most, "timing"),
     )
-    timings = [{"latency_ms": summarise(row)} for row in samples_ms]
-    networks, parts = timings[: len(architectures)], timings[len(architectures) :]
+    samples = [{"latency_ms": sampled.paced(str(number))} for number in range(len(calls))]
+    conditions = _conditions(runtime, sampled, config.precision)
+    if meter is not None:
+        conditions["idle_w"] = meter.idle_w()
+        energies = measure_energy(
+            calls, meter, seconds=config.energy_s, seed=seed,
+            on_round=lambda done, most: report(done, most, "energy"),
+        )  # fmt: skip
+        samples = [
+            {**row, "energy_mj": energy} for row, energy in zip(samples, energies, strict=True)
+        ]
     return Measurements(
-        device=describe_device(),
-        software=describe_software(),
+        device=describe_device(runtime.device),
+        software=describe_software(*runtime.packages),
         batch_size=config.batch_size,
         space=space.spec,
-        operations=dict(zip(operations, parts, strict=True)),
+        operations=dict(zip(operations, samples[len(networks) :], strict=True)),
         architectures=tuple(space.to_names(row) for row in architectures),
-        networks=tuple(networks),
+        networks=tuple(samples[: len(networks)]),
+        runtime=runtime.name,
+        conditions={**conditions, "seconds": round(time.perf_counter() - started, 1)},
     )
 
 
@@ -61,14 +100,16 @@ class Measured:
     """Networks timed beside some of a measurement file.
 
     Attributes:
-      paced: their timings at the pace the device had for the measurement file.
-      clocked: their timings as the clock said.
-      drift: how many times as long the references took as in the file, the median over the rounds.
+      paced: their latencies at the pace the device had for the measurement file.
+      clocked: their latencies as the clock said.
+      drift: how many times as long the references took as in the file, the median over all.
+      conditions: as in `Measurements.conditions`.
     """
 
     paced: list[Sample]
     clocked: list[Sample]
     drift: float
+    conditions: dict[str, Any]
 
 
 def measure_networks(
@@ -84,14 +125,15 @@ def measure_networks(
 ) -> Measured:
     """Times given networks beside some of the measurement file, to tell how the device drifted.
 
-    A shared or warm device changes its pace within seconds. Each round therefore times the
-    references too, and is divided by how much longer than in the file they took in that round.
+    A shared or warm device changes its pace within seconds. References are therefore timed in
+    between, and each timing is divided by how much longer than in the file they took then.
 
     Args:
       space: the search space.
       architectures: `int32[N, D]`.
-      measurements: of the same space, batch size and device; None takes the clock's word.
-      config: `measure_rounds` repetitions.
+      measurements: of the same space, batch size, device and runtime; with None the networks
+        are their own references, which tells how the pace changed but not from when.
+      config: at least `measure_rounds` repetitions.
       seed: of the orders.
       around_ms: the references are the networks of `measurements` nearest to this latency, since
         small and large networks do not slow down alike; its median when left out.
@@ -101,65 +143,87 @@ def measure_networks(
     Raises:
       UserError: when the measurements are not comparable with a timing here and now.
     """
+    started = time.perf_counter()
+    report = progress or (lambda done, total, what: None)
     architectures = np.asarray(architectures, np.int32)
-    config = dataclasses.replace(config, rounds=config.measure_rounds)
-    then_ms = np.ones(0)
+    runtime, count, usual_ms = make_runtime(config), len(architectures), None
     if measurements is not None:
-        chosen = _references(space, measurements, config.batch_size, around_ms, references)
+        check_comparable(space, measurements, runtime, config.batch_size)
+        chosen = _nearest(measurements, around_ms, references)
         architectures = np.concatenate([architectures, measurements.encoded(space)[chosen]])
-        then_ms = measurements.latencies_ms[chosen]
-    samples_ms = np.array(
-        _sample(space, architectures, [], config, seed=seed, progress=progress)
-    )  # [networks, rounds]
-    count = len(architectures) - len(then_ms)
-    pace = np.ones(samples_ms.shape[1])
-    if len(then_ms):
-        pace = np.median(samples_ms[count:] / then_ms[:, None], axis=0)
+        usual_ms = measurements.latencies_ms[chosen]
+    calls = _compile(runtime, space, architectures, {}, config, report)[0]
+    sampled = sample_interleaved(
+        {str(number): call for number, call in enumerate(calls[:count])},
+        StoppingRule(
+            config.measure_rounds,
+            max(config.measure_rounds, config.max_rounds),
+            config.precision,
+            started + config.budget_s,
+        ),
+        references=calls[:count] if measurements is None else calls[count:],
+        usual_ms=usual_ms,
+        every=_EVERY if measurements is None else 2,
+        warmup=config.warmup,
+        seed=seed,
+        on_round=lambda done, most: report(done, most, "timing"),
+    )
     return Measured(
-        paced=[summarise(row / pace) for row in samples_ms[:count]],
-        clocked=[summarise(row) for row in samples_ms[:count]],
-        drift=float(np.median(pace)),
+        paced=[sampled.paced(str(number)) for number in range(count)],
+        clocked=[sampled.clocked(str(number)) for number in range(count)],
+        drift=sampled.pace.level,
+        conditions=_conditions(runtime, sampled, config.precision),
     )
 
 
-def _references(space, measurements, batch_size, around_ms, count):
-    """Returns the rows of the measured networks nearest to a latency, by ratio."""
+def check_comparable(
+    space: Space, measurements: Measurements, runtime: Runtime, batch_size: int
+) -> None:
+    """Raises UserError unless a timing here and now means the same as one of `measurements`."""
     check_spec(measurements.space, space, "the measurements")
     if not measurements.networks:
         raise UserError("the measurements hold no networks to compare with")
+    if measurements.source != "measured":
+        raise UserError(
+            f"the figures of the measurement file are {measurements.source}: timings here cannot "
+            "be compared with them"
+        )
+    if measurements.runtime != runtime.name:
+        raise UserError(
+            f"the measurements were taken with the runtime {measurements.runtime!r}, "
+            f"profile.runtime is {runtime.name!r}: figures of two runtimes are not compared; "
+            f"profile with {runtime.name!r} first"
+        )
     if measurements.batch_size != batch_size:
         raise UserError(
             f"profile.batch_size = {batch_size}, but the measurements were taken with "
             f"{measurements.batch_size}"
         )
-    here = describe_device()
-    for key in ("platform", "kind"):
-        if measurements.device.get(key) != here[key]:
-            raise UserError(
-                f"the measurements were taken on {measurements.device.get(key)!r}, "
-                f"this device is {here[key]!r}: profile it first"
-            )
+    check_same(measurements.device, describe_device(runtime.device))
+
+
+def _nearest(measurements, around_ms, count):
+    """Returns the rows of the measured networks nearest to a latency, by ratio."""
     latencies_ms = measurements.latencies_ms
     centre_ms = np.median(latencies_ms) if around_ms is None else around_ms
     return np.argsort(np.abs(np.log(latencies_ms / centre_ms)), kind="stable")[:count]
 
 
-def _sample(space, architectures, operations, config, *, seed, progress):
-    """Returns `float64[rounds]` for each network, then for each operation."""
-    report = progress or (lambda done, total, what: None)
+def _compile(runtime, space, architectures, operations, config, report):
     total = len(architectures) + len(operations)
-    networks, parts = compile_all(
-        space, architectures, operations, config.batch_size,
+    return runtime.compile_all(
+        space, architectures, operations.values(), config.batch_size,
         lambda done: report(done, total, "compiling"),
     )  # fmt: skip
-    samples = sample_interleaved(
-        {str(i): call for i, call in enumerate(networks + parts)},
-        rounds=config.rounds,
-        warmup=config.warmup,
-        seed=seed,
-        on_round=lambda done, rounds: report(done, rounds, "timing"),
-    )
-    return list(samples.values())
+
+
+def _conditions(runtime: Runtime, sampled: Sampled, precision: float) -> dict[str, Any]:
+    """Returns how timings were taken: notes for people, options and figures by name."""
+    return {
+        "notes": [sampled.words(precision), sampled.drift.words()],
+        "drift": sampled.drift.change if sampled.drift.found else 0.0,
+        "options": runtime.options,
+    }
 
 
 def sample_architectures(space: Space, count: int, rng: np.random.Generator) -> np.ndarray:

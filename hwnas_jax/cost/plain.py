@@ -5,7 +5,8 @@ A CSV file in UTF-8. Lines that start with `#` before the table describe it:
     # space: {"name": "nasbench201", "args": {...}, "input_shape": [32, 32, 3], "num_classes": 10}
     # device: Pixel 8                  (a name, or the JSON object of the measurement file)
     # batch_size: 1                    (1 when left out)
-    # runtime: tflite                  (also: source, created, software; rows, to be checked)
+    # runtime: tflite                  (also: source, created, software, conditions, and
+                                      rows, to be checked)
     architecture,latency_ms,latency_iqr_ms,repeats,energy_mj
     |nor_conv_3x3~0|+|...|,12.3,0.2,50,8.1
 
@@ -32,7 +33,7 @@ from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.published import choices_from_spec
 
 _HEADER = ("rows", "version", "space", "device", "batch_size", "source", "runtime", "software",
-           "created")  # fmt: skip
+           "created", "conditions")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +223,7 @@ def parse_text(
             networks=tuple(networks),
             source=header.get("source", "measured"),
             runtime=header.get("runtime", "unknown"),
+            conditions=_object(header.get("conditions", "{}"), "conditions"),
             created=header.get(
                 "created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             ),
@@ -239,6 +241,7 @@ def to_text(measurements: Measurements) -> str:
         "device": json.dumps(measurements.device), "batch_size": measurements.batch_size,
         "source": measurements.source, "runtime": measurements.runtime,
         "software": json.dumps(measurements.software), "created": measurements.created,
+        "conditions": json.dumps(measurements.conditions),
     }  # fmt: skip
     rows = [*measurements.operations.values(), *measurements.networks]
     metrics = [metric for metric in METRICS if any(metric in row for row in rows)]

@@ -14,6 +14,7 @@ One JSON object, version 2:
     space       Choices.spec of the search space
     operations  [{name, metrics}]
     networks    [{architecture: {decision: option}, metrics}]
+    conditions  how it was measured, optional: {notes: sentences for people, ...}
 
 `metrics` is `{metric: {median, iqr, repeats}}` with the metrics of `hwnas_jax.cost.METRICS`:
 the median over `repeats` rounds and their interquartile range. Every network has the same metrics.
@@ -80,6 +81,8 @@ class Measurements:
       source: one of `SOURCES`.
       runtime: what ran the networks.
       created: ISO 8601 time.
+      conditions: how it was measured: `notes`, sentences for people, and what the runtime was
+        told, how far the device drifted and what it draws when idle, as plain JSON values.
     """
 
     device: dict[str, Any]
@@ -94,6 +97,12 @@ class Measurements:
     created: str = dataclasses.field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
+    conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how it was measured, a sentence each."""
+        return tuple(self.conditions.get("notes", ()))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -172,6 +181,7 @@ class Measurements:
                 {"architecture": names, "metrics": _plain(samples)}
                 for names, samples in zip(self.architectures, self.networks, strict=True)
             ],
+            **({"conditions": self.conditions} if self.conditions else {}),
         }
 
 
@@ -185,13 +195,13 @@ def check_spec(spec: Any, space: Choices, what: str) -> None:
         raise UserError(f"{what} belong to the space {spec}, not to {space.spec}")
 
 
-def describe_device() -> dict[str, Any]:
-    """Returns what identifies the default JAX device and its host."""
-    device = jax.devices()[0]
+def describe_device(device: jax.Device | None = None) -> dict[str, Any]:
+    """Returns what identifies a JAX device, the default one when left out, and its host."""
+    device = jax.devices()[0] if device is None else device
     return {
         "platform": device.platform,
         "kind": device.device_kind,
-        "count": jax.device_count(),
+        "count": jax.device_count(device.platform),
         "host_cpu": _host_cpu(),
         "cpu_count": os.cpu_count(),
     }
@@ -269,6 +279,9 @@ def _parse(payload: dict[str, Any], space: Choices | None) -> Measurements:
     for key, kind in kinds.items():
         if not isinstance(payload.get(key), kind):
             raise UserError(f"{key} must be a {kind.__name__}, got {payload.get(key)!r}")
+    conditions = payload.get("conditions", {})
+    if not isinstance(conditions, dict):
+        raise UserError(f"conditions must be a dict, got {conditions!r}")
     if space is None:
         space = choices_from_spec(payload["space"])
     check_spec(payload["space"], space, "they")
@@ -296,6 +309,7 @@ def _parse(payload: dict[str, Any], space: Choices | None) -> Measurements:
             operations=operations,
             architectures=tuple(architectures),
             networks=tuple(networks),
+            conditions=conditions,
             **{key: payload[key] for key in kinds if key not in ("operations", "networks")},
         ),
         space,

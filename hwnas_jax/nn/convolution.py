@@ -13,6 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from hwnas_jax.nn import winograd
 from hwnas_jax.nn.platform import target_platform
@@ -35,7 +36,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(kernel.shape[2], x.shape[3])
     chex.assert_equal(kernel.shape[0] % 2, 1)
-    if kernel.shape[:2] == (1, 1):
+    if kernel.shape[:2] == (1, 1) and target_platform() != "onnx":
         return matmul(x[:, ::stride, ::stride], kernel[0, 0])
     if target_platform() != "cpu":
         return _conv2d_lax(x, kernel, stride, dilation)
@@ -139,10 +140,18 @@ def _inverse_counts_3x3(x):
     return jnp.asarray(1.0 / np.outer(rows, columns), x.dtype)[None, :, :, None]
 
 
-@jax.custom_vjp
 def avg_pool_3x3(x: jax.Array) -> jax.Array:
     """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`), padding not counted, stride one."""
     chex.assert_rank(x, 4)
+    if target_platform() == "onnx":
+        return nnx.avg_pool(
+            x, window_shape=(3, 3), strides=(1, 1), padding="SAME", count_include_pad=False
+        )
+    return _avg_pool_3x3(x)
+
+
+@jax.custom_vjp
+def _avg_pool_3x3(x):
     return _average(x)
 
 
@@ -159,7 +168,7 @@ def _avg_pool_backward(_, gradient):
     return (jax.lax.optimization_barrier(_window_sum_3x3(gradient * counts)),)
 
 
-avg_pool_3x3.defvjp(_avg_pool_forward, _avg_pool_backward)
+_avg_pool_3x3.defvjp(_avg_pool_forward, _avg_pool_backward)
 
 
 def avg_pool_2x2(x: jax.Array) -> jax.Array:
@@ -168,5 +177,7 @@ def avg_pool_2x2(x: jax.Array) -> jax.Array:
     for axis in (1, 2):
         if x.shape[axis] % 2:
             x = jnp.concatenate([x, jax.lax.slice_in_dim(x, -1, None, axis=axis)], axis=axis)
+    if target_platform() == "onnx":
+        return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))

@@ -7,5 +7,8 @@ platform = jax.make_user_context()
 
 
 def target_platform() -> str:
-    """Returns the platform that the forms of operations are chosen for ("cpu", "gpu", "tpu")."""
+    """Returns the platform that the forms of operations are chosen for ("cpu", "gpu", "tpu").
+
+    "onnx" is for export: every operation keeps the form that ONNX has a node for.
+    """
     return platform.value or jax.default_backend()

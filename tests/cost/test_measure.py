@@ -1,16 +1,41 @@
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 import pytest
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost import measure
-from hwnas_jax.cost.records import load_measurements
+from hwnas_jax.cost import measure, timing
+from hwnas_jax.cost.records import describe_device, load_measurements
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
-from tests.cost.toy import WIDTHS, CuttableSpace, ToySpace, synthetic
+from tests.cost.toy import OPERATIONS_MS, WIDTHS, CuttableSpace, ToySpace, law_ms, synthetic
 
-CONFIG = ProfileConfig(networks=4, batch_size=16, rounds=2, warmup=1)
+CONFIG = ProfileConfig(networks=4, batch_size=16, rounds=2, max_rounds=2, warmup=1)
+
+
+class FakeRuntime:
+    """Networks and operations that take as long as the law says, times the pace of the moment."""
+
+    name, packages = "jax", ("numpy",)
+
+    def __init__(self, monkeypatch, pace):
+        self.device, self.options, self.asked = jax.devices()[0], {"threads": 3}, []
+        self.now, self.pace = 0.0, pace
+        monkeypatch.setattr(measure, "make_runtime", lambda config: self)
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: self.now)
+
+    def compile_all(self, space, architectures, operations, batch_size, on_compiled):
+        assert batch_size == 16
+        self.asked = np.asarray(architectures)
+        latencies_ms = [law_ms(space, row) for row in architectures]
+        latencies_ms += [OPERATIONS_MS[operation.name] for operation in operations]
+        calls = [functools.partial(self.run, 1e-3 * ms) for ms in latencies_ms]
+        return calls[: len(self.asked)], calls[len(self.asked) :]
+
+    def run(self, seconds):
+        self.now += seconds * self.pace(self.now)
 
 
 def test_profile_times_operations_and_networks(tmp_path):
@@ -27,41 +52,72 @@ def test_profile_times_operations_and_networks(tmp_path):
     assert load_measurements(tmp_path / "m.json", space) == result
 
 
-def test_timings_are_divided_by_the_pace_of_the_references_in_each_round(monkeypatch):
+def test_a_profile_on_a_device_that_slows_down(monkeypatch):
+    space = ToySpace()
+    runtime = FakeRuntime(monkeypatch, lambda now: 1.0 + 0.1 * (now > 2.0))
+    config = dataclasses.replace(CONFIG, networks=20, rounds=40, max_rounds=40)
+    result = measure.profile(space, config, seed=1)
+    assert runtime.now > 5
+    truth = np.array([law_ms(space, row) for row in result.encoded(space)])
+    ratio = result.latencies_ms / truth
+    assert np.ptp(ratio) < 0.01 * ratio.mean()  # one pace for all, whichever is usual
+    assert 1.0 <= ratio.mean() <= 1.12
+    assert result.conditions["drift"] == pytest.approx(0.1, abs=1e-3)
+    assert result.conditions["options"] == {"threads": 3}
+    assert "numpy" in result.software
+    known, drifted = result.notes
+    assert "after 40 to 40 timings" in known
+    assert "slower at once after 2 of" in drifted
+
+
+def test_what_is_precise_is_not_timed_again(monkeypatch):
+    FakeRuntime(monkeypatch, lambda now: 1.0)
+    config = dataclasses.replace(CONFIG, rounds=7, max_rounds=50)
+    result = measure.profile(ToySpace(), config, seed=1)
+    assert {row["latency_ms"].repeats for row in result.networks} == {7}
+    assert result.conditions["drift"] == 0.0
+    assert "7 of 7 medians are known to 2.0%" in result.notes[0]
+
+
+def test_timings_are_divided_by_the_pace_of_the_references(monkeypatch):
     space = ToySpace()
     measurements = synthetic(space, space.enumerate()[::9])
-    asked = []
-
-    def compile_all(space, architectures, operations, batch_size, on_compiled):
-        asked.append(np.asarray(architectures))
-        return [lambda: None for _ in architectures], []
-
-    pace = np.array([1.0, 2.0, 2.5])
-
-    def sample_interleaved(calls, **_):
-        then = synthetic(space, asked[0]).latencies_ms
-        return {name: pace * ms for name, ms in zip(calls, then, strict=True)}
-
-    monkeypatch.setattr(measure, "compile_all", compile_all)
-    monkeypatch.setattr(measure, "sample_interleaved", sample_interleaved)
+    runtime = FakeRuntime(monkeypatch, lambda now: 2.0 + 0.5 * (now > 1.0))
     wanted = space.enumerate()[[1, 80]]
+    config = dataclasses.replace(CONFIG, measure_rounds=101, max_rounds=101)
     result = measure.measure_networks(
-        space, wanted, measurements, CONFIG, seed=0, around_ms=2.0, references=5
+        space, wanted, measurements, config, seed=0, around_ms=2.0, references=5
     )
-    assert result.drift == pytest.approx(2)
+    assert runtime.now > 1.5
+    assert result.drift == pytest.approx(2.5)
     expected = synthetic(space, wanted).latencies_ms
     assert [timing.median for timing in result.paced] == pytest.approx(expected)
     assert [timing.iqr for timing in result.paced] == pytest.approx([0, 0])
-    assert [timing.median for timing in result.clocked] == pytest.approx(2 * expected)
+    assert [timing.median for timing in result.clocked] == pytest.approx(2.5 * expected)
     distance = sorted(abs(np.log(measurements.latencies_ms / 2.0)))
-    references = synthetic(space, asked[0][2:]).latencies_ms
+    references = synthetic(space, runtime.asked[2:]).latencies_ms
     assert sorted(abs(np.log(references / 2.0))) == pytest.approx(distance[:5])
+    assert "25.0% slower" in result.conditions["notes"][1]
+
+
+def test_without_measurements_the_clock_is_believed(monkeypatch):
+    space = ToySpace()
+    FakeRuntime(monkeypatch, lambda now: 2.0)
+    wanted = space.enumerate()[[1, 80]]
+    config = dataclasses.replace(CONFIG, measure_rounds=8)
+    result = measure.measure_networks(space, wanted, None, config, seed=0)
+    expected = 2 * synthetic(space, wanted).latencies_ms
+    assert [timing.median for timing in result.paced] == pytest.approx(expected)
+    assert [timing.median for timing in result.clocked] == pytest.approx(expected)
+    assert result.drift == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"batch_size": 8}, "batch_size"),
+        ({"runtime": "onnxruntime"}, "'onnxruntime'.*profile.runtime is 'jax'"),
+        ({"source": "simulated"}, "simulated"),
         ({"device": {"platform": "gpu", "kind": "H100"}}, "gpu"),
         ({"architectures": (), "networks": ()}, "no networks"),
     ],
@@ -71,6 +127,26 @@ def test_what_cannot_be_compared_is_refused(change, reason):
     measurements = dataclasses.replace(synthetic(space, space.enumerate()[:4]), **change)
     with pytest.raises(UserError, match=reason):
         measure.measure_networks(space, space.enumerate()[:1], measurements, CONFIG, seed=0)
+
+
+def test_a_profile_on_a_device_by_name():
+    config = dataclasses.replace(CONFIG, networks=2, device="cpu:3")
+    result = measure.profile(ToySpace(), config)
+    assert result.conditions["options"] == {"device": "cpu:3"}
+    assert result.device == describe_device(jax.devices()[3])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"device": "gpu:77"}, "unknown device 'gpu:77'"),
+        ({"threads": 2}, "profile.threads is for"),
+        ({"runtime": "onnxruntime", "device": "tpu"}, "unknown device"),
+    ],
+)
+def test_a_device_or_runtime_that_is_not_there_is_refused(change, reason):
+    with pytest.raises(UserError, match=reason):
+        measure.profile(ToySpace(), dataclasses.replace(CONFIG, **change))
 
 
 def _macs(space, row):
