@@ -208,6 +208,13 @@ def profile(words: list[str]) -> None:
     display.say(f"wrote {options.out}")
 
 
+def estimate(words: list[str]) -> None:
+    """Writes a measurement file of hardware that is not here."""
+    from hwnas_jax.commands.estimate import estimate as run
+
+    run(words)
+
+
 def cost_fit(words: list[str]) -> None:
     """Writes a cost model."""
     from hwnas_jax.cost import COST_MODELS, fit_cost, load_measurements
@@ -364,6 +371,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "search": (search, "the whole job: profile, fit, search, retrain, measure, report"),
     "sweep": (sweep, "many targets searched in one program: a whole front"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
+    "estimate": (estimate, "what networks cost on a TPU or an accelerator that is not here"),
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),

@@ -20,13 +20,8 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import multiprocessing
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,14 +31,13 @@ from hwnas_jax.cache import cache_folder
 from hwnas_jax.cost import zigzag
 from hwnas_jax.cost.abstract import network_program
 from hwnas_jax.cost.layers import Layer, layers_of
+from hwnas_jax.cost.workers import Progress, run_jobs
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import read_json, write_json
-from hwnas_jax.loop import Progress, quiet
 from hwnas_jax.spaces.base import Space
 
 SOURCE = "simulated"
 VERSION = "3.9.1"
-_POLL_S = 0.5
 
 
 class Template(NamedTuple):
@@ -129,7 +123,7 @@ def simulate_networks(
     batch_size: int = 1,
     workers: int | None = None,
     folder: Path | None = None,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
 ) -> list[Simulated]:
     """Returns what stand-alone networks cost, layer by layer.
 
@@ -146,14 +140,15 @@ def simulate_networks(
       UserError: without the simulator, in another version, or when it cannot place a layer.
     """
     require_zigzag()
+    report = progress or (lambda done, total, what: None)
     architectures = np.asarray(architectures, np.int32)
     forms = [tuple(row.tolist()) for row in space.canonical(architectures)]
     layers: dict[tuple[int, ...], Counter[Layer]] = {}
     for number, form in enumerate(dict.fromkeys(forms)):
-        progress(number, len(set(forms)), "networks read")
+        report(number, len(set(forms)), "networks read")
         program = network_program(space, np.array(form, np.int32), batch_size)
         layers[form] = layers_of(program)
-    progress(len(layers), len(layers), "networks read")
+    report(len(layers), len(layers), "networks read")
     distinct = sorted(set().union(*layers.values()))
     costs = simulate_layers(
         distinct, accelerator, workers=workers, folder=folder, progress=progress
@@ -177,7 +172,7 @@ def simulate_layers(
     *,
     workers: int | None = None,
     folder: Path | None = None,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
 ) -> dict[Layer, Simulated]:
     """Returns what each layer costs; each is simulated once and kept on disk.
 
@@ -191,33 +186,17 @@ def simulate_layers(
     folder.mkdir(parents=True, exist_ok=True)
     files = {layer: folder / f"{_digest(layer, accelerator)}.json" for layer in layers}
     found = {layer: _read(path) for layer, path in files.items() if path.exists()}
-    missing = [layer for layer in files if layer not in found]
-    what = f"layers on {accelerator.template}"
-    progress(len(found), len(files), what)
-    if missing:
-        context = multiprocessing.get_context("spawn")
-        count = min(workers or os.cpu_count() or 1, len(missing))
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_start) as pool:
-            pending = {pool.submit(_simulate, layer, accelerator): layer for layer in missing}
-            try:
-                while pending:
-                    for future in wait(
-                        pending, timeout=_POLL_S, return_when=FIRST_COMPLETED
-                    ).done:
-                        layer = pending.pop(future)
-                        cycles, energy_pj = future.result()
-                        found[layer] = cycles, energy_pj
-                        payload = {"cycles": cycles, "energy_pj": energy_pj, "layer": repr(layer)}
-                        write_json(files[layer], payload)
-                    progress(len(found), len(files), what)
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"a process that simulated {accelerator.label} died; what was done is kept: "
-                    "run the same again"
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+    def keep(layer: Layer, result: tuple[float, float]) -> None:
+        found[layer] = cycles, energy_pj = result
+        payload = {"cycles": cycles, "energy_pj": energy_pj, "layer": repr(layer)}
+        write_json(files[layer], payload)
+
+    run_jobs(
+        _simulate, {layer: (layer, accelerator) for layer in files if layer not in found}, keep,
+        workers=workers, done=len(found), what=f"layers on {accelerator.template}",
+        progress=progress,
+    )  # fmt: skip
     clock_mhz = accelerator.clock_mhz
     assert clock_mhz is not None
     return {
@@ -262,11 +241,6 @@ def _read(path: Path) -> tuple[float, float]:
     if not all(math.isfinite(value) and value > 0 for value in values):
         raise UserError(f"the simulated layer {path} is damaged; delete it")
     return values
-
-
-def _start() -> None:
-    """Prepares a worker: the parent alone answers a stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _simulate(layer: Layer, accelerator: Accelerator) -> tuple[float, float]:

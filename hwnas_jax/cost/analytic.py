@@ -79,7 +79,8 @@ class AnalyticModel:
         arrays = [jnp.asarray(array, jnp.float32) for array in (*macs, *params)]
         peaks = peak_table(space) if memory else None
         return cls(
-            *arrays, peak_table_mib=None if peaks is None else jnp.asarray(peaks / 2**20, jnp.float32)
+            *arrays,
+            peak_table_mib=None if peaks is None else jnp.asarray(peaks / 2**20, jnp.float32),
         )
 
     @classmethod

@@ -14,12 +14,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
-import os
-import signal
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +22,23 @@ import numpy as np
 
 from hwnas_jax import spaces
 from hwnas_jax.cache import cache_folder
-from hwnas_jax.compile_for import CHIPS, topology_devices
 from hwnas_jax.cost.abstract import Program, network_program
+from hwnas_jax.cost.workers import Progress, run_jobs
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import read_json, write_json
 from hwnas_jax.hlo import tally
-from hwnas_jax.loop import Progress, quiet
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.precision import compute_dtype
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.topology import CHIPS, topology_devices
 
 SOURCE = "compiler estimate"
-_POLL_S = 0.5
 _PACKAGE = Path(__file__).resolve().parents[1]
-_DEPENDS_ON = ("nn", "spaces", "cost/abstract.py", "cost/compiler.py", "hlo.py")
+_DEPENDS_ON = ("nn", "spaces", "cost/abstract.py", "cost/compiler.py", "hlo.py", "topology.py")
 
 
 @dataclasses.dataclass(frozen=True)
-class Chip:
+class TPU:
     """What networks are compiled for.
 
     Attributes:
@@ -96,14 +89,14 @@ def clock_ghz(topology: str) -> float:
     return CHIPS[kind].clock_ghz
 
 
-def estimate_program(program: Program, chip: Chip) -> Estimate:
+def estimate_program(program: Program, tpu: TPU) -> Estimate:
     """Compiles a program for one device of a topology, in this process; nothing runs.
 
     Raises:
       UserError: as `clock_ghz`.
     """
-    clock = clock_ghz(chip.topology)
-    one = jax.sharding.SingleDeviceSharding(topology_devices(chip.topology)[0])
+    clock = clock_ghz(tpu.topology)
+    one = jax.sharding.SingleDeviceSharding(topology_devices(tpu.topology)[0])
 
     def placed(leaf):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one)
@@ -130,11 +123,11 @@ def estimate_program(program: Program, chip: Chip) -> Estimate:
 def estimate_networks(
     space: Space,
     architectures: np.ndarray,
-    chip: Chip,
+    tpu: TPU,
     *,
     workers: int | None = None,
     folder: Path | None = None,
-    progress: Progress = quiet,
+    progress: Progress | None = None,
 ) -> list[Estimate]:
     """Compiles stand-alone networks in processes of their own, and keeps what they cost.
 
@@ -143,7 +136,7 @@ def estimate_networks(
     Args:
       space: the search space; it must be one of the registry, since processes build it anew.
       architectures: `int32[N, D]`.
-      chip: what for.
+      tpu: what for.
       workers: processes; None takes one per core.
       folder: where estimates are kept; None takes the user's cache.
       progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
@@ -154,50 +147,35 @@ def estimate_networks(
     Raises:
       UserError: as `clock_ghz`, or when a process dies.
     """
-    clock_ghz(chip.topology)
-    if workers is not None and workers < 1:
-        raise UserError(f"workers must be positive, got {workers}")
-    folder = kept_in(space, chip) if folder is None else Path(folder)
+    clock_ghz(tpu.topology)
+    folder = kept_in(space, tpu) if folder is None else Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     forms = [tuple(row.tolist()) for row in space.canonical(np.asarray(architectures, np.int32))]
-    known = {form: _read(folder, form) for form in dict.fromkeys(forms)}
-    missing = [form for form, estimate in known.items() if estimate is None]
-    done, total, what = len(known) - len(missing), len(known), f"networks on {chip.topology}"
-    progress(done, total, what)
-    if missing:
-        with _processes(min(workers or os.cpu_count() or 1, len(missing))) as pool:
-            pending = {pool.submit(_work, space.spec, form, chip): form for form in missing}
-            try:
-                while pending:
-                    for future in _finished(pending):
-                        form = pending.pop(future)
-                        known[form] = estimate = future.result()
-                        write_json(_file(folder, form), dataclasses.asdict(estimate))
-                        done += 1
-                    progress(done, total, what)
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"a process that compiled for {chip.topology} died, perhaps for want of memory;"
-                    f" {done} of {total} networks are kept in {folder}: run the same again, with "
-                    "fewer workers"
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    return [estimate for form in forms if (estimate := known[form]) is not None]
+    files = {form: folder / f"{'-'.join(map(str, form))}.json" for form in forms}
+    known = {form: _read(path) for form, path in files.items() if path.exists()}
+
+    def keep(form: tuple[int, ...], estimate: Estimate) -> None:
+        known[form] = estimate
+        write_json(files[form], dataclasses.asdict(estimate))
+
+    run_jobs(
+        _work, {form: (space.spec, form, tpu) for form in files if form not in known}, keep,
+        workers=workers, done=len(known), what=f"networks on {tpu.topology}", progress=progress,
+    )  # fmt: skip
+    return [known[form] for form in forms]
 
 
-def kept_in(space: Space, chip: Chip) -> Path:
-    """Returns the folder of the estimates of a space on a chip, by these versions."""
+def kept_in(space: Space, tpu: TPU) -> Path:
+    """Returns the folder of the estimates of a space on a TPU, by these versions."""
     key = {
         "space": space.spec,
-        "chip": dataclasses.asdict(chip),
+        "tpu": dataclasses.asdict(tpu),
         "jax": jax.__version__,
         "libtpu": importlib.metadata.version("libtpu"),
         "code": _code_digest(),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    name = f"{space.name}-{chip.topology.replace(':', '-')}-{digest}"
+    name = f"{space.name}-{tpu.topology.replace(':', '-')}-{digest}"
     return cache_folder() / "compiler_estimates" / name
 
 
@@ -212,44 +190,20 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def _file(folder: Path, form: Sequence[int]) -> Path:
-    return folder / f"{'-'.join(map(str, form))}.json"
-
-
-def _read(folder: Path, form: Sequence[int]) -> Estimate | None:
-    path = _file(folder, form)
-    if not path.exists():
-        return None
+def _read(path: Path) -> Estimate:
     try:
         return Estimate(**read_json(path, "kept estimate"))
     except (UserError, TypeError) as error:
         raise UserError(f"the kept estimate {path} is damaged; delete it") from error
 
 
-def _processes(count: int) -> ProcessPoolExecutor:
-    # libtpu has threads of its own, which a forked process would lack.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_start)
-
-
-def _start() -> None:
-    """Prepares a worker: the parent alone answers a stop, and programs are not worth caching."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", False)
-
-
-def _work(spec: dict[str, Any], form: tuple[int, ...], chip: Chip) -> Estimate:
+def _work(spec: dict[str, Any], form: tuple[int, ...], tpu: TPU) -> Estimate:
     architecture = np.array(form, np.int32)
-    dtype = compute_dtype(chip.dtype, "dtype")
-    program = network_program(_space(json.dumps(spec)), architecture, chip.batch_size, dtype)
-    return estimate_program(program, chip)
+    dtype = compute_dtype(tpu.dtype, "dtype")
+    program = network_program(_space(json.dumps(spec)), architecture, tpu.batch_size, dtype)
+    return estimate_program(program, tpu)
 
 
 @functools.cache
 def _space(spec: str) -> Space:
     return spaces.from_spec(json.loads(spec))
-
-
-def _finished(pending: dict[Future, Any]) -> list[Future]:
-    return list(wait(pending, timeout=_POLL_S, return_when=FIRST_COMPLETED).done)

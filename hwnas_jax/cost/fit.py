@@ -13,6 +13,7 @@ from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectu
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.records import Measurements
+from hwnas_jax.cost.roofline import RooflineModel
 from hwnas_jax.cost.store import read_model
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.errors import UserError, choose
@@ -21,7 +22,11 @@ from hwnas_jax.spaces.base import Space
 COST_MODELS: dict[str, tuple[str, Any]] = {
     "mlp": ("ensemble of MLPs on measured networks, starting from the table", MLPEnsemble),
     "table": ("sum of the timed operations of a network", TableModel),
-    "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
+    "analytic": (
+        "operations, parameters, memory; latency on a line over operations",
+        AnalyticModel,
+    ),
+    "roofline": ("sum of lower bounds by this machine's arithmetic and bandwidth", RooflineModel),
 }
 
 _LEAST_TRAIN = 8

@@ -117,17 +117,14 @@ def _convolution(equation: Any) -> Layer:
         values = tuple(values)
         return values if len(values) == 2 else (filler, values[0])
 
-    def read(low: int, stride: int, dilation: int, image: int, kernel: int, result: int):
-        reach = stride * (result - 1) + dilation * (kernel - 1) + 1
-        return low, max(0, reach - low - image)
-
-    padding = [
-        read(low, stride, dilation, *(shape[axis] for shape, axis in zip(shapes, axes, strict=True)))
-        for (low, _), stride, dilation, *axes in zip(
-            parameters["padding"], parameters["window_strides"], parameters["rhs_dilation"],
-            numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True,
-        )
-    ]  # fmt: skip
+    padding = []
+    for (low, _), stride, dilation, *axes in zip(
+        parameters["padding"], parameters["window_strides"], parameters["rhs_dilation"],
+        numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True,
+    ):  # fmt: skip
+        size, taps, results = (shape[axis] for shape, axis in zip(shapes, axes, strict=True))
+        reach = stride * (results - 1) + dilation * (taps - 1) + 1
+        padding.append((low, max(0, reach - low - size)))
     height, width = pair((result[axis] for axis in numbers.out_spec[2:]), 1)
     return Layer(
         batch=image[numbers.lhs_spec[0]],

@@ -23,7 +23,15 @@ from hwnas_jax.spaces.base import Operation, Space, Step
 
 _ITEM_BYTES = 4
 _LARGEST_SPACE = 100_000
-_CALLS = {"pjit", "jit", "custom_jvp_call", "custom_vjp_call", "closed_call", "remat2", "checkpoint"}
+_CALLS = {
+    "pjit",
+    "jit",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "closed_call",
+    "remat2",
+    "checkpoint",
+}
 _ELEMENT_WISE = {
     "abs", "add", "add_any", "ceil", "clamp", "convert_element_type", "copy", "div", "erf", "exp",
     "exp2", "expand_dims", "expm1", "floor", "integer_pow", "log", "log1p", "logistic", "max",
@@ -65,9 +73,7 @@ def operation_workspace(operation: Operation) -> Workspace:
     closed = trace(program)
     count = len(program.weights)
     output = sum(_bytes(variable.aval) for variable in closed.jaxpr.outvars)
-    return Workspace(
-        peak_bytes(closed, count), peak_bytes(closed, count, keep_input=True), output
-    )
+    return Workspace(peak_bytes(closed, count), peak_bytes(closed, count, keep_input=True), output)
 
 
 def peak_bytes(closed: Any, weights: int, *, keep_input: bool = False) -> int:

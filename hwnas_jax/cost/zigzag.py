@@ -4,11 +4,11 @@ ZigZag writes pickles, JSON and pictures wherever it runs, and configures the pr
 `evaluate` in a process of its own.
 """
 
+import contextlib
 import copy
 import functools
 import importlib.util
 import io
-import contextlib
 import logging
 import math
 import tempfile
