@@ -29,8 +29,7 @@ import numpy as np
 
 from hwnas_jax.cache import cache_folder
 from hwnas_jax.cost import zigzag
-from hwnas_jax.cost.abstract import network_program
-from hwnas_jax.cost.layers import Layer, layers_of
+from hwnas_jax.cost.layers import Layer, space_layers
 from hwnas_jax.cost.workers import Progress, run_jobs
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import read_json, write_json
@@ -140,20 +139,13 @@ def simulate_networks(
       UserError: without the simulator, in another version, or when it cannot place a layer.
     """
     require_zigzag()
-    report = progress or (lambda done, total, what: None)
-    architectures = np.asarray(architectures, np.int32)
-    forms = [tuple(row.tolist()) for row in space.canonical(architectures)]
-    layers: dict[tuple[int, ...], Counter[Layer]] = {}
-    for number, form in enumerate(dict.fromkeys(forms)):
-        report(number, len(set(forms)), "networks read")
-        program = network_program(space, np.array(form, np.int32), batch_size)
-        layers[form] = layers_of(program)
-    report(len(layers), len(layers), "networks read")
-    distinct = sorted(set().union(*layers.values()))
+    layers_of = space_layers(space, batch_size)
+    networks = [layers_of(row) for row in np.asarray(architectures, np.int32)]
+    distinct = sorted(set().union(*networks))
     costs = simulate_layers(
         distinct, accelerator, workers=workers, folder=folder, progress=progress
     )
-    return [_total(layers[form], costs) for form in forms]
+    return [_total(layers, costs) for layers in networks]
 
 
 def _total(layers: Counter[Layer], costs: dict[Layer, Simulated]) -> Simulated:
@@ -222,7 +214,7 @@ def require_zigzag() -> None:
 
 def _digest(layer: Layer, accelerator: Accelerator) -> str:
     described = zigzag.describe(accelerator.template, *_sizes(accelerator))
-    key = [VERSION, described, dataclasses.asdict(layer), zigzag.ORDERS, zigzag.SPATIAL]
+    key = [VERSION, described, zigzag.workload(layer), zigzag.ORDERS, zigzag.SPATIAL]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -8,13 +8,15 @@ import collections
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
-from hwnas_jax.cost.abstract import Program
+from hwnas_jax.cost.abstract import Program, operation_program
 from hwnas_jax.nn.platform import platform
+from hwnas_jax.spaces.base import Space
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -73,6 +75,29 @@ def layers_of(program: Program) -> Counter[Layer]:
             case "dot_general":
                 found[_product(equation)] += times
     return found
+
+
+def space_layers(space: Space, batch_size: int = 1) -> Callable[[np.ndarray], Counter[Layer]]:
+    """Returns a function from an architecture (`int32[D]`) to the layers of its network.
+
+    Every operation of the space is traced once. What does not reach the output is left out.
+    """
+    operations, places = space.operations()
+    traced = {
+        name: layers_of(operation_program(operation, batch_size))
+        for name, operation in operations.items()
+    }
+
+    def of(architecture: np.ndarray) -> Counter[Layer]:
+        (form,) = space.canonical(space.check(architecture)[None])
+        found: Counter[Layer] = collections.Counter()
+        for place in places:
+            if place.decision is None or form[place.decision] == place.option:
+                for layer, times in traced[place.operation].items():
+                    found[layer] += place.count * times
+        return found
+
+    return of
 
 
 def inner_jaxprs(equation: Any) -> list[Any]:

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cli import main
+from hwnas_jax.config import Config, override
 from hwnas_jax.cost import accelerator as accelerators
 from hwnas_jax.cost import zigzag
 from hwnas_jax.cost.records import load_measurements
+from hwnas_jax.files import write_json
+from hwnas_jax.loop import quiet
+from hwnas_jax.run import Run
 
 
 def refusal(capsys, line):
@@ -50,7 +54,10 @@ def test_nothing_is_overwritten(capsys, tmp_path):
     assert out.read_text() == "mine"
 
 
-def test_a_file_that_a_cost_model_is_fitted_to(capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def simulated(monkeypatch, tmp_path):
+    """A simulator that takes a cycle per multiply-add."""
+
     def run(work, jobs, keep, *, done, what, progress=None, workers=None):
         for key, (layer, _) in jobs.items():
             keep(key, (float(layer.macs), 2.0 * layer.macs))
@@ -59,12 +66,17 @@ def test_a_file_that_a_cost_model_is_fitted_to(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(accelerators, "require_zigzag", lambda: None)
     monkeypatch.setattr(zigzag, "describe", lambda *sizes: {})
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path / "cache"))
+
+
+LINE = (
+    "estimate --accelerator eyeriss-like --networks 24 --image-shape 8 8 1 "
+    "--space.args channels 4 cells 1 --rows 8 --out"
+)
+
+
+def test_a_file_that_a_cost_model_is_fitted_to(capsys, tmp_path, simulated):
     out, model = tmp_path / "found.json", tmp_path / "model.npz"
-    line = (
-        "estimate --accelerator eyeriss-like --networks 24 --image-shape 8 8 3 "
-        f"--space.args channels 4 cells 1 --rows 8 --out {out}"
-    )
-    assert main(line.split()) == 0
+    assert main([*LINE.split(), str(out)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "24 networks on eyeriss-like 8x12, 1024 KiB, 200 MHz at batch 1" in shown
     assert "simulated, not a measurement" in shown
@@ -73,3 +85,17 @@ def test_a_file_that_a_cost_model_is_fitted_to(capsys, tmp_path, monkeypatch):
     assert np.ptp(found.latencies_ms) > 0
     assert main(f"cost fit {out} --cost.model analytic --out {model}".split()) == 0
     assert model.exists()
+
+
+def test_a_run_asks_the_same_hardware_again_where_it_would_measure(tmp_path, simulated):
+    out = tmp_path / "found.json"
+    assert main([*LINE.split(), str(out)]) == 0
+    config = override(Config(), space__args={"channels": 4, "cells": 1})
+    run = Run.create(config, tmp_path / "run")
+    run.adopt(measurements=out)
+    write_json(run.folder / "target.json", {"metric": "latency_ms", "target_ms": 1.0})
+    known = load_measurements(out)
+    again = run._measure(list(known.encoded(run.space)[:3]), quiet)
+    assert [sample.median for sample in again.paced] == list(known.latencies_ms[:3])
+    assert again.clocked == again.paced
+    assert again.drift == 1.0

@@ -5,7 +5,7 @@ import pytest
 
 from hwnas_jax.cost.abstract import Program, network_program
 from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.layers import Layer, layers_of
+from hwnas_jax.cost.layers import Layer, layers_of, space_layers
 from hwnas_jax.spaces import make_space
 
 
@@ -40,6 +40,16 @@ def test_layers_of_a_network_do_the_work_that_is_counted():
     stem = Layer(5, 1, 3, 4, 8, 8, (3, 3), padding=((1, 1), (1, 1)))
     assert layers[stem] == 1
     assert layers[Layer(5, 1, 16, 16, 2, 2)] == 2 * 2
+
+
+def test_operations_traced_once_make_the_layers_of_every_network():
+    space = make_space(
+        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+    )
+    layers = space_layers(space, 3)
+    rows = [*space.random(np.random.default_rng(0), 5), np.zeros(6, np.int32)]
+    for row in rows:
+        assert layers(row) == layers_of(network_program(space, row, 3))
 
 
 def test_a_strided_grouped_dilated_convolution_keeps_all_its_numbers():
