@@ -214,6 +214,13 @@ def profile(words: list[str]) -> None:
     display.say(f"wrote {options.out}")
 
 
+def estimate(words: list[str]) -> None:
+    """Writes a measurement file of hardware that is not here."""
+    from hwnas_jax.commands.estimate import estimate as run
+
+    run(words)
+
+
 def cost_fit(words: list[str]) -> None:
     """Writes a cost model."""
     from hwnas_jax.cost import COST_MODELS, fit_cost
@@ -398,6 +405,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "search": (search, "the whole job: profile, fit, search, retrain, measure, report"),
     "sweep": (sweep, "many targets searched in one program: a whole front"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
+    "estimate": (estimate, "what networks cost on a TPU or an accelerator that is not here"),
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
     "cost eval": (cost_eval, "compare a cost model with a measurement file or a published table"),
     "cost predict": (cost_predict, "what networks would cost, with the model's own uncertainty"),

@@ -1,15 +1,12 @@
 """The search step compiled for TPU chips that need not be there.
 
-Everything here is the TPU compiler's own account, an estimate and never a measurement. What a
-chip has is from its published data sheet.
+Everything here is the TPU compiler's own account, an estimate and never a measurement.
 """
 
 import contextlib
 import dataclasses
-import importlib.util
-import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +16,7 @@ from hwnas_jax.ahead import compile_ahead, memory_help
 from hwnas_jax.config import Config
 from hwnas_jax.cost import AnalyticModel, CostModel
 from hwnas_jax.data import Dataset
-from hwnas_jax.errors import UserError, choose, nearest
+from hwnas_jax.errors import UserError, choose
 from hwnas_jax.hlo import tally
 from hwnas_jax.loop import steps_per_dispatch
 from hwnas_jax.nn.platform import platform
@@ -28,30 +25,7 @@ from hwnas_jax.search.bilevel import make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import device_data, make_dispatch
 from hwnas_jax.spaces import Space
-
-EXAMPLES = ("v4:2x2x2", "v5e:2x4", "v5e:4x4", "v5e:16x16", "v5p:2x2x2", "v5p:4x4x4", "v6e:4x4")
-
-
-class Chip(NamedTuple):
-    """Published figures of a chip.
-
-    Attributes:
-      hbm_gib: memory.
-      clock_ghz: clock, as follows from the published peak and the size of the matrix units.
-      link_gb_s: gigabytes per second that it can send to its neighbours, all links together.
-    """
-
-    hbm_gib: float
-    clock_ghz: float
-    link_gb_s: float
-
-
-CHIPS = {
-    "TPU v4": Chip(32, 1.05, 300),
-    "TPU v5 lite": Chip(16, 1.5, 200),
-    "TPU v5": Chip(95, 1.75, 600),
-    "TPU v6 lite": Chip(32, 1.75, 448),
-}
+from hwnas_jax.topology import CHIPS, Chip, topology_devices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,43 +144,6 @@ class ChipStep:
             "chip_published": self.chip._asdict() if self.chip else None,
             **{name: getattr(self, name) for name in derived},
         }
-
-
-def topology_devices(name: str) -> tuple[jax.Device, ...]:
-    """Returns the devices of a TPU topology, without hardware.
-
-    Args:
-      name: generation and layout as libtpu names them, such as "v5e:16x16".
-
-    Raises:
-      UserError: without libtpu, or for a topology that it does not know.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError(
-            "compiling for TPUs needs libtpu, the extra `tpu`: pip install 'hwnas_jax[tpu]'"
-        )
-    from jax.experimental import topologies
-
-    # libtpu looks for the machine that it runs on, and complains at length where it is no TPU.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # the hardware itself is left alone
-    single = set(name.partition(":")[2].split("x")) == {"1"}
-    options = {"chips_per_host_bounds": (1, 1, 1)} if single else {}
-    try:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        if not str(error).startswith("INVALID_ARGUMENT"):
-            raise UserError(f"libtpu cannot describe {name!r}: {error}") from error
-        close = nearest(name, EXAMPLES)
-        hint = f" Did you mean {close!r}?" if close else ""
-        reason = str(error).partition(": ")[2].partition("\n")[0] or str(error)
-        raise UserError(
-            f"no TPU topology {name!r} ({reason}); topologies are such as {', '.join(EXAMPLES)}."
-            + hint
-        ) from error
-    return tuple(found.devices)
 
 
 def compile_for(

@@ -36,6 +36,7 @@ from hwnas_jax.cost import (
     measure_networks,
     profile,
 )
+from hwnas_jax.cost.estimate import estimate_again
 from hwnas_jax.cost.fit import split_sizes
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
@@ -319,6 +320,11 @@ class Run:
         known = load_or_offer(
             self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
         )
+        if known.source != "measured":
+            rows = estimate_again(self.space, np.stack(architectures), known, report)
+            latencies = [row["latency_ms"] for row in rows]
+            self.display.say(f"{len(rows)} networks by {known.source}; nothing was measured")
+            return Measured(paced=latencies, clocked=latencies, drift=1.0)
         return measure_networks(
             self.space, np.stack(architectures), known, self.config.profile,
             seed=self.config.seed, around_ms=self.target.value, progress=report,

@@ -1,4 +1,4 @@
-"""Costs that follow from the architecture alone: multiply-accumulates and parameters.
+"""Costs that follow from the architecture alone: operations, parameters, memory of activations.
 
 Legend: `D` decisions, `K` options of the widest decision.
 """
@@ -14,13 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import CostConfig
+from hwnas_jax.cost.memory import peak_table
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.terms import sum_places
 
-_FIELDS = ["macs_table", "macs_constant", "params_table", "params_constant", "line_ms"]
+_FIELDS = [
+    "macs_table", "macs_constant", "params_table", "params_constant", "line_ms", "peak_table_mib",
+]  # fmt: skip
+_OPTIONAL = ("line_ms", "peak_table_mib")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=[])
@@ -28,7 +32,8 @@ _FIELDS = ["macs_table", "macs_constant", "params_table", "params_constant", "li
 class AnalyticModel:
     """Counts, linear in the gates, and a latency on a straight line over multiply-accumulates.
 
-    Exact on architectures up to the 24 bits of float32.
+    Exact on architectures up to the 24 bits of float32. Between them the counts and the peak of
+    memory are expectations over independent choices, so the peak is multilinear in the gates.
 
     Attributes:
       macs_table: `float32[D, K]`, multiply-accumulates per image that each option adds.
@@ -37,6 +42,9 @@ class AnalyticModel:
       params_constant: `float32[]`.
       line_ms: `float32[2]`, milliseconds at zero and per multiply-accumulate; None without
         measured networks.
+      peak_table_mib: `float32[K, ..., K]`, one axis per decision: mebibytes of activations at the
+        peak of each architecture, for one image, as `hwnas_jax.cost.memory` counts them; None
+        where they were not counted.
     """
 
     macs_table: jax.Array
@@ -44,24 +52,37 @@ class AnalyticModel:
     params_table: jax.Array
     params_constant: jax.Array
     line_ms: jax.Array | None = None
+    peak_table_mib: jax.Array | None = None
 
     name = "analytic"
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """What `predict` returns: `latency_ms` only where networks were measured."""
-        return ("macs", "params") + (() if self.line_ms is None else ("latency_ms",))
+        known = (("latency_ms", self.line_ms), ("peak_memory_mib", self.peak_table_mib))
+        optional = tuple(metric for metric, array in known if array is not None)
+        return ("macs", "flops", "params", *optional)
 
     @classmethod
-    def count(cls, space: Space) -> "AnalyticModel":
+    def count(cls, space: Space, *, memory: bool = False) -> "AnalyticModel":
         """Counts a space's operations.
 
-        What a paper calls FLOPs of NAS-Bench-201 is `macs`.
+        What a paper calls FLOPs of NAS-Bench-201 is `macs`; `flops` are two per multiply-add.
+
+        Args:
+          space: the search space.
+          memory: whether the peak memory of all its architectures is counted too, which takes
+            seconds; left out all the same for a space that has no `graph` or is too large to list.
         """
         operations = space.operations()[0].items()
         macs = sum_places(space, {name: operation.macs for name, operation in operations})
         params = sum_places(space, {name: operation.params for name, operation in operations})
-        return cls(*(jnp.asarray(array, jnp.float32) for array in (*macs, *params)))
+        arrays = [jnp.asarray(array, jnp.float32) for array in (*macs, *params)]
+        peaks = peak_table(space) if memory else None
+        return cls(
+            *arrays,
+            peak_table_mib=None if peaks is None else jnp.asarray(peaks / 2**20, jnp.float32),
+        )
 
     @classmethod
     def fit(
@@ -80,7 +101,7 @@ class AnalyticModel:
         del config, seed
         if not isinstance(space, Space):
             raise UserError("the analytic cost model needs a space whose operations can be built")
-        counted = cls.count(space)
+        counted = cls.count(space, memory=True)
         architectures = observations.architectures
         observations.require(2, "a line over multiply-accumulates")
         choose("latency_ms", observations.metrics, "observed metric")
@@ -102,10 +123,15 @@ class AnalyticModel:
         macs = self.macs_constant + (weight * self.macs_table).sum()
         costs = {
             "macs": macs,
+            "flops": 2 * macs,
             "params": self.params_constant + (weight * self.params_table).sum(),
         }
         if self.line_ms is not None:
             costs["latency_ms"] = self.line_ms[0] + self.line_ms[1] * macs
+        if self.peak_table_mib is not None:
+            costs["peak_memory_mib"] = functools.reduce(
+                lambda table, row: table @ row, reversed(weight), self.peak_table_mib
+            )
         return costs
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
@@ -116,8 +142,9 @@ class AnalyticModel:
     def save(self, path: Path, space: Space) -> None:
         """Writes the model to an `.npz` file."""
         arrays = {name: getattr(self, name) for name in _FIELDS}
-        if self.line_ms is None:
-            del arrays["line_ms"]
+        for name in _OPTIONAL:
+            if arrays[name] is None:
+                del arrays[name]
         write_model(path, self.name, space, {}, arrays)
 
     @classmethod
@@ -127,8 +154,10 @@ class AnalyticModel:
         """Builds the model from what `read_model` returned."""
         del header
         wide = (space.num_decisions, space.num_options)
-        shapes = dict(zip(_FIELDS, [wide, (), wide, (), (2,)], strict=True))
-        if "line_ms" not in arrays:
-            del shapes["line_ms"]
+        cube = (space.num_options,) * space.num_decisions
+        shapes = dict(zip(_FIELDS, [wide, (), wide, (), (2,), cube], strict=True))
+        for name in _OPTIONAL:
+            if name not in arrays:
+                del shapes[name]
         return cls(**{name: jnp.asarray(check_array(arrays, name, shape))
                       for name, shape in shapes.items()})  # fmt: skip

@@ -17,6 +17,7 @@ from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.records import Measurements
+from hwnas_jax.cost.roofline import RooflineModel
 from hwnas_jax.cost.store import read_model
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.errors import UserError, choose
@@ -28,7 +29,11 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
     "attention": ("ensemble of small transformers over the decisions", AttentionEnsemble),
     "linear": ("ensemble of ridges on one-hot rows, from measured networks", LinearEnsemble),
     "table": ("sum of the timed operations of a network", TableModel),
-    "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
+    "analytic": (
+        "operations, parameters, memory; latency on a line over operations",
+        AnalyticModel,
+    ),
+    "roofline": ("sum of lower bounds by this machine's arithmetic and bandwidth", RooflineModel),
 }
 
 _LABELS = {"mlp": "MLP", "table": "look-up table", "analytic": "FLOPs (scaled)"}

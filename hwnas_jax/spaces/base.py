@@ -64,6 +64,21 @@ class Place:
     when: tuple[tuple[int, int], ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One step of a network's graph; step `n`, from zero, computes value `n + 1`.
+
+    Attributes:
+      kind: "operation", "sum" of the inputs in their order, or "zeros" of the input's shape.
+      inputs: numbers of the values it reads; zero is the images. Zeros read nothing.
+      operation: the `Operation.name`, where it is one.
+    """
+
+    kind: str
+    inputs: tuple[int, ...]
+    operation: str = ""
+
+
 class Choices:
     """Decisions and their options: what cost models and tables know of a search space.
 

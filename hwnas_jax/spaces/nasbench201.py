@@ -23,7 +23,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.cell import Candidate, MixedCells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space, Step
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
@@ -266,6 +266,34 @@ class NasBench201(Space):
                     )  # fmt: skip
         stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
         return table, tuple(places)
+
+    def graph(self, architecture: np.ndarray) -> tuple[Step, ...]:
+        """Returns what the network of `architecture` (`int32[6]`) computes, step by step."""
+        architecture = self.canonical(self.check(architecture)[None])[0]
+        height, width, features = self.input_shape
+        steps = [Step("operation", (0,), f"stem {height}x{width}x{features}")]
+        for stage, channels in enumerate(self.widths):
+            shape = f"{height}x{width}x{channels}"
+            for _ in range(self.cells):
+                nodes = [len(steps)]
+                for node in range(1, 4):
+                    incoming = []
+                    for (target, source), option in zip(EDGES, architecture, strict=True):
+                        if target != node or OPERATIONS[option] == "none":
+                            continue
+                        if OPERATIONS[option] == "skip_connect":
+                            incoming.append(nodes[source])
+                            continue
+                        name = f"{OPERATIONS[option]} {shape}"
+                        steps.append(Step("operation", (nodes[source],), name))
+                        incoming.append(len(steps))
+                    kind = "sum" if incoming else "zeros"
+                    steps.append(Step(kind, tuple(incoming) or (nodes[0],)))
+                    nodes.append(len(steps))
+            last = "head" if stage == STAGES - 1 else "reduction"
+            steps.append(Step("operation", (len(steps),), f"{last} {shape}"))
+            height, width = -(-height // 2), -(-width // 2)
+        return tuple(steps)
 
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each decision's output reaches the network's, `float32[D]`."""

@@ -18,7 +18,7 @@ def test_counts_are_those_of_the_built_networks():
     space = ToySpace()
     rows = space.enumerate()[::7]
     counts = predict_architectures(AnalyticModel.count(space), rows, space.num_options)
-    assert set(counts) == {"macs", "params"}
+    assert set(counts) == {"macs", "flops", "params"}
     for row, macs, params in zip(rows, counts["macs"], counts["params"], strict=True):
         network = nnx.eval_shape(lambda row=row: space.network(row, nnx.Rngs(0)))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
@@ -31,7 +31,7 @@ def test_the_line_is_the_least_squares_line():
     rows = space.enumerate()[::5]
     measurements = synthetic(space, rows, noise=0.2)
     model = AnalyticModel.fit(space, measurements.observations(space))
-    assert model.metrics == ("macs", "params", "latency_ms")
+    assert model.metrics == ("macs", "flops", "params", "latency_ms")
     macs = np.array([_macs(space, row) for row in rows])
     slope, intercept = np.polyfit(macs, measurements.latencies_ms, 1)
     predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]

@@ -1,0 +1,130 @@
+"""`hwnas estimate`: what networks would cost on hardware that is not on the desk."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from hwnas_jax.config import Config
+from hwnas_jax.display import Terminal
+from hwnas_jax.errors import UserError
+
+Experiment = Annotated[Config, tyro.conf.arg(name="")]
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimateOptions:
+    """Estimates a sample of networks for a TPU or an accelerator, and writes a measurement file.
+
+    --topology compiles each network for a TPU chip, with libtpu and without the chip, and takes
+    the compiler's own estimate of cycles. --accelerator simulates each distinct layer. Neither is
+    a measurement, and the file says so; `hwnas cost fit` and `hwnas search --measurements` take it.
+    """
+
+    topology: str | None = None
+    """a TPU such as v5e:1x1, v6e:1x1, v4:1x1x1 or v5p:1x1x1; extra `tpu`"""
+    accelerator: str | None = None
+    """tpu-like, edge-tpu-like or eyeriss-like; extra `accelerator`"""
+    networks: int = 200
+    """networks to estimate"""
+    batch: int | None = None
+    """images per call; 8 on a TPU, 1 on an accelerator"""
+    dtype: str | None = None
+    """TPU: type of weights and activations, bfloat16 (which None means) or float32"""
+    rows: int | None = None
+    """accelerator: rows of its array of multipliers"""
+    columns: int | None = None
+    """accelerator: columns of its array"""
+    buffer_kib: int | None = None
+    """accelerator: size of its largest memory on the chip"""
+    clock_mhz: float | None = None
+    """accelerator: its clock"""
+    image_shape: tuple[int, int, int] | None = None
+    """height, width and channels of the images; without it the data set's"""
+    classes: int = 10
+    """with --image-shape: how many classes there are"""
+    workers: int | None = None
+    """processes; one per core when left out"""
+    out: Path = Path("measurements.json")
+    """the measurement file to write"""
+    config: Experiment = Config()
+
+
+_TPU_ONLY = ("dtype",)
+_ACCELERATOR_ONLY = ("rows", "columns", "buffer_kib", "clock_mhz")
+
+
+def estimate(words: list[str]) -> None:
+    """Writes a measurement file of estimates."""
+    from hwnas_jax.cli import _check_out, _parse
+
+    options = _parse(EstimateOptions, words, "estimate")
+    _check_out(options.out)
+    if (options.topology is None) == (options.accelerator is None):
+        raise UserError("name either --topology (a TPU) or --accelerator, one of the two")
+    if options.networks < 1:
+        raise UserError(f"--networks must be positive, got {options.networks}")
+    if options.workers is not None and options.workers < 1:
+        raise UserError(f"--workers must be positive, got {options.workers}")
+    if options.batch is not None and options.batch < 1:
+        raise UserError(f"--batch must be positive, got {options.batch}")
+    wrong = _ACCELERATOR_ONLY if options.topology is not None else _TPU_ONLY
+    for name in wrong:
+        if getattr(options, name) is not None:
+            goes = "--accelerator" if options.topology is not None else "--topology"
+            raise UserError(f"--{name.replace('_', '-')} goes with {goes}")
+    if "JAX_PLATFORMS" not in os.environ:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
+    from hwnas_jax.cost.estimate import estimate as estimate_space
+    from hwnas_jax.cost.measure import sample_architectures
+
+    hardware, batch_size = _hardware(options)
+    space = _space(options)
+    rng = np.random.default_rng(options.config.seed)
+    architectures = sample_architectures(space, options.networks, rng)
+    display = Terminal()
+    with display.stage("estimate") as report:
+        found = estimate_space(
+            space, architectures, hardware,
+            batch_size=batch_size, workers=options.workers, progress=report,
+        )  # fmt: skip
+        found.save(options.out)
+    times = found.latencies_ms
+    display.say(
+        f"{len(times)} networks on {found.device['kind']} at batch {found.batch_size}: "
+        f"{times.min():.3g} to {times.max():.3g} ms, median {np.median(times):.3g} ms"
+    )
+    display.say(f"{found.source}, not a measurement")
+    display.say(f"wrote {options.out}")
+
+
+def _hardware(options):
+    """Returns the hardware, known to exist, and the images per call."""
+    from hwnas_jax.cost.accelerator import Accelerator, require_zigzag
+    from hwnas_jax.cost.compiler import TPU, clock_ghz
+
+    if options.topology is not None:
+        batch_size = 8 if options.batch is None else options.batch
+        tpu = TPU(options.topology, batch_size, options.dtype or "bfloat16")
+        clock_ghz(tpu.topology)
+        return tpu, batch_size
+    sizes = {name: getattr(options, name) for name in _ACCELERATOR_ONLY}
+    hardware = Accelerator(options.accelerator, **sizes)
+    require_zigzag()
+    return hardware, options.batch or 1
+
+
+def _space(options):
+    from hwnas_jax.data import load_data
+    from hwnas_jax.spaces import make_space
+
+    config, shape, classes = options.config, options.image_shape, options.classes
+    if shape is None:
+        data = load_data(config.data)
+        shape, classes = data.image_shape, data.num_classes
+    return make_space(config.space.name, config.space.args, input_shape=shape, num_classes=classes)
