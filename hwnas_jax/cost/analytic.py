@@ -45,6 +45,7 @@ class AnalyticModel:
     line_ms: jax.Array | None = None
 
     name = "analytic"
+    exact_expectation = True
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class TableModel:
 
     name = "table"
     metrics = ("latency_ms",)
+    exact_expectation = True
 
     @classmethod
     def fit(
