@@ -109,8 +109,9 @@ class TargetConfig:
     """step size of dual ascent on the multiplier"""
     damping: float = 4.0
     """weight of the squared relative distance to the budget, which damps dual ascent"""
-    samples: int = 16
-    """architectures drawn per step to estimate the expected cost, where it takes draws"""
+    samples: int = 8
+    """architectures drawn per step to estimate the expected cost, where the cost model takes draws;
+    each is judged with every option of every decision in turn"""
     confidence: float | None = None
     """how sure a network must be to keep the budget, by the cost model's own uncertainty: 0.9
     means that the upper 90 % bound keeps it; None goes by the prediction"""

@@ -26,6 +26,7 @@ from hwnas_jax.report.summary import (
     chosen,
     half,
     headings,
+    kept_with,
     measured_during_search,
     network_row,
     number,
@@ -114,6 +115,8 @@ def _result(run: Run) -> str:
     ]
     if batch:
         notes.append(f"Costs are per call of {batch} images.")
+    if run.confidence is not None:
+        notes.append(kept_with(run.confidence))
     if run.networks.get("drift") is not None:
         notes.append(
             f"Measurements are at the device's pace when it was profiled: networks of the profile, "

@@ -135,6 +135,15 @@ def at_most(run: Run, network: dict[str, Any]) -> str:
     return f"at most {number(bound)} {unit(run.metric)} with {100 * run.confidence:g} % confidence"
 
 
+def kept_with(confidence: float) -> str:
+    """Returns what a confidence means for the networks of a page."""
+    return (
+        f"The budget is kept with {100 * confidence:g} % confidence: by the upper bound of the "
+        "cost model's prediction, random search alike. A measurement meets it from 0.9 of what "
+        "the bound leaves for the prediction."
+    )
+
+
 def measured_during_search(rows: Sequence[dict[str, Any]]) -> str:
     """Returns in a sentence what was measured during a search.
 

@@ -162,19 +162,26 @@ class Refinement:
           step: steps taken.
           read_logits: returns `float32[S, D, K]`, of every search.
         """
-        due = max((number for number in self._rounds if number <= step), default=-1)
-        if due == self._fitted_at:
-            return self.model
-        path = self._folder / FOLDER / f"step-{due}.npz"
-        logits = read_logits() if due == step else None
-        if distributed.is_first() and (due == step or not path.exists()):
-            if logits is not None:
+        passed = max((number for number in self._rounds if number < step), default=-1)
+        if passed > self._fitted_at:
+            self._take(passed, make=not self._path(passed).exists())
+        if step in self._rounds and step > self._fitted_at:
+            logits = read_logits()
+            if distributed.is_first():
                 self._measure(step, logits)
-            self._fit(due, path)
+            self._take(step, make=True)
+        return self.model
+
+    def _take(self, step: int, *, make: bool) -> None:
+        """Goes by the model that was fitted after `step`, once process 0 has made it."""
+        if distributed.is_first() and make:
+            self._fit(step)
         distributed.exchange(None)  # the folder is shared, the file is whole
         # Read even where it was just written: a run that is continued has only the file.
-        self.model, self._fitted_at = load_cost_model(path, self._space), due
-        return self.model
+        self.model, self._fitted_at = load_cost_model(self._path(step), self._space), step
+
+    def _path(self, step: int) -> Path:
+        return self._folder / FOLDER / f"step-{step}.npz"
 
     def _measure(self, step: int, logits: np.ndarray) -> None:
         """Measures what is due after `step`, but for what is in the file already."""
@@ -220,7 +227,7 @@ class Refinement:
         said = f"step {step}: {len(left)} networks measured, predicted within {error:.1%}"
         self._progress(0, 0, said)
 
-    def _fit(self, step: int, path: Path) -> None:
+    def _fit(self, step: int) -> None:
         rows = [row for row in read_rows(self._folder / FILE, self._space) if row["step"] <= step]
         if not rows:
             raise UserError(
@@ -240,8 +247,8 @@ class Refinement:
         )
         kind: Any = type(self.model)
         model = kind.fit(self._space, observations, self._config.cost, seed=self._config.seed)
-        path.parent.mkdir(exist_ok=True)
-        model.save(path, self._space)
+        self._path(step).parent.mkdir(exist_ok=True)
+        model.save(self._path(step), self._space)
 
 
 def newest_model(folder: Path) -> Path:

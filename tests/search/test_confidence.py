@@ -66,14 +66,14 @@ def test_a_percentile_is_of_predictions_and_reach_is_of_bounds():
     median = np.percentile(list(MEAN.values()), 50)
     target = resolve_target(TargetConfig(percentile=50.0), reachable)
     assert target == ("latency_ms", pytest.approx(median), 0.9)
-    with pytest.raises(UserError, match=r"1.128 to \S+ ms with a confidence of 0.9"):
+    with pytest.raises(UserError, match=r"1\.128 to \S+ ms with a confidence of 0\.9"):
         resolve_target(TargetConfig(ms=1.05), reachable)
-    with pytest.raises(UserError, match="fastest takes 1.128"):
+    with pytest.raises(UserError, match=r"fastest takes 1\.128"):
         within_budget(SPACE, Known(), Target("latency_ms", 1.05, 0.9), 0.1)
 
 
 def test_a_model_without_uncertainty_is_refused():
-    with pytest.raises(UserError, match="cost.model = 'dense' does not"):
+    with pytest.raises(UserError, match=r"cost\.model = 'dense' does not"):
         cost_range(SPACE, DenseModel(), "latency_ms", confidence=0.9)
     assert cost_range(SPACE, DenseModel(), "latency_ms", confidence=0.5).bounds == (1.0, 7.0)
 
