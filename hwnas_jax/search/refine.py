@@ -164,7 +164,14 @@ class Refinement:
         """
         passed = max((number for number in self._rounds if number < step), default=-1)
         if passed > self._fitted_at:
-            self._take(passed, make=not self._path(passed).exists())
+            there = [path.exists() for path in (self._path(passed), self._folder / FILE)]
+            if not any(there):
+                raise UserError(
+                    f"the search goes by what was measured up to step {passed}, and "
+                    f"{self._folder} has neither {FILE} nor {FOLDER}/{self._path(passed).name}: "
+                    "put one back, or continue from an earlier step with --from-step"
+                )
+            self._take(passed, make=not there[0])
         if step in self._rounds and step > self._fitted_at:
             logits = read_logits()
             if distributed.is_first():
@@ -196,7 +203,7 @@ class Refinement:
         left = np.array([row for row in chosen.tolist() if row not in there], np.int32)
         if not len(left):
             return
-        target = Target(self._targets[0].metric, 0.0)
+        target = self._targets[0]
         predicted, _ = bounded_costs(space, self.model, target, left)
         std = std_architectures(self.model, left, space.num_options)[target.metric]
         measured = measure_networks(
@@ -222,31 +229,24 @@ class Refinement:
             )
         payload = {"format": _FORMAT, "version": 1, "space": space.spec, "networks": rows}
         write_json(self._folder / FILE, payload)
-        latencies_ms = np.array([timing.latency_ms for timing in measured.paced])
-        error = np.abs(predicted / latencies_ms - 1).max()
+        error = max(abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in rows[-len(left) :])
         said = f"step {step}: {len(left)} networks measured, predicted within {error:.1%}"
         self._progress(0, 0, said)
 
     def _fit(self, step: int) -> None:
         rows = [row for row in read_rows(self._folder / FILE, self._space) if row["step"] <= step]
-        if not rows:
-            raise UserError(
-                f"{self._folder / FILE} lacks what was measured up to step {step}: put it back, or "
-                f"continue from an earlier step with --from-step"
-            )
         rows.sort(key=lambda row: row["step"])
-        profiled = self._profiled.observations(self._space)
-        observations = Observations(
-            np.concatenate([profiled.architectures, _encoded(self._space, rows)]),
-            {
-                _METRIC: np.concatenate(
-                    [profiled.values[_METRIC], [row["measured_ms"] for row in rows]]
-                )
-            },
-            profiled.operations,
-        )
-        kind: Any = type(self.model)
-        model = kind.fit(self._space, observations, self._config.cost, seed=self._config.seed)
+        model: Any = self.model
+        if rows:  # none where the profile measured the whole space
+            profiled = self._profiled.observations(self._space)
+            latencies_ms = [row["measured_ms"] for row in rows]
+            observations = Observations(
+                np.concatenate([profiled.architectures, _encoded(self._space, rows)]),
+                {_METRIC: np.concatenate([profiled.values[_METRIC], latencies_ms])},
+                profiled.operations,
+            )
+            kind: Any = type(self.model)
+            model = kind.fit(self._space, observations, self._config.cost, seed=self._config.seed)
         self._path(step).parent.mkdir(exist_ok=True)
         model.save(self._path(step), self._space)
 

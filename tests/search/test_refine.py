@@ -177,6 +177,37 @@ def test_a_search_measures_and_goes_on_by_what_it_learned(tmp_path, profiled, ti
     )
 
 
+def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path, timed):
+    measurements = synthetic(SPACE, SPACE.enumerate())
+    measurements.save(tmp_path / "measurements.json")
+    model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
+    refinement = Refinement(SPACE, model, [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
+    after = refinement.at(9, lambda: np.zeros((1, 3, 3), np.float32))
+    assert not timed
+    for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(model), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_resumed_search_refits_or_says_what_it_lacks(tmp_path, profiled, timed):
+    profiled[0].save(tmp_path / "measurements.json")
+
+    def started():
+        return Refinement(SPACE, profiled[1], [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
+
+    logits = np.zeros((1, 3, 3), np.float32)
+    kept = started().at(9, lambda: logits)
+    (tmp_path / refine.FOLDER / "step-9.npz").unlink()
+    again = started().at(10, lambda: logits)
+    assert len(timed) == 3
+    for ours, theirs in zip(jax.tree.leaves(again), jax.tree.leaves(kept), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    (tmp_path / refine.FOLDER / "step-9.npz").unlink()
+    (tmp_path / refine.FILE).unlink()
+    with pytest.raises(UserError, match=r"measured up to step 9.*has neither .*step-9\.npz"):
+        started().at(10, lambda: logits)
+
+
 class Stop(Exception):
     pass
 
