@@ -275,7 +275,10 @@ def derive(words: list[str]) -> None:
         raise UserError(f"{run.folder} holds no finished search; continue it with --resume")
     if options.target_ms is not None:
         settings = override(run.config, target__ms=options.target_ms).target
-        reachable = cost_range(run.space, run.cost_model, settings.metric, seed=run.config.seed)
+        reachable = cost_range(
+            run.space, run.cost_model, settings.metric, seed=run.config.seed,
+            confidence=settings.confidence,
+        )  # fmt: skip
         resolve_target(settings, reachable)
     candidate = run.candidates(target_ms=options.target_ms)[0]
     save_architecture(options.out, run.space, candidate.architecture)

@@ -132,8 +132,16 @@ class TargetConfig:
     """step size of dual ascent on the multiplier"""
     damping: float = 4.0
     """weight of the squared relative distance to the budget, which damps dual ascent"""
-    samples: int = 16
-    """architectures drawn per step to estimate the expected cost"""
+    samples: int = 8
+    """architectures drawn per step to estimate the expected cost, where the cost model takes draws;
+    each is judged with every option of every decision in turn"""
+    confidence: float | None = None
+    """how sure a network must be to keep the budget, by the cost model's own uncertainty: 0.9
+    means that the upper 90 % bound keeps it; None goes by the prediction"""
+    measurements: int = 0
+    """networks measured during the search to make the cost model surer near the budget"""
+    measure_every: int = 150
+    """architecture steps between these measurements, rounded up to whole calls"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -384,6 +392,7 @@ def validate(config: Config) -> Config:
         "search.checkpoint_every", "retrain.networks", "retrain.epochs", "retrain.batch_size",
         "retrain.steps_per_dispatch", "retrain.learning_rate", "search.weight_clip_norm",
         "search.implicit_terms", "search.accumulate", "retrain.accumulate",
+        "target.measure_every",
     ]  # fmt: skip
     for key in positive:
         _require(config, key, lambda v: v > 0, "must be positive")
@@ -394,7 +403,7 @@ def validate(config: Config) -> Config:
         "profile.warmup", "search.warmup_steps", "data.shift", "search.weight_decay",
         "search.logit_decay", "retrain.weight_decay", "cost.weight_decay",
         "target.multiplier_learning_rate", "target.damping", "target.confirm",
-        "search.weight_learning_rate_end",
+        "search.weight_learning_rate_end", "target.measurements",
     ]  # fmt: skip
     for key in at_least_zero:
         _require(config, key, lambda v: v >= 0, "must not be negative")
@@ -402,6 +411,10 @@ def validate(config: Config) -> Config:
     _require(config, "target.percentile", lambda v: 0 <= v <= 100, "must lie in [0, 100]")
     _require(config, "target.ms", lambda v: v is None or v > 0, "must be positive")
     _require(config, "target.weight", lambda v: v is None or v >= 0, "must not be negative")
+    _require(
+        config, "target.confidence", lambda v: v is None or 0.5 <= v < 1,
+        "must lie in [0.5, 1): 0.5 is the prediction itself; leave it out to go by that",
+    )  # fmt: skip
     _require(config, "search.inner_step_size", lambda v: v is None or v > 0, "must be positive")
     _require(
         config, "profile.max_rounds", lambda v: v >= config.profile.rounds,

@@ -4,6 +4,7 @@ A search and a training differ in their step, not in this.
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -131,11 +132,13 @@ def run_steps(
     extra: Callable[[Any], dict[str, Any]] = lambda state: {},
     parts: Callable[[Any], dict[str, Any]] = lambda tree: {"": tree},
     start: int = 0,
+    prepare: Callable[[int, Callable[[], Any], Any], Any] = lambda step, read_state, data: data,
     progress: Progress = quiet,
 ) -> Any:
     """Runs `total` steps, from the newest checkpoint if there is one.
 
-    The dispatch is compiled before the first step, and never again.
+    The dispatch is compiled before the first step, and again only when `prepare` returns arrays of
+    other shapes.
 
     Args:
       dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
@@ -155,6 +158,9 @@ def run_steps(
       parts: splits a state or an info into what has a log line of its own, by name; the name is
         the line's `member`. By default the whole, without a name.
       start: steps that the initial state has taken already.
+      prepare: `(step, read_state, data) -> data`, called before every dispatch with the steps
+        done, a function that returns the state, unreplicated, and what would be read; returns
+        what the dispatch reads.
       progress: reports steps done.
 
     Returns:
@@ -180,9 +186,11 @@ def run_steps(
         distributed.last_words(lambda: "" if checkpoints is None else checkpoints.safe()),
         _dispatches(data, state, range(done, total, per_dispatch)) as reads,
     ):
-        program = None
-        for read in reads:
-            if program is None:
+        program, compiled_for = None, None
+        for given in reads:
+            read = prepare(done, functools.partial(replicas.read, placed), given)
+            if program is None or compiled_for != _shapes(read):
+                compiled_for = _shapes(read)
                 own_state, own_data = replicas.lowered_as(placed, read)
                 program = compile_ahead(dispatch, own_state, own_data, describe, helps)
                 program.check_fits(replicas.devices, describe, helps)
@@ -218,6 +226,11 @@ def _dispatches(data: Any, state: Any, starts: range) -> Any:
     if isinstance(data, Stream):
         return data.running(state.key, starts)
     return contextlib.nullcontext(itertools.repeat(data, len(starts)))
+
+
+def _shapes(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _check_finite(info, done, describe, checkpoints):

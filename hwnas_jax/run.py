@@ -4,7 +4,8 @@ Every stage reads files and leaves files, so that a run can be entered and left 
 
   profile   -> measurements.json
   fit_cost  -> cost_model.npz, cost_fit.json
-  search    -> target.json, checkpoints/search, metrics.jsonl
+  search    -> target.json, checkpoints/search, metrics.jsonl; where it measures,
+               measurements_during_search.json, cost_models/
   derive    -> networks.json, architecture.json
   retrain   -> checkpoints/<network>, networks.json, architecture.json
   measure   -> networks.json
@@ -44,7 +45,7 @@ from hwnas_jax.derive import confirm, describe
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
-from hwnas_jax.loop import Progress, StopRequest
+from hwnas_jax.loop import Progress, StopRequest, steps_per_dispatch
 from hwnas_jax.parallel import Replicas, statistics_axis
 from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.report import write_report
@@ -56,6 +57,7 @@ from hwnas_jax.search import (
     search_architecture,
     within_budget,
 )
+from hwnas_jax.search.refine import newest_model, rounds
 from hwnas_jax.spaces import Space, make_space
 from hwnas_jax.spaces.files import save_architecture
 from hwnas_jax.train import Trained, train
@@ -140,18 +142,19 @@ class Run:
 
     @functools.cached_property
     def cost_model(self) -> CostModel:
-        """The fitted cost model."""
+        """The fitted cost model; after a search that measured, as it was fitted last."""
         # Kept between calls, so its arrays must not belong to a trace it is first read in.
+        path = self.folder / "cost_model.npz"
+        if self.finished("search"):
+            path = newest_model(self.folder)
         with jax.ensure_compile_time_eval():
-            return load_or_offer(
-                self.folder / "cost_model.npz", lambda path: load_cost_model(path, self.space)
-            )
+            return load_or_offer(path, lambda path: load_cost_model(path, self.space))
 
     @property
     def target(self) -> Target:
         """The budget that was resolved before the search."""
         payload = self._read("target.json", "metric", "target_ms")
-        return Target(payload["metric"], payload["target_ms"])
+        return Target(payload["metric"], payload["target_ms"], payload.get("confidence"))
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
         """Takes files of another run in place of the stages that would make them.
@@ -233,7 +236,10 @@ class Run:
         """Fixes the budget in milliseconds; UserError when it is out of reach."""
         settings = self.config.target
         choose(settings.metric, self.cost_model.metrics, "metric of the cost model")
-        reachable = cost_range(self.space, self.cost_model, settings.metric, seed=self.config.seed)
+        reachable = cost_range(
+            self.space, self.cost_model, settings.metric, seed=self.config.seed,
+            confidence=settings.confidence,
+        )  # fmt: skip
         target = resolve_target(settings, reachable)
         write_json(
             self.folder / "target.json",
@@ -241,6 +247,7 @@ class Run:
                 "metric": target.metric,
                 "target_ms": target.value,
                 "percentile": settings.percentile if settings.ms is None else None,
+                "confidence": target.confidence,
                 "range_ms": [reachable.lowest, reachable.highest],
                 "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
             },
@@ -265,6 +272,7 @@ class Run:
             )  # fmt: skip
             if distributed.is_first():
                 np.savez(self.folder / "search.npz", logits=np.asarray(result.state.logits))
+        self.__dict__.pop("cost_model", None)
         return result.probabilities
 
     def derive(self) -> list[dict[str, Any]]:
@@ -339,7 +347,9 @@ class Run:
           target_ms: another budget than the run's own.
           by_chance: in random order instead, as random search takes them.
         """
-        target = self.target if target_ms is None else Target(self.target.metric, target_ms)
+        target = self.target
+        if target_ms is not None:
+            target = target._replace(value=target_ms)
         path = self.folder / "search.npz"
         if not path.exists():
             raise UserError(f"{self.folder} holds no finished search; continue it with --resume")
@@ -485,7 +495,8 @@ def check_names(config: Config) -> None:
 
     Raises:
       UserError: for a value out of range, a name that is not there, too few devices, a batch that
-        does not divide by them, or too few networks to fit a cost model to.
+        does not divide by them, too few networks to fit a cost model to, or a search too short
+        to measure in.
     """
     validate(config)
     choose(config.cost.model, COST_MODELS, "cost model")
@@ -494,6 +505,8 @@ def check_names(config: Config) -> None:
     replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     split_sizes(config.profile.networks, config.cost)
+    length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
+    rounds(config.search, config.target, range(0, config.search.steps, length))
 
 
 def versions() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The stages up to the cost model are those of a run, and are done once. The others leave:
 
   search    -> sweep.json, targets.json, checkpoints/warmup, checkpoints/search, metrics.jsonl,
-               search.npz
+               search.npz; where it measures, as a run
   derive    -> networks.json, architectures/<search>.json
   retrain   -> checkpoints/<search>, networks.json
   measure   -> networks.json
@@ -190,7 +190,10 @@ class Sweep:
         """Fixes the budgets in milliseconds; UserError when one is out of reach or a repetition."""
         run, settings = self.run, self.config.target
         choose(settings.metric, run.cost_model.metrics, "metric of the cost model")
-        reachable = cost_range(run.space, run.cost_model, settings.metric, seed=self.config.seed)
+        reachable = cost_range(
+            run.space, run.cost_model, settings.metric, seed=self.config.seed,
+            confidence=settings.confidence,
+        )  # fmt: skip
         budgets: list[tuple[float | None, float | None]] = []
         budgets += [(value, None) for value in self.wanted.targets_ms]
         budgets += [(None, value) for value in self.wanted.percentiles]
@@ -205,6 +208,7 @@ class Sweep:
             self.folder / "targets.json",
             {
                 "metric": settings.metric,
+                "confidence": settings.confidence,
                 "targets": [
                     {"target_ms": target.value, "percentile": percentile}
                     for target, (_, percentile) in zip(targets, budgets, strict=True)
@@ -226,7 +230,7 @@ class Sweep:
         payload = read_json(self.folder / "targets.json", "file of targets")
         try:
             targets = [
-                Target(str(payload["metric"]), float(one["target_ms"]))
+                Target(str(payload["metric"]), float(one["target_ms"]), payload.get("confidence"))
                 for one in payload["targets"]
             ]
         except (KeyError, TypeError, ValueError) as error:
@@ -254,6 +258,7 @@ class Sweep:
                 logits=np.stack([state.logits for state in states]),
                 weights=np.stack([state.weights for state in states]),
             )
+        run.__dict__.pop("cost_model", None)
 
     def derive(self) -> list[dict[str, Any]]:
         """Picks the network of every search, as a run does for its own.

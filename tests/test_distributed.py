@@ -17,9 +17,13 @@ import pytest
 from hwnas_jax import distributed
 from hwnas_jax.cli import main
 from hwnas_jax.config import ParallelConfig
+from hwnas_jax.cost import MLPEnsemble
 from hwnas_jax.errors import UserError
 from hwnas_jax.job import gather
+from tests import measuring_worker
+from tests.cost.toy import synthetic
 from tests.distributed_worker import searched, settings
+from tests.search.dense import SPACE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -241,3 +245,38 @@ def test_when_a_process_dies_the_other_stops_and_the_job_resumes(victim, alone, 
     code, text = ended(worker(tmp_path, devices=2, out=tmp_path / "end.npz"))
     assert code == 0, text
     agrees(tmp_path / "end.npz", alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resident", [True, False])
+def test_process_0_measures_and_all_go_by_the_model_it_fits(resident, tmp_path):
+    def started(folder, process=0, job=None, devices=2):
+        if not folder.exists():
+            folder.mkdir()
+            measured.save(folder / "measurements.json")
+            model.save(folder / "cost_model.npz", SPACE)
+        config = {"data__resident": resident}
+        if job is not None:
+            config |= {
+                "parallel__coordinator": f"127.0.0.1:{job}", "parallel__processes": 2,
+                "parallel__process": process,
+            }  # fmt: skip
+        out = folder / f"end{process}.npz"
+        payload = {"folder": str(folder), "config": config, "out": str(out)}
+        return launch(["-m", "tests.measuring_worker", json.dumps(payload)], devices), out
+
+    measured = synthetic(SPACE, SPACE.enumerate()[::3])
+    model = MLPEnsemble.fit(SPACE, measured.observations(SPACE), measuring_worker.settings().cost)
+    port = free_port()
+    ends = []
+    both = [started(tmp_path / "job", process, port) for process in (0, 1)]
+    for process, out in [*both, started(tmp_path / "alone", devices=4)]:
+        code, text = ended(process)
+        assert code == 0, text
+        ends.append(np.load(out))
+    files = [tmp_path / name / "measurements_during_search.json" for name in ("job", "alone")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(json.loads(files[0].read_text())["networks"]) == 2
+    for name in ("logits", "model"):
+        np.testing.assert_array_equal(ends[0][name], ends[1][name])
+        np.testing.assert_allclose(ends[0][name], ends[2][name], rtol=2e-3, atol=2e-4)

@@ -175,6 +175,31 @@ def test_summary_rows_hold_the_chosen_networks(run):
     assert report.summary_rows(run) == [head]
 
 
+def test_a_confidence_and_what_was_measured_during_the_search_are_told(run):
+    rows = [{"step": step, "measured_ms": ms, "predicted_ms": 0.9 * ms, "std_ms": 0.1}
+            for step, ms in ((400, 1.25), (400, 1.4), (600, 1.3))]  # fmt: skip
+    payload = {"format": "hwnas_jax.measurements_during_search", "version": 1, "networks": rows}
+    _write(run, "measurements_during_search.json", payload)
+    target = json.loads((run / "target.json").read_text())
+    _write(run, "target.json", {**target, "confidence": 0.9})
+    networks = json.loads((run / "networks.json").read_text())
+    for network in networks["networks"]:
+        network["predicted_bound_ms"] = 1.2984
+    _write(run, "networks.json", networks)
+    page = report.write_report(run).read_text().replace("\u00a0", " ")
+    assert "predicted 1.280 ± 0.030 ms (at most 1.298 ms with 90 % confidence)" in page
+    assert "The budget is kept with 90 % confidence" in page
+    assert "3 networks near the budget were measured during the search, in 2 rounds" in page
+    assert "with a mean error of 10.0 %" in page
+    assert "90 % bound of latency (ms)" in page
+    assert "during the search (3)" in page
+    written = json.loads((run / "report.json").read_text())
+    assert written["measurements_during_search"] == payload
+    _write(run, "measurements_during_search.json", {**payload, "networks": [{"step": 1}]})
+    with pytest.raises(UserError, match=r"networks\[0\] has no 'measured_ms'"):
+        report.write_report(run)
+
+
 @pytest.mark.parametrize(
     ("file", "lost"),
     [
@@ -321,6 +346,8 @@ def test_points_stand_where_the_data_says():
     (bars,) = ax.containers
     np.testing.assert_allclose(bars.lines[0].get_xydata(), [[1.0, 1.1], [3.0, 2.9]])
     np.testing.assert_allclose(bars.lines[2][0].get_segments()[0], [[1.0, 0.9], [1.0, 1.3]])
+    ax = report.plot_cost_fit(points, [], [{"measured_ms": 2.0, "predicted_ms": 2.5}]).axes[0]
+    np.testing.assert_allclose(ax.containers[1].lines[0].get_xydata(), [[2.0, 2.5]])
     networks = [_network("search-0", 1.29, 0.989), _network("random-0", None, 0.9)]
     ax = report.plot_tradeoff(networks, 1.3).axes[0]
     (shown,) = ax.containers

@@ -15,6 +15,7 @@ import pytest
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override
+from hwnas_jax.cost import load_cost_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import read_json
 from hwnas_jax.run import Run
@@ -77,7 +78,36 @@ def test_stages_from_python_take_files_of_another_run(finished, tmp_path):
     assert not run.finished("retrain")
 
 
+@pytest.mark.slow
+def test_a_run_measures_during_the_search_and_keeps_its_budget_with_a_confidence(
+    finished, tmp_path
+):
+    config = override(
+        Run.open(finished).config, target__confidence=0.7, target__measurements=3,
+        target__measure_every=12,
+    )  # fmt: skip
+    run = Run.create(config, tmp_path / "sure")
+    run.adopt(measurements=finished / "measurements.json", cost_model=finished / "cost_model.npz")
+    run.all(until="derive")
+    rows = read_json(run.folder / "measurements_during_search.json", "rows")["networks"]
+    assert [row["step"] for row in rows] == [20, 20, 32]
+    assert all(row["measured_ms"] > 0 and row["std_ms"] > 0 for row in rows)
+    last = load_cost_model(run.folder / "cost_models" / "step-32.npz", run.space)
+    assert (run.folder / "cost_model.npz").read_bytes() == (
+        finished / "cost_model.npz"
+    ).read_bytes()
+    for network in read_json(run.folder / "networks.json", "networks")["networks"]:
+        weight = np.eye(5, dtype=np.float32)[run.space.from_names(network["architecture"])]
+        mean, std = (float(f(weight)["latency_ms"]) for f in (last.predict, last.std))
+        assert mean + 0.5244005 * std <= run.target.value * (1 + 1e-5)
+        assert network["predicted_ms"] == pytest.approx(mean, rel=1e-4)
+        assert network["predicted_bound_ms"] == pytest.approx(mean + 0.5244005 * std, rel=1e-4)
+
+
 def test_an_impossible_run_leaves_no_folder(tmp_path):
+    short = override(Config(), target__measurements=3, target__measure_every=900)
+    with pytest.raises(UserError, match="measure_every = 900 leaves no time"):
+        Run.create(short, tmp_path / "new")
     with pytest.raises(UserError, match="digits"):
         Run.create(override(Config(), data__name="digitz"), tmp_path / "new")
     assert not (tmp_path / "new").exists()

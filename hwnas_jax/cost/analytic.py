@@ -55,6 +55,7 @@ class AnalyticModel:
     peak_table_mib: jax.Array | None = None
 
     name = "analytic"
+    exact_expectation = True
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ class CostModel(Protocol):
     Attributes:
       name: as in `hwnas_jax.cost.COST_MODELS`.
       metrics: what `predict` returns, units in the names ("latency_ms").
+      exact_expectation: whether `predict` of probabilities is the expected cost of an
+        architecture whose decisions are drawn from them independently; False where left out.
     """
 
     name: str
@@ -47,6 +49,11 @@ class CostModel(Protocol):
 
     def save(self, path: Path, space: Choices) -> None:
         """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads."""
+
+
+def is_exact(model: CostModel) -> bool:
+    """Returns whether `predict` at soft gates is the expectation over independent draws."""
+    return bool(getattr(model, "exact_expectation", False))
 
 
 def predict_architectures(

@@ -92,7 +92,7 @@ def space_layers(space: Space, batch_size: int = 1) -> Callable[[np.ndarray], Co
         (form,) = space.canonical(space.check(architecture)[None])
         found: Counter[Layer] = collections.Counter()
         for place in places:
-            if place.decision is None or form[place.decision] == place.option:
+            if all(form[decision] == option for decision, option in place.when):
                 for layer, times in traced[place.operation].items():
                     found[layer] += place.count * times
         return found

@@ -219,14 +219,15 @@ def peak_table(space: Space) -> np.ndarray | None:
 
 def _alike(space, places, workspaces):
     """Returns for each option the first of its decision that needs the same, `int[D, K]`."""
-    needs: dict[tuple[int, int], list[Workspace]] = {}
+    needs: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
     for place in places:
-        if place.decision is not None:
-            needs.setdefault((place.decision, place.option), []).append(workspaces[place.operation])
+        for choice in place.when:
+            others = tuple(other for other in place.when if other != choice)
+            needs.setdefault(choice, []).append((workspaces[place.operation], others))
     table = np.zeros((space.num_decisions, space.num_options), np.int32)
-    for decision, choice in enumerate(space.decisions):
-        seen: dict[tuple[Workspace, ...], int] = {}
-        for option in range(len(choice.options)):
+    for decision, named in enumerate(space.decisions):
+        seen: dict[tuple[Any, ...], int] = {}
+        for option in range(len(named.options)):
             own = tuple(needs.get((decision, option), ()))
             table[decision, option] = seen.setdefault(own, option)
     return table

@@ -42,6 +42,7 @@ class TableModel:
 
     name = "table"
     metrics = ("latency_ms",)
+    exact_expectation = True
 
     @classmethod
     def fit(

@@ -80,6 +80,7 @@ def _figures(run: Run) -> dict[str, Any]:
         "search": run.search,
         "retrain": run.retrain,
         "cost_fit": run.cost_fit,
+        "measurements_during_search": run.measurements_during_search,
         "stages": run.stages,
         "versions": run.versions,
         "config": run.config and run.config["config"],

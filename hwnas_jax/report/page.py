@@ -22,9 +22,12 @@ from hwnas_jax.report.read import Run
 from hwnas_jax.report.style import option_colours
 from hwnas_jax.report.summary import (
     NOTHING,
+    at_most,
     chosen,
     half,
     headings,
+    kept_with,
+    measured_during_search,
     network_row,
     number,
     over_target,
@@ -74,7 +77,9 @@ def _tiles(run: Run) -> str:
         ("target", number(run.target["target_ms"]), name,
          "given" if percentile is None else f"percentile {percentile:g} of the space"),
         ("predicted", number(found.get("predicted_ms")), name,
-         _plus_minus(found.get("predicted_std_ms"), found.get("predicted_ms"), name)),
+         ", ".join(filter(None, [
+             _plus_minus(found.get("predicted_std_ms"), found.get("predicted_ms"), name),
+             at_most(run, found)]))),
         ("measured", number(found.get("measured_ms")), name,
          ", ".join(filter(None, [_plus_minus(deviation, found.get("measured_ms"), name),
                                  budget]))),
@@ -110,6 +115,8 @@ def _result(run: Run) -> str:
     ]
     if batch:
         notes.append(f"Costs are per call of {batch} images.")
+    if run.confidence is not None:
+        notes.append(kept_with(run.confidence))
     if run.networks.get("drift") is not None:
         notes.append(
             f"Measurements are at the device's pace when it was profiled: networks of the profile, "
@@ -154,7 +161,9 @@ def _search(run: Run) -> str:
         return _section(title, _missing("search figure", "search lines in metrics.jsonl"))
     warmup = run.settings("search", "warmup_steps")
     progress = _figure(
-        plot_progress(run.search, metric=run.metric, warmup_steps=warmup),
+        plot_progress(
+            run.search, metric=run.metric, warmup_steps=warmup, confidence=run.confidence
+        ),
         "progress",
         "Losses on the two halves of the training data, the cost against its target, and the "
         "multiplier that weighs them. Only weights are trained during the warm-up (shaded).",
@@ -206,10 +215,13 @@ def cost(run: Run) -> str:
         "correlation, mean absolute percentage error, and the share predicted within 10 % of "
         "the measurement."
     )
+    searched = (run.measurements_during_search or {"networks": []})["networks"]
+    if searched:
+        note += " " + measured_during_search(searched)
     figure = _missing("scatter of predictions", "measured networks in cost_fit.json")
-    if held_out or fitted:
+    if held_out or fitted or searched:
         figure = _figure(
-            plot_cost_fit(held_out, fitted, metric=run.metric),
+            plot_cost_fit(held_out, fitted, searched, metric=run.metric),
             "cost-fit",
             "Predicted against measured cost of whole networks; bars are one standard deviation.",
         )

@@ -118,6 +118,7 @@ def plot_progress(
     *,
     metric: str = "latency_ms",
     warmup_steps: int | None = None,
+    confidence: float | None = None,
 ) -> Figure:
     """Draws a search over time: losses, expected cost against its target, the multiplier.
 
@@ -126,6 +127,7 @@ def plot_progress(
         `target_ms` and `multiplier`; null or absent values leave gaps.
       metric: names the cost axis.
       warmup_steps: marked when given.
+      confidence: of the upper bounds that the costs are; None for predictions.
 
     Raises:
       ValueError: when the history is empty.
@@ -148,7 +150,8 @@ def plot_progress(
              ("argmax_ms", "most probable network", RANDOM, "--"))  # fmt: skip
     for key, label, colour, line in costs:
         cost.plot(steps, _column(rows, key), line, color=colour, linewidth=1.5, label=label)
-    dress(cost, y=f"predicted {metric_label(metric)}")
+    what = "predicted" if confidence is None else f"{100 * confidence:g} % bound of"
+    dress(cost, y=f"{what} {metric_label(metric)}")
     # Room above the curves, so that the legend covers none of them.
     low, high = cost.get_ylim()
     cost.set_ylim(low, high + 0.25 * (high - low))
@@ -196,6 +199,7 @@ def plot_retraining(history: Sequence[Mapping[str, Any]]) -> Figure:
 def plot_cost_fit(
     held_out: Sequence[Mapping[str, Any]],
     fitted: Sequence[Mapping[str, Any]] = (),
+    searched: Sequence[Mapping[str, Any]] = (),
     *,
     metric: str = "latency_ms",
 ) -> Figure:
@@ -204,6 +208,7 @@ def plot_cost_fit(
     Args:
       held_out: rows with `measured_ms`, `predicted_ms` and, for an error bar, `std_ms`.
       fitted: the networks the model was fitted to, likewise; drawn faintly.
+      searched: networks measured during the search, as predicted just before, likewise.
       metric: names the axes.
 
     Raises:
@@ -211,7 +216,7 @@ def plot_cost_fit(
     """
     figure = new_figure(4.6, 4.3)
     ax = figure.subplots()
-    both = [*held_out, *fitted]
+    both = [*held_out, *fitted, *searched]
     if not both:
         raise ValueError("there is no network to draw")
     values = np.concatenate([_column(both, "measured_ms"), _column(both, "predicted_ms")])
@@ -231,6 +236,13 @@ def plot_cost_fit(
             yerr=np.nan_to_num(_column(held_out, "std_ms")), fmt="o", markersize=4.5,
             color=SEARCH, ecolor=SEARCH, elinewidth=0.9, markeredgecolor=SURFACE,
             markeredgewidth=0.5, label=f"held out ({len(held_out)})",
+        )  # fmt: skip
+    if searched:
+        ax.errorbar(
+            _column(searched, "measured_ms"), _column(searched, "predicted_ms"),
+            yerr=np.nan_to_num(_column(searched, "std_ms")), fmt="D", markersize=4.5,
+            color=RANDOM, ecolor=RANDOM, elinewidth=0.9, markeredgecolor=SURFACE,
+            markeredgewidth=0.5, label=f"during the search ({len(searched)})",
         )  # fmt: skip
     dress(ax, x=f"measured {metric_label(metric)}", y=f"predicted {metric_label(metric)}")
     ax.set(xlim=ends, ylim=ends)

@@ -11,11 +11,13 @@ _NUMBER = float
 
 _NETWORK = {
     "origin": str, "label": str, "string?": str, "probability?": _NUMBER,
-    "predicted_ms?": _NUMBER, "predicted_std_ms?": _NUMBER, "measured_ms?": _NUMBER,
+    "predicted_ms?": _NUMBER, "predicted_std_ms?": _NUMBER, "predicted_bound_ms?": _NUMBER,
+    "measured_ms?": _NUMBER,
     "measured_iqr_ms?": _NUMBER, "validation_accuracy?": _NUMBER, "test_accuracy?": _NUMBER,
     "params?": _NUMBER, "macs?": _NUMBER, "selected?": bool,
 }  # fmt: skip
 _POINT = {"measured_ms": _NUMBER, "predicted_ms": _NUMBER, "std_ms?": _NUMBER}
+_SEARCHED = {**_POINT, "step": _NUMBER, "string?": str}
 _MODEL = {
     "name": str, "label?": str, "spearman?": _NUMBER, "mape?": _NUMBER, "within_10?": _NUMBER,
 }  # fmt: skip
@@ -29,12 +31,17 @@ _FILES: dict[str, dict[str, Any]] = {
         "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"metrics": {}}],
     },
     "cost_fit": {"models": [_MODEL], "held_out": [_POINT], "fitted?": [_POINT]},
-    "target": {"metric": str, "target_ms": _NUMBER, "percentile?": _NUMBER},
+    "measurements_during_search": {"networks": [_SEARCHED]},
+    "target": {
+        "metric": str, "target_ms": _NUMBER, "percentile?": _NUMBER, "confidence?": _NUMBER,
+    },
     "architecture": {"architecture": {}, "string?": str},
     "networks": {"networks": [_NETWORK], "drift?": _NUMBER},
     "stages": {},
 }  # fmt: skip
-_VERSIONS = {"config": 1, "measurements": 2, "architecture": 1}
+_VERSIONS = {
+    "config": 1, "measurements": 2, "measurements_during_search": 2, "architecture": 1
+}  # fmt: skip
 _SEARCH_LINE = {
     "stage": str, "step": _NUMBER, "weight_loss?": _NUMBER, "arch_loss?": _NUMBER,
     "expected_ms?": _NUMBER, "argmax_ms?": _NUMBER, "target_ms?": _NUMBER,
@@ -54,6 +61,7 @@ class Run:
     space: dict[str, Any] | None
     measurements: dict[str, Any] | None
     cost_fit: dict[str, Any] | None
+    measurements_during_search: dict[str, Any] | None
     target: dict[str, Any] | None
     architecture: dict[str, Any] | None
     networks: dict[str, Any] | None
@@ -71,6 +79,12 @@ class Run:
     def metric(self) -> str:
         """The metric that has the budget."""
         return self.target["metric"] if self.target else "latency_ms"
+
+    @property
+    def confidence(self) -> float | None:
+        """The confidence with which the budget is to be kept; None without one."""
+        value = (self.target or {}).get("confidence")
+        return value if value and value > 0.5 else None
 
     def settings(self, *keys: str) -> Any:
         """Returns a value of the config by its nested keys, or None."""

@@ -1,5 +1,6 @@
 """The result of a run in words and in a table."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hwnas_jax.report.read import Run
@@ -114,7 +115,8 @@ def verdict(run: Run) -> str:
         ("measured_ms", half(found.get("measured_iqr_ms")), "measured"),
     ):
         if found.get(key) is not None:
-            parts.append(f"{word} {spread(found[key], error)} {name}")
+            bound = at_most(run, found) if word == "predicted" else ""
+            parts.append(f"{word} {spread(found[key], error)} {name}{bound and f' ({bound})'}")
         else:
             parts.append(f"not {word} yet")
     if found.get("test_accuracy") is not None:
@@ -123,6 +125,38 @@ def verdict(run: Run) -> str:
         parts.append("not tested yet")
     sentences = [", ".join(parts) + ".", _budget(run, found), _rivalry(run, found, rival)]
     return " ".join(filter(None, sentences))
+
+
+def at_most(run: Run, network: dict[str, Any]) -> str:
+    """Returns the upper confidence bound in words; nothing for a run without a confidence."""
+    bound = network.get("predicted_bound_ms")
+    if bound is None or run.confidence is None:
+        return ""
+    return f"at most {number(bound)} {unit(run.metric)} with {100 * run.confidence:g} % confidence"
+
+
+def kept_with(confidence: float) -> str:
+    """Returns what a confidence means for the networks of a page."""
+    return (
+        f"The budget is kept with {100 * confidence:g} % confidence: by the upper bound of the "
+        "cost model's prediction, random search alike. A measurement meets it from 0.9 of what "
+        "the bound leaves for the prediction."
+    )
+
+
+def measured_during_search(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns in a sentence what was measured during a search.
+
+    Args:
+      rows: what was measured, with `step`, `measured_ms` and what was predicted before.
+    """
+    errors = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in rows]
+    rounds = len({row["step"] for row in rows})
+    return (
+        f"{len(rows)} networks near the budget were measured during the search, in {rounds} "
+        f"round{'s' if rounds > 1 else ''}, and the model was fitted again after each; it had "
+        f"predicted them with a mean error of {percent(sum(errors) / len(errors))}."
+    )
 
 
 def _budget(run: Run, network: dict[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ from hwnas_jax.report.furniture import (
 )
 from hwnas_jax.report.page import cost, details
 from hwnas_jax.report.read import Run, read_run
-from hwnas_jax.report.summary import half, number, percent, spread, unit
+from hwnas_jax.report.summary import half, kept_with, number, percent, spread, unit
 
 _ACCURACIES = {
     "validation_accuracy": "validation accuracy, trained from scratch",
@@ -46,7 +46,8 @@ def write_sweep_report(folder: Path) -> Path:
     payload = {
         "format": "hwnas_jax.sweep_report", "version": 1, "name": run.name, "targets": targets,
         "networks": run.networks and run.networks["networks"], "front": front,
-        "cost_fit": run.cost_fit, "stages": run.stages, "versions": run.versions,
+        "cost_fit": run.cost_fit, "measurements_during_search": run.measurements_during_search,
+        "stages": run.stages, "versions": run.versions,
         "config": run.config and run.config["config"],
     }  # fmt: skip
     text_of_it = json.dumps(payload, indent=1, allow_nan=False, ensure_ascii=False)
@@ -186,6 +187,9 @@ def _result(run: Run, targets: dict[str, Any] | None, front: dict[str, Any] | No
         "test accuracy are of the network trained from scratch. ± is one standard deviation of "
         "the cost model for a prediction, half the interquartile range for a measurement."
     )
+    confidence = targets and targets.get("confidence")
+    if confidence:
+        notes += " " + kept_with(confidence)
     strings = table(
         ("search", "network"), [(n["label"], n.get("string") or "") for n in _networks(run)]
     )

@@ -17,11 +17,12 @@ from hwnas_jax.search.population import (
     make_population,
     search_population,
 )
+from hwnas_jax.search.refine import Refinement, most_informative
 from hwnas_jax.search.stage import SearchResult, search_architecture
 
 __all__ = [
-    "Batch", "Candidate", "CostRange", "Member", "Population", "PopulationState", "Search",
-    "SearchInfo", "SearchResult", "SearchState", "Target", "cost_range", "expected_cost",
-    "make_members", "make_population", "make_search", "resolve_target", "search_architecture",
-    "search_population", "within_budget",
+    "Batch", "Candidate", "CostRange", "Member", "Population", "PopulationState", "Refinement",
+    "Search", "SearchInfo", "SearchResult", "SearchState", "Target", "cost_range", "expected_cost",
+    "make_members", "make_population", "make_search", "most_informative", "resolve_target",
+    "search_architecture", "search_population", "within_budget",
 ]  # fmt: skip

@@ -52,7 +52,8 @@ class SearchInfo(NamedTuple):
     """What is reported of a step; every leaf is `float32[]`.
 
     The architecture's loss and accuracy are of the weights that its gradient was taken at: those
-    after the weight step, or with `order="second"` one step ahead of them.
+    after the weight step, or with `order="second"` one step ahead of them. `expected_ms` is what
+    the budget is held against: with a confidence, the expected upper bound.
     """
 
     weight_loss: jax.Array
@@ -81,8 +82,9 @@ class Search(NamedTuple):
 
     Attributes:
       init: `key -> SearchState`.
-      step: `(state, batch, axis_name=None) -> (state, SearchInfo)`; a weight step, then, after
-        the warm-up, an architecture step.
+      step: `(state, batch, axis_name=None) -> (state, SearchInfo)`: a weight step, then, after
+        the warm-up, an architecture step. All steps take `cost_model=` to go by another model
+        than the one the search was built with, as an input of the compiled step.
       weight_step: `(state, batch, key, temperature, axis_name) -> (state, (loss, accuracy,
         gradient norm))`; leaves the logits as they are.
       arch_step: likewise `-> (state, (loss, accuracy, cost, gradient norm))`; leaves the weights
@@ -224,7 +226,14 @@ def make_search(
             terms=config.implicit_terms, step_size=step_size,
         )  # fmt: skip
 
-    def arch_step(state, batch, key, temperature, axis_name):
+    def predicted(logits, key, given):
+        model = cost_model if given is None else given
+        return expected_cost(
+            model, target.metric, key, logits, mask, target_config.samples,
+            deviations=target.deviations,
+        )  # fmt: skip
+
+    def arch_step(state, batch, key, temperature, axis_name, cost_model=None):
         task_key, cost_key = jax.random.split(key)
         task_key = draw_key(task_key, axis_name)
 
@@ -233,10 +242,7 @@ def make_search(
 
         def objective(logits, weights, images, labels):
             loss, accuracy = task_of(weights, logits, images, labels)
-            cost = expected_cost(
-                cost_model, target.metric, cost_key, logits, mask, temperature,
-                target_config.samples,
-            )  # fmt: skip
+            cost = predicted(logits, cost_key, cost_model)
             total = lagrangian(loss, cost / target.value - 1.0, state.multiplier, damping)
             return total, (loss, accuracy, cost)
 
@@ -269,15 +275,16 @@ def make_search(
         )
         return state, (loss, accuracy, cost, optax.tree.norm(gradient))
 
-    def warm_up(state, batch, key, temperature):
-        cost = expected_cost(
-            cost_model, target.metric, key, state.logits, mask, temperature, target_config.samples
-        )
+    def warm_up(state, key, cost_model):
+        cost = predicted(state.logits, key, cost_model)
         zero = jnp.zeros(())
         return state, (zero, zero, cost, zero)
 
     def step(
-        state: SearchState, batch: Batch, axis_name: str | None = None
+        state: SearchState,
+        batch: Batch,
+        axis_name: str | None = None,
+        cost_model: CostModel | None = None,
     ) -> tuple[SearchState, SearchInfo]:
         chex.assert_equal_shape([state.logits, mask])
         temperature = anneal(state.step, config)
@@ -287,8 +294,8 @@ def make_search(
         )
         state, (arch_loss, arch_accuracy, cost, logit_norm) = jax.lax.cond(
             state.step >= config.warmup_steps,
-            lambda s: arch_step(s, batch, arch_key, temperature, axis_name),
-            lambda s: warm_up(s, batch, arch_key, temperature),
+            lambda s: arch_step(s, batch, arch_key, temperature, axis_name, cost_model),
+            lambda s: warm_up(s, arch_key, cost_model),
             state,
         )
         share = probabilities(state.logits, mask)

@@ -26,7 +26,8 @@ from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dis
 from hwnas_jax.parallel import Members
 from hwnas_jax.search.bilevel import Search, SearchInfo, SearchState, make_search
 from hwnas_jax.search.objective import Target
-from hwnas_jax.search.stage import device_data, log_values, make_dispatch
+from hwnas_jax.search.refine import Refinement
+from hwnas_jax.search.stage import device_data, log_values, make_dispatch, model_input
 from hwnas_jax.spaces.base import Space
 
 
@@ -120,22 +121,22 @@ def make_population(
       space: what is searched.
       dataset: its training images are halved by every seed.
       cost_model: predicts the metric of the targets.
-      members: all with the same metric.
+      members: all with the same metric and confidence.
       config: `search`, `target` and `data` are read.
       length: steps per dispatch.
       within: "map" or "batch".
 
     Raises:
-      ValueError: when the metrics differ.
+      ValueError: when the metrics or confidences differ.
     """
-    metrics = {member.target.metric for member in members}
-    if len(metrics) != 1:
-        raise ValueError(f"members must have one metric, got {sorted(metrics)}")
-    (metric,) = metrics
+    kinds = {member.target._replace(value=0.0) for member in members}
+    if len(kinds) != 1:
+        raise ValueError(f"members must have one metric and confidence, got {sorted(kinds)}")
     seeds = sorted({member.seed for member in members})
 
     def search_for(target: Any) -> Search:
-        return make_search(space, cost_model, Target(metric, target), config.search, config.target)
+        budget = members[0].target._replace(value=target)
+        return make_search(space, cost_model, budget, config.search, config.target)
 
     def init() -> SearchState:
         search = search_for(members[0].target.value)
@@ -202,6 +203,7 @@ def search_population(
       config: the experiment; `search`, `target`, `data`, `parallel.backend` and `sweep` are read.
       folder: takes `checkpoints/warmup/`, `checkpoints/search/` and `metrics.jsonl`, where each
         line names its `member`; existing checkpoints are continued, on any number of devices.
+        With `target.measurements`, as in `search_architecture`: one model serves all members.
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
 
@@ -217,6 +219,11 @@ def search_population(
     start = settings.warmup_steps if config.sweep.share_warmup else 0
     # What is left of a stopped warm-up is only of use before the search has a checkpoint.
     warming = bool(start) and not any(path.name.isdigit() for path in kept)
+    length = steps_per_dispatch(settings.steps - start, settings.steps_per_dispatch)
+    refinement = Refinement(
+        space, cost_model, [member.target for member in members], config,
+        range(start, settings.steps, length), folder=folder, progress=progress,
+    )  # fmt: skip
 
     def run(
         members: Sequence[Member], stage: str, seeds: SearchState | None, start: int, end: int
@@ -240,8 +247,8 @@ def search_population(
             }
 
         def extra(part: PopulationState) -> dict[str, Any]:
-            target = Target(members[0].target.metric, float(part.target))
-            return log_values(space, cost_model, target, settings, part.search)
+            target = members[0].target._replace(value=float(part.target))
+            return log_values(space, refinement.model, target, settings, part.search)
 
         try:
             return run_steps(
@@ -253,6 +260,7 @@ def search_population(
                 checkpoint_every=settings.checkpoint_every,
                 from_step=from_step if (stage == "warmup") == warming else None,
                 log=log, extra=extra, parts=parts, start=start, progress=progress,
+                prepare=model_input(refinement, devices, lambda state: state.search.logits),
             )  # fmt: skip
         finally:
             if checkpoints is not None:

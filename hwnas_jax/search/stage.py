@@ -1,6 +1,7 @@
 """The search from data and cost model to logits: batches, dispatches, checkpoints, log lines."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hwnas_jax import distributed
 from hwnas_jax.ahead import memory_help
 from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config, SearchConfig
-from hwnas_jax.cost.base import CostModel, predict_architectures
+from hwnas_jax.cost.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
 from hwnas_jax.data.stream import Stream
@@ -20,7 +21,9 @@ from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dis
 from hwnas_jax.parallel import AXIS, Replicas, own_slice, statistics_axis
 from hwnas_jax.relax import probabilities
 from hwnas_jax.search.bilevel import Batch, Search, SearchState, make_search
+from hwnas_jax.search.candidates import bounded_costs
 from hwnas_jax.search.objective import Target
+from hwnas_jax.search.refine import Refinement
 from hwnas_jax.spaces.base import Space
 
 
@@ -32,11 +35,13 @@ class SearchResult:
       state: the final state, unreplicated.
       search: the functions it ran.
       probabilities: `float32[D, K]`, of the options.
+      cost_model: the one it ended with, refitted where it measured.
     """
 
     state: SearchState
     search: Search
     probabilities: np.ndarray
+    cost_model: CostModel
 
 
 def search_architecture(
@@ -63,8 +68,12 @@ def search_architecture(
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
 
+    With `target.measurements` the folder must hold `measurements.json`, what the cost model was
+    fitted to, and takes what `hwnas_jax.search.refine` writes.
+
     Raises:
-      UserError: for a batch that does not divide, a damaged checkpoint, a loss not finite.
+      UserError: for a batch that does not divide, a damaged checkpoint, a loss not finite,
+        measurements that cannot be taken.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     settings = config.search
@@ -77,6 +86,10 @@ def search_architecture(
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
     own_data = replicas.several_processes if (r := config.data.resident) is None else not r
     dispatch = replicas.compile(make_dispatch(search, dataset, config, length), own_data=own_data)
+    refinement = Refinement(
+        space, cost_model, [target], config, range(0, settings.steps, length),
+        folder=folder, progress=progress,
+    )  # fmt: skip
     checkpoints = None if folder is None else Checkpoints(folder / "checkpoints" / "search")
     log = None
     if folder is not None and distributed.is_first():
@@ -91,15 +104,52 @@ def search_architecture(
             describe=f"search on {dataset.name}", helps=memory_help("search", settings),
             checkpoints=checkpoints,
             checkpoint_every=settings.checkpoint_every, from_step=from_step,
-            log=log, extra=lambda state: log_values(space, cost_model, target, settings, state),
+            log=log,
+            extra=lambda state: log_values(space, refinement.model, target, settings, state),
+            prepare=model_input(
+                refinement, replicas, lambda state: state.logits[None], own_data=own_data
+            ),
             progress=progress,
         )  # fmt: skip
     finally:
         if checkpoints is not None:
             checkpoints.close()
-    return SearchResult(
-        state, search, np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
-    )
+    share = np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
+    return SearchResult(state, search, share, refinement.model)
+
+
+def model_input(
+    refinement: Refinement,
+    replicas: Replicas,
+    logits_of: Callable[[Any], jax.Array],
+    *,
+    own_data: bool = False,
+) -> Callable[..., dict[str, Any]]:
+    """Returns what adds the current cost model to the data of a dispatch, as `run_steps` asks.
+
+    The model is an input of the compiled step: after a refit the same program runs on.
+
+    Args:
+      refinement: knows the model.
+      replicas: the devices.
+      logits_of: from a state, unreplicated, the logits of its searches, `[S, D, K]`.
+      own_data: whether each replica has data of its own.
+    """
+    placed: list[Any] = [None, None]
+
+    def place(model):
+        if not own_data:
+            return replicas.share(model)
+        copies = len(replicas.own)
+        return replicas.spread(jax.tree.map(lambda leaf: np.stack([leaf] * copies), model))
+
+    def prepare(step, read_state, data):
+        model = refinement.at(step, lambda: np.asarray(logits_of(read_state())))
+        if placed[0] is not model:
+            placed[:] = model, place(model)
+        return {**data, "cost_model": placed[1]}
+
+    return prepare
 
 
 def log_values(
@@ -108,11 +158,11 @@ def log_values(
     """Returns what a log line says of a state beside the means of its infos."""
     share = np.asarray(probabilities(state.logits, jnp.asarray(space.mask)))
     likeliest = np.where(space.mask, share, -1.0).argmax(-1)[None].astype(np.int32)
-    cost = predict_architectures(cost_model, likeliest, space.num_options)[target.metric]
+    bound = bounded_costs(space, cost_model, target, likeliest)[1]
     warming = int(state.step) <= settings.warmup_steps
     return {
         **({"arch_loss": None, "arch_accuracy": None} if warming else {}),
-        "argmax_ms": float(cost[0]),
+        "argmax_ms": float(bound[0]),
         "target_ms": float(target.value),
         "probabilities": np.round(share, 5).tolist(),
     }
@@ -169,8 +219,9 @@ def make_dispatch(
 
     `data` are those of `device_data`, or one replica's share from a stream. The batches of a step
     depend on the run's key and the step's number alone, never on the number of replicas, on where
-    a run was resumed or on where the data lie. `axis_name` is the axis of the replicas, None for
-    one that stands alone.
+    a run was resumed or on where the data lie. The entry `cost_model` of `data`, where there is
+    one, takes the place of the model that the search was built with. `axis_name` is the axis of
+    the replicas, None for one that stands alone.
     """
     samplers = _samplers(config, len(dataset.train_labels), length)
 
@@ -200,7 +251,7 @@ def make_dispatch(
 
         def one(state, given):
             batch = Batch(*draw("weight", state.step, given), *draw("arch", state.step, given))
-            return search.step(state, batch, axis_name)
+            return search.step(state, batch, axis_name, data.get("cost_model"))
 
         return jax.lax.scan(one, state, data.get("batches"), length=length)
 
