@@ -308,8 +308,8 @@ def measure(words: list[str]) -> None:
         )  # fmt: skip
     timing = measured.clocked[0]
     display.say(
-        f"{space.to_string(architecture)}: {timing.latency_ms:.4g} ms per call of "
-        f"{options.config.profile.batch_size} images, spread {timing.latency_iqr_ms:.2g} ms"
+        f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
+        f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
     )
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import Config
-from hwnas_jax.cost import AnalyticModel, CostModel, Timing, std_architectures
+from hwnas_jax.cost import AnalyticModel, CostModel, Sample, std_architectures
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.relax import one_hot_gates
@@ -23,7 +23,7 @@ LEAST_USED = 0.9
 def confirm(
     space: Space,
     groups: dict[str, list[Candidate]],
-    timings: list[Timing],
+    timings: list[Sample],
     target_ms: float,
 ) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
     """Puts the candidates that meet the budget when measured before those that do not.
@@ -31,7 +31,7 @@ def confirm(
     Args:
       space: their search space.
       groups: candidates by origin, in order of preference.
-      timings: of all of them, group after group.
+      timings: latencies of all of them in milliseconds, group after group.
       target_ms: the budget.
 
     Returns:
@@ -43,7 +43,7 @@ def confirm(
         kept: list[tuple[float, Candidate]] = []
         missed: list[tuple[float, Candidate]] = []
         for candidate in group:
-            now_ms = next(measured).latency_ms
+            now_ms = next(measured).median
             meets = LEAST_USED * target_ms <= now_ms <= target_ms
             (kept if meets else missed).append((abs(now_ms - target_ms), candidate))
             rows.append(

@@ -159,8 +159,8 @@ class Run:
           UserError: when a file is damaged or belongs to another space.
         """
         if measurements is not None:
-            load_or_offer(measurements, lambda path: load_measurements(path, self.space))
-            shutil.copyfile(measurements, self.folder / "measurements.json")
+            given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
+            given.save(self.folder / "measurements.json")
             self._finish("profile", 0.0)
         if cost_model is not None:
             load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
@@ -201,7 +201,8 @@ class Run:
             )
             measured.save(path)
         times = measured.latencies_ms
-        spread = np.median([t.latency_iqr_ms / t.latency_ms for t in measured.networks])
+        samples = [network["latency_ms"] for network in measured.networks]
+        spread = np.median([sample.iqr / sample.median for sample in samples])
         self.display.say(
             f"{len(measured.operations)} operations and {len(times)} networks timed at batch "
             f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
@@ -419,9 +420,9 @@ class Run:
             for entry, paced, clocked in zip(
                 networks, measured.paced, measured.clocked, strict=True
             ):
-                entry["measured_ms"] = paced.latency_ms
-                entry["measured_iqr_ms"] = paced.latency_iqr_ms
-                entry["measured_now_ms"] = clocked.latency_ms
+                entry["measured_ms"] = paced.median
+                entry["measured_iqr_ms"] = paced.iqr
+                entry["measured_now_ms"] = clocked.median
             payload["drift"] = measured.drift
             write_json(self.folder / "networks.json", payload)
         return networks

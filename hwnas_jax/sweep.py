@@ -354,9 +354,9 @@ class Sweep:
                 for entry, paced, clocked in zip(
                     entries, measured.paced, measured.clocked, strict=True
                 ):
-                    entry["measured_ms"] = paced.latency_ms
-                    entry["measured_iqr_ms"] = paced.latency_iqr_ms
-                    entry["measured_now_ms"] = clocked.latency_ms
+                    entry["measured_ms"] = paced.median
+                    entry["measured_iqr_ms"] = paced.iqr
+                    entry["measured_now_ms"] = clocked.median
             write_json(self.folder / "networks.json", payload)
         return networks
 

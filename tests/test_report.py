@@ -70,8 +70,9 @@ def run(tmp_path):
         "versions": {"hwnas_jax": "0.1.0", "device": {"platform": "cpu", "kind": "a <cpu>"}},
         "space": {"decisions": [{"name": e, "options": OPTIONS} for e in EDGES]},
         "measurements": {
-            "format": "hwnas_jax.measurements", "version": 1, "batch_size": 64,
-            "operations": [{"name": "a", "latency_ms": 0.1}], "networks": [{"latency_ms": 1.0}],
+            "format": "hwnas_jax.measurements", "version": 2, "batch_size": 64,
+            "operations": [{"name": "a", "metrics": {"latency_ms": {"median": 0.1}}}],
+            "networks": [{"metrics": {"latency_ms": {"median": 1.0}}}],
         },
         "cost_fit": {
             "models": [{"name": "mlp", "label": "learned", "spearman": 0.98, "mape": 0.05,

@@ -8,7 +8,7 @@ from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
-from hwnas_jax.cost.records import Measurements, Timing, load_measurements
+from hwnas_jax.cost.records import Measurements, Sample, load_measurements
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.cost.timing import time_interleaved
 
@@ -23,8 +23,8 @@ __all__ = [
     "Measured",
     "Measurements",
     "Observations",
+    "Sample",
     "TableModel",
-    "Timing",
     "compile_network",
     "compile_operation",
     "fit_cost",

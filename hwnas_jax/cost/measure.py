@@ -14,7 +14,7 @@ from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.build import compile_all
 from hwnas_jax.cost.records import (
     Measurements,
-    Timing,
+    Sample,
     check_spec,
     describe_device,
     describe_software,
@@ -43,7 +43,7 @@ def profile(
     samples_ms = _sample(
         space, architectures, list(operations.values()), config, seed=seed, progress=progress
     )
-    timings = [summarise(row) for row in samples_ms]
+    timings = [{"latency_ms": summarise(row)} for row in samples_ms]
     networks, parts = timings[: len(architectures)], timings[len(architectures) :]
     return Measurements(
         device=describe_device(),
@@ -66,8 +66,8 @@ class Measured:
       drift: how many times as long the references took as in the file, the median over the rounds.
     """
 
-    paced: list[Timing]
-    clocked: list[Timing]
+    paced: list[Sample]
+    clocked: list[Sample]
     drift: float
 
 

@@ -80,6 +80,7 @@ class CostTable:
       values: by metric, `float64[V, N]`; NaN where a device lacks a value.
       splits: named lists of devices, such as `train` and `test`.
       notes: what a reader found that a person should know, a line each.
+      references: rows of the architectures that the table's authors describe a device by, if any.
     """
 
     source: str
@@ -89,6 +90,7 @@ class CostTable:
     values: Mapping[str, np.ndarray]
     splits: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    references: tuple[int, ...] = ()
 
     def row(self, device: str) -> int:
         """Returns the number of a device; raises UserError for one that is not in the table."""

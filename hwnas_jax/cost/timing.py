@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hwnas_jax.cost.records import Timing
+from hwnas_jax.cost.records import Sample
 
 _STRETCH_S = 1e-3
 _MOST_INNER_CALLS = 1000
@@ -74,7 +74,7 @@ def time_interleaved(
     warmup: int,
     seed: int,
     on_round: Callable[[int, int], None] | None = None,
-) -> dict[str, Timing]:
+) -> dict[str, Sample]:
     """Returns per name the median and interquartile range of `sample_interleaved`."""
     samples = sample_interleaved(calls, rounds=rounds, warmup=warmup, seed=seed, on_round=on_round)
     return {name: summarise(samples_ms) for name, samples_ms in samples.items()}
@@ -87,7 +87,7 @@ def _stretch_s(call: Callable[[], Any], repeats: int) -> float:
     return time.perf_counter() - start
 
 
-def summarise(samples_ms: np.ndarray) -> Timing:
+def summarise(samples_ms: np.ndarray) -> Sample:
     """Returns the median and interquartile range of `samples_ms` (`float64[rounds]`)."""
     low, median, high = np.percentile(samples_ms, [25, 50, 75])
-    return Timing(float(median), float(high - low), len(samples_ms))
+    return Sample(float(median), float(high - low), len(samples_ms))

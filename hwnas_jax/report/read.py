@@ -26,7 +26,7 @@ _FILES: dict[str, dict[str, Any]] = {
     "versions": {"device?": {}},
     "space": {"decisions": [{"name": str, "options": [str]}]},
     "measurements": {
-        "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"latency_ms": _NUMBER}],
+        "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"metrics": {}}],
     },
     "cost_fit": {"models": [_MODEL], "held_out": [_POINT], "fitted?": [_POINT]},
     "target": {"metric": str, "target_ms": _NUMBER, "percentile?": _NUMBER},
@@ -34,7 +34,7 @@ _FILES: dict[str, dict[str, Any]] = {
     "networks": {"networks": [_NETWORK], "drift?": _NUMBER},
     "stages": {},
 }  # fmt: skip
-_VERSIONED = ("config", "measurements", "architecture")
+_VERSIONS = {"config": 1, "measurements": 2, "architecture": 1}
 _SEARCH_LINE = {
     "stage": str, "step": _NUMBER, "weight_loss?": _NUMBER, "arch_loss?": _NUMBER,
     "expected_ms?": _NUMBER, "argmax_ms?": _NUMBER, "target_ms?": _NUMBER,
@@ -107,9 +107,9 @@ def _read_file(path: Path) -> dict[str, Any] | None:
     problem = _problem(value, _FILES[path.stem], "")
     if problem:
         raise UserError(f"{path} is damaged: {problem}")
-    if path.stem in _VERSIONED:
+    if path.stem in _VERSIONS:
         given = (value.get("format"), value.get("version"))
-        known = (f"hwnas_jax.{path.stem}", 1)
+        known = (f"hwnas_jax.{path.stem}", _VERSIONS[path.stem])
         if given != known:
             raise UserError(
                 f"{path} has format {given[0]!r}, version {given[1]!r}; "

@@ -166,6 +166,21 @@ class Choices:
             np.int32,
         )
 
+    def to_string(self, architecture: np.ndarray) -> str:
+        """Returns the architecture in the space's customary notation; options between slashes."""
+        return "/".join(self.to_names(architecture).values())
+
+    def from_string(self, text: str) -> np.ndarray:
+        """Returns the architecture `int32[D]` of a string; raises UserError when malformed."""
+        options = text.strip().split("/")
+        if len(options) != self.num_decisions:
+            raise UserError(
+                f"{text!r} names {len(options)} options, an architecture of {self.name} has "
+                f"{self.num_decisions}: {'/'.join(decision.name for decision in self.decisions)}"
+            )
+        names = [decision.name for decision in self.decisions]
+        return self.from_names(dict(zip(names, options, strict=True)))
+
     def check(self, architecture: np.ndarray) -> np.ndarray:
         """Returns `architecture` as `int32[D]`; raises ValueError when it is none of this space."""
         array = np.asarray(architecture, np.int32)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.records import Timing, describe_device, describe_software, load_measurements
+from hwnas_jax.cost.records import Sample, describe_device, describe_software, load_measurements
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
@@ -29,9 +29,12 @@ def test_file_has_the_documented_keys(tmp_path, measurements):
     measurements.save(tmp_path / "m.json")
     payload = json.loads((tmp_path / "m.json").read_text())
     assert payload["format"] == "hwnas_jax.measurements"
-    assert payload["version"] == 1
-    assert payload["units"] == {"latency_ms": "milliseconds per call of batch_size images"}
-    assert set(payload["operations"][0]) == {"name", "latency_ms", "latency_iqr_ms", "repeats"}
+    assert payload["version"] == 2
+    assert (payload["source"], payload["runtime"]) == ("measured", "jax")
+    assert payload["units"] == {"latency_ms": "milliseconds per call"}
+    assert payload["operations"][0] == {
+        "name": "narrow", "metrics": {"latency_ms": {"median": 0.5, "iqr": 0.01, "repeats": 5}},
+    }  # fmt: skip
     assert payload["networks"][0]["architecture"]["last"] == "narrow"
 
 
@@ -39,7 +42,7 @@ def test_failed_save_keeps_the_old_file(tmp_path, measurements):
     path = tmp_path / "m.json"
     measurements.save(path)
     before = path.read_text()
-    bad = dataclasses.replace(measurements, networks=(Timing(math.nan, 0, 1),) * 6)
+    bad = dataclasses.replace(measurements, networks=({"latency_ms": Sample(math.nan, 0, 1)},) * 6)
     with pytest.raises(ValueError, match="JSON"):
         bad.save(path)
     assert path.read_text() == before
@@ -57,20 +60,34 @@ def _set(*keys_and_value):
     return change
 
 
+ONE = {"median": 1.0, "iqr": 0.0, "repeats": 1}
+
+
+def _latency(network):
+    return "networks", network, "metrics", "latency_ms"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (_set("format", "other"), "not a hwnas_jax.measurements file"),
-        (_set("version", 2), "version 2"),
+        (_set("version", 1), "version 1"),
         (_set("batch_size", 0), "batch_size"),
         (_set("networks", None), "networks must be a list"),
-        (_set("networks", 2, "latency_ms", math.nan), "network 3: latency_ms"),
-        (_set("networks", 2, "latency_ms", 0), "network 3: latency_ms"),
-        (_set("networks", 0, "latency_ms", -1.0), "network 1: latency_ms"),
-        (_set("networks", 0, "latency_ms", "fast"), "network 1: latency_ms"),
-        (_set("networks", 0, "repeats", 0), "network 1: repeats"),
+        (_set(*_latency(2), "median", math.nan), "network 3: latency_ms must be pos.*nan"),
+        (_set(*_latency(2), "median", 0), "network 3: latency_ms must be positive.*0"),
+        (_set(*_latency(0), "median", -1.0), "network 1: latency_ms.*-1"),
+        (_set(*_latency(0), "median", "fast"), "network 1: latency_ms.*fast"),
+        (_set(*_latency(0), "repeats", 0), "network 1: repeats"),
+        (_set(*_latency(0), "repeats", 2.5), "network 1: repeats"),
+        (_set(*_latency(0), 3.0), "network 1: latency_ms must hold median, iqr, repeats"),
         (_set("networks", 1, 7), "network 2: must be a table"),
-        (_set("operations", 1, "latency_iqr_ms", -1), "operation 2: latency_iqr_ms"),
+        (_set("networks", 3, "metrics", {}), "network 4: must be a table"),
+        (_set("networks", 3, "metrics", {"latency_s": {}}), "network 4.*did you mean 'latency_ms'"),
+        (_set("networks", 3, "metrics", "energy_mj", dict(ONE)), "network 4: .*the same metrics"),
+        (_set("operations", 1, "metrics", "latency_ms", "iqr", -1), "operation 2: .*spread"),
+        (_set("operations", 1, "metrics", "latency_ms", "median", 0), "operation 'wide': latency"),
+        (_set("source", "guessed"), "unknown source 'guessed'"),
         (_set("operations", 1, "name", "narrow"), "operation 2: name"),
         (_set("networks", 4, "architecture", "block1", "wyde"), "network 5.*did you mean 'wide'"),
         (_set("space", "name", "cuttable"), "belong to the space"),

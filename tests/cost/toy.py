@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.cost.records import Measurements, Timing
+from hwnas_jax.cost.records import Measurements, Sample
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 
 FEATURES = 4
@@ -119,10 +119,12 @@ def synthetic(space, architectures, noise=0.0, seed=0):
         software={"jax": "0"},
         batch_size=16,
         space=space.spec,
-        operations={name: Timing(ms, 0.01, 5) for name, ms in OPERATIONS_MS.items()},
+        operations={
+            name: {"latency_ms": Sample(ms, 0.01, 5)} for name, ms in OPERATIONS_MS.items()
+        },
         architectures=tuple(space.to_names(row) for row in architectures),
         networks=tuple(
-            Timing(float(law_ms(space, row) * factor), 0.02, 5)
+            {"latency_ms": Sample(float(law_ms(space, row) * factor), 0.02, 5)}
             for row, factor in zip(architectures, factors, strict=True)
         ),
     )
