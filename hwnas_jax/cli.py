@@ -229,6 +229,13 @@ def cost_fit(words: list[str]) -> None:
     display.say(f"wrote {options.out}")
 
 
+def cost_study(words: list[str]) -> None:
+    """Compares cost models on a table."""
+    from hwnas_jax.commands.cost_study import cost_study as study
+
+    study(words)
+
+
 def derive(words: list[str]) -> None:
     """Writes an architecture file."""
     from hwnas_jax.run import Run
@@ -365,6 +372,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "sweep": (sweep, "many targets searched in one program: a whole front"),
     "profile": (profile, "time the operations and a sample of networks on this device"),
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
+    "cost study": (cost_study, "compare cost models on a published table or measurements"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),

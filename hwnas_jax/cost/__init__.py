@@ -2,8 +2,10 @@
 
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.bayesian import BayesianAdditive
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
+from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
@@ -16,9 +18,11 @@ __all__ = [
     "COST_MODELS",
     "METRICS",
     "AnalyticModel",
+    "BayesianAdditive",
     "CostModel",
     "CostTable",
     "FitReport",
+    "GaussianProcess",
     "MLPEnsemble",
     "Measured",
     "Measurements",

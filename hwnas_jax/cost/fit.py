@@ -10,6 +10,8 @@ import numpy as np
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.bayesian import BayesianAdditive
+from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.records import Measurements
@@ -20,6 +22,8 @@ from hwnas_jax.spaces.base import Space
 
 COST_MODELS: dict[str, tuple[str, Any]] = {
     "mlp": ("ensemble of MLPs on measured networks, starting from the table", MLPEnsemble),
+    "gaussian": ("Gaussian process over decisions, pairs and triples", GaussianProcess),
+    "bayesian": ("Bayesian regression with a weight per decision and option", BayesianAdditive),
     "table": ("sum of the timed operations of a network", TableModel),
     "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
 }
@@ -92,6 +96,7 @@ def fit_cost(
         "table": "look-up table",
         "analytic": "FLOPs (scaled)",
     }
+    labels = {config.model: labels.get(config.model, config.model), **labels}
     if not observations.operations and config.model != "table":
         del labels["table"]
     report = progress or (lambda done, total, what: None)

@@ -13,23 +13,21 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.evidence import Regression, regress
-from hwnas_jax.cost.kernel import Kernel
+from hwnas_jax.cost.evidence import Regression, regress, starts
+from hwnas_jax.cost.kernel import Kernel, timed_table
 from hwnas_jax.cost.multilinear import expectation, is_enumerable
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.observations import Observations, checked_metrics
 from hwnas_jax.cost.pairwise import PairwiseForm
+from hwnas_jax.cost.plausible import disconnected
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.cost.table import sum_places
-from hwnas_jax.errors import UserError, choose
-from hwnas_jax.spaces.base import Choices, Space
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices
 
 MOST_NETWORKS = 2000
 _LEAST_NETWORKS = 4
 _CHUNK = 2048
-_START = {"constant": 0.0, "shared": 0.0, "timed": 0.0, "single": -2.0, "pair": -4.0, "triple": -5.0}
 
 
 @functools.partial(
@@ -104,9 +102,7 @@ def posterior(
     return mean, fit.spread**2 * (np.maximum(variance, 0) + fit.noise(mean))
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["form"], meta_fields=["metrics"]
-)
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["form"], meta_fields=["metrics"])
 @dataclasses.dataclass(frozen=True)
 class GaussianProcess:
     """Cost as a sum of effects of single decisions, pairs and triples, each with a normal prior.
@@ -155,17 +151,18 @@ class GaussianProcess:
                 f"the Gaussian process takes at most {MOST_NETWORKS} networks, there are "
                 f"{len(observations)}: fit it to a sample of them, or take another cost model"
             )
-        order = 3 if is_enumerable(space) else 2
+        small = is_enumerable(space)
+        empty = small and bool(disconnected(space, space.enumerate()).any())
         kernels, fits, scales = [], [], []
         for metric, values in observations.values.items():
-            kernel = Kernel(space, order, _timed(space, observations, metric))
+            timed = timed_table(space, observations, metric)
+            kernel = Kernel(space, 3 if small else 2, timed, empty)
             scale = float(values.mean())
             parts = np.array(list(kernel.parts(*[observations.architectures] * 2)))
-            start = np.array([_START[name.split()[-1]] for name in kernel.names])
             kernels.append(kernel)
             scales.append(scale)
-            fits.append(regress(parts, values / scale, start=start, seed=seed))
-        kind = TabulatedForm if is_enumerable(space) else PairwiseForm
+            fits.append(regress(parts, values / scale, start=starts(kernel.names), seed=seed))
+        kind = TabulatedForm if small else PairwiseForm
         form = kind.build(space, kernels, observations.architectures, fits, scales)
         return cls(form, observations.metrics)
 
@@ -189,22 +186,6 @@ class GaussianProcess:
         cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> "GaussianProcess":
         """Builds the model from what `read_model` returned."""
-        from hwnas_jax.cost.observations import METRICS
-
-        metrics = header.get("metrics")
-        if not isinstance(metrics, list) or not metrics:
-            raise UserError(f"metrics must be a list of names, got {metrics!r}")
-        names = tuple(choose(str(name), METRICS, "metric") for name in metrics)
+        names = checked_metrics(header.get("metrics"))
         kind = TabulatedForm if is_enumerable(space) else PairwiseForm
         return cls(kind.load(arrays, space, len(names)), names)
-
-
-def _timed(space, observations, metric):
-    """Returns what the timed operations add per option, of mean one; None without timings."""
-    values = {name: costs[metric] for name, costs in observations.operations.items()
-              if metric in costs}  # fmt: skip
-    if not values or not isinstance(space, Space):
-        return None
-    table, _ = sum_places(space, values)
-    largest = table.max(axis=1).sum()
-    return None if largest == 0 else table / largest

@@ -15,7 +15,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.plausible import disconnected
+from hwnas_jax.cost.table import sum_places
+from hwnas_jax.spaces.base import Choices, Space
 
 _ORDERS = ("constant", "single", "pair", "triple")
 
@@ -26,19 +29,23 @@ class Kernel:
 
     The parts are, in this order: a constant; `shared`, which counts options whatever the decision,
     where several decisions have the same options; `timed`, the sums of timed operations, where
-    operations were timed; then per view the orders `1..O`. The views are the architecture as it is
+    operations were timed; `empty`, whether no path leads from input to output, where asked for;
+    then per view the orders `1..O`. The views are the architecture as it is
     written and, in spaces where different architectures build the same network, its canonical form:
     some runtimes drop what cannot reach the output, others run it.
 
     Attributes:
       space: what the architectures are of.
       order: `O`, from one to three.
-      timed: `float64[D, K]`, what each option adds to the cost, of mean one; None without timings.
+      timed: `float64[D, K]`, what each option adds by timing, in any unit; None without timings.
+      empty: whether networks without a path have a part of their own. It is not linear in the
+        gates, so only a table can hold it.
     """
 
     space: Choices
     order: int
     timed: np.ndarray | None = None
+    empty: bool = False
 
     @property
     def has_canonical(self) -> bool:
@@ -66,7 +73,7 @@ class Kernel:
         linear = ["shared"] * (self.shared is not None) + ["timed"] * (self.timed is not None)
         views = ["", "canonical "][: 1 + self.has_canonical]
         orders = [view + order for view in views for order in _ORDERS[1 : self.order + 1]]
-        return ("constant", *linear, *orders)
+        return ("constant", *linear, *["empty"] * self.empty, *orders)
 
     def views(self, architectures: np.ndarray) -> list[np.ndarray]:
         """Returns the architectures, `int32[N, D]`, as written and in canonical form."""
@@ -86,6 +93,9 @@ class Kernel:
         for table in self.features():
             sums = [table[decisions, rows].sum(axis=1) for rows in runs]
             yield sums[0] @ sums[1].T
+        if self.empty:
+            cut = [disconnected(self.space, rows).astype(float) for rows in (left, right)]
+            yield np.outer(*cut)
         for one, other in zip(self.views(left), self.views(right), strict=True):
             yield from symmetric_matches(one, other, self.order)
 
@@ -95,6 +105,8 @@ class Kernel:
         decisions = np.arange(runs.shape[1])
         linear = [(t[decisions, runs].sum(axis=1) ** 2).sum(axis=1) for t in self.features()]
         ones = np.ones(len(runs))
+        if self.empty:
+            linear.append(disconnected(self.space, architectures).astype(float))
         return np.array([ones, *linear, *[ones] * (self.order * (1 + self.has_canonical))])
 
     def weighted(self, variances: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -118,3 +130,17 @@ def symmetric_matches(left: np.ndarray, right: np.ndarray, order: int) -> list[n
         for o in range(min(d + 1, order), 0, -1):
             sums[o] += match * sums[o - 1]
     return [total / math.comb(decisions, o) for o, total in enumerate(sums) if o]
+
+
+def timed_table(space: Choices, observations: Observations, metric: str) -> np.ndarray | None:
+    """Returns what the timed operations add per option, `float64[D, K]`, at most one in a network.
+
+    None where no operation of the metric was observed.
+    """
+    operations = observations.operations.items()
+    values = {name: costs[metric] for name, costs in operations if metric in costs}
+    if not values or not isinstance(space, Space):
+        return None
+    table, _ = sum_places(space, values)
+    largest = table.max(axis=1).sum()
+    return table / largest if largest > 0 else None

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.spaces.base import Choices
@@ -72,8 +71,3 @@ def expectation_float64(table: np.ndarray, weight: np.ndarray) -> tuple[float, n
                 rest = np.tensordot(rest, weight[decision], (decision, 0))
         gradient[kept] = rest
     return float(gradient[0] @ weight[0]), gradient
-
-
-def as_float32(table: np.ndarray) -> jax.Array:
-    """Returns `table` as the array that a model keeps."""
-    return jnp.asarray(table, jnp.float32)

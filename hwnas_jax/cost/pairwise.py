@@ -37,7 +37,7 @@ class PairwiseForm:
       observed: `float32[V, N, D, K]`, one-hot views of the observed networks.
       features: `float32[M, D, K, S]`, linear features times their prior's standard deviation.
       weights: `float32[M, 1 + 2 * V]`, prior variances of constant, and per view singles and pairs.
-      whiten: `float32[M, N, N]`, the inverse of the Cholesky factor of kernel plus noise.
+      whiten: `float32[M, N, N]`, upper Cholesky factor of the precision.
       noise: `float32[M, 3]`, relative and absolute standard deviation, and the spread.
       scale: `float32[M]`, the unit in which the variance is computed.
       space: whose canonical forms are seen.
@@ -70,7 +70,7 @@ class PairwiseForm:
         return total
 
     def variance(self, weight: jax.Array) -> jax.Array:
-        """Returns the variance of a measurement of the mean over independent draws, `float32[M]`."""
+        """Returns the variance of measuring the mean over independent draws, `float32[M]`."""
         views = self._views(weight)
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
@@ -163,7 +163,7 @@ def _polynomial(kernel, fit, scale, views):
     seen = np.einsum("ndk,dks->ns", views[-1], features)
     linear[-1] += (features @ (fit.alpha @ seen)).reshape(-1)
     constant = by_name["constant"] * fit.alpha.sum()
-    # precision = upper @ upper.T with upper.T the inverse of the factor of kernel plus noise
+    # The quadratic form of the precision as a sum of squares, which no rounding makes negative.
     factor = linalg.cholesky(fit.precision, lower=False, check_finite=False)
     return (
         scale * constant, scale * np.array(linear), scale * np.array(pairs), features, weights,
