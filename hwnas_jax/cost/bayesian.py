@@ -16,7 +16,7 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.evidence import Regression, regress, starts
-from hwnas_jax.cost.kernel import Kernel, timed_table
+from hwnas_jax.cost.kernel import Kernel, canonical_marginals, timed_table
 from hwnas_jax.cost.observations import Observations, checked_metrics
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.spaces.base import Choices
@@ -90,10 +90,10 @@ class BayesianAdditive:
 
     def _design(self, weight: jax.Array) -> jax.Array:
         """Returns the features of a gate weight per metric, `float32[M, F]`."""
+        weight = jnp.asarray(weight)
         views, metrics = [weight], len(self.metrics)
         if Kernel(self.space, 1).has_canonical:
-            share, rows = self.space.canonical_mixture(weight)
-            views.append(jnp.einsum("p,pdk->dk", share, rows))
+            views.append(canonical_marginals(self.space, weight))
         sums = jnp.einsum("dk,mdks->ms", views[-1], self.features)
         flat = jnp.concatenate([view.reshape(-1) for view in views])
         shared = jnp.broadcast_to(flat, (metrics, len(flat)))

@@ -108,7 +108,9 @@ def _fit(parts, values, start, seed, freedom):
         mean = np.maximum(kernel @ alpha, _LEAST_SHARE)
     error = alpha / np.diag(precision)
     deviation = np.sqrt(np.maximum(1 / np.diag(precision) - own, 0) + noise)
-    spread = float(np.quantile(np.abs(error) / deviation, _COVERED)) / _COVERED_SIGMAS
+    # One more than the observations: the next one must be covered too.
+    level = min(1.0, _COVERED * (count + 1) / count)
+    spread = float(np.quantile(np.abs(error) / deviation, level)) / _COVERED_SIGMAS
     density = stats.norm if math.isinf(freedom) else stats.t(freedom)
     score = (density.logpdf(error / deviation) - np.log(deviation)).sum()
     fit = Regression(variances, float(relative), float(absolute), alpha, precision, spread, freedom)

@@ -169,12 +169,12 @@ class GaussianProcess:
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
         chex.assert_rank(weight, 2)
-        return dict(zip(self.metrics, self.form.mean(weight), strict=True))
+        return dict(zip(self.metrics, self.form.mean(jnp.asarray(weight)), strict=True))
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns one standard deviation of a measurement of each metric, `{metric: float32[]}`."""
         chex.assert_rank(weight, 2)
-        deviations = jnp.sqrt(self.form.variance(weight))
+        deviations = jnp.sqrt(self.form.variance(jnp.asarray(weight)))
         return dict(zip(self.metrics, deviations, strict=True))
 
     def save(self, path: Path, space: Choices) -> None:

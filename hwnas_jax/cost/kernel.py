@@ -13,6 +13,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.observations import Observations
@@ -144,3 +146,20 @@ def timed_table(space: Choices, observations: Observations, metric: str) -> np.n
     table, _ = sum_places(space, values)
     largest = table.max(axis=1).sum()
     return table / largest if largest > 0 else None
+
+
+def canonical_marginals(space: Choices, weight: jax.Array) -> jax.Array:
+    """Returns how probable each option of the canonical form is, `float32[D, K]`.
+
+    Args:
+      space: whose canonical forms.
+      weight: `float32[D, K]`, the probabilities of the options as they are drawn.
+    """
+    share, rows = space.canonical_mixture(weight)
+    # Rows may sum to less than one: what is missing there weighs all the other rows of the form.
+    mass = rows.sum(axis=-1)
+    before = jnp.cumprod(mass, axis=1)
+    behind = jnp.cumprod(mass[:, ::-1], axis=1)[:, ::-1]
+    one = jnp.ones_like(mass[:, :1])
+    others = jnp.concatenate([one, before[:, :-1]], 1) * jnp.concatenate([behind[:, 1:], one], 1)
+    return jnp.einsum("p,pd,pdk->dk", share, others, rows)

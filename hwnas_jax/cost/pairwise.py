@@ -14,12 +14,13 @@ import numpy as np
 from scipy import linalg
 
 from hwnas_jax.cost.evidence import Regression
-from hwnas_jax.cost.kernel import Kernel
+from hwnas_jax.cost.kernel import Kernel, canonical_marginals
 from hwnas_jax.cost.store import check_array
 from hwnas_jax.spaces.base import Choices
 
 _FIELDS = (
-    "constant", "linear", "pairs", "observed", "features", "weights", "whiten", "noise", "scale",
+    "constant", "table", "linear", "pairs", "observed", "features", "weights", "whiten",
+    "noise", "scale",
 )  # fmt: skip
 
 
@@ -32,8 +33,9 @@ class PairwiseForm:
 
     Attributes:
       constant: `float32[M]`.
-      linear: `float32[M, V, D * K]`, of the mean.
-      pairs: `float32[M, V, D * K, D * K]`, of the mean; zero within a decision.
+      table: `float32[M, D, K]`, what each option of the last view adds to the mean.
+      linear: `float32[M, V, D * K]`, what each option of a view adds further.
+      pairs: `float32[M, V, D * K, D * K]`, what two options together add; a pair is read once.
       observed: `float32[V, N, D, K]`, one-hot views of the observed networks.
       features: `float32[M, D, K, S]`, linear features times their prior's standard deviation.
       weights: `float32[M, 1 + 2 * V]`, prior variances of constant, and per view singles and pairs.
@@ -44,6 +46,7 @@ class PairwiseForm:
     """
 
     constant: jax.Array
+    table: jax.Array
     linear: jax.Array
     pairs: jax.Array
     observed: jax.Array
@@ -59,30 +62,37 @@ class PairwiseForm:
         written = (jnp.ones(1, weight.dtype), weight[None])
         return [written, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
 
+    def _last(self, weight: jax.Array) -> jax.Array:
+        """Returns the probabilities of the options of the last view, `float32[D, K]`."""
+        return weight if self.linear.shape[1] == 1 else canonical_marginals(self.space, weight)
+
     def mean(self, weight: jax.Array) -> jax.Array:
         """Returns the expected mean over independent draws, `float32[M]`."""
-        total = self.constant
+        decisions, options = weight.shape
+        total = self.constant + jnp.einsum("dk,mdk->m", self._last(weight), self.table)
         for view, (share, rows) in enumerate(self._views(weight)):
-            flat = rows.reshape(len(rows), -1)
-            total += jnp.einsum("p,pi,mi->m", share, flat, self.linear[:, view])
-            products = jnp.einsum("pi,mij->mpj", flat, self.pairs[:, view])
-            total += jnp.einsum("p,mpj,pj->m", share, products, flat)
+            linear = self.linear[:, view].reshape(-1, decisions, options)
+            pairs = self.pairs[:, view].reshape(-1, decisions, options, decisions * options)
+            singles = jnp.einsum("pdk,mdk->dpm", rows, linear)
+            reach = jnp.einsum("pdk,mdkj->dpmj", rows, pairs).reshape(
+                decisions, len(rows), -1, decisions, options
+            )
+            total += jnp.einsum("p,pm->m", share, _sum_sets(rows, singles, reach))
         return total
 
     def variance(self, weight: jax.Array) -> jax.Array:
         """Returns the variance of measuring the mean over independent draws, `float32[M]`."""
-        views = self._views(weight)
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
         across = jnp.broadcast_to(prior, (metrics, networks))
-        for view, (share, rows) in enumerate(views):
+        for view, (share, rows) in enumerate(self._views(weight)):
             weights = self.weights[:, 1 + 2 * view : 3 + 2 * view]
-            own = _matches(jnp.einsum("pdk,qdk->pqd", rows, rows))
-            seen = _matches(jnp.einsum("pdk,ndk->pnd", rows, self.observed[view]))
+            mass = rows.sum(axis=-1)
+            own = _matches(jnp.einsum("pdk,qdk->pqd", rows, rows), mass[:, None] * mass)
+            seen = _matches(jnp.einsum("pdk,ndk->pnd", rows, self.observed[view]), mass[:, None])
             prior += jnp.einsum("mo,opq,p,q->m", weights, own, share, share)[:, None]
             across += jnp.einsum("mo,opn,p->mn", weights, seen, share)
-        share, rows = views[-1]
-        features = jnp.einsum("p,pdk,mdks->ms", share, rows, self.features)
+        features = jnp.einsum("dk,mdks->ms", self._last(weight), self.features)
         seen = jnp.einsum("ndk,mdks->mns", self.observed[-1], self.features)
         prior += (features**2).sum(axis=1, keepdims=True)
         across += jnp.einsum("ms,mns->mn", features, seen)
@@ -105,9 +115,10 @@ class PairwiseForm:
             for kernel, fit, scale in zip(kernels, fits, scales, strict=True)
         ]
         stacked = [np.stack(column) for column in zip(*per_metric, strict=True)]
-        constant, linear, pairs, features, weights, whiten, noise = stacked
+        constant, table, linear, pairs, features, weights, whiten, noise = stacked
         arrays = (
-            constant, linear, pairs, np.stack(views), features, weights, whiten, noise, scales,
+            constant, table, linear, pairs, np.stack(views), features, weights, whiten,
+            noise, scales,
         )  # fmt: skip
         return cls(*(jnp.asarray(array, jnp.float32) for array in arrays), space)
 
@@ -124,7 +135,8 @@ class PairwiseForm:
         networks = found[1] if len(found) == 4 else 0
         columns = np.shape(arrays.get("features", 0))[-1:] or (0,)
         shapes = (
-            (metrics,), (metrics, views, flat), (metrics, views, flat, flat),
+            (metrics,), (metrics, decisions, options), (metrics, views, flat),
+            (metrics, views, flat, flat),
             (views, networks, decisions, options), (metrics, decisions, options, *columns),
             (metrics, 1 + 2 * views), (metrics, networks, networks), (metrics, 3), (metrics,),
         )  # fmt: skip
@@ -135,11 +147,53 @@ class PairwiseForm:
         )  # fmt: skip
 
 
-def _matches(match: jax.Array) -> jax.Array:
-    """Returns the shares of matching singles and pairs of decisions, `float32[2, ...]`."""
+def _sum_sets(rows: jax.Array, singles: jax.Array, reach: jax.Array) -> jax.Array:
+    """Returns the sum of singles and pairs of decisions, each times the mass of all the others.
+
+    Args:
+      rows: `float32[P, D, K]`; they may sum to less than one.
+      singles: `float32[D, P, M]`, what each decision adds.
+      reach: `float32[D, P, M, D, K]`, what each decision adds per option of another.
+    """
+
+    def step(carry, decision):
+        mass, one, pair, ahead = carry
+        number, single, further = decision
+        own = rows[:, number].sum(axis=-1)[:, None]
+        met = jnp.einsum("pk,pmk->pm", rows[:, number], ahead[:, :, number])
+        wide = own[..., None, None]
+        return (
+            mass * own,
+            one * own + mass * single,
+            pair * own + met,
+            ahead * wide + mass[..., None, None] * further,
+        ), None
+
+    decisions, forms, metrics = singles.shape
+    empty = jnp.zeros((forms, metrics))
+    start = jnp.ones((forms, 1)), empty, empty, jnp.zeros_like(reach[0])
+    (_, one, pair, _), _ = jax.lax.scan(step, start, (jnp.arange(decisions), singles, reach))
+    return one + pair
+
+
+def _matches(match: jax.Array, mass: jax.Array) -> jax.Array:
+    """Returns the shares of matching singles and pairs of decisions, `float32[2, ...]`.
+
+    Args:
+      match: `float32[..., D]`.
+      mass: of each decision, broadcast against `match`; the decisions outside a set weigh it.
+    """
+
+    def step(carry, decision):
+        one, single, pair = carry
+        met, own = decision
+        return (one * own, single * own + one * met, pair * own + single * met), None
+
     decisions = match.shape[-1]
-    single = match.sum(axis=-1)
-    pair = (single**2 - (match**2).sum(axis=-1)) / 2
+    mass = jnp.broadcast_to(mass, match.shape)
+    start = (jnp.ones(match.shape[:-1]), *[jnp.zeros(match.shape[:-1])] * 2)
+    columns = (jnp.moveaxis(match, -1, 0), jnp.moveaxis(mass, -1, 0))
+    (_, single, pair), _ = jax.lax.scan(step, start, columns)
     return jnp.stack([single / decisions, pair / max(1, math.comb(decisions, 2))])
 
 
@@ -155,17 +209,17 @@ def _polynomial(kernel, fit, scale, views):
         weights += [single, pair]
         linear.append(single / decisions * fit.alpha @ flat)
         both = (flat.T * fit.alpha) @ flat * other
-        pairs.append(pair / max(1, math.comb(decisions, 2)) / 2 * both)
+        pairs.append(pair / max(1, math.comb(decisions, 2)) * both)
     named = zip(("shared",) * (kernel.shared is not None) + ("timed",), kernel.features(),
                 strict=False)  # fmt: skip
     features = [np.sqrt(by_name[name]) * table for name, table in named]
     features = np.concatenate([np.zeros((decisions, options, 0)), *features], axis=-1)
     seen = np.einsum("ndk,dks->ns", views[-1], features)
-    linear[-1] += (features @ (fit.alpha @ seen)).reshape(-1)
+    table = features @ (fit.alpha @ seen)
     constant = by_name["constant"] * fit.alpha.sum()
     # The quadratic form of the precision as a sum of squares, which no rounding makes negative.
     factor = linalg.cholesky(fit.precision, lower=False, check_finite=False)
     return (
-        scale * constant, scale * np.array(linear), scale * np.array(pairs), features, weights,
-        factor, np.array([fit.relative, fit.absolute, fit.spread]),
+        scale * constant, scale * table, scale * np.array(linear), scale * np.array(pairs),
+        features, weights, factor, np.array([fit.relative, fit.absolute, fit.spread]),
     )  # fmt: skip
