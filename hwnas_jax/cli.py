@@ -261,6 +261,13 @@ def cost_predict(words: list[str]) -> None:
     run(words)
 
 
+def cost_study(words: list[str]) -> None:
+    """Compares cost models on a table."""
+    from hwnas_jax.commands.cost_study import cost_study as study
+
+    study(words)
+
+
 def derive(words: list[str]) -> None:
     """Writes an architecture file."""
     from hwnas_jax.run import Run
@@ -412,6 +419,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "cost fit": (cost_fit, "train the learned cost model on a measurement file"),
     "cost eval": (cost_eval, "compare a cost model with a measurement file or a published table"),
     "cost predict": (cost_predict, "what networks would cost, with the model's own uncertainty"),
+    "cost study": (cost_study, "compare cost models on a published table or measurements"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),

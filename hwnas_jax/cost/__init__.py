@@ -4,10 +4,12 @@ from hwnas_jax.cost.accelerator import Accelerator
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.attention import AttentionEnsemble
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.bayesian import BayesianAdditive
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.compiler import TPU
 from hwnas_jax.cost.estimate import estimate
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
+from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.linear import LinearEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
@@ -28,6 +30,8 @@ __all__ = [
     "CostTable",
     "FitReport",
     "LinearEnsemble",
+    "BayesianAdditive",
+    "GaussianProcess",
     "MLPEnsemble",
     "Machine",
     "Measured",

@@ -5,6 +5,7 @@ Legend: `N` networks, `D` decisions, `V` devices.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,13 @@ METRICS = {
     "params": "trainable parameters",
 }
 """The costs that files and models may speak of, and what each counts."""
+
+
+def checked_metrics(names: Any) -> tuple[str, ...]:
+    """Returns the metrics that a model's file names; raises UserError for what is none."""
+    if not isinstance(names, list) or not names:
+        raise UserError(f"metrics must be a list of names, got {names!r}")
+    return tuple(choose(str(name), METRICS, "metric") for name in names)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,9 +22,9 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.abstract import operation_program
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.spaces.terms import sum_places
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Operation, Space
+from hwnas_jax.spaces.terms import sum_places
 
 _ITEM_BYTES = 4
 _REPEATS = 5

@@ -1,0 +1,124 @@
+"""`hwnas cost study`: cost models compared on a table of costs."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from hwnas_jax.config import CostConfig
+from hwnas_jax.cost.fit import COST_MODELS
+from hwnas_jax.cost.readers import load_table
+from hwnas_jax.cost.study import Study, run_study, temperature_rows
+from hwnas_jax.display import Terminal
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.report.study import draw_study
+
+_MOST_DEVICES = 6
+_MODELS = ("gaussian", "bayesian", "mlp")
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyOptions:
+    """Compares cost models on a table of measured networks.
+
+    Every model is fitted to the same random networks and judged on all the others: ranks, errors,
+    whether its intervals hold what they promise, and on a table of a whole space whether its
+    gradient is that of the true expected cost.
+    """
+
+    table: tyro.conf.Positional[str]
+    """a table: .npz, HELP folder, HW-NAS-Bench pickle, CSV or measurement file; a name in
+    HWNAS_DATA"""
+    devices: tuple[str, ...] = ()
+    """of the table; its split `test`, else the first six, when left out"""
+    models: tuple[str, ...] = _MODELS
+    """cost models; `hwnas list` names them"""
+    train: int = 900
+    """networks that each model is fitted to"""
+    draws: int = 3
+    """how often other networks are drawn"""
+    metric: str = "latency_ms"
+    """the cost to predict"""
+    task: str | None = None
+    """for a table of several tasks, which; the first when left out"""
+    seed: int = 0
+    out: Path = Path("cost_study")
+    """a new folder for study.json and study.png"""
+    cost: CostConfig = CostConfig()
+
+
+def cost_study(words: list[str]) -> None:
+    """Prints and draws the comparison, and writes it as JSON."""
+    options = tyro.cli(StudyOptions, args=words, prog="hwnas cost study")
+    if options.out.exists():
+        raise UserError(f"{options.out} exists and is not overwritten; name another with --out")
+    if not options.out.parent.is_dir():
+        raise UserError(f"there is no folder {options.out.parent} to write {options.out.name} in")
+    for model in options.models:
+        choose(model, COST_MODELS, "cost model")
+    table = load_table(options.table, task=options.task)
+    devices = options.devices or table.splits.get("test") or table.devices[:_MOST_DEVICES]
+    for device in devices:
+        table.row(device)
+    display = Terminal()
+    with display.stage("study") as report:
+        study = run_study(
+            table, devices, options.models, train=options.train, draws=options.draws,
+            metric=options.metric, config=options.cost, seed=options.seed, progress=report,
+        )  # fmt: skip
+    for note in table.notes:
+        display.say(note)
+    show(study, display)
+    options.out.mkdir()
+    text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
+    (options.out / "study.json").write_text(text + "\n")
+    if study.rows:
+        draw_study(study).savefig(options.out / "study.png", dpi=150)
+    display.say(f"wrote {options.out}")
+
+
+def show(study: Study, display: Terminal) -> None:
+    """Prints the tables of a study."""
+    for refused in study.refused:
+        display.say(f"{refused['model']} on {refused['device']}: {refused['reason']}")
+    if not study.rows:
+        return
+    header = (
+        "device", "model", "Spearman", "Kendall", "MAPE", "1 %", "5 %", "10 %", "50 % int.",
+        "90 % int.", "fit s", "predict us",
+    )  # fmt: skip
+    title = (
+        f"{study.metric} of {study.source}: fitted to {study.train} networks, tested on all "
+        f"others; mean of {study.draws} draws"
+    )
+    display.table(title, header, [_line(line) for line in study.summary()])
+    rows = [
+        (
+            row["device"], row["model"], f"{row['temperature']:g}", f"{row['by_logits']:.4f}",
+            f"{row['ceiling']:.4f}", f"{row['by_gates']:.4f}", f"{row['gap']:.2%}",
+            f"{row['error']:.2%}",
+        )
+        for row in temperature_rows(study)
+    ]  # fmt: skip
+    if rows:
+        header = (
+            "device", "model", "temperature", "gradient cosine", "at most", "within simplex",
+            "relaxation gap", "expectation error",
+        )  # fmt: skip
+        display.table("gradients against exact enumeration, means over logits", header, rows)
+
+
+def _line(line: dict[str, Any]) -> tuple[str, ...]:
+    def number(key: str, form: str) -> str:
+        return "-" if line[key] is None else format(line[key], form)
+
+    spread = line["spearman_sd"]
+    ranks = number("spearman", ".4f") + ("" if spread is None else f" ±{spread:.4f}")
+    shares = ("within_1", "within_5", "within_10", "covered_50", "covered_90")
+    return (
+        line["device"], line["model"], ranks, number("kendall", ".4f"), number("mape", ".1%"),
+        *(number(key, ".1%") for key in shares), number("fit_s", ".1f"),
+        number("predict_us", ".1f"),
+    )  # fmt: skip

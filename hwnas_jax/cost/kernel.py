@@ -1,0 +1,165 @@
+"""How alike two architectures are: a sum of kernels over single decisions, pairs and triples.
+
+Every part is a sum of products of matches `[x_d = y_d]` over distinct decisions `d`, so whatever is
+a weighted sum of kernels to fixed architectures is linear in each row of the gates.
+
+Legend: `N, M` architectures, `D` decisions, `K` options of the widest decision, `J` parts,
+`O` the highest order.
+
+References: Duvenaud, Nickisch and Rasmussen, "Additive Gaussian Processes", 2011.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.plausible import disconnected
+from hwnas_jax.cost.table import sum_places
+from hwnas_jax.spaces.base import Choices, Space
+
+_ORDERS = ("constant", "single", "pair", "triple")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """The parts of an additive kernel; each is one on average where architectures are equal.
+
+    The parts are, in this order: a constant; `shared`, which counts options whatever the decision,
+    where several decisions have the same options; `timed`, the sums of timed operations, where
+    operations were timed; `empty`, whether no path leads from input to output, where asked for;
+    then per view the orders `1..O`. The views are the architecture as it is
+    written and, in spaces where different architectures build the same network, its canonical form:
+    some runtimes drop what cannot reach the output, others run it.
+
+    Attributes:
+      space: what the architectures are of.
+      order: `O`, from one to three.
+      timed: `float64[D, K]`, what each option adds by timing, in any unit; None without timings.
+      empty: whether networks without a path have a part of their own. It is not linear in the
+        gates, so only a table can hold it.
+    """
+
+    space: Choices
+    order: int
+    timed: np.ndarray | None = None
+    empty: bool = False
+
+    @property
+    def has_canonical(self) -> bool:
+        """Whether the space tells which architectures build the same network."""
+        return type(self.space).canonical is not Choices.canonical
+
+    @property
+    def shared(self) -> np.ndarray | None:
+        """`float64[D, K, S]`, which of `S` shared options each is; None where none is shared."""
+        lists = [decision.options for decision in self.space.decisions]
+        common = sorted({options for options in lists if lists.count(options) > 1})
+        names = [(options, name) for options in common for name in options]
+        if not names:
+            return None
+        table = np.zeros((self.space.num_decisions, self.space.num_options, len(names)))
+        for d, options in enumerate(lists):
+            for k, name in enumerate(options):
+                if options in common:
+                    table[d, k, names.index((options, name))] = 1
+        return table / len(lists)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the parts, `J` of them."""
+        linear = ["shared"] * (self.shared is not None) + ["timed"] * (self.timed is not None)
+        views = ["", "canonical "][: 1 + self.has_canonical]
+        orders = [view + order for view in views for order in _ORDERS[1 : self.order + 1]]
+        return ("constant", *linear, *["empty"] * self.empty, *orders)
+
+    def views(self, architectures: np.ndarray) -> list[np.ndarray]:
+        """Returns the architectures, `int32[N, D]`, as written and in canonical form."""
+        return [architectures, *([self.space.canonical(architectures)] * self.has_canonical)]
+
+    def features(self) -> list[np.ndarray]:
+        """Returns the tables of the parts that are linear, `float64[D, K, S]` each."""
+        timed = None if self.timed is None else self.timed[..., None]
+        return [table for table in (self.shared, timed) if table is not None]
+
+    def parts(self, left: np.ndarray, right: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields each part between `left` (`int32[N, D]`) and `right`, `float64[N, M]`."""
+        yield np.ones((len(left), len(right)))
+        # Linear parts see what runs: of two forms of one network they must say the same.
+        runs = self.views(left)[-1], self.views(right)[-1]
+        decisions = np.arange(left.shape[1])
+        for table in self.features():
+            sums = [table[decisions, rows].sum(axis=1) for rows in runs]
+            yield sums[0] @ sums[1].T
+        if self.empty:
+            cut = [disconnected(self.space, rows).astype(float) for rows in (left, right)]
+            yield np.outer(*cut)
+        for one, other in zip(self.views(left), self.views(right), strict=True):
+            yield from symmetric_matches(one, other, self.order)
+
+    def diagonal(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns each part between every architecture and itself, `float64[J, N]`."""
+        runs = self.views(architectures)[-1]
+        decisions = np.arange(runs.shape[1])
+        linear = [(t[decisions, runs].sum(axis=1) ** 2).sum(axis=1) for t in self.features()]
+        ones = np.ones(len(runs))
+        if self.empty:
+            linear.append(disconnected(self.space, architectures).astype(float))
+        return np.array([ones, *linear, *[ones] * (self.order * (1 + self.has_canonical))])
+
+    def weighted(self, variances: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Returns the sum of the parts times `variances` (`float64[J]`), `float64[N, M]`."""
+        total = np.zeros((len(left), len(right)))
+        for variance, part in zip(variances, self.parts(left, right), strict=True):
+            total += variance * part
+        return total
+
+
+def symmetric_matches(left: np.ndarray, right: np.ndarray, order: int) -> list[np.ndarray]:
+    """Returns the share of matching sets of 1, 2, ... `order` decisions, `float64[N, M]` each.
+
+    The elementary symmetric polynomials of the matches over their largest value.
+    """
+    decisions = left.shape[1]
+    sums = [np.ones((len(left), len(right)))]
+    sums += [np.zeros_like(sums[0]) for _ in range(order)]
+    for d in range(decisions):
+        match = left[:, d][:, None] == right[:, d][None, :]
+        for o in range(min(d + 1, order), 0, -1):
+            sums[o] += match * sums[o - 1]
+    return [total / math.comb(decisions, o) for o, total in enumerate(sums) if o]
+
+
+def timed_table(space: Choices, observations: Observations, metric: str) -> np.ndarray | None:
+    """Returns what the timed operations add per option, `float64[D, K]`, at most one in a network.
+
+    None where no operation of the metric was observed.
+    """
+    operations = observations.operations.items()
+    values = {name: costs[metric] for name, costs in operations if metric in costs}
+    if not values or not isinstance(space, Space):
+        return None
+    table, _ = sum_places(space, values)
+    largest = table.max(axis=1).sum()
+    return table / largest if largest > 0 else None
+
+
+def canonical_marginals(space: Choices, weight: jax.Array) -> jax.Array:
+    """Returns how probable each option of the canonical form is, `float32[D, K]`.
+
+    Args:
+      space: whose canonical forms.
+      weight: `float32[D, K]`, the probabilities of the options as they are drawn.
+    """
+    share, rows = space.canonical_mixture(weight)
+    # Rows may sum to less than one: what is missing there weighs all the other rows of the form.
+    mass = rows.sum(axis=-1)
+    before = jnp.cumprod(mass, axis=1)
+    behind = jnp.cumprod(mass[:, ::-1], axis=1)[:, ::-1]
+    one = jnp.ones_like(mass[:, :1])
+    others = jnp.concatenate([one, before[:, :-1]], 1) * jnp.concatenate([behind[:, 1:], one], 1)
+    return jnp.einsum("p,pd,pdk->dk", share, others, rows)

@@ -1,0 +1,279 @@
+import jax
+import numpy as np
+import pytest
+
+from hwnas_jax.config import CostConfig
+from hwnas_jax.cost import gaussian, load_cost_model
+from hwnas_jax.cost.base import predict_architectures, std_architectures
+from hwnas_jax.cost.bayesian import BayesianAdditive
+from hwnas_jax.cost.gaussian import GaussianProcess
+from hwnas_jax.cost.observations import Observations
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.published import FBNet, nasbench201
+from tests.cost.toy import ToySpace, law_ms, synthetic
+
+CELLS, TOY = nasbench201(), ToySpace()
+
+
+def _toy(noise=0.02, count=75, seed=3):
+    space = ToySpace()
+    rows = np.random.default_rng(seed).permutation(space.enumerate())[:count]
+    return synthetic(space, rows, noise).observations(space)
+
+
+def _cells(count=120, noise=0.03, seed=0):
+    """Cells whose cost is a table over what runs plus one over what is written, with noise."""
+    rng = np.random.default_rng(seed)
+    rows = CELLS.random(rng, count)
+    return Observations(rows, {"latency_ms": _cell_law(rows) * np.exp(
+        noise * rng.standard_normal(count)), "energy_mj": 3 * _cell_law(rows)})  # fmt: skip
+
+
+def _cell_law(rows):
+    runs = CELLS.canonical(rows)
+    each = np.array([0.0, 0.3, 1.0, 2.5, 0.6])
+    return (
+        2
+        + each[runs].sum(axis=1)
+        + 0.2 * each[rows].sum(axis=1)
+        + 0.5 * (runs[:, 5] == 3) * (runs[:, 0] == 3)
+    )
+
+
+KINDS = [GaussianProcess, BayesianAdditive]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def toy(request):
+    return request.param.fit(ToySpace(), _toy())
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def cells(request):
+    return request.param.fit(CELLS, _cells())
+
+
+@pytest.fixture(scope="module")
+def untabulated():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaussian, "is_enumerable", lambda space: False)
+        return GaussianProcess.fit(CELLS, _cells())
+
+
+_PREDICTED = {}
+
+
+def _every(model, space):
+    if id(model) not in _PREDICTED:
+        _PREDICTED[id(model)] = model, _predict_all(model, space)
+    return _PREDICTED[id(model)][1]
+
+
+def _predict_all(model, space):
+    return predict_architectures(model, space.enumerate(), space.num_options)["latency_ms"]
+
+
+def _expected(model, space, weight):
+    rows = space.enumerate()
+    probability = weight[np.arange(space.num_decisions), rows].astype(float).prod(axis=1)
+    return probability @ _every(model, space)
+
+
+def _gates(space, seed=0):
+    weight = np.random.default_rng(seed).dirichlet(np.ones(space.num_options), space.num_decisions)
+    weight = weight * space.mask
+    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_the_law_is_learned_and_the_interval_holds(toy):
+    space = ToySpace()
+    rows = space.enumerate()
+    truth = np.array([law_ms(space, row) for row in rows])
+    errors = np.abs(predict_architectures(toy, rows, 3)["latency_ms"] / truth - 1)
+    assert errors.mean() < 0.03
+    fresh = synthetic(space, rows, noise=0.02, seed=9).latencies_ms
+    mean = predict_architectures(toy, rows, 3)["latency_ms"]
+    deviation = std_architectures(toy, rows, 3)["latency_ms"]
+    assert 0.8 < (np.abs(fresh - mean) < 1.645 * deviation).mean() <= 1.0
+
+
+def test_relaxed_gates_give_the_mean_over_architectures(toy, cells, untabulated):
+    for model, space in [(toy, TOY), (cells, CELLS), (untabulated, CELLS)]:
+        for seed in range(3):
+            weight = _gates(space, seed)
+            predicted = float(model.predict(weight)["latency_ms"])
+            assert predicted == pytest.approx(_expected(model, space, weight), rel=2e-5)
+
+
+def test_gradients_are_those_of_the_mean(cells, untabulated):
+    weight = _gates(CELLS)
+    hard = np.eye(5, dtype=np.float32)[[3, 0, 1, 0, 4, 2]]
+    for model in (cells, untabulated):
+        for gates in (weight, hard):
+            gradient = jax.jit(jax.grad(lambda w, m=model: m.predict(w)["latency_ms"]))(gates)
+            for d, k in [(0, 0), (2, 3), (5, 1)]:
+                slope = [_expected(model, CELLS, _moved(gates, d, k, s)) for s in (0.1, -0.1)]
+                # The mean is linear in a row, so any step gives the derivative.
+                found = float(gradient[d, k] - gradient[d, 2])
+                assert found == pytest.approx((slope[0] - slope[1]) / 0.2, rel=1e-3, abs=1e-3)
+
+
+def _moved(weight, d, k, step):
+    """Returns gates with probability moved from option 2 to option k."""
+    moved = weight.astype(float)
+    moved[d, k] += step
+    moved[d, 2] -= step
+    return moved
+
+
+def test_both_forms_of_the_process_agree(untabulated):
+    """On a truth without triples or empty networks of their own they hold the same posterior."""
+    observed = _cells()
+    rows = CELLS.random(np.random.default_rng(5), 200)
+    tabulated = predict_architectures(GaussianProcess.fit(CELLS, observed), rows, 5)
+    pairwise = predict_architectures(untabulated, rows, 5)
+    np.testing.assert_allclose(tabulated["latency_ms"], pairwise["latency_ms"], rtol=0.05)
+
+
+def test_the_pairwise_form_is_the_textbook_posterior(untabulated):
+    from hwnas_jax.cost.evidence import regress, starts
+    from hwnas_jax.cost.kernel import Kernel
+
+    observed, asked = _cells(), CELLS.random(np.random.default_rng(5), 20)
+    kernel = Kernel(CELLS, 2)
+    values = observed.values["latency_ms"] / observed.values["latency_ms"].mean()
+    parts = np.array(list(kernel.parts(observed.architectures, observed.architectures)))
+    fit = regress(parts, values, start=starts(kernel.names))
+    across = np.tensordot(
+        fit.variances, np.array(list(kernel.parts(asked, observed.architectures))), 1
+    )
+    matrix = np.linalg.inv(fit.precision)
+    mean = across @ np.linalg.solve(matrix, values)
+    own = [np.diag(part) for part in kernel.parts(asked, asked)]
+    variance = np.tensordot(fit.variances, own, 1)
+    variance -= (across * np.linalg.solve(matrix, across.T).T).sum(axis=1)
+    noise = (fit.relative * mean) ** 2 + fit.absolute**2
+    scale = observed.values["latency_ms"].mean()
+    np.testing.assert_allclose(
+        predict_architectures(untabulated, asked, 5)["latency_ms"], scale * mean, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        std_architectures(untabulated, asked, 5)["latency_ms"],
+        scale * fit.spread * np.sqrt(variance + noise), rtol=0.01,
+    )  # fmt: skip
+
+
+def test_the_additive_posterior_is_bayesian_linear_regression():
+    """Against the normal equations on explicit features, with the same variances."""
+    from hwnas_jax.cost.evidence import regress, starts
+    from hwnas_jax.cost.kernel import Kernel
+
+    space = FBNet()
+    rng = np.random.default_rng(0)
+    rows = space.random(rng, 60)
+    values = 1 + rng.random((22, 9))[np.arange(22), rows].sum(axis=1)
+    observed = Observations(rows, {"latency_ms": values})
+    model = BayesianAdditive.fit(space, observed)
+    kernel = Kernel(space, 1)
+    parts = np.array(list(kernel.parts(rows, rows)))
+    fit = regress(parts, values / values.mean(), start=starts(kernel.names))
+    names = dict(zip(kernel.names, fit.variances, strict=True))
+
+    def features(some):
+        one_hot = np.eye(9)[some]
+        return np.concatenate(
+            [np.ones((len(some), 1)), one_hot.sum(axis=1) / 22, one_hot.reshape(len(some), -1)],
+            axis=1,
+        )
+
+    prior = np.repeat([names["constant"], names["shared"], names["single"] / 22], [1, 9, 198])
+    kernel_matrix = (features(rows) * prior) @ features(rows).T
+    own_noise = np.diag(np.linalg.inv(fit.precision) - kernel_matrix)
+    design = features(rows)
+    covariance = np.linalg.inv(np.diag(1 / prior) + (design.T / own_noise) @ design)
+    weights = covariance @ (design.T / own_noise) @ (values / values.mean())
+    asked = space.random(rng, 10)
+    np.testing.assert_allclose(
+        predict_architectures(model, asked, 9)["latency_ms"],
+        values.mean() * features(asked) @ weights, rtol=1e-3,
+    )  # fmt: skip
+    known = ((features(asked) @ covariance) * features(asked)).sum(axis=1)
+    mean = features(asked) @ weights
+    expected = fit.spread * np.sqrt(known + (fit.relative * mean) ** 2 + fit.absolute**2)
+    np.testing.assert_allclose(
+        std_architectures(model, asked, 9)["latency_ms"], values.mean() * expected, rtol=0.02
+    )
+
+
+def test_several_metrics_and_disconnected_cells(cells):
+    assert cells.metrics == ("latency_ms", "energy_mj")
+    rows = CELLS.random(np.random.default_rng(8), 300)
+    predicted = predict_architectures(cells, rows, 5)
+    for metric, factor in [("latency_ms", 1), ("energy_mj", 3)]:
+        errors = np.abs(predicted[metric] / (factor * _cell_law(rows)) - 1)
+        assert errors.mean() < 0.04
+
+
+def test_a_network_that_computes_nothing_has_a_part_of_its_own():
+    rng = np.random.default_rng(0)
+    rows = CELLS.random(rng, 300)
+    cut = (CELLS.canonical(rows) == 0).all(axis=1)
+    rows = np.concatenate([rows, np.zeros((1, 6), np.int32), [[3, 3, 3, 0, 0, 0]]]).astype(np.int32)
+    cut = np.concatenate([cut, [True, True]])
+    observed = Observations(rows, {"latency_ms": np.where(cut, 0.01, _cell_law(rows))})
+    model = GaussianProcess.fit(CELLS, observed)
+    asked = np.array([[1, 0, 2, 0, 0, 0], [2, 2, 2, 0, 0, 0]], np.int32)
+    assert predict_architectures(model, asked, 5)["latency_ms"].max() < 0.6
+    fine = CELLS.random(rng, 100)
+    fine = fine[(CELLS.canonical(fine) > 0).any(axis=1)]
+    errors = predict_architectures(model, fine, 5)["latency_ms"] / _cell_law(fine) - 1
+    assert np.abs(errors).mean() < 0.05
+
+
+def test_a_space_too_large_to_tabulate():
+    space = FBNet()
+    rng = np.random.default_rng(0)
+    table = rng.uniform(0.1, 2, (22, 9))
+    rows, asked = space.random(rng, 200), space.random(rng, 50)
+    truth = lambda some: 5 + table[np.arange(22), some].sum(axis=1)  # noqa: E731
+    model = GaussianProcess.fit(space, Observations(rows, {"latency_ms": truth(rows)}))
+    errors = predict_architectures(model, asked, 9)["latency_ms"] / truth(asked) - 1
+    assert np.abs(errors).mean() < 0.02
+    assert (std_architectures(model, asked, 9)["latency_ms"] > 0).all()
+
+
+def test_the_pairwise_form_survives_its_file(tmp_path):
+    space = FBNet()
+    rng = np.random.default_rng(0)
+    rows = space.random(rng, 30)
+    observed = Observations(rows, {"latency_ms": 1 + rng.random(30), "energy_mj": 1 + rows[:, 0]})
+    model = GaussianProcess.fit(space, observed)
+    model.save(tmp_path / "m.npz", space)
+    loaded = load_cost_model(tmp_path / "m.npz", space)
+    for ask in (predict_architectures, std_architectures):
+        before, after = ask(model, rows, 9), ask(loaded, rows, 9)
+        for metric in ("latency_ms", "energy_mj"):
+            np.testing.assert_array_equal(before[metric], after[metric])
+
+
+def test_predictions_batch_and_repeat(toy):
+    weights = np.stack([_gates(ToySpace(), seed) for seed in range(4)])
+    batched = jax.vmap(toy.predict)(weights)["latency_ms"]
+    singly = [float(toy.predict(weight)["latency_ms"]) for weight in weights]
+    np.testing.assert_allclose(batched, singly, rtol=1e-5)
+    again = type(toy).fit(ToySpace(), _toy())
+    assert float(again.predict(weights[0])["latency_ms"]) == singly[0]
+
+
+def test_what_cannot_be_fitted_is_refused(monkeypatch):
+    space = ToySpace()
+    with pytest.raises(UserError, match="needs 4 measured networks, there are 3"):
+        GaussianProcess.fit(space, _toy().subset(np.arange(3)), CostConfig())
+    with pytest.raises(UserError, match="needs 2 measured"):
+        BayesianAdditive.fit(space, _toy().subset(np.arange(1)))
+    with pytest.raises(UserError, match="needs a positive latency_ms; network 2 has -1"):
+        BayesianAdditive.fit(space, Observations(space.enumerate()[:3],
+                             {"latency_ms": np.array([1.0, -1.0, 2.0])}))  # fmt: skip
+    monkeypatch.setattr(gaussian, "MOST_NETWORKS", 50)
+    with pytest.raises(UserError, match="at most 50 networks, there are 75"):
+        GaussianProcess.fit(space, _toy())
