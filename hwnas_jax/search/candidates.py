@@ -78,7 +78,9 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
         drawn = (uniform > sharp[None]).sum(-1)
         last = space.num_options - 1 - space.mask[:, ::-1].argmax(-1)
         draws.append(np.minimum(drawn, last).astype(np.int32))
-    return np.unique(np.concatenate(draws), axis=0)
+    found = np.unique(np.concatenate(draws), axis=0)
+    found = found[space.feasible(found)]
+    return found if len(found) else np.unique(space.random(rng, SAMPLES), axis=0)
 
 
 def bounded_costs(

@@ -16,6 +16,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
@@ -36,7 +37,7 @@ __all__ = [
     "sum_terms",
 ]
 
-SPACES: dict[str, type[Space]] = {space.name: space for space in (Dash, NasBench201)}
+SPACES: dict[str, type[Space]] = {space.name: space for space in (CompleteGraph, Dash, NasBench201)}
 
 _admitted: dict[str, type[Space]] = {}
 

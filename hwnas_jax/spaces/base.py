@@ -20,6 +20,8 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 
+_DRAWS = 100
+
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
@@ -110,7 +112,7 @@ class Choices:
 
     @property
     def size(self) -> int:
-        """How many architectures there are."""
+        """How many combinations of options there are, feasible or not."""
         return math.prod(self.mask.sum(axis=1).tolist())
 
     @property
@@ -196,16 +198,38 @@ class Choices:
         """
         return jnp.ones(1, weight.dtype), weight[None]
 
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns which of `architectures` (`int32[N, D]`) can be built, `bool[N]`; all by default.
+
+        A supernet runs any combination of options; what is drawn at random, enumerated or derived
+        is feasible.
+        """
+        return np.ones(len(architectures), bool)
+
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
-        columns = [rng.choice(np.flatnonzero(row), size=count) for row in self.mask]
-        return np.stack(columns, axis=1).astype(np.int32)
+        """Returns `int32[count, D]` feasible architectures drawn uniformly, with repetition.
+
+        Raises:
+          UserError: when a hundred draws for each that is asked for hold too few.
+        """
+        found = np.zeros((0, self.num_decisions), np.int32)
+        for _ in range(_DRAWS):
+            columns = [rng.choice(np.flatnonzero(row), size=count) for row in self.mask]
+            drawn = np.stack(columns, axis=1).astype(np.int32)
+            found = np.concatenate([found, drawn[self.feasible(drawn)]])
+            if len(found) >= count:
+                return found[:count]
+        raise UserError(
+            f"hardly any architecture of {self.name} is feasible: {len(found)} of "
+            f"{_DRAWS * count} drawn; switch fewer options off"
+        )
 
     def enumerate(self) -> np.ndarray:
-        """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
+        """Returns all feasible architectures, `int32[N, D]`, the last decision running fastest."""
         allowed = [np.flatnonzero(row).astype(np.int32) for row in self.mask]
         grid = np.meshgrid(*allowed, indexing="ij")
-        return np.stack([column.reshape(-1) for column in grid], axis=1)
+        every = np.stack([column.reshape(-1) for column in grid], axis=1)
+        return every[self.feasible(every)]
 
     def to_names(self, architecture: np.ndarray) -> dict[str, str]:
         """Returns `{decision name: option name}`."""

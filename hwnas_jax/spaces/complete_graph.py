@@ -1,0 +1,284 @@
+"""A complete graph: every node may read every earlier one, through an operation of its own choice.
+
+Node zero is the stem's output, the last node feeds the head. Nodes are dealt out over stages of
+falling resolution and growing width; an edge into a later stage pools and projects first. Which
+edges stay and what they carry is searched together. An architecture is feasible when a path leads
+from the input to the output.
+
+References: Bi et al., "Revisiting Neural Architecture Search", 2020 (the idea of a complete graph;
+the details here are our own).
+"""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.convolution import avg_pool_2x2
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+
+OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
+_EDGE = re.compile(r"(\d+)<-(\d+):(\w+)")
+
+
+class EdgeOperation(nnx.Module):
+    """One operation between two nodes, preceded by pooling and a projection across stages."""
+
+    def __init__(
+        self, option: str, inputs: int, outputs: int, halvings: int, norm: Norm, rngs: nnx.Rngs
+    ):
+        self.halvings, self.option = halvings, option
+        crosses = halvings > 0 or inputs != outputs
+        self.project = (
+            ops.ReLUConvNorm(inputs, outputs, 1, norm, rngs)
+            if crosses and option in ("skip_connect", "avg_pool_3x3")
+            else None
+        )
+        size = {"conv_1x1": 1, "conv_3x3": 3}.get(option)
+        self.conv = None if size is None else ops.ReLUConvNorm(inputs, outputs, size, norm, rngs)
+        self.pool = ops.AvgPool3x3() if option == "avg_pool_3x3" else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for _ in range(self.halvings):
+            x = avg_pool_2x2(x)
+        for part in (self.project, self.conv, self.pool):
+            if part is not None:
+                x = part(x)
+        return x
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        height, width, features = input_shape
+        for _ in range(self.halvings):
+            height, width = -(-height // 2), -(-width // 2)
+        parts = [part for part in (self.project, self.conv) if part is not None]
+        return sum(part.macs((height, width, features)) for part in parts)
+
+
+class _Graph(nnx.Module):
+    """Stem, edges, head; the supernet has all options on every edge, a network the chosen one."""
+
+    def __init__(self, space: "CompleteGraph", options, norm: Norm, rngs: nnx.Rngs):
+        shapes = space.node_shapes()
+        self.pairs, self.shapes = space.pairs, tuple(shapes)
+        self.stem = ops.Stem(space.input_shape[2], shapes[0][2], norm, rngs)
+        self.edges = nnx.List(
+            nnx.List(
+                EdgeOperation(option, *space.edge_sizes(edge), norm, rngs) for option in chosen
+            )
+            for edge, chosen in enumerate(options)
+        )
+        self.head = ops.Head(shapes[-1][2], space.num_classes, norm, rngs)
+
+    def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
+        nodes = [self.stem(x)]
+        for node in range(1, len(self.shapes)):
+            total = jnp.zeros((len(x), *self.shapes[node]), nodes[0].dtype)
+            for edge, (target, source) in enumerate(self.pairs):
+                if target != node or not self.edges[edge]:
+                    continue
+                if gates is None:
+                    total = total + self.edges[edge][0](nodes[source])
+                else:
+                    total = total + self._edge(edge, nodes[source], gates)
+            nodes.append(total)
+        return self.head(nodes[-1])
+
+    def _edge(self, edge, x, gates):
+        weight, operations = gates.weight[edge].astype(x.dtype), self.edges[edge]
+        if gates.index is None:
+            return sum(weight[1 + i] * operation(x) for i, operation in enumerate(operations))
+        shape = (len(x), *self.shapes[self.pairs[edge][0]])
+        graphs, states = zip(*(nnx.split(operation) for operation in operations), strict=True)
+
+        def branch(graph, state):
+            return jax.checkpoint(lambda x, states: nnx.merge(graph, states[state])(x))
+
+        branches = [lambda x, states: jnp.zeros(shape, x.dtype)]
+        branches += [branch(graph, number) for number, graph in enumerate(graphs)]
+        index = gates.index[edge]
+        return weight[index] * jax.lax.switch(index, branches, x, states)
+
+
+class CompleteGraph(Space):
+    """Every forward edge between the nodes optional, an operation on each that stays."""
+
+    name = "complete_graph"
+    summary = (
+        "every forward edge of n nodes optional, an operation on each; channels, nodes, stages"
+    )
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 16,
+        nodes: int = 6,
+        stages: int = 3,
+    ):
+        """Sets the size.
+
+        Args:
+          input_shape: `(H, W, C)` of one image.
+          num_classes: number of classes.
+          channels: width of the first stage; each later one has twice as many.
+          nodes: how many, stem included; at least two and no fewer than stages.
+          stages: resolutions.
+
+        Raises:
+          UserError: for sizes out of range or images too small to halve that often.
+        """
+        for key, value in (("channels", channels), ("nodes", nodes), ("stages", stages)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
+        if nodes < max(2, stages):
+            raise UserError(
+                f"space.args.nodes = {nodes}: a graph has at least 2 nodes, and no fewer than its "
+                f"{stages} stages"
+            )
+        if min(input_shape[:2]) < 2 ** (stages - 1):
+            raise UserError(
+                f"{stages} stages halve images {stages - 1} times: they must be at least "
+                f"{2 ** (stages - 1)} pixels wide and high, got {tuple(input_shape)}"
+            )
+        height, width, features = (int(size) for size in input_shape)
+        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.channels, self.nodes, self.stages = channels, nodes, stages
+        self.pairs = tuple(
+            (target, source) for target in range(1, nodes) for source in range(target)
+        )
+        self.decisions = tuple(
+            Decision(f"{target}<-{source}", OPTIONS) for target, source in self.pairs
+        )
+        self.args = {"channels": channels, "nodes": nodes, "stages": stages}
+
+    def _stage(self, node: int) -> int:
+        return node * self.stages // self.nodes
+
+    def node_shapes(self) -> list[tuple[int, int, int]]:
+        """Returns the shape `(H, W, C)` of each node's value."""
+        shapes = []
+        for node in range(self.nodes):
+            height, width = self.input_shape[:2]
+            for _ in range(self._stage(node)):
+                height, width = -(-height // 2), -(-width // 2)
+            shapes.append((height, width, self.channels * 2 ** self._stage(node)))
+        return shapes
+
+    def edge_sizes(self, edge: int) -> tuple[int, int, int]:
+        """Returns inputs, outputs and halvings of the edge numbered `edge`."""
+        target, source = self.pairs[edge]
+        shapes = self.node_shapes()
+        return shapes[source][2], shapes[target][2], self._stage(target) - self._stage(source)
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        del rematerialise  # drawn operations are rematerialised, mixed ones needed again
+        return _Graph(self, [OPTIONS[1:]] * len(self.pairs), supernet_norm(axis_name), rngs)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        closed = self.canonical(self.check(architecture)[None])[0]
+        options = [(OPTIONS[option],) if option else () for option in closed]
+        return _Graph(self, options, network_norm(axis_name), rngs)
+
+    def inherit(self, network, architecture: np.ndarray, supernet) -> None:
+        closed = self.canonical(self.check(architecture)[None])[0]
+        for part in ("stem", "head"):
+            nnx.update(getattr(network, part), nnx.state(getattr(supernet, part), nnx.Param))
+        for edge, option in enumerate(closed):
+            if option:
+                source = nnx.state(supernet.edges[edge][int(option) - 1], nnx.Param)
+                nnx.update(network.edges[edge][0], source)
+
+    def _reach(self, architectures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns per architecture which nodes the input reaches and which reach the output."""
+        kept = np.asarray(architectures) != 0
+        forward = np.zeros((len(kept), self.nodes), bool)
+        backward = np.zeros((len(kept), self.nodes), bool)
+        forward[:, 0] = backward[:, -1] = True
+        for edge, (target, source) in enumerate(self.pairs):
+            forward[:, target] |= forward[:, source] & kept[:, edge]
+        for edge, (target, source) in reversed(list(enumerate(self.pairs))):
+            backward[:, source] |= backward[:, target] & kept[:, edge]
+        return forward, backward
+
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns whether a path leads from the input to the output, `bool[N]`."""
+        return self._reach(architectures)[0][:, -1]
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns `architectures` (`int32[N, E]`) with `none` on every edge off all paths."""
+        forward, backward = self._reach(architectures)
+        targets, sources = np.array(self.pairs).T
+        runs = forward[:, sources] & backward[:, targets]
+        return np.where(runs, architectures, 0).astype(np.int32)
+
+    def active(self, weight: jax.Array) -> jax.Array:
+        """Returns how much of each edge's output reaches the network's, `float32[E]`.
+
+        Exact on one-hot rows; in between paths count as independent.
+        """
+        kept = 1.0 - weight[:, 0]
+        forward, backward = [jnp.ones(())], {self.nodes - 1: jnp.ones(())}
+        number = {pair: edge for edge, pair in enumerate(self.pairs)}
+        for node in range(1, self.nodes):
+            closed = [1 - forward[s] * kept[number[node, s]] for s in range(node)]
+            forward.append(1 - jnp.stack(closed).prod())
+        for node in reversed(range(self.nodes - 1)):
+            later = range(node + 1, self.nodes)
+            closed = [1 - backward[t] * kept[number[t, node]] for t in later]
+            backward[node] = 1 - jnp.stack(closed).prod()
+        return jnp.stack([forward[source] * backward[target] for target, source in self.pairs])
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        table: dict[str, Operation] = {}
+        places: list[Place] = []
+
+        def stands(name, shape, build, when=()):
+            label = f"{name} {'x'.join(map(str, shape))}"
+            if label not in table:
+                module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+                table[label] = Operation(label, build, shape, module.macs(shape), params)
+            places.append(Place(label, 1, when))
+
+        norm, shapes = network_norm(), self.node_shapes()
+        features = self.input_shape[2]
+        stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
+        for edge, (_, source) in enumerate(self.pairs):
+            sizes = self.edge_sizes(edge)
+            for column, option in enumerate(OPTIONS[1:], 1):
+                stands(
+                    f"{option} to {sizes[1]}, halved {sizes[2]}x", shapes[source],
+                    functools.partial(EdgeOperation, option, *sizes, norm),
+                    ((edge, column),),
+                )  # fmt: skip
+        classes = self.num_classes
+        stands("head", shapes[-1], lambda r: ops.Head(shapes[-1][2], classes, norm, r))
+        return table, tuple(places)
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        """Returns the edges that stay, "1<-0:conv_3x3 3<-1:skip_connect"."""
+        names = self.to_names(architecture)
+        return " ".join(f"{edge}:{name}" for edge, name in names.items() if name != "none")
+
+    def from_string(self, text: str) -> np.ndarray:
+        names = {decision.name: "none" for decision in self.decisions}
+        for word in text.split():
+            found = _EDGE.fullmatch(word)
+            if not found:
+                raise UserError(f"{word!r} is no edge of {self.name}; the form is 2<-0:conv_3x3")
+            edge = choose(f"{found[1]}<-{found[2]}", list(names), f"edge in {text!r}")
+            names[edge] = choose(found[3], OPTIONS, f"operation in {text!r}")
+        return self.from_names(names)

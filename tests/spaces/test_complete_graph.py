@@ -1,0 +1,117 @@
+"""The complete graph: the contract, paths, and a planted graph that must be found."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.errors import UserError
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
+from hwnas_jax.spaces import make_space
+from hwnas_jax.spaces.complete_graph import OPTIONS
+from tests.spaces import contract
+
+
+def space(shape=(8, 8, 1), classes=3, **args):
+    return make_space(
+        "complete_graph", {"channels": 2, "nodes": 4, "stages": 2, **args},
+        input_shape=shape, num_classes=classes,
+    )  # fmt: skip
+
+
+def test_contract():
+    contract.check_supernet_equals_network(space(), count=50)
+    contract.check_codecs(space())
+    contract.check_counts(space(), extra=3)
+    contract.check_tables_agree(space())
+
+
+def paths(own, architecture):
+    """Follows every path by brute force; returns the edges on those from input to output."""
+    kept = [pair for pair, o in zip(own.pairs, architecture, strict=True) if o]
+    found = set()
+
+    def walk(node, used):
+        if node == own.nodes - 1:
+            found.update(used)
+        for target, source in kept:
+            if source == node:
+                walk(target, [*used, (target, source)])
+
+    walk(0, [])
+    return found
+
+
+@given(st.lists(st.integers(0, 4), min_size=10, max_size=10))
+@settings(max_examples=150, deadline=None)
+def test_feasible_and_canonical_are_about_paths(architecture):
+    own, row = space(nodes=5), np.array([architecture], np.int32)
+    on_path = paths(own, architecture)
+    assert bool(own.feasible(row)[0]) == bool(on_path)
+    closed = own.canonical(row)[0]
+    assert [bool(o) for o in closed] == [pair in on_path for pair in own.pairs]
+    active = own.active(jnp.asarray(np.eye(5, dtype=np.float32)[architecture]))
+    runs = np.asarray(active) * (np.array(architecture) != 0)
+    assert [bool(v) for v in runs] == [pair in on_path for pair in own.pairs]
+
+
+def test_only_connected_graphs_are_drawn():
+    own = space(nodes=3, stages=1)
+    every = own.enumerate()
+    assert len(every) == 4 * 25 + 4 * 4 == own.feasible(every).sum()
+    assert own.feasible(own.random(np.random.default_rng(0), 300)).all()
+    cut = own.restricted({"2<-*": OPTIONS[1:]})
+    with pytest.raises(UserError, match="feasible"):
+        cut.random(np.random.default_rng(0), 3)
+
+
+@pytest.mark.parametrize(
+    ("args", "word"), [({"nodes": 1}, "2 nodes"), ({"stages": 5, "nodes": 6}, "16 pixels")]
+)
+def test_impossible_sizes_are_named(args, word):
+    with pytest.raises(UserError, match=word):
+        space(**args)
+
+
+@pytest.mark.parametrize("text", ["1<-0:conv3", "9<-0:conv_3x3", "conv_3x3"])
+def test_malformed_strings_are_named(text):
+    with pytest.raises(UserError, match=r"conv_3x3|edge"):
+        space().from_string(text)
+
+
+@pytest.mark.slow
+def test_a_planted_sparse_graph_is_recovered():
+    """A sparse graph with the supernet's own weights labels noise; its edges must be found.
+
+    The weights rest, so that there is one right answer: the planted graph labels all rightly.
+    """
+    own = space(shape=(8, 8, 3), classes=8, channels=8, nodes=5, stages=1)
+    planted = own.from_string(
+        "1<-0:conv_3x3 2<-1:conv_3x3 3<-0:avg_pool_3x3 4<-2:conv_1x1 4<-3:skip_connect"
+    )
+    config = SearchConfig(
+        relaxation="gumbel_softmax", steps=400, warmup_steps=0, logit_learning_rate=0.1,
+        temperature_start=5.0, temperature_end=0.2, weight_learning_rate=1e-8,
+        weight_learning_rate_end=1e-8, weight_decay=0.0,
+    )  # fmt: skip
+    search = make_search(
+        own, AnalyticModel.count(own), Target("macs", 1e9), config, TargetConfig(weight=0.0)
+    )
+    state = search.init(jax.random.key(3))
+    gates = contract.one_hot(own, planted, sampled=False)
+    label = jax.jit(lambda weights, x: search.logits(weights, x, gates).argmax(-1))
+    step = jax.jit(search.step)
+    rng = np.random.default_rng(0)
+    for _ in range(config.steps):
+        images = [jnp.asarray(rng.standard_normal((64, 8, 8, 3)), jnp.float32) for _ in range(2)]
+        first, second = (label(state.weights, x).astype(jnp.int32) for x in images)
+        state, _ = step(state, Batch(images[0], first, images[1], second))
+    found = own.canonical(np.asarray(state.logits).argmax(-1)[None].astype(np.int32))[0]
+    kept, wanted = found != 0, planted != 0
+    assert (kept & wanted).sum() / max(kept.sum(), 1) > 0.9, own.to_string(found)
+    assert (kept & wanted).sum() / wanted.sum() > 0.9, own.to_string(found)
