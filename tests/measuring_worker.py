@@ -10,7 +10,7 @@ import numpy as np
 from hwnas_jax import distributed
 from hwnas_jax.cache import cache_folder
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost import Measured, Timing, load_cost_model
+from hwnas_jax.cost import Measured, Sample, load_cost_model
 from hwnas_jax.search import refine
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import search_architecture
@@ -30,7 +30,7 @@ def settings(**changes) -> Config:
 def measure(space, architectures, measurements, config, **options):
     if not distributed.is_first():
         raise AssertionError("only process 0 measures")
-    timings = [Timing(2 * law_ms(space, row), 0.01, 3) for row in architectures]
+    timings = [Sample(2 * law_ms(space, row), 0.01, 3) for row in architectures]
     return Measured(timings, timings, 1.0)
 
 

@@ -109,7 +109,7 @@ class Measured:
     paced: list[Sample]
     clocked: list[Sample]
     drift: float
-    conditions: dict[str, Any]
+    conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def measure_networks(

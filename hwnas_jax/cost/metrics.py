@@ -24,29 +24,6 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
     return float(stats.spearmanr(measured, predicted).statistic)
 
 
-def kendall(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Returns Kendall's rank correlation tau-b of `float[N]`; NaN when either side is constant."""
-    measured, predicted = _pair(measured, predicted)
-    return float(stats.kendalltau(measured, predicted).statistic)
-
-
-def coverage(
-    measured: np.ndarray, predicted: np.ndarray, deviation: np.ndarray, level: float
-) -> float:
-    """Returns the share, in [0, 1], of measured values within their interval.
-
-    Args:
-      measured: `float[N]`.
-      predicted: `float[N]`, the middles of normal intervals.
-      deviation: `float[N]`, one standard deviation of a measurement.
-      level: what share the intervals are meant to cover, in (0, 1).
-    """
-    measured, predicted = _pair(measured, predicted)
-    chex.assert_shape(deviation, measured.shape)
-    reach = stats.norm.ppf(0.5 + level / 2) * np.asarray(deviation, float)
-    return float((np.abs(predicted - measured) <= reach).mean())
-
-
 def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the mean absolute percentage error, as a share of the measured `float[N]`."""
     return float(_relative(measured, predicted).mean())

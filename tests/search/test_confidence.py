@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import Config, TargetConfig, override
-from hwnas_jax.cost import Timing
+from hwnas_jax.cost import Sample
 from hwnas_jax.derive import confirm
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.candidates import Candidate, cost_range, resolve_target, within_budget
@@ -91,7 +91,7 @@ def test_what_the_margin_keeps_free_need_not_be_used():
 
     def meets(candidate, measured):
         groups = {"search": [candidate]}
-        return confirm(SPACE, groups, [Timing(measured, 0.0, 1)], 4.0)[1][0]["meets_budget"]
+        return confirm(SPACE, groups, [Sample(measured, 0.0, 1)], 4.0)[1][0]["meets_budget"]
 
     assert [meets(sure, ms) for ms in (2.8, 2.9, 3.9, 4.1)] == [False, True, True, False]
     assert [meets(plain, ms) for ms in (2.9, 3.5, 3.7, 4.1)] == [False, False, True, False]

@@ -11,7 +11,7 @@ import pytest
 
 from hwnas_jax import loop
 from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
-from hwnas_jax.cost import Measured, MLPEnsemble, Timing
+from hwnas_jax.cost import Measured, MLPEnsemble, Sample
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import quiet
 from hwnas_jax.search import refine
@@ -116,7 +116,7 @@ def timed(monkeypatch):
     def measure(space, architectures, measurements, config, *, around_ms, **options):
         latencies = [law_ms(space, a) * 1.5 ** (a == 2).sum() for a in architectures]
         calls.extend(tuple(a) for a in architectures.tolist())
-        timings = [Timing(float(ms), 0.01, 3) for ms in latencies]
+        timings = [Sample(float(ms), 0.01, 3) for ms in latencies]
         return Measured(timings, timings, 1.0)
 
     monkeypatch.setattr(refine, "measure_networks", measure)
