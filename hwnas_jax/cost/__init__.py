@@ -5,7 +5,7 @@ from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.compiler import TPU
-from hwnas_jax.cost.estimate import estimate
+from hwnas_jax.cost.estimates import estimate
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
 from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures

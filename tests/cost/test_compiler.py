@@ -11,7 +11,7 @@ import pytest
 
 from hwnas_jax.cost import compiler
 from hwnas_jax.cost.compiler import TPU, Estimate, estimate_networks, kept_in
-from hwnas_jax.cost.estimate import estimate, hardware_of
+from hwnas_jax.cost.estimates import estimate, hardware_of
 from hwnas_jax.cost.records import load_measurements
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -139,7 +139,7 @@ def test_a_file_of_estimates_says_how_to_make_it_again(compiled, monkeypatch, tm
     class Device:
         device_kind = "TPU v5 lite"
 
-    monkeypatch.setattr("hwnas_jax.cost.estimate.topology_devices", lambda topology: (Device(),))
+    monkeypatch.setattr("hwnas_jax.cost.estimates.topology_devices", lambda topology: (Device(),))
     monkeypatch.setattr(compiler, "kept_in", lambda space, tpu: tmp_path / "kept")
     tpu = TPU("v5e:1x1", 4, "float32")
     estimate(SPACE, ROWS, tpu).save(tmp_path / "file.json")
