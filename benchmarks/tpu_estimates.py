@@ -28,7 +28,7 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, AnalyticModel, mape, predict_architectures, spearman
 from hwnas_jax.cost.accelerator import TEMPLATES, Accelerator
 from hwnas_jax.cost.compiler import TPU, kept_in
-from hwnas_jax.cost.estimate import estimate
+from hwnas_jax.cost.estimates import estimate
 from hwnas_jax.cost.measure import sample_architectures
 from hwnas_jax.display import Terminal
 from hwnas_jax.files import write_json

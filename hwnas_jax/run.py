@@ -37,7 +37,7 @@ from hwnas_jax.cost import (
     measure_networks,
     profile,
 )
-from hwnas_jax.cost.estimate import estimate_again
+from hwnas_jax.cost.estimates import estimate_again
 from hwnas_jax.cost.fit import split_sizes
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data

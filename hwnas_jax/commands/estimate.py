@@ -80,7 +80,7 @@ def estimate(words: list[str]) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
-    from hwnas_jax.cost.estimate import estimate as estimate_space
+    from hwnas_jax.cost.estimates import estimate as estimate_space
     from hwnas_jax.cost.measure import sample_architectures
 
     hardware, batch_size = _hardware(options)

@@ -7,7 +7,7 @@ from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectu
 from hwnas_jax.cost.bayesian import BayesianAdditive
 from hwnas_jax.cost.build import compile_network, compile_operation
 from hwnas_jax.cost.compiler import TPU
-from hwnas_jax.cost.estimate import estimate
+from hwnas_jax.cost.estimates import estimate
 from hwnas_jax.cost.fit import COST_MODELS, FitReport, fit_cost, load_cost_model
 from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.linear import LinearEnsemble

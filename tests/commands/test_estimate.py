@@ -70,7 +70,7 @@ def simulated(monkeypatch, tmp_path):
 
 LINE = (
     "estimate --accelerator eyeriss-like --networks 24 --image-shape 8 8 1 "
-    "--space.args channels 4 cells 1 --rows 8 --out"
+    "--space.args.channels 4 --space.args.cells 1 --rows 8 --out"
 )
 
 

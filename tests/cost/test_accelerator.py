@@ -14,7 +14,7 @@ from hwnas_jax.cost.accelerator import (
     simulate_layers,
     simulate_networks,
 )
-from hwnas_jax.cost.estimate import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.estimates import estimate, estimate_again, hardware_of
 from hwnas_jax.cost.layers import Layer
 from hwnas_jax.cost.records import load_measurements
 from hwnas_jax.errors import UserError
