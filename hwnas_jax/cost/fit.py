@@ -42,6 +42,7 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
 
 _LABELS = {"mlp": "MLP", "table": "look-up table", "analytic": "FLOPs (scaled)"}
 _NAMES = {"analytic": "flops"}
+_OF_OPERATIONS = ("table", "analytic", "roofline")
 # Quick to fit, and what a model must beat; `hwnas cost study` compares all of them.
 _BESIDE = ("linear", "table", "analytic")
 _LEAST_TRAIN = 8
@@ -114,6 +115,12 @@ def fit_cost(
       UserError: for an unknown model, measurements of another space, or too few networks.
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
+    if config.model in _OF_OPERATIONS and not isinstance(space, Space):
+        others = [name for name in COST_MODELS if name not in _OF_OPERATIONS]
+        raise UserError(
+            f"the cost model {config.model} needs a space that is built here; {space.name} is only "
+            f"known by its decisions: take {', '.join(others)}"
+        )
     if isinstance(measured, Measurements):
         measured = measured.observations(cast(Space, space))
     _, test_size = split_sizes(len(measured), config)
