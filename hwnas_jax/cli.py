@@ -169,7 +169,7 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
     config, model = options.config, None
     data = load_data(config.data)
     space = make_space(
-        config.space.name, config.space.args,
+        config.space.name, config.space.args, off=config.space.off,
         input_shape=data.image_shape, num_classes=data.num_classes,
     )  # fmt: skip
     if options.cost_model is not None:
@@ -202,7 +202,7 @@ def profile(words: list[str]) -> None:
     config = options.config
     data = load_data(config.data)
     space = make_space(
-        config.space.name, config.space.args,
+        config.space.name, config.space.args, off=config.space.off,
         input_shape=data.image_shape, num_classes=data.num_classes,
     )  # fmt: skip
     display = Terminal()
@@ -363,11 +363,11 @@ def list_names(words: list[str]) -> None:
     from hwnas_jax.cost import COST_MODELS
     from hwnas_jax.data import DATA_SETS
     from hwnas_jax.relax import RELAXATIONS
-    from hwnas_jax.spaces import SPACES
+    from hwnas_jax.spaces import known_spaces
 
     tyro.cli(ListOptions, args=words, prog="hwnas list")
     groups: dict[str, dict[str, str]] = {
-        "search spaces": {name: space.summary for name, space in SPACES.items()},
+        "search spaces": known_spaces(),
         "relaxations": {n: (f.__doc__ or "").partition("\n")[0] for n, f in RELAXATIONS.items()},
         "cost models": {name: summary for name, (summary, _) in COST_MODELS.items()},
         "data sets": dict(DATA_SETS),
@@ -487,6 +487,10 @@ def _parse(kind: type, words: list[str], name: str, *, files: int = 0) -> Any:
         description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
     )  # fmt: skip
     validate(options.config)
+    if ":" in options.config.space.name:
+        from hwnas_jax.spaces import admit
+
+        admit(options.config.space.name)
     if kind not in {SearchOptions, RetrainOptions}:
         parallel = options.config.parallel
         if parallel != alone(parallel):

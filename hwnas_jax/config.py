@@ -29,9 +29,12 @@ class SpaceConfig:
     """What can be built."""
 
     name: str = "nasbench201"
-    """search space; `hwnas list` names them"""
-    args: dict[str, int] = _args(channels=8, cells=1)
+    """search space; `hwnas list` names them, or your own: my_space.py:MySpace, package:MySpace"""
+    args: dict[str, int | float | bool | str] = _args(channels=8, cells=1)
     """the space's own arguments"""
+    off: dict[str, tuple[str, ...]] = _args()
+    """options that the device runs badly or not at all, by decision; both may be patterns:
+    {"*": ("avg_pool*",)}"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Run:
     def space(self) -> Space:
         """The search space, in the shape of the data."""
         return make_space(
-            self.config.space.name, self.config.space.args,
+            self.config.space.name, self.config.space.args, off=self.config.space.off,
             input_shape=self.dataset.image_shape, num_classes=self.dataset.num_classes,
         )  # fmt: skip
 

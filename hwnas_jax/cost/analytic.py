@@ -16,8 +16,8 @@ import numpy as np
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.cost.table import sum_places
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.terms import sum_places
 
 _FIELDS = ["macs_table", "macs_constant", "params_table", "params_constant", "line_ms"]
 

@@ -21,9 +21,9 @@ from jax.flatten_util import ravel_pytree
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.cost.table import sum_places
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.terms import sum_places
 
 # Log-latency error beyond which a network counts as an outlier: several times timing noise.
 _OUTLIER = 0.1
@@ -97,8 +97,8 @@ def make_prior(space: Space, observations: Observations) -> Prior:
     names = space.operations()[0]
     placed = np.zeros((space.num_decisions, space.num_options), np.float32)
     for place in space.operations()[1]:
-        if place.decision is not None:
-            placed[place.decision, place.option] = 1.0
+        for decision, option in place.when:
+            placed[decision, option] = 1.0
     if observations.operations:
         latencies = {name: costs["latency_ms"] for name, costs in observations.operations.items()}
         table, constant = sum_places(space, latencies)

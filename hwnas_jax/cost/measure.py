@@ -19,10 +19,10 @@ from hwnas_jax.cost.records import (
     describe_device,
     describe_software,
 )
-from hwnas_jax.cost.table import sum_places
 from hwnas_jax.cost.timing import sample_interleaved, summarise
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.terms import sum_places
 
 Progress = Callable[[int, int, str], None]
 
@@ -211,8 +211,9 @@ def _pool(space, count, rng):
     """Returns candidates that lean, each by its own amount, to one option of all decisions."""
     if space.size <= count:
         return space.enumerate()
-    widths = np.array([len(decision.options) for decision in space.decisions])
     uniform = space.random(rng, count)
-    lean = rng.integers(space.num_options, size=(count, 1)) % widths
+    allowed = [np.flatnonzero(row) for row in space.mask]
+    towards = rng.integers(space.num_options, size=count)
+    lean = np.stack([options[towards % len(options)] for options in allowed], axis=1)
     follow = rng.random((count, space.num_decisions)) < rng.random((count, 1))
     return np.where(follow, lean, uniform).astype(np.int32)

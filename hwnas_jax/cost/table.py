@@ -7,7 +7,6 @@ References: Wu et al., "FBNet", 2019 (section 3.3).
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +18,8 @@ import numpy as np
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
-from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
-
-
-def sum_places(space: Space, values: Mapping[str, float]) -> tuple[np.ndarray, float]:
-    """Sums a value per operation over the places where the operations stand.
-
-    Args:
-      space: the search space.
-      values: by `Operation.name`.
-
-    Returns:
-      `table` (`float64[D, K]`, what each option adds) and `constant` (what every network has).
-
-    Raises:
-      UserError: for an operation of the space without a value.
-    """
-    table = np.zeros((space.num_decisions, space.num_options))
-    constant = 0.0
-    for place in space.operations()[1]:
-        if place.operation not in values:
-            raise UserError(f"there is no timing of the operation {place.operation!r}")
-        total = place.count * values[place.operation]
-        if place.decision is None:
-            constant += total
-        else:
-            table[place.decision, place.option] += total
-    return table, constant
+from hwnas_jax.spaces.terms import sum_places
 
 
 @functools.partial(

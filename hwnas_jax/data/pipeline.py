@@ -165,7 +165,8 @@ def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> ja
       keys: `[B]` keys, one for each image, so that a batch dealt out to replicas is augmented
         as it would be on one device.
       images: `uint8[B, H, W, C]`.
-      shift: largest shift in pixels, up, down, left and right; zero for none.
+      shift: largest shift in pixels, up, down, left and right; zero for none. A sequence, an
+        image one pixel high, is shifted along only.
       flip: whether to mirror left and right, with probability a half.
     """
     chex.assert_rank(images, 4)
@@ -177,8 +178,9 @@ def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> ja
     def one(key, image):
         shift_key, flip_key = jax.random.split(key)
         if shift:
-            offset = jax.random.randint(shift_key, (2,), 0, 2 * shift + 1)
-            padded = jnp.pad(image, ((shift, shift), (shift, shift), (0, 0)))
+            margins = [0 if length == 1 else shift for length in size[:2]]
+            offset = jax.random.randint(shift_key, (2,), 0, 2 * jnp.array(margins) + 1)
+            padded = jnp.pad(image, (*((margin, margin) for margin in margins), (0, 0)))
             image = jax.lax.dynamic_slice(padded, (offset[0], offset[1], 0), size)
         if flip:
             image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)

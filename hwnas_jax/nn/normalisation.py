@@ -23,17 +23,16 @@ class BatchStatistics(nnx.Module):
         self.axis_name = axis_name
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns `x` (`[B, H, W, C]`) with zero mean and unit variance per channel."""
-        chex.assert_rank(x, 4)
+        """Returns `x` (`[B, ..., C]`) with zero mean and unit variance per channel."""
         scale, offset = scale_and_offset(*moments(x, self.axis_name))
         return (x * scale + offset).astype(x.dtype)
 
 
 def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Returns mean and mean square of each channel of `x` (`[B, H, W, C]`), `float32[C]` each."""
-    chex.assert_rank(x, 4)
-    x = x.astype(jnp.float32)
-    mean, square = x.mean((0, 1, 2)), (x * x).mean((0, 1, 2))
+    """Returns mean and mean square of each channel of `x` (`[B, ..., C]`), `float32[C]` each."""
+    chex.assert_rank(x, {2, 3, 4})
+    x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    mean, square = x.mean(axes), (x * x).mean(axes)
     return (mean, square) if axis_name is None else jax.lax.pmean((mean, square), axis_name)
 
 
@@ -52,7 +51,7 @@ class RunningStatistics(nnx.BatchNorm):
     """Normalises by the batch in training and by running averages after; keeps the input's type."""
 
     def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-        """Returns `x` (`[B, H, W, C]`) normalised, scaled and shifted per channel."""
+        """Returns `x` (`[B, ..., C]`) normalised, scaled and shifted per channel."""
         return super().__call__(x, *args, **kwargs).astype(x.dtype)
 
 

@@ -9,6 +9,8 @@ output's gradient, and the kernel's needs no transposed image.
 References: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,8 +57,8 @@ def _products(x, kernel):
     products = jax.lax.dot_general(
         _transform_input(x), _transform_kernel(kernel), (((2,), (1,)), ((0,), (0,)))
     )
-    points = list(products.reshape(_POINTS, batch, height, width // TILE, features))
-    return jnp.stack(_combine(_OUTPUT, points), 3).reshape(batch, height, width, features)
+    points = _slices(products.reshape(_POINTS, batch, height, width // TILE, features), 0)
+    return _stack(_combine(_OUTPUT, points), 3).reshape(batch, height, width, features)
 
 
 def _forward(x, kernel):
@@ -69,7 +71,7 @@ def _backward(residuals, gradient):
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[-1]
     tiles = gradient.reshape(batch, height, width // TILE, TILE, outputs)
-    points = jnp.stack(_combine(_OUTPUT.T, [tiles[:, :, :, i] for i in range(TILE)]))
+    points = _stack(_combine(_OUTPUT.T, _slices(tiles, 3)), 0)
     points = points.reshape(_POINTS, -1, outputs)
     kernel_points = jax.lax.dot_general(
         _transform_input(x), points, (((1,), (1,)), ((0,), (0,)))
@@ -77,12 +79,12 @@ def _backward(residuals, gradient):
     input_points = jax.lax.dot_general(
         points, _transform_kernel(kernel), (((2,), (2,)), ((0,), (0,)))
     ).reshape(_POINTS, batch, height, width // TILE, 3, inputs)
-    above, here, below = (input_points[..., row, :] for row in range(3))
+    above, here, below = _slices(input_points, 4)
     rows = here + _shift(above, 2, -1) + _shift(below, 2, 1)
-    left, *inner, right = _combine(_INPUT.T, list(rows))
+    left, *inner, right = _combine(_INPUT.T, _slices(rows, 0))
     inner[0] = inner[0] + _shift(right, 2, 1)
     inner[-1] = inner[-1] + _shift(left, 2, -1)
-    x_gradient = jax.lax.optimization_barrier(jnp.stack(inner, 3).reshape(x.shape))
+    x_gradient = jax.lax.optimization_barrier(_stack(inner, 3).reshape(x.shape))
     return x_gradient, jnp.einsum("pt,prio->rtio", _KERNEL, kernel_points)
 
 
@@ -99,12 +101,13 @@ def _transform_input(x):
     """Returns `[6, B H W / 4, 3 I]`: every point of every tile, with the rows above and below."""
     batch, height, width, inputs = x.shape
     tiles = x.reshape(batch, height, width // TILE, TILE, inputs)
-    inner = [tiles[:, :, :, i] for i in range(TILE)]
+    inner = _slices(tiles, 3)
     points = _combine(_INPUT, [_shift(inner[-1], 2, 1), *inner, _shift(inner[0], 2, -1)])
     rows = [
-        jnp.concatenate([_shift(point, 1, 1), point, _shift(point, 1, -1)], -1) for point in points
+        jax.lax.concatenate([_shift(point, 1, 1), point, _shift(point, 1, -1)], point.ndim - 1)
+        for point in points
     ]
-    return jnp.stack(rows).reshape(_POINTS, -1, 3 * inputs)
+    return _stack(rows, 0).reshape(_POINTS, -1, 3 * inputs)
 
 
 def _shift(x, axis, by):
@@ -114,10 +117,23 @@ def _shift(x, axis, by):
     return jax.lax.pad(x, np.zeros((), x.dtype), pads)
 
 
+def _slices(x, axis):
+    return [jax.lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])]
+
+
+def _stack(parts, axis):
+    return jax.lax.concatenate([jax.lax.expand_dims(part, (axis,)) for part in parts], axis)
+
+
 def _combine(matrix, parts):
     """Returns `matrix @ parts`, its zeros and ones costing nothing."""
     results = []
     for row in matrix:
-        terms = [p if c == 1 else c * p for c, p in zip(row.tolist(), parts, strict=True) if c]
-        results.append(sum(terms[1:], start=terms[0]))
+        # Plain `lax` operations: each jnp operator is traced as a jitted function of its own.
+        terms = [
+            p if c == 1 else jax.lax.mul(p, np.asarray(c, p.dtype))
+            for c, p in zip(row.tolist(), parts, strict=True)
+            if c
+        ]
+        results.append(functools.reduce(jax.lax.add, terms))
     return results

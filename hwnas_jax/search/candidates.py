@@ -67,9 +67,10 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
     for power in (0.5, 1.0, 2.0, 4.0):
         sharp = np.where(space.mask, probabilities**power, 0.0)
         sharp = (sharp / sharp.sum(-1, keepdims=True)).cumsum(-1)
-        uniform = rng.random((SAMPLES // 4, space.num_decisions, 1))
+        uniform = 1.0 - rng.random((SAMPLES // 4, space.num_decisions, 1))
         drawn = (uniform > sharp[None]).sum(-1)
-        draws.append(np.minimum(drawn, space.mask.sum(-1) - 1).astype(np.int32))
+        last = space.num_options - 1 - space.mask[:, ::-1].argmax(-1)
+        draws.append(np.minimum(drawn, last).astype(np.int32))
     return np.unique(np.concatenate(draws), axis=0)
 
 

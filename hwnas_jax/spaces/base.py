@@ -5,10 +5,13 @@ widest decision.
 """
 
 import abc
+import copy
 import dataclasses
+import fnmatch
 import math
-from collections.abc import Callable
-from typing import Any
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +36,7 @@ class Operation:
     Attributes:
       name: unique within a space, with its shape ("nor_conv_3x3 16x16x32").
       build: `nnx.Rngs -> nnx.Module` for inference; called on `float32[B, *input_shape]`.
-      input_shape: `(H, W, C)`, or `(C,)` after pooling.
+      input_shape: of one example, channels last: `(H, W, C)`, `(L, C)`, or `(C,)` after pooling.
       macs: multiply-accumulates for one image.
       params: trainable parameters.
     """
@@ -52,14 +55,13 @@ class Place:
     Attributes:
       operation: the `Operation.name`.
       count: how many times it stands there.
-      decision: the deciding row, or None for a part that every network has.
-      option: the deciding column, or None likewise.
+      when: `(decision, option)` pairs, row and column of the gates, that must all be chosen;
+        empty for a part that every network has.
     """
 
     operation: str
     count: int
-    decision: int | None = None
-    option: int | None = None
+    when: tuple[tuple[int, int], ...] = ()
 
 
 class Choices:
@@ -70,11 +72,13 @@ class Choices:
     Attributes:
       name: as in the registry, or what the table calls the space.
       decisions: what is decided.
+      off: options switched off, by decision; see `restricted`.
       spec: what tells this space from others; plain JSON values.
     """
 
     name: str
     decisions: tuple[Decision, ...]
+    off: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
 
     def __init__(self, name: str, decisions: tuple[Decision, ...]):
         self.name, self.decisions = name, decisions
@@ -92,13 +96,53 @@ class Choices:
     @property
     def size(self) -> int:
         """How many architectures there are."""
-        return math.prod(len(decision.options) for decision in self.decisions)
+        return math.prod(self.mask.sum(axis=1).tolist())
 
     @property
     def mask(self) -> np.ndarray:
-        """`bool[D, K]`, true where an option exists."""
-        widths = np.array([len(decision.options) for decision in self.decisions])
-        return np.arange(self.num_options)[None, :] < widths[:, None]
+        """`bool[D, K]`, true where an option exists and is not switched off."""
+        mask = np.zeros((self.num_decisions, self.num_options), bool)
+        for row, decision in zip(mask, self.decisions, strict=True):
+            off = self.off.get(decision.name, ())
+            row[: len(decision.options)] = [option not in off for option in decision.options]
+        return mask
+
+    def restricted(self, off: Mapping[str, Sequence[str]]) -> Self:
+        """Returns the space without some options, which a device may not run well or at all.
+
+        Args:
+          off: options by decision; a decision may be a pattern (`"*"`, `"1<-*"`), an option too
+            (`"*se*"`), as in `fnmatch`.
+
+        Raises:
+          UserError: for a pattern that fits nothing, or a decision left without options.
+        """
+        names = [decision.name for decision in self.decisions]
+        removed = {name: set(options) for name, options in self.off.items()}
+        for pattern, options in off.items():
+            fitting = [d for d in self.decisions if fnmatch.fnmatchcase(d.name, pattern)]
+            if not fitting:
+                choose(pattern, names, f"decision of {self.name} to restrict")
+            for wanted in options:
+                found = {d.name: fnmatch.filter(d.options, wanted) for d in fitting}
+                if not any(found.values()):
+                    known = sorted({option for d in fitting for option in d.options})
+                    choose(wanted, known, f"option of {pattern} to switch off")
+                for name, matches in found.items():
+                    removed.setdefault(name, set()).update(matches)
+        for decision in self.decisions:
+            if removed.get(decision.name, set()) >= set(decision.options):
+                raise UserError(
+                    f"space.off leaves the decision {decision.name!r} of {self.name} without "
+                    f"options; it has {', '.join(decision.options)}"
+                )
+        space = copy.copy(self)
+        space.off = {
+            d.name: tuple(option for option in d.options if option in removed[d.name])
+            for d in self.decisions
+            if removed.get(d.name)
+        }
+        return space
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -106,7 +150,13 @@ class Choices:
         return {
             "name": self.name,
             "decisions": {decision.name: list(decision.options) for decision in self.decisions},
+            **self._off_spec,
         }
+
+    @property
+    def _off_spec(self) -> dict[str, Any]:
+        off = {name: list(options) for name, options in self.off.items()}
+        return {"off": off} if off else {}
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
@@ -133,13 +183,14 @@ class Choices:
 
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
-        columns = [rng.integers(len(d.options), size=count) for d in self.decisions]
+        columns = [rng.choice(np.flatnonzero(row), size=count) for row in self.mask]
         return np.stack(columns, axis=1).astype(np.int32)
 
     def enumerate(self) -> np.ndarray:
         """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
-        grid = np.indices([len(d.options) for d in self.decisions], dtype=np.int32)
-        return grid.reshape(self.num_decisions, -1).T
+        allowed = [np.flatnonzero(row).astype(np.int32) for row in self.mask]
+        grid = np.meshgrid(*allowed, indexing="ij")
+        return np.stack([column.reshape(-1) for column in grid], axis=1)
 
     def to_names(self, architecture: np.ndarray) -> dict[str, str]:
         """Returns `{decision name: option name}`."""
@@ -158,13 +209,13 @@ class Choices:
         missing = [name for name in known if name not in names]
         if missing:
             raise UserError(f"the architecture leaves open: {', '.join(missing)}")
-        return np.array(
-            [
-                d.options.index(choose(names[d.name], d.options, f"option of {d.name}"))
-                for d in self.decisions
-            ],
-            np.int32,
-        )
+        columns = []
+        for decision in self.decisions:
+            option = choose(names[decision.name], decision.options, f"option of {decision.name}")
+            if option in self.off.get(decision.name, ()):
+                raise UserError(f"{option!r} of {decision.name} is switched off by space.off")
+            columns.append(decision.options.index(option))
+        return np.array(columns, np.int32)
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the architecture in the space's customary notation; options between slashes."""
@@ -205,17 +256,19 @@ class Space(Choices, abc.ABC):
       name: as in the registry.
       summary: one line for `hwnas list`.
       decisions: what is decided.
-      input_shape: `(H, W, C)` of one image.
+      input_shape: of one example, channels last: `(H, W, C)` or `(L, C)`.
       num_classes: number of classes.
       args: the space's own arguments by name.
+      registered_as: what the config calls it, where that is a Python path.
     """
 
     name: str
     summary: str
     decisions: tuple[Decision, ...]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_classes: int
     args: dict[str, Any]
+    registered_as: str | None = None
 
     @abc.abstractmethod
     def supernet(
@@ -261,8 +314,9 @@ class Space(Choices, abc.ABC):
     def spec(self) -> dict[str, Any]:
         """What `hwnas_jax.spaces.from_spec` needs to rebuild the space; plain JSON values."""
         return {
-            "name": self.name,
+            "name": self.registered_as or self.name,
             "args": dict(self.args),
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
+            **self._off_spec,
         }

@@ -233,13 +233,13 @@ class NasBench201(Space):
         table: dict[str, Operation] = {}
         places = []
 
-        def stands(name, shape, build, count=1, decision=None, option=None):
+        def stands(name, shape, build, count=1, when=()):
             label = f"{name} {'x'.join(map(str, shape))}"
             if label not in table:
                 module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
                 params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
                 table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, count, decision, option))
+            places.append(Place(label, count, when))
 
         norm = network_norm()
         stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
@@ -258,7 +258,7 @@ class NasBench201(Space):
                         continue
                     stands(
                         name, shape, lambda r, n=name, c=channels: _operation(n, c, norm, r),
-                        self.cells, decision, option,
+                        self.cells, ((decision, option),),
                     )  # fmt: skip
         stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
         return table, tuple(places)

@@ -73,7 +73,7 @@ class ToySpace(Space):
             (FEATURES,), FEATURES * classes, FEATURES * classes,
         )  # fmt: skip
         places = [
-            Place(option, 1, d, k)
+            Place(option, 1, ((d, k),))
             for d, decision in enumerate(self.decisions)
             for k, option in enumerate(decision.options)
             if option != "skip"

@@ -63,7 +63,7 @@ def counted(space, architecture, attribute):
     return sum(
         place.count * getattr(operations[place.operation], attribute)
         for place in places
-        if place.decision is None or architecture[place.decision] == place.option
+        if all(architecture[decision] == option for decision, option in place.when)
     )
 
 

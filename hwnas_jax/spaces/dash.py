@@ -1,0 +1,322 @@
+"""Kernel sizes and dilations on a fixed backbone, for images and for sequences.
+
+The backbone is a wide residual network; every 3x3 convolution of its blocks becomes a choice of
+kernel size and dilation. The supernet mixes the kernels, not their outputs: one convolution
+whatever the number of options. A sequence is an image one pixel high.
+
+References: Shen et al., "Efficient Architecture Search for Diverse Tasks" (DASH), NeurIPS 2022;
+Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.convolution import conv2d
+from hwnas_jax.nn.large_kernel import conv_large, effective_size, mix_kernels
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+
+_init = nnx.initializers.he_normal()
+_STAGES = 3
+Sizes = tuple[int, int, int]
+
+_OPTION = re.compile(r"k(\d+)d(\d+)")
+
+
+class ChosenConv(nnx.Module):
+    """Normalisation, ReLU, and a convolution of one kernel size and dilation."""
+
+    def __init__(
+        self, inputs: int, outputs: int, shape: tuple[int, int], dilation: int, stride: int,
+        norm: Norm, rngs: nnx.Rngs,
+    ):  # fmt: skip
+        self.dilation, self.stride = dilation, stride
+        self.norm = norm(inputs, rngs)
+        self.kernel = nnx.Param(_init(rngs.params(), (*shape, inputs, outputs), jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return _run(jax.nn.relu(self.norm(x)), self.kernel[...], self.dilation, self.stride)
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        height, width = (-(-size // self.stride) for size in input_shape[:2])
+        return height * width * int(np.prod(self.kernel.shape))
+
+
+class MixedConv(nnx.Module):
+    """Normalisation, ReLU, and all kernel sizes and dilations, mixed or one drawn."""
+
+    def __init__(self, inputs, outputs, shapes, dilations, stride, norm: Norm, rngs: nnx.Rngs):
+        self.dilations, self.stride = tuple(dilations), stride
+        self.norm = norm(inputs, rngs)
+        self.kernels = nnx.List(
+            nnx.Param(_init(rngs.params(), (*shape, inputs, outputs), jnp.float32))
+            for shape in shapes
+        )
+
+    def __call__(self, x: jax.Array, weight: jax.Array, index: jax.Array | None) -> jax.Array:
+        """Runs the convolution.
+
+        Args:
+          x: `[B, H, W, C]`.
+          weight: `float32[K]`.
+          index: `int32[]`, the drawn option, or None to mix.
+        """
+        x = jax.nn.relu(self.norm(x))
+        kernels = [kernel[...].astype(x.dtype) for kernel in self.kernels]
+        if index is None:
+            mixed = mix_kernels(kernels, self.dilations, weight.astype(x.dtype))
+            return conv_large(x, mixed, stride=self.stride)
+        branches = [
+            jax.checkpoint(lambda x, k, o=option, d=dilation: _run(x, k[o], d, self.stride))
+            for option, dilation in enumerate(self.dilations)
+        ]
+        return weight[index].astype(x.dtype) * jax.lax.switch(index, branches, x, kernels)
+
+
+def _run(x, kernel, dilation, stride):
+    """Convolves with a dilated kernel, at a stride along axes longer than one."""
+    kernel = kernel.astype(x.dtype)
+    reach = max(effective_size(size, dilation) for size in kernel.shape[:2])
+    if reach > 2 * max(x.shape[1:3]) - 1:
+        return conv_large(x, mix_kernels([kernel], [dilation], jnp.ones(1, x.dtype)), stride=stride)
+    return conv2d(x, kernel, stride=stride, dilation=dilation)
+
+
+class _Block(nnx.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, convs, shortcut):
+        self.convs, self.shortcut = nnx.List(convs), shortcut
+
+    def __call__(self, x, *gates):
+        y = x
+        for conv, gate in zip(self.convs, gates or [()] * len(self.convs), strict=True):
+            y = conv(y, *gate)
+        return y + (x if self.shortcut is None else self.shortcut(x))
+
+
+class _Shortcut(nnx.Module):
+    """A 1x1 convolution at a stride."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, rngs: nnx.Rngs):
+        self.conv = ops.Conv(inputs, outputs, 1, rngs, stride)
+
+    def __call__(self, x):
+        return self.conv(x)
+
+    def macs(self, input_shape):
+        return self.conv.macs(input_shape)
+
+
+class _Backbone(nnx.Module):
+    """Stem, blocks, head."""
+
+    def __init__(self, space: "Dash", make_conv, norm: Norm, rngs: nnx.Rngs):
+        self.stem = ops.Conv(space.input_shape[2], space.channels, 1, rngs)
+        self.blocks = nnx.List(
+            _Block(
+                [make_conv(2 * number + i, *sizes) for i, sizes in enumerate(convs)],
+                None if shortcut is None else _Shortcut(*shortcut, rngs),
+            )
+            for number, (convs, shortcut) in enumerate(space.blocks())
+        )
+        self.head = ops.Head(space.widths[-1], space.num_classes, norm, rngs)
+
+    def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
+        x = self.stem(x)
+        for number, block in enumerate(self.blocks):
+            if gates is None:
+                x = block(x)
+                continue
+            rows = (2 * number, 2 * number + 1)
+            index = [None if gates.index is None else gates.index[row] for row in rows]
+            x = block(x, *zip((gates.weight[row] for row in rows), index, strict=True))
+        return self.head(x)
+
+
+class Dash(Space):
+    """Kernel sizes and dilations of a wide residual network's convolutions."""
+
+    name = "dash"
+    summary = "kernel size and dilation of every convolution, images or sequences; channels, blocks"
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 16,
+        blocks: int = 1,
+        kernels: Sequence[int] | str | None = None,
+        dilations: Sequence[int] | str | None = None,
+    ):
+        """Sets the size; a depth of 4 is `blocks` of one, WRN-16 is two.
+
+        Args:
+          input_shape: `(H, W, C)`; `H` is one for sequences.
+          num_classes: number of classes.
+          channels: width of the first stage; the others have twice and four times as many.
+          blocks: blocks per stage, two convolutions each.
+          kernels: sizes, odd ("3,5,7"); the paper's own when left out.
+          dilations: spacings of taps ("1,3,7"), likewise.
+
+        Raises:
+          UserError: for sizes below one, even kernels, or a sequence in the wrong layout.
+        """
+        for key, value in (("channels", channels), ("blocks", blocks)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
+        height, width, features = (int(size) for size in input_shape)
+        if width == 1 and height > 1:
+            raise UserError(
+                f"a sequence is an image one pixel high, (1, {height}, {features}); "
+                f"got {tuple(input_shape)}"
+            )
+        one = height == 1
+        defaults = ((3, 7, 11, 15, 19), (1, 3, 7, 15)) if one else ((3, 5, 7, 9), (1, 3, 7, 15))
+        sizes = _numbers(kernels, defaults[0], "kernels")
+        gaps = _numbers(dilations, defaults[1], "dilations")
+        if any(size % 2 == 0 for size in sizes):
+            raise UserError(f"space.args.kernels must be odd, got {', '.join(map(str, sizes))}")
+        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.channels, self.depth = channels, blocks
+        self.options = tuple(itertools.product(sizes, gaps))
+        names = tuple(f"k{size}d{gap}" for size, gap in self.options)
+        self.decisions = tuple(
+            Decision(f"stage{stage}.block{block}.conv{conv}", names)
+            for stage in range(1, _STAGES + 1)
+            for block in range(1, blocks + 1)
+            for conv in (1, 2)
+        )
+        self.args = {
+            "channels": channels,
+            "blocks": blocks,
+            "kernels": ",".join(map(str, sizes)),
+            "dilations": ",".join(map(str, gaps)),
+        }
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.channels * 2**stage for stage in range(_STAGES))
+
+    def blocks(self) -> Iterator[tuple[list[Sizes], Sizes | None]]:
+        """Yields per block its convolutions' `(inputs, outputs, stride)` and its shortcut's."""
+        inputs = self.channels
+        for stage, outputs in enumerate(self.widths):
+            for block in range(self.depth):
+                stride = 2 if stage and not block else 1
+                convs = [(inputs, outputs, stride), (outputs, outputs, 1)]
+                shortcut = (inputs, outputs, stride) if stride > 1 or inputs != outputs else None
+                yield convs, shortcut
+                inputs = outputs
+
+    def _shape(self, size):
+        return (1 if self.input_shape[0] == 1 else size, size)
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        norm = supernet_norm(axis_name)
+        shapes = [self._shape(size) for size, _ in self.options]
+        gaps = [gap for _, gap in self.options]
+
+        def conv(number, inputs, outputs, stride):
+            del number
+            return MixedConv(inputs, outputs, shapes, gaps, stride, norm, rngs)
+
+        del rematerialise  # the drawn branches are rematerialised, the mixture keeps one output
+        return _Backbone(self, conv, norm, rngs)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        architecture, norm = self.check(architecture), network_norm(axis_name)
+
+        def conv(number, inputs, outputs, stride):
+            size, gap = self.options[architecture[number]]
+            return ChosenConv(inputs, outputs, self._shape(size), gap, stride, norm, rngs)
+
+        return _Backbone(self, conv, norm, rngs)
+
+    def inherit(self, network, architecture: np.ndarray, supernet) -> None:
+        options_in_order = iter(self.check(architecture))
+        for target, source in ((network.stem, supernet.stem), (network.head, supernet.head)):
+            nnx.update(target, nnx.state(source, nnx.Param))
+        for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
+            for chosen, options in zip(own.convs, mixed.convs, strict=True):
+                chosen.kernel[...] = options.kernels[int(next(options_in_order))][...]
+            if own.shortcut is not None:
+                nnx.update(own.shortcut, nnx.state(mixed.shortcut, nnx.Param))
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        table: dict[str, Operation] = {}
+        places: list[Place] = []
+
+        def stands(name, shape, build, when=()):
+            label = f"{name} {'x'.join(map(str, shape))}"
+            if label not in table:
+                module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+                table[label] = Operation(label, build, shape, module.macs(shape), params)
+            places.append(Place(label, 1, when))
+
+        norm, shape, row = network_norm(), self.input_shape, 0
+        stands("stem", shape, lambda r: ops.Conv(self.input_shape[2], self.channels, 1, r))
+        shape = (*shape[:2], self.channels)
+        for convs, shortcut in self.blocks():
+            if shortcut is not None:
+                stands(f"shortcut {shortcut[1]}", shape, functools.partial(_Shortcut, *shortcut))
+            for inputs, outputs, stride in convs:
+                for option, (size, gap) in enumerate(self.options):
+                    build = functools.partial(
+                        ChosenConv, inputs, outputs, self._shape(size), gap, stride, norm
+                    )
+                    stands(
+                        f"k{size}d{gap} {outputs} stride {stride}", shape, build, ((row, option),)
+                    )
+                shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
+                row += 1
+        stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
+        return table, tuple(places)
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        return "-".join(self.to_names(architecture).values())
+
+    def from_string(self, text: str) -> np.ndarray:
+        words = text.split("-")
+        if len(words) != self.num_decisions or not all(map(_OPTION.fullmatch, words)):
+            raise UserError(
+                f"{text!r} is no {self.name} network; it has {self.num_decisions} choices such as "
+                f"{self.decisions[0].options[0]}, joined by '-'"
+            )
+        names = self.decisions[0].options
+        options = [choose(word, names, f"option in {text!r}") for word in words]
+        return self.from_names(dict(zip([d.name for d in self.decisions], options, strict=True)))
+
+
+def _numbers(given, default, key):
+    if given is None:
+        return default
+    words = given.split(",") if isinstance(given, str) else given
+    try:
+        numbers = tuple(int(word) for word in words)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        raise UserError(
+            f"space.args.{key} must be different whole numbers above 0, such as "
+            f"{','.join(map(str, default))}; got {given!r}"
+        )
+    return numbers

@@ -1,0 +1,191 @@
+"""What every search space must keep, checked against independent ways to compute the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces import Space, from_spec, sum_places, sum_terms
+from tests.helpers import initialise
+
+
+def one_hot(space: Space, architecture: np.ndarray, *, sampled: bool) -> Gates:
+    weight = jnp.asarray(np.eye(space.num_options, dtype=np.float32)[architecture])
+    return Gates(weight, jnp.asarray(architecture, jnp.int32) if sampled else None)
+
+
+def check_supernet_equals_network(
+    space: Space, *, count: int = 50, batch: int = 4, seed: int = 0, tolerance: float = 1e-4
+) -> None:
+    """At one-hot gates the supernet is the stand-alone network: value and gradient.
+
+    The gradient is that of the inputs and of every weight the network inherits: `space.inherit` is
+    linear, so the network's gradient pulled back through it must be the supernet's.
+    """
+    rng = np.random.default_rng(seed)
+    supernet = initialise(space.supernet, seed=1)
+    graph, state = nnx.split(supernet)
+    images = jnp.asarray(rng.standard_normal((batch, *space.input_shape)), jnp.float32)
+    direction = jnp.asarray(rng.standard_normal((batch, space.num_classes)), jnp.float32)
+    runs = {}
+
+    def loss(state, images, weight, index, direction):
+        logits = nnx.merge(graph, state)(images, Gates(weight, index))
+        return (logits * direction).sum(), logits
+
+    for sampled in (False, True):
+        runs[sampled] = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+
+    for architecture in space.random(rng, count):
+        network = nnx.eval_shape(lambda a=architecture: space.network(a, nnx.Rngs(0)))
+        network.train()
+        own_graph, abstract = nnx.split(network)
+
+        def inherited(state, abstract=abstract, own_graph=own_graph, architecture=architecture):
+            """Returns the network's state with the supernet's weights."""
+            network = nnx.merge(own_graph, _filled(abstract))
+            space.inherit(network, architecture, nnx.merge(graph, state))
+            return nnx.split(network)[1]
+
+        def own_loss(own, images, direction, own_graph=own_graph):
+            logits = nnx.merge(own_graph, own)(images)
+            return (logits * direction).sum(), logits
+
+        own, pull = jax.vjp(lambda s, inherited=inherited: _floats(inherited(s)), state)
+        whole = inherited(state)
+        (_, expected), (own_gradient, image_gradient) = jax.value_and_grad(
+            lambda own, images, whole=whole, own_loss=own_loss: own_loss(
+                _with_floats(whole, own), images, direction
+            ),
+            argnums=(0, 1), has_aux=True,
+        )(own, images)  # fmt: skip
+        (state_gradient,) = pull(own_gradient)
+        label = space.to_string(architecture)
+        for sampled, run in runs.items():
+            gates = one_hot(space, architecture, sampled=sampled)
+            (_, logits), gradients = run(state, images, *gates, direction)
+            _close(logits, expected, tolerance, f"{label} sampled={sampled} logits")
+            _close(gradients[1], image_gradient, tolerance, f"{label} sampled={sampled} images")
+            pairs = zip(jax.tree.leaves(gradients[0]), jax.tree.leaves(state_gradient), strict=True)
+            scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state_gradient))
+            for ours, theirs in pairs:
+                _close(ours, theirs, tolerance, f"{label} sampled={sampled} weights", scale)
+
+
+def _close(ours, theirs, tolerance, what, scale=None):
+    scale = max(float(jnp.abs(theirs).max()) if scale is None else scale, 1e-6)
+    error = float(jnp.abs(ours - theirs).max()) / scale
+    assert error <= tolerance, f"{what}: off by {error:.2e} of the largest value"
+
+
+def _filled(abstract):
+    """Returns the state with ones for scales and variances, zeros otherwise."""
+
+    def fill(path, leaf):
+        words = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jnp.broadcast_to(jax.random.key(0), leaf.shape)
+        return jnp.full(leaf.shape, float(any(w in ("scale", "var") for w in words)), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, abstract)
+
+
+def _floats(state):
+    return [leaf for leaf in jax.tree.leaves(state) if _is_float(leaf)]
+
+
+def _is_float(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _with_floats(state, floats):
+    leaves, structure = jax.tree.flatten(state)
+    values = iter(floats)
+    return jax.tree.unflatten(structure, [next(values) if _is_float(x) else x for x in leaves])
+
+
+def check_codecs(space: Space, *, count: int = 200, seed: int = 0) -> None:
+    """Strings, names and the description of the space round-trip; canonical forms are stable."""
+    rows = space.random(np.random.default_rng(seed), count)
+    canonical = space.canonical(rows)
+    np.testing.assert_array_equal(space.canonical(canonical), canonical)
+    again = from_spec(space.spec)
+    assert again.spec == space.spec
+    for row, form in zip(rows, canonical, strict=True):
+        np.testing.assert_array_equal(again.from_names(space.to_names(row)), row)
+        text = space.to_string(row)
+        parsed = again.from_string(text)
+        assert space.to_string(parsed) == text
+        np.testing.assert_array_equal(space.canonical(parsed[None])[0], form)
+
+
+def check_counts(space: Space, *, count: int = 20, seed: int = 0, extra: int = 0) -> None:
+    """Operation tables add up to the stand-alone network's own parameters and products.
+
+    Canonical forms are looked at: elsewhere a network may hold what it does not run. Parameters are
+    counted in the built network, products in its jaxpr. `extra` is what the space
+    counts beside products, as its paper does (the additions of a bias).
+    """
+    operations = space.operations()[0]
+    params = sum_terms(space, {name: op.params for name, op in operations.items()})
+    macs = sum_terms(space, {name: op.macs for name, op in operations.items()})
+    for row in space.canonical(space.random(np.random.default_rng(seed), count)):
+        weight = jnp.asarray(np.eye(space.num_options, dtype=np.float32)[row])
+        network = nnx.eval_shape(lambda a=row: space.network(a, nnx.Rngs(0)))
+        leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
+        built = sum(leaf.size for leaf in leaves)
+        assert round(float(params.total(weight))) == built, space.to_string(row)
+        counted = network_macs(space, row) + extra
+        assert abs(float(macs.total(weight)) - counted) <= 1e-5 * counted, space.to_string(row)
+
+
+def check_tables_agree(space: Space) -> None:
+    """The marginal table is the mean over uniform draws."""
+    operations = space.operations()[0]
+    values = {name: float(op.macs) for name, op in operations.items()}
+    terms, (table, constant) = sum_terms(space, values), sum_places(space, values)
+    uniform = space.mask / space.mask.sum(axis=1, keepdims=True)
+    expected = float(terms.total(jnp.asarray(uniform, jnp.float32)))
+    np.testing.assert_allclose((uniform * table).sum() + constant, expected, rtol=1e-4)
+
+
+def network_macs(space: Space, architecture: np.ndarray) -> int:
+    """Counts the products of convolutions and matrix products that the network's jaxpr holds.
+
+    Work that a space leaves out of its published counts must be left out by the caller.
+    """
+    module = nnx.eval_shape(lambda: space.network(architecture, nnx.Rngs(0)))
+    module.eval()
+    graph, state = nnx.split(module)
+    image = jax.ShapeDtypeStruct((1, *space.input_shape), jnp.float32)
+    from hwnas_jax.nn.platform import platform
+
+    with platform("gpu"):  # plain convolutions
+        jaxpr = jax.make_jaxpr(lambda state, x: nnx.merge(graph, state)(x))(state, image)
+    return _products(jaxpr.jaxpr)
+
+
+def _products(jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            numbers = equation.params["dimension_numbers"].rhs_spec
+            out = equation.outvars[0].aval.size
+            total += out * int(np.prod(kernel)) // kernel[numbers[0]]
+        elif name == "dot_general":
+            (contract, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += equation.outvars[0].aval.size * int(np.prod([left[a] for a in contract]))
+        else:
+            inner = [
+                p for v in equation.params.values() for p in (v if isinstance(v, tuple) else (v,))
+            ]
+            for value in inner:
+                body = getattr(value, "jaxpr", value)
+                if hasattr(body, "eqns"):
+                    turns = equation.params.get("length", 1) if name == "scan" else 1
+                    total += turns * _products(body)
+    return total

@@ -1,0 +1,98 @@
+"""Kernel sizes and dilations: the contract, bad arguments, and a dilation that must be found."""
+
+import jax
+import numpy as np
+import pytest
+
+from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.errors import UserError
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
+from hwnas_jax.spaces import make_space
+from tests.spaces import contract
+
+
+def space(shape=(8, 8, 1), **args):
+    args = {"channels": 2, "kernels": "3,5", "dilations": "1,3", **args}
+    return make_space("dash", args, input_shape=shape, num_classes=3)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 24, 2)])
+def test_contract(shape):
+    contract.check_supernet_equals_network(space(shape), count=25)
+    contract.check_codecs(space(shape))
+    contract.check_tables_agree(space(shape))
+
+
+def test_counts():
+    contract.check_counts(space((32, 32, 1)), extra=3)
+    contract.check_counts(space((1, 64, 2)), extra=3)
+
+
+def test_the_papers_options_are_the_defaults():
+    images = make_space("dash", {}, input_shape=(32, 32, 3), num_classes=10)
+    assert images.decisions[0].options[:5] == ("k3d1", "k3d3", "k3d7", "k3d15", "k5d1")
+    assert images.num_options == 16
+    sequences = make_space("dash", {}, input_shape=(1, 1000, 4), num_classes=10)
+    assert sequences.num_options == 20 and sequences.decisions[0].options[-1] == "k19d15"
+
+
+@pytest.mark.parametrize(
+    ("args", "shape", "word"),
+    [
+        ({"kernels": "3,4"}, (8, 8, 1), "odd"),
+        ({"kernels": "3,x"}, (8, 8, 1), "3,x"),
+        ({"dilations": "0"}, (8, 8, 1), "above 0"),
+        ({"channels": 0}, (8, 8, 1), "channels"),
+        ({}, (40, 1, 3), "one pixel high"),
+    ],
+)
+def test_impossible_arguments_are_named(args, shape, word):
+    with pytest.raises(UserError, match=word):
+        space(shape, **args)
+
+
+def test_foreign_strings_are_named():
+    with pytest.raises(UserError, match="6 choices"):
+        space().from_string("k3d1-k3d1")
+    with pytest.raises(UserError, match="k5d3"):
+        space().from_string("-".join(["k3d1"] * 5 + ["k5d4"]))
+
+
+def pulses(rng, count, length, near, far):
+    """Two pulses in noise; the class is how far apart they stand."""
+    x = 0.1 * rng.standard_normal((count, 1, length, 1))
+    labels = rng.integers(2, size=count)
+    for row, label in enumerate(labels):
+        start = rng.integers(length - far)
+        x[row, 0, [start, start + (far if label else near)], 0] += 1.0
+    return x.astype(np.float32), labels.astype(np.int32)
+
+
+@pytest.mark.slow
+def test_a_long_dilation_is_found():
+    """Pulses 15 and 13 apart: only taps 15 apart tell them from each other in one layer."""
+    length, near, far, batch = 64, 13, 15, 32
+    own = make_space(
+        "dash", {"channels": 4, "kernels": "3", "dilations": "1,3,7,15"},
+        input_shape=(1, length, 1), num_classes=2,
+    )  # fmt: skip
+    config = SearchConfig(
+        relaxation="gumbel_softmax", steps=300, warmup_steps=60, logit_learning_rate=0.05,
+        temperature_start=1.0, temperature_end=1.0,
+    )  # fmt: skip
+    search = make_search(
+        own, AnalyticModel.count(own), Target("macs", 1e9), config, TargetConfig(weight=0.0)
+    )
+    state = search.init(jax.random.key(0))
+    step = jax.jit(search.step, donate_argnums=0)
+    rng = np.random.default_rng(0)
+    for _ in range(config.steps):
+        (a, b), (c, d) = (pulses(rng, batch, length, near, far) for _ in range(2))
+        state, info = step(state, Batch(a, b, c, d))
+    share = np.asarray(jax.nn.softmax(state.logits, -1))
+    # The first convolutions see the sequence whole; there the long dilation must have won.
+    names = own.to_names(share.argmax(-1))
+    assert "k3d15" in list(names.values())[:2], names
+    assert float(info.weight_accuracy) > 0.8
