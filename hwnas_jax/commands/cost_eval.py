@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -16,6 +16,7 @@ from hwnas_jax.cost.readers import load_observations
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import load_or_offer
+from hwnas_jax.spaces import admit
 from hwnas_jax.spaces.base import Choices
 
 LEVEL = 0.9
@@ -34,6 +35,8 @@ class CostEvalOptions:
     """for a table of several devices, which one"""
     task: str | None = None
     """for a table of several tasks, which one; the first when left out"""
+    space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
+    """the Python path of the model's search space, where that is code of your own"""
     json: bool = False
     """print one JSON object"""
 
@@ -86,6 +89,8 @@ def evaluate(
 def cost_eval(words: list[str]) -> None:
     """Prints rank correlations, errors and coverage."""
     options = tyro.cli(CostEvalOptions, args=words, prog="hwnas cost eval")
+    if options.space is not None:
+        admit(options.space)
     model, space = load_or_offer(options.model, open_cost_model)
     observed = load_observations(
         options.data, device=options.device, task=options.task, space=space

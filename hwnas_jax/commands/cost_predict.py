@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -14,6 +15,7 @@ from hwnas_jax.cost.plain import parse_architecture, parse_sheet
 from hwnas_jax.cost.records import check_spec
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import load_or_offer
+from hwnas_jax.spaces import admit
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.files import load_architecture
 
@@ -27,6 +29,8 @@ class CostPredictOptions:
     architectures: tyro.conf.Positional[tuple[str, ...]]
     """each a string in the space's notation, an architecture file, a CSV file with a column
     architecture (or one per decision), or - for strings on standard input, one a line"""
+    space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
+    """the Python path of the model's search space, where that is code of your own"""
     json: bool = False
     """print one JSON list"""
 
@@ -82,6 +86,8 @@ def cost_predict(words: list[str]) -> None:
     """Prints a line per network."""
     # A string of architecture may begin with a dash only as standard input; tyro takes "-" as is.
     options = tyro.cli(CostPredictOptions, args=words, prog="hwnas cost predict")
+    if options.space is not None:
+        admit(options.space)
     model, space = load_or_offer(options.model, open_cost_model)
     architectures = read_architectures(options.architectures, space)
     predicted = predict_architectures(model, architectures, space.num_options)

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.terms import Terms, sum_terms
 
 if TYPE_CHECKING:
     from hwnas_jax.cost.records import Measurements
@@ -134,7 +135,7 @@ def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
     return (space.canonical(np.asarray(architectures, np.int32)) == closed).all(axis=1)
 
 
-_KEPT: dict[str, tuple[np.ndarray, float]] = {}
+_KEPT: dict[str, Terms] = {}
 
 
 def _macs(space, architectures):
@@ -142,21 +143,25 @@ def _macs(space, architectures):
     key = json.dumps(space.spec, sort_keys=True)
     if key not in _KEPT:  # counting builds every operation, and a table asks for each device
         counts = {name: float(part.macs) for name, part in space.operations()[0].items()}
-        _KEPT[key] = _placed(space, counts)
-    return _add(space, architectures, *_KEPT[key])
+        _KEPT[key] = sum_terms(space, counts)
+    return _add(space, architectures, _KEPT[key])
 
 
 def _sums(space, architectures, values: Mapping[str, float]) -> np.ndarray:
     """Returns the sum over what runs of each architecture, `float64[N]`."""
-    return _add(space, architectures, *_placed(space, values))
+    return _add(space, architectures, sum_terms(space, values))
 
 
-def _placed(space, values):
-    from hwnas_jax.spaces.terms import sum_places  # its model file needs the records, and they this
-
-    return sum_places(space, values)
-
-
-def _add(space, architectures, table, constant):
+def _add(space, architectures, terms):
     running = space.canonical(architectures)
-    return table[np.arange(space.num_decisions), running].sum(axis=1) + constant
+    size = space.num_decisions * space.num_options
+    chosen = np.zeros((len(running), size + 1), bool)
+    chosen[:, size] = True
+    places = running + space.num_options * np.arange(space.num_decisions)
+    np.put_along_axis(chosen, places, True, axis=1)
+    total = np.zeros(len(running))
+    for value, conditions in zip(
+        np.asarray(terms.values, float), np.asarray(terms.index), strict=True
+    ):
+        total += value * chosen[:, conditions].all(axis=1)
+    return total

@@ -112,6 +112,14 @@ def choices_from_spec(spec: Any) -> Choices:
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
         return spaces.from_spec(spec if isinstance(spec, dict) else {})
+    off = spec.get("off", {})
+    if not isinstance(off, dict) or not all(isinstance(value, list) for value in off.values()):
+        raise UserError(f"the description of the space is damaged: {spec}")
+    space = _described({key: value for key, value in spec.items() if key != "off"})
+    return space.restricted(off) if off else space
+
+
+def _described(spec) -> Choices:
     for known in (FBNet(), OnceForAll(), CellChoices(str(spec.get("name")))):
         if known.spec == spec:
             return known
