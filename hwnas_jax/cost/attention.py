@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hwnas_jax.cost.additive import Features
 from hwnas_jax.cost.ensemble import Ensemble, register
@@ -32,22 +33,23 @@ class AttentionEnsemble(Ensemble):
     what: ClassVar[str] = "the attention cost model"
 
     @staticmethod
-    def draw(key: jax.Array, features: Features, metrics: int, hidden: int) -> dict[str, jax.Array]:
+    def draw(
+        rng: np.random.Generator, features: Features, metrics: int, hidden: int
+    ) -> dict[str, np.ndarray]:
         decisions, options = features.space.mask.shape
-        keys = iter(jax.random.split(key, 8))
         return {
-            "embedding": 0.5 * jax.random.normal(
-                next(keys), (decisions, features.blocks * options, _WIDTH)
+            "embedding": 0.5 * rng.standard_normal(
+                (decisions, features.blocks * options, _WIDTH)
             ),
-            "relation": jnp.zeros((_LAYERS, _HEADS, decisions, decisions)),
-            "mix": normal(next(keys), (_LAYERS, _WIDTH, 3 * _WIDTH)),
-            "join": normal(next(keys), (_LAYERS, _WIDTH, _WIDTH), 0.25),
-            "widen": normal(next(keys), (_LAYERS, _WIDTH, hidden), 2.0),
-            "widen_bias": jnp.zeros((_LAYERS, hidden)),
-            "narrow": normal(next(keys), (_LAYERS, hidden, _WIDTH), 0.25),
-            "read": normal(next(keys), (_WIDTH, hidden), 2.0),
-            "read_bias": jnp.zeros(hidden),
-            "last": normal(next(keys), (hidden, metrics), 1e-2),
+            "relation": np.zeros((_LAYERS, decisions, decisions, _HEADS)),
+            "mix": normal(rng, (_LAYERS, _WIDTH, 3 * _WIDTH)),
+            "join": normal(rng, (_LAYERS, _WIDTH, _WIDTH), 0.25),
+            "widen": normal(rng, (_LAYERS, _WIDTH, hidden), 2.0),
+            "widen_bias": np.zeros((_LAYERS, hidden)),
+            "narrow": normal(rng, (_LAYERS, hidden, _WIDTH), 0.25),
+            "read": normal(rng, (_WIDTH, hidden), 2.0),
+            "read_bias": np.zeros(hidden),
+            "last": normal(rng, (hidden, metrics), 1e-2),
         }  # fmt: skip
 
     @staticmethod
@@ -57,16 +59,20 @@ class AttentionEnsemble(Ensemble):
         blocks = blocks.reshape(*x.shape[:-1], features.blocks, decisions, options)
         mixed = jnp.moveaxis(blocks, -3, -2).reshape(*x.shape[:-1], decisions, -1)
         token = jnp.einsum("...dk,dkw->...dw", mixed, parameters["embedding"])
-        for layer in range(_LAYERS):
-            own = {name: parameters[name][layer] for name in _LAYERED}
-            token = token + _attend(_normalise(token), own)
-            hidden = bend(_normalise(token) @ own["widen"] + own["widen_bias"])
-            token = token + hidden @ own["narrow"]
+        # One layer compiled, run several times.
+        layers = {name: parameters[name] for name in _LAYERED}
+        token, _ = jax.lax.scan(_layer, token, layers)
         hidden = bend(token.mean(axis=-2) @ parameters["read"] + parameters["read_bias"])
         return hidden @ parameters["last"]
 
 
 _LAYERED = ("relation", "mix", "join", "widen", "widen_bias", "narrow")
+
+
+def _layer(token, own):
+    token = token + _attend(_normalise(token), own)
+    hidden = bend(_normalise(token) @ own["widen"] + own["widen_bias"])
+    return token + hidden @ own["narrow"], None
 
 
 def _normalise(token):
@@ -78,7 +84,10 @@ def _attend(token, own):
     """Returns what each token `float32[..., D, W]` gathers from all."""
     parts = (token @ own["mix"]).reshape(*token.shape[:-1], 3, _HEADS, _WIDTH // _HEADS)
     query, key, value = (parts[..., i, :, :] for i in range(3))
-    score = jnp.einsum("...dhw,...ehw->...hde", query, key) / jnp.sqrt(_WIDTH / _HEADS)
-    share = jax.nn.softmax(score + own["relation"], axis=-1)
-    gathered = jnp.einsum("...hde,...ehw->...dhw", share, value)
+    # Sums of products over a few numbers; as matrix products they take ten times as long to
+    # compile.
+    score = (query[..., :, None, :, :] * key[..., None, :, :, :]).sum(axis=-1)
+    score = score / jnp.sqrt(_WIDTH / _HEADS) + own["relation"]
+    share = jax.nn.softmax(score, axis=-2)
+    gathered = (share[..., None] * value[..., None, :, :, :]).sum(axis=-3)
     return gathered.reshape(token.shape) @ own["join"]

@@ -70,7 +70,9 @@ class Ensemble:
     trained: ClassVar[bool] = True
 
     @staticmethod
-    def draw(key: jax.Array, features: Features, metrics: int, hidden: int) -> dict[str, jax.Array]:
+    def draw(
+        rng: np.random.Generator, features: Features, metrics: int, hidden: int
+    ) -> dict[str, np.ndarray]:
         """Returns the initial parameters of one member's correction."""
         raise NotImplementedError
 
@@ -201,8 +203,7 @@ class Ensemble:
         features, count = Features(space), len(metrics)
         shapes = {"bias": (count,), "table": (count, features.size)}
         if cls.trained:
-            key = jax.random.key(0)
-            drawn = jax.eval_shape(lambda: cls.draw(key, features, count, hidden))
+            drawn = cls.draw(np.random.default_rng(0), features, count, hidden)
             shapes |= {name: leaf.shape for name, leaf in drawn.items()}
         parameters = {
             name: jnp.asarray(check_array(arrays, f"parameters/{name}", (members, *shape)))

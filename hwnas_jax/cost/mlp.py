@@ -20,9 +20,9 @@ def bend(x: jax.Array) -> jax.Array:
     return 0.5 * (x + jnp.sqrt(x**2 + 1))
 
 
-def normal(key: jax.Array, shape: tuple[int, ...], scale: float = 1.0) -> jax.Array:
-    """Returns weights `float32[..., inputs, outputs]` of variance `scale / inputs`."""
-    return jnp.sqrt(scale / shape[-2]) * jax.random.normal(key, shape)
+def normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    """Returns weights `float[..., inputs, outputs]` of variance `scale / inputs`."""
+    return np.sqrt(scale / shape[-2]) * rng.standard_normal(shape)
 
 
 @register
@@ -33,14 +33,15 @@ class MLPEnsemble(Ensemble):
     what: ClassVar[str] = "the MLP cost model"
 
     @staticmethod
-    def draw(key: jax.Array, features: Features, metrics: int, hidden: int) -> dict[str, jax.Array]:
-        keys = jax.random.split(key, 3)
+    def draw(
+        rng: np.random.Generator, features: Features, metrics: int, hidden: int
+    ) -> dict[str, np.ndarray]:
         return {
-            "first": normal(keys[0], (features.size, hidden), 2.0),
-            "first_bias": jnp.zeros(hidden),
-            "second": normal(keys[1], (hidden, hidden), 2.0),
-            "second_bias": jnp.zeros(hidden),
-            "last": normal(keys[2], (hidden, metrics), 1e-2),
+            "first": normal(rng, (features.size, hidden), 2.0),
+            "first_bias": np.zeros(hidden),
+            "second": normal(rng, (hidden, hidden), 2.0),
+            "second_bias": np.zeros(hidden),
+            "last": normal(rng, (hidden, metrics), 1e-2),
         }
 
     @staticmethod

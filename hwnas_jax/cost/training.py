@@ -5,7 +5,7 @@ drawn from each, `R` networks of a batch.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -21,9 +21,9 @@ from hwnas_jax.cost.additive import Features
 _OUTLIER = 0.1
 # The same for relaxed gates, whose targets are means without noise of a measurement.
 _SOFT_OUTLIER = 0.02
-_BATCH = 256
+_BATCH = 128
 _FILL = 64
-_POOL, _SOFT_BATCH, _HARD = 4096, 32, 8
+_POOL, _SOFT_BATCH, _HARD = 4096, 16, 8
 _COLDEST, _HOTTEST = 0.1, 5.0
 # Differences of log cost below this count as ties more than as an order.
 _TIE = 0.05
@@ -50,23 +50,47 @@ def train(
       seed: of the initial weights and the order.
     """
     chex.assert_rank([features, values, draws], 2)
+    rng = np.random.default_rng(seed)
+    members = len(draws)
+    drawn = [model.draw(rng, model.features, values.shape[1], model.hidden) for _ in range(members)]
     # Filled up to a multiple, so that fits to a few networks more compile only once.
     length = -(-len(values) // _FILL) * _FILL
     samples = np.stack([np.resize(np.repeat(np.arange(len(row)), row), length) for row in draws])
     fill = ((0, length - len(values)), (0, 0))
-    pool = relaxed_pool(model.features, seed) if config.relaxed else None
+    batch = (members, config.steps, min(length, _BATCH))
+    # All random numbers come from here: drawing them inside takes longer to compile than the rest.
+    order = Order(
+        rng.integers(length, size=batch, dtype=np.int32) if length > _BATCH else None,
+        rng.integers(1, batch[2], (config.steps, _PAIRINGS), dtype=np.int32),
+        rng.integers(_POOL, size=(config.steps, _SOFT_BATCH), dtype=np.int32),
+    )
     return _train(
         model,
-        jax.random.key(seed),
-        jnp.asarray(np.pad(features, fill), jnp.float32),
-        jnp.asarray(np.pad(np.log(values), fill), jnp.float32),
+        {name: np.stack([one[name] for one in drawn], dtype=np.float32) for name in drawn[0]},
+        np.pad(features, fill).astype(np.float32),
+        np.pad(np.log(values), fill).astype(np.float32),
         samples.astype(np.int32),
-        pool,
+        order,
+        relaxed_pool(model.features, seed) if config.relaxed else None,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         steps=config.steps,
         loss=config.loss,
     )
+
+
+class Order(NamedTuple):
+    """What is seen when.
+
+    Attributes:
+      rows: `int32[M, steps, R]`, entries of each member's sample; None for all, every time.
+      turns: `int32[steps, pairings]`, how far apart the networks are that are compared.
+      gates: `int32[steps, gates of a batch]`, entries of the pool.
+    """
+
+    rows: np.ndarray | None
+    turns: np.ndarray
+    gates: np.ndarray
 
 
 def relaxed_pool(features: Features, seed: int) -> tuple[jax.Array, jax.Array]:
@@ -92,34 +116,31 @@ def relaxed_pool(features: Features, seed: int) -> tuple[jax.Array, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=["steps", "loss"])
 def _train(
-    model, key, features, target, samples, pool, *, learning_rate, weight_decay, steps, loss
-):
+    model, drawn, features, target, samples, order, pool, *, learning_rate, weight_decay, steps,
+    loss,
+):  # fmt: skip
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    size, start = features.shape[0], model.parameters
 
     def member(parameters, x):
         return model.member(parameters, x, model.features)
 
-    def on_networks(parameters, sample, key):
-        keys = jax.random.split(key)
-        if size > _BATCH:
-            sample = jax.random.choice(keys[0], sample, (_BATCH,))
-        logs = jnp.log(member(parameters, features[sample]))
-        return _network_loss(logs, target[sample], keys[1], loss)
-
-    def on_gates(parameters, key):
-        rows = jax.random.randint(key, (_SOFT_BATCH,), 0, _POOL)
-        soft, hard = pool[0][rows], pool[1][rows]
-        predicted = member(parameters, soft)
+    def objective(parameters, sample, turns, gates):
+        if pool is None:
+            logs = jnp.log(member(parameters, features[sample]))
+            return _network_loss(logs, target[sample], turns, loss)
+        soft, hard = pool[0][gates], pool[1][gates]
+        # Networks and gates pass together: a second backward pass would be compiled in full.
+        predicted = member(parameters, jnp.concatenate([features[sample], soft]))
+        logs, relaxed = jnp.log(predicted[: len(sample)]), predicted[len(sample) :]
         # What the linear base costs is known in expectation, so only the rest is estimated.
-        rest = member(parameters, hard) - model.base(parameters, hard)
-        expected = jax.lax.stop_gradient(model.base(parameters, soft) + rest.mean(axis=1))
-        error = (predicted - expected) / expected
-        return (optax.huber_loss(error, delta=_SOFT_OUTLIER) / _SOFT_OUTLIER).mean()
+        known = jax.lax.stop_gradient(parameters)
+        rest = member(known, hard) - model.base(known, hard)
+        expected = model.base(known, soft) + rest.mean(axis=1)
+        error = (relaxed - expected) / expected
+        on_gates = (optax.huber_loss(error, delta=_SOFT_OUTLIER) / _SOFT_OUTLIER).mean()
+        return _network_loss(logs, target[sample], turns, loss) + on_gates
 
-    def train_member(key, base, sample):
-        parts = jax.random.split(key)
-        drawn = model.draw(parts[0], model.features, target.shape[1], model.hidden)
+    def train_member(drawn, base, sample, rows):
         adjust = {name: jnp.zeros_like(array) for name, array in base.items()}
         # One flat vector: Adam over ten leaves takes longer to compile than to train.
         flat, unravel = ravel_pytree((adjust, drawn))
@@ -128,21 +149,19 @@ def _train(
             adjust, drawn = unravel(flat)
             return {**drawn, **{name: base[name] + adjust[name] for name in base}}
 
-        def total(flat, key):
-            keys = jax.random.split(key)
-            value = on_networks(merge(flat), sample, keys[0])
-            if pool is not None:
-                value = value + on_gates(merge(flat), keys[1])
-            return value + weight_decay * _penalty(*unravel(flat))
-
-        def step(carry, number):
+        def step(carry, now):
             flat, state = carry
-            gradient = jax.grad(total)(flat, jax.random.fold_in(parts[1], number))
-            update, state = optimiser.update(gradient, state, flat)
+            seen = sample if now.rows is None else sample[now.rows]
+
+            def total(flat):
+                value = objective(merge(flat), seen, now.turns, now.gates)
+                return value + weight_decay * _penalty(*unravel(flat))
+
+            update, state = optimiser.update(jax.grad(total)(flat), state, flat)
             return (optax.apply_updates(flat, update), state), None
 
-        (flat, _), _ = jax.lax.scan(step, (flat, optimiser.init(flat)), jnp.arange(steps))
-        parameters = merge(flat)
+        carry, _ = jax.lax.scan(step, (flat, optimiser.init(flat)), order._replace(rows=rows))
+        parameters = merge(carry[0])
         if loss == "rank":
             # Differences say nothing of the level.
             logs = jnp.log(member(parameters, features[sample]))
@@ -151,8 +170,7 @@ def _train(
             parameters["table"] *= level[:, None]
         return parameters
 
-    keys = jax.random.split(key, len(samples))
-    return jax.vmap(train_member)(keys, start, samples)
+    return jax.vmap(train_member)(drawn, model.parameters, samples, order.rows)
 
 
 def _penalty(adjust, drawn):
@@ -161,13 +179,12 @@ def _penalty(adjust, drawn):
     return sum(((array**2).sum() for array in [adjust["table"], *kernels]), jnp.zeros(()))
 
 
-def _network_loss(logs, target, key, loss):
+def _network_loss(logs, target, turns, loss):
     """Returns the loss of predicted against observed logs, both `float32[R, Q]`."""
     total = jnp.zeros(())
     if loss != "rank":
         total += (optax.huber_loss(logs, target, delta=_OUTLIER) / _OUTLIER).mean()
     if loss != "log":
-        turns = jax.random.randint(key, (_PAIRINGS,), 1, len(logs))
         total += jax.vmap(lambda turn: ranking_loss(logs, target, turn))(turns).mean()
     return total
 
