@@ -60,8 +60,8 @@ def noise(table: CostTable, device: str) -> dict[str, float]:
 
 def accuracy_lines(study: Study, noises: dict[str, dict[str, float]]) -> list[str]:
     lines = [
-        "| device | model | within 1 / 5 / 10 % | Spearman | Kendall | MAPE | in 50 / 90 % intervals "
-        "| fit s | replicates: normal / bound |",
+        "| device | model | within 1 / 5 / 10 % | Spearman | Kendall | MAPE "
+        "| in 50 / 90 % intervals | fit s | replicates: normal / bound |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for line in study.summary():
@@ -76,22 +76,22 @@ def accuracy_lines(study: Study, noises: dict[str, dict[str, float]]) -> list[st
         noisy = noises[line["device"]]
         lines.append(
             f"| {line['device']} | {line['model']} | {within} | {line['spearman']:.4f} ± "
-            f"{line['spearman_sd'] or 0:.4f} | {line['kendall']:.4f} | {line['mape']:.1%} | {covered} "
-            f"| {line['fit_s']:.1f} | {noisy['if_normal']:.3f} / {noisy['bound']:.3f} |"
+            f"{line['spearman_sd'] or 0:.4f} | {line['kendall']:.4f} | {line['mape']:.1%} "
+            f"| {covered} | {line['fit_s']:.1f} | {noisy['if_normal']:.3f} / {noisy['bound']:.3f} |"
         )
     return lines
 
 
 def gradient_lines(study: Study) -> list[str]:
     lines = [
-        "| device | model | temperature | cosine by logits | the table's noise allows | cosine by "
-        "gates | relaxation gap | error of the expected cost |",
+        "| device | model | temperature | cosine by logits | the table's noise allows "
+        "| cosine by gates | relaxation gap | error of the expected cost |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in temperature_rows(study):
         lines.append(
-            f"| {row['device']} | {row['model']} | {row['temperature']:g} | {row['by_logits']:.4f} | "
-            f"{row['ceiling']:.4f} | {row['by_gates']:.4f} | {row['gap']:.3%} | {row['error']:.2%} |"
+            f"| {row['device']} | {row['model']} | {row['temperature']:g} "
+            f"| {row['by_logits']:.4f} | {row['ceiling']:.4f} | {row['by_gates']:.4f} | {row['gap']:.3%} | {row['error']:.2%} |"
         )
     return lines
 
@@ -119,9 +119,9 @@ def main():
     lines = [
         f"# Cost models on {table.source}",
         "",
-        f"Fitted to {options.train} random cells, tested on all others; mean and standard deviation "
-        f"of {options.draws} draws. Replicates: share within 10 % if their noise is normal, and the "
-        "bound for any noise.",
+        f"Fitted to {options.train} random cells, tested on all others; mean and standard "
+        f"deviation of {options.draws} draws. Replicates: share within 10 % if their noise is "
+        "normal, and the bound for any noise.",
         "",
         *accuracy_lines(accuracy, noises),
         "",
