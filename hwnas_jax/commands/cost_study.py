@@ -1,7 +1,6 @@
 """`hwnas cost study`: cost models compared on a table of costs."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hwnas_jax.cost.readers import load_table
 from hwnas_jax.cost.study import Study, run_study, temperature_rows
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files import write_json
 from hwnas_jax.report.study import draw_study
 
 _MOST_DEVICES = 6
@@ -72,8 +72,7 @@ def cost_study(words: list[str]) -> None:
         display.say(note)
     show(study, display)
     options.out.mkdir()
-    text = json.dumps(study.to_dict(), indent=1, allow_nan=False)
-    (options.out / "study.json").write_text(text + "\n")
+    write_json(options.out / "study.json", study.to_dict())
     if study.rows:
         draw_study(study).savefig(options.out / "study.png", dpi=150)
     display.say(f"wrote {options.out}")
@@ -86,8 +85,8 @@ def show(study: Study, display: Terminal) -> None:
     if not study.rows:
         return
     header = (
-        "device", "model", "Spearman", "Kendall", "MAPE", "1 %", "5 %", "10 %", "50 % int.",
-        "90 % int.", "fit s", "predict us",
+        "device", "model", "Spearman", "Kendall", "MAPE", "within 1 / 5 / 10 %", "in 50 / 90 %",
+        "cosine", "gap", "fit s", "predict us",
     )  # fmt: skip
     title = (
         f"{study.metric} of {study.source}: fitted to {study.train} networks, tested on all "
@@ -116,9 +115,11 @@ def _line(line: dict[str, Any]) -> tuple[str, ...]:
 
     spread = line["spearman_sd"]
     ranks = number("spearman", ".4f") + ("" if spread is None else f" ±{spread:.4f}")
-    shares = ("within_1", "within_5", "within_10", "covered_50", "covered_90")
+    within = (number(f"within_{percent}", ".1%") for percent in (1, 5, 10))
+    covered = (number(f"covered_{percent}", ".1%") for percent in (50, 90))
     return (
         line["device"], line["model"], ranks, number("kendall", ".4f"), number("mape", ".1%"),
-        *(number(key, ".1%") for key in shares), number("fit_s", ".1f"),
+        " / ".join(within).replace("%", ""), " / ".join(covered).replace("%", ""),
+        number("fidelity", ".4f"), number("gap", ".2%"), number("fit_s", ".1f"),
         number("predict_us", ".1f"),
     )  # fmt: skip

@@ -78,17 +78,20 @@ def regress(
         evidence is multiplied by a wide normal prior around them.
       seed: of the subset that the variances are chosen on.
     """
-    found = [_fit(parts, values, start, seed, freedom) for freedom in _FREEDOMS]
-    return max(found, key=lambda pair: pair[1])[0]
+    centre = np.concatenate([start, np.log([0.05**2, 0.01**2])])
+    found, logs = [], centre
+    for freedom in _FREEDOMS:
+        fit, score, logs = _fit(parts, values, centre, logs, seed, freedom)
+        found.append((score, fit))
+    return max(found, key=lambda pair: pair[0])[1]
 
 
-def _fit(parts, values, start, seed, freedom):
-    """Returns the posterior under noise of some freedom, and its density of what is left out."""
+def _fit(parts, values, centre, logs, seed, freedom):
+    """Returns the posterior under noise of some freedom, its density of what is left out, logs."""
     count = len(values)
     rows = np.sort(np.random.default_rng(seed).permutation(count)[:_SUBSET])
     subset = np.ascontiguousarray(parts[:, rows][:, :, rows])
-    centre = np.concatenate([start, np.log([0.05**2, 0.01**2])])
-    logs, mean, weight = centre, np.maximum(values, _LEAST_SHARE), np.ones(count)
+    mean, weight = np.maximum(values, _LEAST_SHARE), np.ones(count)
     for _ in range(_ROUNDS):
         reach = mean / np.sqrt(weight)
         logs = _maximise(subset, values[rows], reach[rows], weight[rows], logs, centre)
@@ -114,7 +117,7 @@ def _fit(parts, values, start, seed, freedom):
     density = stats.norm if math.isinf(freedom) else stats.t(freedom)
     score = (density.logpdf(error / deviation) - np.log(deviation)).sum()
     fit = Regression(variances, float(relative), float(absolute), alpha, precision, spread, freedom)
-    return fit, score
+    return fit, score, logs
 
 
 def _weights(expected, freedom):

@@ -35,8 +35,8 @@ def _truth(rows):
     return 20 + table[np.arange(5), rows].sum(axis=1) / 10
 
 
-def _measure(model, table, **options):
-    found = measure_fidelity(model, SPACE, table, "latency_ms", draws=20, **options)
+def _measure(model, table, draws=20):
+    found = measure_fidelity(model, SPACE, table, "latency_ms", draws=draws)
     assert [row.temperature for row in found] == [5.0, 2.0, 1.0, 0.5, 0.1]
     return found
 
@@ -88,9 +88,9 @@ def test_noise_bounds_what_can_be_reached():
     noisy = tabulate(
         SPACE, lambda rows: _truth(rows) * np.exp(0.1 * rng.standard_normal(len(rows)))
     )
-    found = _measure(Additive(), noisy)
+    found = _measure(Additive(), noisy, draws=200)
     for row in found:
-        assert row.by_logits.mean() == pytest.approx(row.ceiling.mean(), abs=0.1)
+        assert row.by_logits.mean() == pytest.approx(row.ceiling.mean(), abs=0.15)
     assert found[-1].ceiling.mean() < 0.95 < found[0].ceiling.mean()
 
 

@@ -112,6 +112,7 @@ def test_the_command_prints_draws_and_writes(tmp_path, capsys, monkeypatch):
     from hwnas_jax.commands import cost_study
 
     table = _table()
+    monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(cost_study, "load_table", lambda path, task: table)
     out = tmp_path / "out"
     words = ["cost", "study", "toy.npz", "--models", "bayesian", "--train", "60", "--draws", "1"]
