@@ -90,6 +90,25 @@ def test_the_page_shows_the_front_and_its_area(here, capsys):
                for network in report["networks"])  # fmt: skip
 
 
+@pytest.mark.slow
+def test_every_budget_of_a_sweep_is_kept_with_the_confidence(here):
+    config = override(TINY, target__confidence=0.7, target__confirm=0)
+    wanted = Wanted.check(config, percentiles=(60, 80), retrain=False)
+    files = {name: here / "run" / f"{name}.{end}"
+             for name, end in (("measurements", "json"), ("cost_model", "npz"))}  # fmt: skip
+    sweep = Sweep.create(config, wanted, here / "sure", **files)
+    sweep.all(until="derive")
+    run, plain = Sweep.open(here / "sure"), Sweep.open(here / "run")
+    assert [member.target.confidence for member in run.members] == [0.7, 0.7]
+    # The budgets themselves are those of the predictions, with a confidence or without.
+    reach = [read(s.folder / "targets.json")["range_ms"] for s in (run, plain)]
+    assert reach[0] == reach[1]
+    for network in read(here / "sure" / "networks.json")["networks"]:
+        bound = network["predicted_ms"] + 0.5244005 * network["predicted_std_ms"]
+        assert bound <= network["target_ms"] * (1 + 1e-5)
+        assert network["predicted_bound_ms"] == pytest.approx(bound, rel=1e-4)
+
+
 TYPED = [
     ("sweep --targets 0", ("--targets 0 must be positive",)),
     ("sweep --targets nan", ("--targets nan must be positive",)),
