@@ -16,7 +16,11 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.dna import DNA
+from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
+from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
+from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
 
 __all__ = [
@@ -35,7 +39,16 @@ __all__ = [
     "sum_terms",
 ]
 
-SPACES: dict[str, type[Space]] = {space.name: space for space in (NasBench201,)}
+SPACES: dict[str, type[Space]] = {
+    space.name: space
+    for space in (
+        NasBench201,
+        NasBenchMacro,
+        FBNet,
+        ProxylessNAS,
+        DNA,
+    )
+}
 
 _admitted: dict[str, type[Space]] = {}
 
