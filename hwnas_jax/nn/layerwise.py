@@ -49,7 +49,7 @@ class MixedLayer(nnx.Module):
     def _drawn(self, x, weight, index):
         split = [nnx.split(option) for option in self.options]
         branches = tuple(_branch(i, graph) for i, (graph, _) in enumerate(split))
-        return _run_one(branches, x, index, ([state for _, state in split], weight[index]))
+        return run_drawn_block(branches, x, index, ([state for _, state in split], weight[index]))
 
     def _mixed(self, x, weight):
         total = None
@@ -152,16 +152,25 @@ def _branch(number, graph):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _run_one(branches, x, index, operands):
-    """Runs branch `index`; plain `switch` would keep what every branch needs for its gradient."""
+def run_drawn_block(branches, x, index, operands):
+    """Runs branch `index` on `x` and `operands`; keeps these alone for the backward pass.
+
+    Plain `jax.lax.switch` keeps what the gradient of every branch would need.
+
+    Args:
+      branches: functions `(x, *operands)` of equal results, which close over no traced value.
+      x: arrays.
+      index: `int32[]`.
+      operands: tuple of arrays, or of trees of them.
+    """
     return jax.lax.switch(index, branches, x, *operands)
 
 
-def _run_one_forward(branches, x, index, operands):
+def run_drawn_block_forward(branches, x, index, operands):
     return jax.lax.switch(index, branches, x, *operands), (x, index, operands)
 
 
-def _run_one_backward(branches, residuals, gradient):
+def run_drawn_block_backward(branches, residuals, gradient):
     x, index, operands = residuals
 
     def pull_back(branch):
@@ -172,7 +181,7 @@ def _run_one_backward(branches, residuals, gradient):
     return x_gradient, None, tuple(own)
 
 
-_run_one.defvjp(_run_one_forward, _run_one_backward)
+run_drawn_block.defvjp(run_drawn_block_forward, run_drawn_block_backward)
 
 
 def _inverted_residuals(x, blocks):

@@ -71,7 +71,9 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
         drawn = (uniform > sharp[None]).sum(-1)
         last = space.num_options - 1 - space.mask[:, ::-1].argmax(-1)
         draws.append(np.minimum(drawn, last).astype(np.int32))
-    return np.unique(np.concatenate(draws), axis=0)
+    every = np.unique(np.concatenate(draws), axis=0)
+    members = every[space.feasible(every)]
+    return members if len(members) else np.unique(space.random(rng, SAMPLES // 4), axis=0)
 
 
 def cost_range(space: Space, model: CostModel, metric: str, *, seed: int = 0) -> CostRange:

@@ -22,6 +22,7 @@ from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
+from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
 __all__ = [
     "SPACES",
@@ -47,6 +48,7 @@ SPACES: dict[str, type[Space]] = {
         FBNet,
         ProxylessNAS,
         DNA,
+        TransNASMacro,
     )
 }
 

@@ -21,6 +21,9 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 
 
+_LISTED = 2**20
+
+
 @dataclasses.dataclass(frozen=True)
 class Decision:
     """One choice: a name and the names of its options."""
@@ -95,8 +98,13 @@ class Choices:
 
     @property
     def size(self) -> int:
-        """How many architectures there are."""
-        return math.prod(self.mask.sum(axis=1).tolist())
+        """How many architectures there are; those of all decisions where they are beyond listing.
+
+        Only where some are infeasible are they listed to be counted.
+        """
+        every = math.prod(self.mask.sum(axis=1).tolist())
+        unconstrained = type(self).feasible is Choices.feasible
+        return every if unconstrained or every > _LISTED else len(self.enumerate())
 
     @property
     def mask(self) -> np.ndarray:
@@ -158,6 +166,15 @@ class Choices:
         off = {name: list(options) for name, options in self.off.items()}
         return {"off": off} if off else {}
 
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns which of `architectures` (`int32[N, D]`) are members of the space, `bool[N]`.
+
+        By default all are. Where decisions exclude one another, a relaxation, which draws them
+        independently, may still draw what is none; the supernet and the operation table then
+        stand for the nearest network. Only members are drawn here, listed, measured and derived.
+        """
+        return np.ones(len(architectures), bool)
+
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
 
@@ -182,15 +199,27 @@ class Choices:
         return jnp.ones(1, weight.dtype), weight[None]
 
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Returns `int32[count, D]` architectures drawn uniformly, with repetition."""
-        columns = [rng.choice(np.flatnonzero(row), size=count) for row in self.mask]
-        return np.stack(columns, axis=1).astype(np.int32)
+        """Returns `int32[count, D]` architectures drawn uniformly, with repetition.
+
+        Raises:
+          UserError: when of a thousand draws per architecture none is feasible.
+        """
+        mask = self.mask
+        found = np.zeros((0, self.num_decisions), np.int32)
+        for _ in range(1000):
+            columns = [rng.choice(np.flatnonzero(row), size=count) for row in mask]
+            drawn = np.stack(columns, axis=1).astype(np.int32)
+            found = np.concatenate([found, drawn[self.feasible(drawn)]])[:count]
+            if len(found) == count:
+                return found
+        raise UserError(f"hardly any architecture of {self.name} is feasible with space.off")
 
     def enumerate(self) -> np.ndarray:
         """Returns all architectures, `int32[size, D]`, the last decision running fastest."""
         allowed = [np.flatnonzero(row).astype(np.int32) for row in self.mask]
         grid = np.meshgrid(*allowed, indexing="ij")
-        return np.stack([column.reshape(-1) for column in grid], axis=1)
+        every = np.stack([column.reshape(-1) for column in grid], axis=1)
+        return every[self.feasible(every)]
 
     def to_names(self, architecture: np.ndarray) -> dict[str, str]:
         """Returns `{decision name: option name}`."""
