@@ -148,6 +148,7 @@ class MBConv(nnx.Module):
         se_features: int = 0,
         groups: int = 1,
         always_expand: bool = False,
+        residual: bool = True,
     ):
         """Builds the block.
 
@@ -163,10 +164,11 @@ class MBConv(nnx.Module):
           se_features: width of squeeze-excitation; zero leaves it out.
           groups: of both products, with a channel shuffle after the first.
           always_expand: keep the first product at an expansion of one.
+          residual: add the input where shapes allow.
         """
         middle = round(features_in * expansion)
         self.groups, self.middle = groups, middle
-        self.residual = stride == 1 and features_in == features_out
+        self.residual = residual and stride == 1 and features_in == features_out
         expands = middle != features_in or always_expand
         self.expand = (
             ConvNorm(features_in, middle, 1, norm, rngs, groups=groups, activation=activation)

@@ -18,6 +18,7 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.dna import DNA
 from hwnas_jax.spaces.fbnet import FBNet
+from hwnas_jax.spaces.mnasnet import MnasNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
@@ -48,6 +49,7 @@ SPACES: dict[str, type[Space]] = {
         FBNet,
         ProxylessNAS,
         DNA,
+        MnasNet,
         TransNASMacro,
     )
 }

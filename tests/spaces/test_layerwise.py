@@ -164,7 +164,7 @@ def test_fbnet_strings_round_trip(row):
         ({"depth": 5}, "depth must be a whole number from 1 to 4"),
         ({"halvings": 4}, "may be at most 3"),
         ({"halvings": 2, "partial": 3}, "does not divide the 16 channels"),
-        ({"halvings": 2, "activation": "relu7"}, "Did you mean 'relu6'"),
+        ({"halvings": 2, "activation": "relu7"}, "allowed are relu, relu6"),
         ({"halvings": 2, "se": 1}, "true or false"),
         ({"widht": 1.0}, "Did you mean 'width'"),
     ],
@@ -180,8 +180,8 @@ def test_impossible_sizes_are_named(args, words):
         ("nasbench_macro", "0123", "digits"),
         ("nasbench_macro", "k3_e1-skip", "0 \\(Identity\\)"),
         ("fbnet", "k3_e1-skip", "2 blocks where 7 are wanted"),
-        ("fbnet", "-".join(["k3_e9"] * 7), "Did you mean 'k3_e6'|Did you mean"),
-        ("proxylessnas", "-".join(["skip"] * 16), "block1"),
+        ("fbnet", "-".join(["k3_e9"] * 7), "'k3_e9'"),
+        ("proxylessnas", "k3_e1-skip", "2 blocks where 16 are wanted"),
     ],
 )
 def test_strings_of_other_spaces_are_named(name, text, words):
