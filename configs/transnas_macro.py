@@ -11,7 +11,14 @@ config = Config(
     name="transnas_macro",
     space=SpaceConfig(
         name="transnas_macro",
-        args={"channels": 8, "least": 4, "most": 6, "doublings": 3, "halvings": 2, "stem_halvings": 0},
+        args={
+            "channels": 8,
+            "least": 4,
+            "most": 6,
+            "doublings": 3,
+            "halvings": 2,
+            "stem_halvings": 0,
+        },
     ),
     retrain=RetrainConfig(networks=1),
 )

@@ -264,9 +264,7 @@ def _alone(graph, combination):
 
     def run(x, state, masks, factor):
         layer = nnx.merge(graph, state)
-        values = layer.run_alone(
-            x, masks, operation, kernel, excite, skip[0] if skip else None
-        )
+        values = layer.run_alone(x, masks, operation, kernel, excite, skip[0] if skip else None)
         return (factor * values).astype(x.dtype)
 
     return run

@@ -11,6 +11,7 @@ for all of them.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax
@@ -127,9 +128,7 @@ class MixedStage(nnx.Module):
         return jax.tree.map(lambda leaf: leaf[layer - 1], state)
 
 
-def stacked(
-    build: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs
-) -> nnx.Module:
+def stacked(build: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> Any:
     """Returns `count` modules as one whose weights have a leading axis of `count`."""
 
     @nnx.split_rngs(splits=count)
@@ -166,11 +165,11 @@ def run_drawn_block(branches, x, index, operands):
     return jax.lax.switch(index, branches, x, *operands)
 
 
-def run_drawn_block_forward(branches, x, index, operands):
+def _drawn_forward(branches, x, index, operands):
     return jax.lax.switch(index, branches, x, *operands), (x, index, operands)
 
 
-def run_drawn_block_backward(branches, residuals, gradient):
+def _drawn_backward(branches, residuals, gradient):
     x, index, operands = residuals
 
     def pull_back(branch):
@@ -181,7 +180,7 @@ def run_drawn_block_backward(branches, residuals, gradient):
     return x_gradient, None, tuple(own)
 
 
-run_drawn_block.defvjp(run_drawn_block_forward, run_drawn_block_backward)
+run_drawn_block.defvjp(_drawn_forward, _drawn_backward)
 
 
 def _inverted_residuals(x, blocks):
@@ -191,8 +190,8 @@ def _inverted_residuals(x, blocks):
     if joint:
         kernel = jnp.concatenate([blocks[i].expand.kernel[...] for i in joint], -1)
         values = conv2d(x, kernel.astype(x.dtype))
-        for i, part in zip(joint, _cut(_finish(values, blocks[joint[0]].expand),
-                                       [blocks[i].middle for i in joint]), strict=True):  # fmt: skip
+        values = _finish(values, blocks[joint[0]].expand)
+        for i, part in zip(joint, _cut(values, [blocks[i] for i in joint]), strict=True):
             parts[i] = part
     for i, block in enumerate(blocks):
         if block.groups > 1:
@@ -205,9 +204,8 @@ def _inverted_residuals(x, blocks):
             jnp.concatenate([parts[i] for i in own], -1), kernel.astype(x.dtype),
             stride=shared.stride,
         )  # fmt: skip
-        for i, part in zip(
-            own, _cut(_finish(values, shared), [blocks[i].middle for i in own]), strict=True
-        ):
+        values = _finish(values, shared)
+        for i, part in zip(own, _cut(values, [blocks[i] for i in own]), strict=True):
             parts[i] = part
     return [(block, block.narrow(part)) for block, part in zip(blocks, parts, strict=True)]
 
@@ -217,5 +215,5 @@ def _finish(values, layer):
     return values if layer.activation is None else ACTIVATIONS[layer.activation](values)
 
 
-def _cut(values, widths):
-    return jax.lax.split(values, widths, axis=-1)
+def _cut(values, blocks):
+    return jax.lax.split(values, [block.middle for block in blocks], axis=-1)

@@ -12,6 +12,8 @@ distinguishes a slice from a kernel of its own.
 """
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -147,85 +149,119 @@ def _mean(shares, values):
     return sum((w * v).astype(v.dtype) for w, v in zip(weights, values, strict=True))
 
 
-def run_drawn_path(trellis: Trellis, modules, x, weight, index, features: int):
-    """Runs the drawn way alone.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How values of different states travel as arrays of one shape: flat, the rest zeros.
 
-    A value of a state that is only known as the program runs travels flat, with room for the
-    largest state.
+    Attributes:
+      batch, height, width, features: the shape in the state `(0, 0)`.
+    """
+
+    batch: int
+    height: int
+    width: int
+    features: int
+
+    def shape(self, state: State) -> tuple[int, int, int, int]:
+        """Returns `(B, H, W, C)` of a state's values."""
+        height, width = (-(-size // 2 ** state[1]) for size in (self.height, self.width))
+        return self.batch, height, width, self.features * 2 ** state[0]
+
+    def room(self, states: Sequence[State]) -> int:
+        """Returns the numbers per image that the largest of `states` needs."""
+        return max(math.prod(self.shape(state)[1:]) for state in states)
+
+    def read(self, flat: jax.Array, state: State) -> jax.Array:
+        """Returns the value of a state, `[B, H, W, C]`."""
+        return flat[:, : self.room([state])].reshape(self.shape(state))
+
+    def write(self, value: jax.Array, room: int) -> jax.Array:
+        """Returns a value as `[B, room]`."""
+        flat = value.reshape(self.batch, -1)
+        return jnp.pad(flat, ((0, 0), (0, room - flat.shape[1])))
+
+
+def run_drawn_path(
+    trellis: Trellis, modules, x: jax.Array, weight: jax.Array, index: jax.Array
+) -> tuple[jax.Array, jax.Array, Layout]:
+    """Runs the drawn way alone.
 
     Args:
       trellis: the states.
-      modules: `SharedModule` each.
+      modules: a `SharedModule` each.
       x: `[B, H, W, C]`.
       weight: `float32[D, K]`.
       index: `int32[D]`.
-      features: `C`.
 
     Returns:
-      The flat value, the number of its state among the last `Trellis.states`, and a function
-      `(flat value, state) -> [B, H', W', C']`.
+      The last value, flat; the number of its state among `trellis.states`; and the layout.
     """
-    batch, height, width, _ = x.shape
-
-    def shape(state):
-        side = tuple(-(-size // 2 ** state[1]) for size in (height, width))
-        return (*side, features * 2 ** state[0])
-
-    def size(state):
-        h, w, c = shape(state)
-        return h * w * c
-
-    def flatten(value, room):
-        flat = value.reshape(batch, -1)
-        return jnp.pad(flat, ((0, 0), (0, room - flat.shape[1])))
-
-    def value_of(flat, state):
-        return flat[:, : size(state)].reshape(batch, *shape(state))
-
-    flat, number = x.reshape(batch, -1), jnp.zeros((), jnp.int32)
+    layout = Layout(*x.shape)
+    flat, number = x.reshape(layout.batch, -1), jnp.zeros((), jnp.int32)
     for place, module in enumerate(modules):
-        before, after = trellis.states(place), trellis.states(place + 1)
-        ways, options = trellis.ways(place), trellis.options(place)
+        after, ways = trellis.states(place + 1), trellis.ways(place)
+        room = layout.room(after)
         graph, state = nnx.split(module)
-        room = max(size(target) for target in after)
-        way_of = [[-1 if step is None else ways.index((source, trellis.after(source, step)))
-                   for step in options] for source in before]  # fmt: skip
-        next_of = [[after.index(trellis.after(source, step)) for step in options]
-                   for source in before]  # fmt: skip
-        drawn = index[place]
-        way = jnp.array(way_of)[number, drawn]
-        following = jnp.array(next_of)[number, drawn]
-
-        def begin(flat, state, way, graph=graph, room=room):
-            source, target = way
-            stride = 2 if target[1] > source[1] else 1
-            begun = nnx.merge(graph, state).begin(
-                value_of(flat, source), features * 2 ** target[0], stride
-            )
-            return tuple(flatten(part, room) for part in begun)
-
-        def end(parts, state, factor, target, graph=graph, room=room):
-            inner, beside, _ = parts
-            value = nnx.merge(graph, state).finish(value_of(inner, target), value_of(beside, target))
-            return flatten((factor * value).astype(value.dtype), room)
-
-        starts = [lambda flat, state, way=pair, begin=begin: begin(flat, state, way)
-                  for pair in ways]  # fmt: skip
-        ends = [lambda parts, state, factor, target=target, end=end: end(
-            parts, state, factor, target) for target in after]  # fmt: skip
-        if None in options:
-            # Left out: what the first switch gives is not read.
-            starts.append(lambda flat, state, room=room: (jnp.zeros((batch, room), flat.dtype),) * 2)
-            ends.append(
-                lambda parts, state, factor, room=room: (
-                    factor * jnp.pad(parts[2], ((0, 0), (0, room - parts[2].shape[1])))
-                ).astype(parts[2].dtype)
-            )
-        left_out = way < 0
-        begun = run_drawn_block(tuple(starts), flat, jnp.where(left_out, len(ways), way), (state,))
-        flat = run_drawn_block(
-            tuple(ends), (*begun, flat), jnp.where(left_out, len(after), following),
-            (state, weight[place, drawn]),
-        )  # fmt: skip
+        starts = [_start(graph, layout, way, room) for way in ways]
+        ends = [_end(graph, layout, target, room) for target in after]
+        if None in trellis.options(place):
+            starts.append(_nothing(layout, room))
+            ends.append(_passed(layout, room))
+        start, end, following = (
+            jnp.array(table)[number, index[place]] for table in _tables(trellis, place)
+        )
+        begun = run_drawn_block(tuple(starts), flat, start, (state,))
+        factor = weight[place, index[place]]
+        flat = run_drawn_block(tuple(ends), (*begun, flat), end, (state, factor))
         number = following
-    return flat, number, value_of
+    return flat, number, layout
+
+
+def _tables(trellis, place):
+    """Returns, by state and option, the branch that starts, the one that ends, the next state."""
+    ways, after = trellis.ways(place), trellis.states(place + 1)
+    starts, ends, following = [], [], []
+    for source in trellis.states(place):
+        targets = [(step, trellis.after(source, step)) for step in trellis.options(place)]
+        left_out = len(ways), len(after)
+        starts.append([left_out[0] if s is None else ways.index((source, t)) for s, t in targets])
+        ends.append([left_out[1] if s is None else after.index(t) for s, t in targets])
+        following.append([after.index(target) for _, target in targets])
+    return starts, ends, following
+
+
+def _start(graph, layout, way, room):
+    source, target = way
+    stride = 2 if target[1] > source[1] else 1
+
+    def run(flat, state):
+        value, features = layout.read(flat, source), layout.shape(target)[3]
+        begun = nnx.merge(graph, state).begin(value, features, stride)
+        return tuple(layout.write(part, room) for part in begun)
+
+    return run
+
+
+def _end(graph, layout, target, room):
+    def run(parts, state, factor):
+        inner, beside = (layout.read(part, target) for part in parts[:2])
+        value = nnx.merge(graph, state).finish(inner, beside)
+        return layout.write((factor * value).astype(value.dtype), room)
+
+    return run
+
+
+def _nothing(layout, room):
+    def run(flat, state):
+        del state
+        return (jnp.zeros((layout.batch, room), flat.dtype),) * 2
+
+    return run
+
+
+def _passed(layout, room):
+    def run(parts, state, factor):
+        del state
+        return layout.write((factor * parts[2]).astype(parts[2].dtype), room)
+
+    return run

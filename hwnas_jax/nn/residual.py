@@ -3,8 +3,8 @@
 import jax
 from flax import nnx
 
-from hwnas_jax.nn.operations import Conv, ReLUConvNorm
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.operations import Conv, ReLUConvNorm
 
 
 class BasicBlock(nnx.Module):
@@ -20,11 +20,10 @@ class BasicBlock(nnx.Module):
         self.first = ReLUConvNorm(features_in, features_out, 3, norm, rngs, stride=stride)
         self.second = ReLUConvNorm(features_out, features_out, 3, norm, rngs)
         keeps = stride == 1 and features_in == features_out
-        self.shortcut = None if keeps else Conv(features_in, features_out, 1, rngs, stride)
-        self.norm = None if keeps else norm(features_out, rngs)
+        self.shortcut = None if keeps else _Shortcut(features_in, features_out, norm, rngs, stride)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        beside = x if self.shortcut is None else self.norm(self.shortcut(x))
+        beside = x if self.shortcut is None else self.shortcut(x)
         return beside + self.second(self.first(x))
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
@@ -32,7 +31,16 @@ class BasicBlock(nnx.Module):
         stride, features = self.first.conv.stride, self.second.conv.kernel.shape[2]
         height, width = (-(-size // stride) for size in input_shape[:2])
         total = self.first.macs(input_shape) + self.second.macs((height, width, features))
-        return total + (0 if self.shortcut is None else self.shortcut.macs(input_shape))
+        return total + (0 if self.shortcut is None else self.shortcut.conv.macs(input_shape))
+
+
+class _Shortcut(nnx.Module):
+    def __init__(self, features_in, features_out, norm, rngs, stride):
+        self.conv = Conv(features_in, features_out, 1, rngs, stride)
+        self.norm = norm(features_out, rngs)
+
+    def __call__(self, x):
+        return self.norm(self.conv(x))
 
 
 class BasicModule(nnx.Module):

@@ -20,7 +20,6 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 
-
 _LISTED = 2**20
 
 

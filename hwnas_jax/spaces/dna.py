@@ -6,7 +6,9 @@ References: Li et al., "Block-wisely Supervised Neural Architecture Search with 
 Distillation", CVPR 2020.
 """
 
-from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Stage
+from typing import ClassVar
+
+from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
 
 
 class DNA(Layerwise):
@@ -20,6 +22,8 @@ class DNA(Layerwise):
         Stage(24, 2, 2, last=48), Stage(40, 4, 2, last=80), Stage(80, 4, 2, last=160),
         Stage(112, 4, 1, last=224), Stage(192, 4, 2, last=384), Stage(320, 1, 1, last=640),
     )  # fmt: skip
-    blocks = {f"MB{e}_{k}x{k}": Inverted(k, e) for e in (6, 3) for k in (3, 5, 7)}
+    blocks: ClassVar[dict[str, Inverted | Skip]] = {
+        f"MB{e}_{k}x{k}": Inverted(k, e) for e in (6, 3) for k in (3, 5, 7)
+    }
     default_activation = "swish"
     default_se = True

@@ -7,6 +7,8 @@ Architecture Search", CVPR 2019; Li et al., "HW-NAS-Bench: Hardware-Aware Neural
 Search Benchmark", ICLR 2021 (the network for CIFAR-100 halves the image three times).
 """
 
+from typing import ClassVar
+
 from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
 
 
@@ -29,6 +31,6 @@ class FBNet(Layerwise):
         Stage(16, 1, 1), Stage(24, 4, 2), Stage(32, 4, 2), Stage(64, 4, 2), Stage(112, 4, 1),
         Stage(184, 4, 2), Stage(352, 1, 1),
     )  # fmt: skip
-    blocks = dict(_blocks())
+    blocks: ClassVar[dict[str, Inverted | Skip]] = dict(_blocks())
     default_head = 1984
     default_activation = "relu"

@@ -6,7 +6,7 @@ the layers are given, so costs add up over the layers.
 
 import abc
 import dataclasses
-from collections.abc import Callable
+import functools
 from typing import Any, ClassVar, cast
 
 import jax
@@ -20,6 +20,7 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_c
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,33 +320,22 @@ class Layerwise(Space, abc.ABC):
                 position += 1
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table: dict[str, Operation] = {}
-        places = []
-        norm = network_norm()
-
-        def stands(label: str, shape, build: Callable[[nnx.Rngs], nnx.Module], when=()):
-            label = f"{label} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = cast(Any, nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, 1, when))
-
-        stands("stem", self.input_shape, lambda r: self._stem(norm, r))
+        table, norm = OperationTable(), network_norm()
+        table.stands("stem", self.input_shape, functools.partial(self._stem, norm))
         if self.first_features:
-            after = (-(-size // self.stem_stride) for size in self.input_shape[:2])
-            shape = (*after, self._channels(self.stem_features))
-            stands("first", shape, lambda r: self._first(norm, r))
+            height, width = (-(-size // self.stem_stride) for size in self.input_shape[:2])
+            shape = (height, width, self._channels(self.stem_features))
+            table.stands("first", shape, functools.partial(self._first, norm))
         for decision, layer in enumerate(self._every):
             for option, name in enumerate(layer.options):
                 if isinstance(self.blocks[name], Skip) and layer.keeps_shape:
                     continue
-                stands(
+                table.stands(
                     f"{name} to {layer.features} stride {layer.stride}", layer.shape,
-                    lambda r, n=name, y=layer: self._block(n, y, norm, r), ((decision, option),),
+                    functools.partial(self._block, name, layer, norm), ((decision, option),),
                 )  # fmt: skip
-        stands("head", self.end_shape, lambda r: self._head(norm, r))
-        return table, tuple(places)
+        table.stands("head", self.end_shape, functools.partial(self._head, norm))
+        return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:
         return self.separator.join(self.to_names(architecture).values())

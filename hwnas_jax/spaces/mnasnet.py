@@ -6,6 +6,7 @@ The layers of a block are alike. The first may change the shape; what a skip add
 References: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019.
 """
 
+import functools
 import itertools
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ from hwnas_jax.nn.mbconv import (
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
 
 _BASE = ((16, 1, 1), (24, 2, 2), (40, 3, 2), (80, 4, 2), (112, 2, 1), (160, 3, 2), (320, 1, 1))
 _STEM, _HEAD = 32, 1280
@@ -200,62 +202,51 @@ class MnasNet(Space):
                 _slice(next(layers).inner, _own_weights(state, OPERATIONS[op], int(kernel), se))
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table: dict[str, Operation] = {}
-        places = []
-        norm = network_norm()
+        table, norm = OperationTable(), network_norm()
 
-        def stands(label, shape, build, when=()):
-            if not all(self.mask[decision, option] for decision, option in when):
-                return
-            label = f"{label} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = cast(Any, nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, 1, when))
+        def stands(label, shape, build, *when):
+            if all(self.mask[decision, option] for decision, option in when):
+                table.stands(label, shape, build, when)
 
-        stands("stem", self.input_shape, lambda r: self._stem(norm, r))
+        stands("stem", self.input_shape, functools.partial(self._stem, norm))
         for block in range(len(self.depths)):
-            row = 6 * block
-            after = self._side(block + 1)
-            choices = list(itertools.product(*map(enumerate, (OPERATIONS, KERNELS, _EXCITE))))
+            row, stride = 6 * block, self.strides[block + 1]
+            before, after = self._side(block), self._side(block + 1)
+            later = [
+                (features, (row + 4, width), (row + 5, depth))
+                for width, features in enumerate(self.widths(block))
+                for depth, count in enumerate(self.counts(block))
+                for _ in range(1, count)
+            ]
+            choices = itertools.product(
+                enumerate(OPERATIONS), enumerate(KERNELS), enumerate(_EXCITE)
+            )
             for (a, op), (b, kernel), (c, se) in choices:
                 of = ((row, a), (row + 1, b), (row + 2, c))
                 name = f"{op} kernel {kernel} se {se}"
+                layer = functools.partial(self._layer, op, str(kernel), se)
                 for i, features in enumerate(self.widths(block)):
-                    own = (row + 4, i)
                     for j, features_in in enumerate(self.widths(block - 1)):
-                        before = ((row - 2, j),) if block else ()
-                        stride = self.strides[block + 1]
                         stands(
-                            f"{name} to {features} stride {stride}",
-                            (*self._side(block), features_in),
-                            lambda r, x=(op, kernel, se, features_in, features, stride):
-                                self._layer(*x, norm, r),
-                            (*of, own, *before),
+                            f"{name} to {features} stride {stride}", (*before, features_in),
+                            functools.partial(layer, features_in, features, stride, norm),
+                            *of, (row + 4, i), *(((row - 2, j),) if block else ()),
                         )  # fmt: skip
-                    for depth, count in enumerate(self.counts(block)):
-                        for _ in range(1, count):
-                            stands(
-                                f"{name} to {features} stride 1", (*after, features),
-                                lambda r, x=(op, kernel, se, features, features, 1):
-                                    self._layer(*x, norm, r),
-                                (*of, own, (row + 5, depth)),
-                            )  # fmt: skip
-            for i, features in enumerate(self.widths(block)):
-                for depth, count in enumerate(self.counts(block)):
-                    for _ in range(1, count):
-                        stands(
-                            "pool", (*after, features), lambda r: ops.AvgPool3x3(),
-                            ((row + 3, SKIPS.index("pool")), (row + 4, i), (row + 5, depth)),
-                        )  # fmt: skip
+                for features, *when in later:
+                    stands(
+                        f"{name} to {features} stride 1", (*after, features),
+                        functools.partial(layer, features, features, 1, norm), *of, *when,
+                    )  # fmt: skip
+            pools = (row + 3, SKIPS.index("pool"))
+            for features, *when in later:
+                stands("pool", (*after, features), _pool, pools, *when)
         last = len(self.depths) - 1
         for i, features in enumerate(self.widths(last)):
             stands(
                 "head", (*self._side(last + 1), features),
-                lambda r, c=features: self._head(c, norm, r), ((6 * last + 4, i),),
+                functools.partial(self._head, features, norm), (6 * last + 4, i),
             )  # fmt: skip
-        return table, tuple(places)
+        return table.result()
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns `architectures` (`int32[N, D]`) without skips in blocks of a single layer."""
@@ -280,6 +271,11 @@ class MnasNet(Space):
         words = itertools.chain.from_iterable(blocks)
         names = (decision.name for decision in self.decisions)
         return self.from_names(dict(zip(names, words, strict=True)))
+
+
+def _pool(rngs):
+    del rngs
+    return ops.AvgPool3x3()
 
 
 class _ConvLayer(nnx.Module):
@@ -327,24 +323,24 @@ class _Supernet(nnx.Module):
         self.counts = tuple(tuple(space.counts(b)) for b in range(len(space.depths)))
         self.rematerialise = rematerialise
         self.stem = space._stem(norm, rngs)
-        self.first, self.rest = nnx.List([]), nnx.List([])
+        first, rest = [], []
         for block, counts in enumerate(self.counts):
             allowed = tuple(
                 tuple(np.flatnonzero(row).tolist()) for row in space.mask[6 * block :][:3]
             )
+            widths = space.widths(block)
+            layer = functools.partial(
+                HierarchicalLayer, widths=widths, norm=norm, activation=space.activation,
+                allowed=allowed,
+            )  # fmt: skip
+            stride = space.strides[block + 1]
+            first.append(layer(space.widths(block - 1), rngs=rngs, stride=stride, repeats=False))
 
-            def layer(rngs, inputs, stride, repeats, block=block, allowed=allowed):
-                return HierarchicalLayer(
-                    inputs, space.widths(block), norm, rngs, stride=stride, repeats=repeats,
-                    activation=space.activation, allowed=allowed,
-                )  # fmt: skip
+            def later(rngs, layer=layer, widths=widths):
+                return layer(widths, rngs=rngs, stride=1, repeats=True)
 
-            self.first.append(
-                layer(rngs, space.widths(block - 1), space.strides[block + 1], False)
-            )
-            later = max(counts) - 1
-            own = space.widths(block)
-            self.rest.append(stacked(lambda r, own=own, f=layer: f(r, own, 1, True), later, rngs))
+            rest.append(stacked(later, max(counts) - 1, rngs))
+        self.first, self.rest = nnx.List(first), nnx.List(rest)
         self.head = space._head(max(space.widths(len(self.counts) - 1)), norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
@@ -366,7 +362,10 @@ class _Supernet(nnx.Module):
             numbers = jnp.arange(2, max(self.counts[block]) + 1)
             there = counts[None] >= numbers[:, None]
             shares = jnp.stack(
-                [jnp.where(there == kept, depth[: len(counts)], 0).sum(1) for kept in (False, True)],
+                [
+                    jnp.where(there == kept, depth[: len(counts)], 0).sum(1)
+                    for kept in (False, True)
+                ],
                 axis=1,
             )
             present = None if drawn is None else there[:, drawn[5]].astype(jnp.int32)

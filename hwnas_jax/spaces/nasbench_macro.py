@@ -6,6 +6,8 @@ Parameters and multiply-accumulates of all 6,561 networks are those of the publi
 References: Su et al., "Prioritized Architecture Sampling with Monto-Carlo Tree Search", CVPR 2021.
 """
 
+from typing import ClassVar
+
 import numpy as np
 
 from hwnas_jax.errors import UserError
@@ -19,7 +21,7 @@ class NasBenchMacro(Layerwise):
     summary = "8 layers of 3 blocks (6,561), NAS-Bench-Macro; width, depth, halvings"
     stem_features = 32
     stages = (Stage(64, 2, 2), Stage(128, 3, 2), Stage(256, 3, 2))
-    blocks = {
+    blocks: ClassVar[dict[str, Inverted | Skip]] = {
         "Identity": Skip(activated=False),
         "MB3_K3": Inverted(3, 3),
         "MB6_K5": Inverted(5, 6),

@@ -6,6 +6,8 @@ References: Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Targ
 Hardware", ICLR 2019.
 """
 
+from typing import ClassVar
+
 from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
 
 
@@ -20,7 +22,7 @@ class ProxylessNAS(Layerwise):
         Stage(24, 4, 2), Stage(40, 4, 2), Stage(80, 4, 2), Stage(96, 4, 1), Stage(192, 4, 2),
         Stage(320, 1, 1),
     )  # fmt: skip
-    blocks = {
+    blocks: ClassVar[dict[str, Inverted | Skip]] = {
         **{f"{k}x{k}_MBConv{e}": Inverted(k, e) for e in (3, 6) for k in (3, 5, 7)},
         "skip": Skip(everywhere=False),
     }

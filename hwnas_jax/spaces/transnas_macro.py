@@ -8,22 +8,25 @@ References: Duan et al., "TransNAS-Bench-101: Improving Transferability and Gene
 Cross-Task Neural Architecture Search", CVPR 2021.
 """
 
+import functools
 import itertools
 import re
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.layerwise import run_drawn_block
-from hwnas_jax.nn.macro import SharedModule, Trellis, run_drawn_path, run_mixed
+from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run_mixed
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.operations import Conv, ReLUConvNorm
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
 
 DIGITS = ("1", "2", "3", "4")
 NONE = "none"
@@ -156,10 +159,10 @@ class TransNASMacro(Space):
                 states.append(state)
         return states
 
-    def _module(self, source, target, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
-        features = [self._shape(state)[2] for state in (source, target)]
+    def _module(self, source, target, norm: Norm, rngs: nnx.Rngs) -> BasicModule:
+        features_in, features = (self._shape(state)[2] for state in (source, target))
         stride = 2 if target[1] > source[1] else 1
-        return BasicModule(*features, norm, rngs, stride=stride)
+        return BasicModule(features_in, features, norm, rngs, stride=stride)
 
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
@@ -172,38 +175,28 @@ class TransNASMacro(Space):
         nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
         kept = [n for n, option in enumerate(self.check(architecture)) if option < len(DIGITS)]
         for number, module in zip(kept, target.modules, strict=True):
-            shared = source.modules[number]
+            kernels = source.modules[number]
             first, second = module.first, module.second
             pairs = [
-                (first.first.conv, shared.enter), (first.second.conv, shared.second),
-                (second.first.conv, shared.third), (second.second.conv, shared.fourth),
+                (first.first.conv, kernels.enter), (first.second.conv, kernels.second),
+                (second.first.conv, kernels.third), (second.second.conv, kernels.fourth),
             ]  # fmt: skip
             if first.shortcut is not None:
-                pairs.append((first.shortcut, shared.shortcut))
+                pairs.append((first.shortcut.conv, kernels.shortcut))
             for conv, kernel in pairs:
                 inputs, outputs = conv.kernel.shape[2:]
                 conv.kernel[...] = kernel[...][:, :, :inputs, :outputs]
         features = target.linear.kernel.shape[0]
-        target.linear.kernel[...] = source.linear.kernel[...][:features]
-        target.linear.bias[...] = source.linear.bias[...]
+        linear, shared = cast(Any, target.linear), cast(Any, source.linear)
+        linear.kernel[...] = shared.kernel[...][:features]
+        linear.bias[...] = shared.bias[...]
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table: dict[str, Operation] = {}
-        places = []
-        norm = network_norm()
-
-        def stands(label, shape, build, when=()):
-            label = f"{label} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = cast(Any, nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, 1, tuple(when)))
-
-        stands("stem", self.input_shape, lambda r: _Stem(self, norm, r))
-        ways = [((), (0, 0))]
+        table, norm = OperationTable(), network_norm()
+        table.stands("stem", self.input_shape, functools.partial(_Stem, self, norm))
+        ways: list[tuple[tuple[tuple[int, int], ...], State]] = [((), (0, 0))]
         for number in range(self.most):
-            longer = []
+            longer: list[tuple[tuple[tuple[int, int], ...], State]] = []
             for (when, state), (option, step) in itertools.product(
                 ways, enumerate(self.trellis.options(number))
             ):
@@ -211,16 +204,15 @@ class TransNASMacro(Space):
                 longer.append(((*when, (number, option)), target))
                 if step is not None:
                     features, stride = self._shape(target)[2], 1 + (target[1] > state[1])
-                    stands(
+                    table.stands(
                         f"module to {features} stride {stride}", self._shape(state),
-                        lambda r, a=state, b=target: self._module(a, b, norm, r), longer[-1][0],
+                        functools.partial(self._module, state, target, norm), longer[-1][0],
                     )  # fmt: skip
             ways = longer
         for when, state in ways:
-            features = self._shape(state)[2]
-            stands("head", self._shape(state), lambda r, c=features: _Head(c, self.num_classes, r),
-                   when)  # fmt: skip
-        return table, tuple(places)
+            head = functools.partial(_Head, self._shape(state)[2], self.num_classes)
+            table.stands("head", self._shape(state), head, when)
+        return table.result()
 
 
 class _Stem(nnx.Module):
@@ -293,27 +285,27 @@ class _Supernet(nnx.Module):
         if self.rematerialise:
             run = jax.checkpoint(run_mixed, static_argnums=(0, 4))
         values, reached = run(self.trellis, list(self.modules), x, gates.weight, self.features)
-        kernel, bias = self.linear.kernel[...], self.linear.bias[...]
-        total = 0.0
-        for state, value in values.items():
-            logits = _classify(value, kernel, bias)
-            total = total + (reached[state] * logits).astype(x.dtype)
-        return total
+        answers = [
+            (reached[state] * _classify(value, *self._classifier())).astype(x.dtype)
+            for state, value in values.items()
+        ]
+        return jnp.stack(answers).sum(0)
 
     def _drawn(self, x, gates):
-        flat, number, value_of = run_drawn_path(
-            self.trellis, list(self.modules), x, gates.weight, gates.index, self.features
+        flat, number, layout = run_drawn_path(
+            self.trellis, list(self.modules), x, gates.weight, gates.index
         )
+        last = self.trellis.states(self.trellis.most)
+        answers = tuple(_answer(layout, state) for state in last)
+        return run_drawn_block(answers, flat, number, self._classifier())
 
-        def end(flat, kernel, bias, state):
-            return _classify(value_of(flat, state), kernel, bias)
+    def _classifier(self):
+        linear = cast(Any, self.linear)
+        return linear.kernel[...], linear.bias[...]
 
-        ends = [
-            lambda flat, kernel, bias, state=state: end(flat, kernel, bias, state)
-            for state in self.trellis.states(self.trellis.most)
-        ]
-        operands = (self.linear.kernel[...], self.linear.bias[...])
-        return run_drawn_block(tuple(ends), flat, number, operands)
+
+def _answer(layout, state):
+    return lambda flat, kernel, bias: _classify(layout.read(flat, state), kernel, bias)
 
 
 def _classify(value, kernel, bias):

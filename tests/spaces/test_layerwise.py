@@ -1,5 +1,7 @@
 """Layer-wise spaces: the contract, published counts, sizes, strings, partial channels."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +72,7 @@ class MobileNetV2(Layerwise):
         Stage(24, 2, 2), Stage(32, 3, 2), Stage(64, 4, 2), Stage(96, 3, 1), Stage(160, 3, 2),
         Stage(320, 1, 1),
     )  # fmt: skip
-    blocks = {"k3_e6": Inverted(3, 6)}
+    blocks: ClassVar = {"k3_e6": Inverted(3, 6)}
 
 
 def test_mobilenetv2_counts_as_published():

@@ -31,7 +31,7 @@ A1 = (
 
 def test_mnasnet_a1_counts_as_published():
     """3.9 M parameters and 312 M multiply-accumulates."""
-    space = full()
+    space = full().restricted({"*.filters": ("0.75", "1.25"), "*.op": ("conv",)})
     row = space.from_string(A1)
     operations, places = space.operations()
     standing = [operations[p.operation] for p in places if all(row[d] == o for d, o in p.when)]
@@ -78,7 +78,7 @@ def test_skips_of_single_layers_do_not_matter():
 def test_options_that_are_off_are_neither_built_nor_counted():
     space = tiny().restricted({"*.op": ("conv", "mbconv*"), "*.kernel": ("5",)})
     names = set(space.operations()[0])
-    assert not any("mbconv" in name or "kernel 5" in name or "conv " == name[:5] for name in names)
+    assert not any(word in f" {name}" for name in names for word in (" mbconv", " conv", "nel 5"))
     supernet = initialise(space.supernet)
     assert supernet.first[0].allowed == ((1,), (0,), (0, 1))
     contract.check_counts(space, count=5)

@@ -100,10 +100,11 @@ def test_what_is_drawn_and_no_member_runs_as_the_nearest():
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 1)), jnp.float32)
     values = {name: float(op.macs) for name, op in space.operations()[0].items()}
     terms = sum_terms(space, values)
+    run = jax.jit(lambda gates: supernet(x, gates))
     logits, costs = [], []
     for row, sampled in itertools.product((outside, member), (True, False)):
         gates = contract.one_hot(space, row, sampled=sampled)
-        logits.append(supernet(x, gates))
+        logits.append(run(gates))
         costs.append(float(terms.total(gates.weight)))
     for other in logits[1:]:
         np.testing.assert_allclose(other, logits[0], atol=1e-5)
@@ -129,7 +130,7 @@ def test_every_option_has_a_gradient_at_one_hot_gates():
     supernet = initialise(space.supernet)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 1)), jnp.float32)
     weight = contract.one_hot(space, np.array([1, 2, 0]), sampled=False).weight
-    gradient = jax.grad(lambda w: (supernet(x, Gates(w)) ** 2).sum())(weight)
+    gradient = jax.jit(jax.grad(lambda w: (supernet(x, Gates(w)) ** 2).sum()))(weight)
     assert np.isfinite(gradient).all()
     assert (np.abs(np.asarray(gradient))[space.mask] > 0).all()
 
