@@ -280,4 +280,5 @@ def _pool(space, count, rng):
     towards = rng.integers(space.num_options, size=count)
     lean = np.stack([options[towards % len(options)] for options in allowed], axis=1)
     follow = rng.random((count, space.num_decisions)) < rng.random((count, 1))
-    return np.where(follow, lean, uniform).astype(np.int32)
+    leaning = np.where(follow, lean, uniform).astype(np.int32)
+    return np.where(space.feasible(leaning)[:, None], leaning, uniform)

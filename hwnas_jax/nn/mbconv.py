@@ -148,6 +148,7 @@ class MBConv(nnx.Module):
         se_features: int = 0,
         groups: int = 1,
         always_expand: bool = False,
+        residual: bool = True,
     ):
         """Builds the block.
 
@@ -163,10 +164,11 @@ class MBConv(nnx.Module):
           se_features: width of squeeze-excitation; zero leaves it out.
           groups: of both products, with a channel shuffle after the first.
           always_expand: keep the first product at an expansion of one.
+          residual: add the input where shapes allow.
         """
         middle = round(features_in * expansion)
-        self.groups = groups
-        self.residual = stride == 1 and features_in == features_out
+        self.groups, self.middle = groups, middle
+        self.residual = residual and stride == 1 and features_in == features_out
         expands = middle != features_in or always_expand
         self.expand = (
             ConvNorm(features_in, middle, 1, norm, rngs, groups=groups, activation=activation)
@@ -183,12 +185,13 @@ class MBConv(nnx.Module):
         if self.expand is not None:
             y = self.expand(y)
             if self.groups > 1:
-                y = _shuffle(y, self.groups)
-        y = self.depthwise(y)
-        if self.excite is not None:
-            y = self.excite(y)
-        y = self.project(y)
+                y = shuffle(y, self.groups)
+        y = self.narrow(self.depthwise(y))
         return x + y if self.residual else y
+
+    def narrow(self, y: jax.Array) -> jax.Array:
+        """Returns what follows the depthwise convolution: excitation and the last product."""
+        return self.project(y if self.excite is None else self.excite(y))
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
@@ -203,8 +206,32 @@ class MBConv(nnx.Module):
         return total + self.project.macs(inner)
 
 
-def _shuffle(x, groups):
-    """Deals the channels of each group out over all groups."""
+class ConvHead(nnx.Module):
+    """The end of mobile networks: a 1x1 convolution, the image's mean, a linear classifier."""
+
+    def __init__(
+        self,
+        features_in: int,
+        features: int,
+        num_classes: int,
+        norm: Norm,
+        rngs: nnx.Rngs,
+        *,
+        activation: str,
+    ):
+        self.conv = ConvNorm(features_in, features, 1, norm, rngs, activation=activation)
+        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.linear(self.conv(x).mean((1, 2)))
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image; additions of the bias are not counted."""
+        return self.conv.macs(input_shape) + math.prod(self.linear.kernel.shape)
+
+
+def shuffle(x: jax.Array, groups: int) -> jax.Array:
+    """Deals the channels of each group of `x` (`[B, H, W, C]`) out over all groups."""
     *rest, channels = x.shape
     parts = x.reshape(*rest, groups, channels // groups)
     return parts.swapaxes(-1, -2).reshape(x.shape)

@@ -18,8 +18,14 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
+from hwnas_jax.spaces.dna import DNA
+from hwnas_jax.spaces.fbnet import FBNet
+from hwnas_jax.spaces.mnasnet import MnasNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
+from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
+from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
+from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
 __all__ = [
     "SPACES",
@@ -37,7 +43,20 @@ __all__ = [
     "sum_terms",
 ]
 
-SPACES: dict[str, type[Space]] = {space.name: space for space in (CompleteGraph, Dash, NasBench201)}
+SPACES: dict[str, type[Space]] = {
+    space.name: space
+    for space in (
+        CompleteGraph,
+        Dash,
+        NasBench201,
+        NasBenchMacro,
+        FBNet,
+        ProxylessNAS,
+        DNA,
+        MnasNet,
+        TransNASMacro,
+    )
+}
 
 _admitted: dict[str, type[Space]] = {}
 

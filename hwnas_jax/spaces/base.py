@@ -20,7 +20,8 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 
-_DRAWS = 100
+_DRAWS = 1000
+_LISTED = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +113,13 @@ class Choices:
 
     @property
     def size(self) -> int:
-        """How many combinations of options there are, feasible or not."""
-        return math.prod(self.mask.sum(axis=1).tolist())
+        """How many architectures there are; those of all decisions where they are beyond listing.
+
+        Only where some are infeasible are they listed to be counted.
+        """
+        every = math.prod(self.mask.sum(axis=1).tolist())
+        unconstrained = type(self).feasible is Choices.feasible
+        return every if unconstrained or every > _LISTED else len(self.enumerate())
 
     @property
     def mask(self) -> np.ndarray:
@@ -175,6 +181,15 @@ class Choices:
         off = {name: list(options) for name, options in self.off.items()}
         return {"off": off} if off else {}
 
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns which of `architectures` (`int32[N, D]`) are members of the space, `bool[N]`.
+
+        By default all are. Where decisions exclude one another, a relaxation, which draws them
+        independently, may still draw what is none; the supernet and the operation table then
+        stand for the nearest network. Only members are drawn here, listed, measured and derived.
+        """
+        return np.ones(len(architectures), bool)
+
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns the architectures (`int32[N, D]`) in the form that equal networks share.
 
@@ -198,19 +213,11 @@ class Choices:
         """
         return jnp.ones(1, weight.dtype), weight[None]
 
-    def feasible(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns which of `architectures` (`int32[N, D]`) can be built, `bool[N]`; all by default.
-
-        A supernet runs any combination of options; what is drawn at random, enumerated or derived
-        is feasible.
-        """
-        return np.ones(len(architectures), bool)
-
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Returns `int32[count, D]` feasible architectures drawn uniformly, with repetition.
 
         Raises:
-          UserError: when a hundred draws for each that is asked for hold too few.
+          UserError: when a thousand draws for each that is asked for hold too few.
         """
         found = np.zeros((0, self.num_decisions), np.int32)
         for _ in range(_DRAWS):

@@ -1,0 +1,17 @@
+"""MnasNet's space on digits (8x8), at a small size.
+
+    hwnas search mnasnet
+
+The published size is the space's default. Wall time and result are not measured.
+"""
+
+from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+
+config = Config(
+    name="mnasnet",
+    space=SpaceConfig(
+        name="mnasnet",
+        args={"blocks": 4, "width": 0.25, "depth": 2, "halvings": 2, "head": 640},
+    ),
+    retrain=RetrainConfig(networks=1),
+)

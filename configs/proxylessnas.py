@@ -1,0 +1,17 @@
+"""ProxylessNAS's space on digits (8x8), at a small size.
+
+    hwnas search proxylessnas
+
+The published size is the space's default. Wall time and result are not measured.
+"""
+
+from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+
+config = Config(
+    name="proxylessnas",
+    space=SpaceConfig(
+        name="proxylessnas",
+        args={"width": 0.25, "depth": 2, "halvings": 2, "head": 640},
+    ),
+    retrain=RetrainConfig(networks=1),
+)

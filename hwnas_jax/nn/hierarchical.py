@@ -1,0 +1,270 @@
+"""Layers of MnasNet's hierarchy: an operation, a kernel, excitation and widths, chosen apart.
+
+Legend: `B` batch, `C` channels in and `C'` out at their widest, `r` widest excitation.
+
+Choices that are made apart share weights: a kernel size shares the products around it with the
+other, expansion three is the first half of expansion six, and narrower layers are the first
+channels of the widest. Widths are masks, which cost as much as the widest; everything else that is
+not drawn costs nothing.
+
+References: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019;
+Wan et al., "FBNetV2: Differentiable Neural Architecture Search for Spatial and Channel Dimensions",
+CVPR 2020 (masks).
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
+from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.layerwise import run_drawn_block
+from hwnas_jax.nn.mbconv import ACTIVATIONS
+from hwnas_jax.nn.normalisation import Norm
+
+OPERATIONS = ("conv", "sepconv", "mbconv3", "mbconv6")
+KERNELS = (3, 5)
+SKIPS = ("pool", "identity", "none")
+MOST_EXPANSION = 6
+
+_init = nnx.initializers.he_normal()
+
+
+def excited_features(features_in: int) -> int:
+    """Returns the width of squeeze-excitation in a layer of so many input channels."""
+    return max(1, features_in // 4)
+
+
+def width_mask(weight: jax.Array, widths: Sequence[int], most: int) -> jax.Array:
+    """Returns how much each of `most` channels is there, `float32[most]`.
+
+    Args:
+      weight: `float32[len(widths)]`, of each width.
+      widths: numbers of channels.
+      most: length of the mask.
+    """
+    rows = jnp.arange(most)[None] < jnp.asarray(widths)[:, None]
+    return (weight[: len(widths), None] * rows).sum(0)
+
+
+class Choice(NamedTuple):
+    """Gates of one layer.
+
+    Attributes:
+      operation: `float32[4]`.
+      kernel: `float32[2]`.
+      excite: `float32[2]`, without and with.
+      skip: `float32[3]`; not read where a layer may change the shape.
+      width_in: `float32[n]`, of the layer's input.
+      width: `float32[m]`, of its output.
+      present: `float32[2]`, left out and there.
+      drawn: `int32[5]` or None: the first four and `present` as drawn.
+    """
+
+    operation: jax.Array
+    kernel: jax.Array
+    excite: jax.Array
+    skip: jax.Array
+    width_in: jax.Array
+    width: jax.Array
+    present: jax.Array
+    drawn: jax.Array | None = None
+
+
+class Excitation(nnx.Module):
+    """Squeeze-excitation whose widths are masks."""
+
+    def __init__(self, features: int, reduced: int, rngs: nnx.Rngs):
+        self.reduce = nnx.Linear(features, reduced, rngs=rngs)
+        self.expand = nnx.Linear(reduced, features, rngs=rngs)
+
+    def __call__(self, x: jax.Array, hidden_mask: jax.Array) -> jax.Array:
+        squeezed = jax.nn.relu(self.reduce(x.mean((1, 2)))) * hidden_mask
+        return x * jax.nn.sigmoid(self.expand(squeezed)).astype(x.dtype)[:, None, None]
+
+
+class HierarchicalLayer(nnx.Module):
+    """One layer with all its choices: `([B, H, W, C], Choice) -> [B, H', W', C']`."""
+
+    def __init__(
+        self,
+        widths_in: Sequence[int],
+        widths: Sequence[int],
+        norm: Norm,
+        rngs: nnx.Rngs,
+        *,
+        stride: int,
+        activation: str,
+        repeats: bool,
+        allowed: tuple[tuple[int, ...], ...],
+    ):
+        """Draws the weights.
+
+        Args:
+          widths_in: channels that the input may have.
+          widths: channels that the output may have.
+          norm: factory of normalisations.
+          rngs: for the initial weights.
+          stride: of the layer.
+          activation: a key of `ACTIVATIONS`.
+          repeats: whether the layer keeps its shape, and so may be skipped or left out.
+          allowed: options of operation, kernel and excitation that are not switched off.
+        """
+        self.widths_in, self.widths = tuple(widths_in), tuple(widths)
+        self.stride, self.activation, self.repeats = stride, activation, repeats
+        self.allowed = allowed
+        inputs, outputs = max(widths_in), max(widths)
+        middle, reduced = MOST_EXPANSION * inputs, excited_features(inputs)
+
+        def kernel(size, features_in, features):
+            shape = (size, size, features_in, features)
+            return nnx.Param(_init(rngs.params(), shape, jnp.float32))
+
+        def depthwise(size, features):
+            return nnx.Param(kernel(size, 1, features)[...][:, :, 0])
+
+        self.conv = nnx.List(kernel(size, inputs, outputs) for size in KERNELS)
+        self.separate = nnx.List(depthwise(size, inputs) for size in KERNELS)
+        self.separate_project = kernel(1, inputs, outputs)
+        self.expand = kernel(1, inputs, middle)
+        self.depthwise = nnx.List(depthwise(size, middle) for size in KERNELS)
+        self.project = kernel(1, middle, outputs)
+        self.conv_excite = Excitation(outputs, reduced, rngs)
+        self.separate_excite = Excitation(inputs, reduced, rngs)
+        self.excite = Excitation(middle, reduced, rngs)
+        self.norm = norm(outputs, rngs)
+
+    def __call__(self, x: jax.Array, choice: Choice) -> jax.Array:
+        """Runs the layer; with `choice.drawn` only what was drawn."""
+        masks = self._masks(choice, x.dtype)
+        if choice.drawn is None:
+            return self._mixed(x, choice, masks)
+        combinations = list(itertools.product(*self.allowed))
+        if self.repeats:
+            combinations = [(*c, skip) for c in combinations for skip in range(len(SKIPS))]
+        graph, state = nnx.split(self)
+        branches = [_alone(graph, combination) for combination in combinations]
+        wanted = choice.drawn[: len(combinations[0])]
+        index = jnp.argmax((jnp.array(combinations) == wanted).all(1))
+        factor = choice.operation[wanted[0]] * choice.kernel[wanted[1]] * choice.excite[wanted[2]]
+        if self.repeats:
+            branches.append(lambda x, state, masks, factor: (factor * x).astype(x.dtype))
+            there = choice.drawn[-1]
+            index = jnp.where(there == 1, index, len(combinations))
+            kept = factor * choice.skip[wanted[3]] * choice.present[1]
+            factor = jnp.where(there == 1, kept, choice.present[0])
+        return run_drawn_block(tuple(branches), x, index, (state, masks, factor))
+
+    def _masks(self, choice, dtype):
+        inputs = max(self.widths_in)
+        reduced = [excited_features(width) for width in self.widths_in]
+        masks = {
+            "in": width_mask(choice.width_in, self.widths_in, inputs),
+            "out": width_mask(choice.width, self.widths, max(self.widths)),
+            "hidden": width_mask(choice.width_in, reduced, max(reduced)),
+        }
+        for expansion in (3, 6):
+            widths = [expansion * width for width in self.widths_in]
+            masks[f"middle{expansion}"] = width_mask(
+                choice.width_in, widths, MOST_EXPANSION * inputs
+            )
+        return {name: mask.astype(dtype) for name, mask in masks.items()}
+
+    def _mixed(self, x, choice, masks):
+        kernels, excites = self.allowed[1:]
+
+        def over_kernels(values):
+            return sum(choice.kernel[k] * value for k, value in zip(kernels, values, strict=True))
+
+        def excited(values, excitation):
+            options = (lambda: values, lambda: excitation(values, masks["hidden"]))
+            return sum((choice.excite[s] * options[s]()).astype(x.dtype) for s in excites)
+
+        total = 0.0
+        middle = None
+        for operation in self.allowed[0]:
+            name = OPERATIONS[operation]
+            if name == "conv":
+                values = over_kernels([self._convolved(x, k) for k in kernels])
+                values = excited(masks["out"] * values, self.conv_excite)
+            elif name == "sepconv":
+                values = over_kernels([self._separated(x, k) for k in kernels])
+                values = excited(masks["in"] * values, self.separate_excite)
+                values = self._product(values, self.separate_project)
+            else:
+                if middle is None:
+                    wide = self._finish(self._times(x, self.expand))
+                    middle = over_kernels([self._deep(wide, k) for k in kernels])
+                values = excited(masks[f"middle{name[-1]}"] * middle, self.excite)
+                values = self._product(values, self.project)
+            total = total + choice.operation[operation] * values
+        total = (masks["out"] * total).astype(x.dtype)
+        if not self.repeats:
+            return total
+        pool, identity = choice.skip[0], choice.skip[1]
+        total = total + pool * avg_pool_3x3(x) + identity * x
+        return (choice.present[1] * total + choice.present[0] * x).astype(x.dtype)
+
+    def run_alone(self, x, masks, operation: int, kernel: int, excite: int, skip: int | None):
+        """Runs one combination of choices."""
+        name = OPERATIONS[operation]
+        if name == "conv":
+            values = masks["out"] * self._convolved(x, kernel)
+            values = self.conv_excite(values, masks["hidden"]) if excite else values
+        elif name == "sepconv":
+            values = masks["in"] * self._separated(x, kernel)
+            values = self.separate_excite(values, masks["hidden"]) if excite else values
+            values = self._product(values, self.separate_project)
+        else:
+            middle = int(name[-1]) * max(self.widths_in)
+            wide = self._finish(self._times(x, self.expand, middle))
+            values = masks[f"middle{name[-1]}"][:middle] * self._deep(wide, kernel)
+            if excite:
+                spare = MOST_EXPANSION * max(self.widths_in) - middle
+                padded = jnp.pad(values, ((0, 0), (0, 0), (0, 0), (0, spare)))
+                values = self.excite(padded, masks["hidden"])[..., :middle]
+            values = self._product(values, self.project)
+        values = masks["out"] * values
+        match skip:
+            case None | 2:
+                return values
+            case 1:
+                return values + x
+            case _:
+                return values + avg_pool_3x3(x)
+
+    def _finish(self, values):
+        return ACTIVATIONS[self.activation](self.norm(values))
+
+    def _times(self, x, kernel, features=None):
+        return matmul(x, kernel[...][0, 0, : x.shape[-1], :features].astype(x.dtype))
+
+    def _product(self, x, kernel):
+        return self.norm(self._times(x, kernel))
+
+    def _convolved(self, x, kernel):
+        own = self.conv[kernel][...].astype(x.dtype)
+        return self._finish(conv2d(x, own, stride=self.stride))
+
+    def _separated(self, x, kernel):
+        own = self.separate[kernel][...].astype(x.dtype)
+        return self._finish(depthwise_conv(x, own, stride=self.stride))
+
+    def _deep(self, x, kernel):
+        own = self.depthwise[kernel][..., : x.shape[-1]].astype(x.dtype)
+        return self._finish(depthwise_conv(x, own, stride=self.stride))
+
+
+def _alone(graph, combination):
+    operation, kernel, excite, *skip = combination
+
+    def run(x, state, masks, factor):
+        layer = nnx.merge(graph, state)
+        values = layer.run_alone(x, masks, operation, kernel, excite, skip[0] if skip else None)
+        return (factor * values).astype(x.dtype)
+
+    return run

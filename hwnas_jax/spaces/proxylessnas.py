@@ -1,0 +1,28 @@
+"""ProxylessNAS: 21 layers of inverted residuals of kernel 3, 5, 7 and expansion 3, 6.
+
+A layer that keeps its shape may also be left out.
+
+References: Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and
+Hardware", ICLR 2019.
+"""
+
+from typing import ClassVar
+
+from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
+
+
+class ProxylessNAS(Layerwise):
+    """ProxylessNAS's space at any width."""
+
+    name = "proxylessnas"
+    summary = "21 layers of 6 or 7 blocks, ProxylessNAS; width, depth, halvings, se, activation"
+    stem_features = 32
+    first_features = 16
+    stages = (
+        Stage(24, 4, 2), Stage(40, 4, 2), Stage(80, 4, 2), Stage(96, 4, 1), Stage(192, 4, 2),
+        Stage(320, 1, 1),
+    )  # fmt: skip
+    blocks: ClassVar[dict[str, Inverted | Skip]] = {
+        **{f"{k}x{k}_MBConv{e}": Inverted(k, e) for e in (3, 6) for k in (3, 5, 7)},
+        "skip": Skip(everywhere=False),
+    }

@@ -1,0 +1,313 @@
+"""The macro level of TransNAS-Bench-101: four to six modules, each of which may change the shape.
+
+A module keeps the shape (1), doubles the channels (2), halves the image (3) or does both (4). All
+modules together double one to three times and halve one to four times: 3,256 networks, written
+as in `64-1234-basic`. The stem halves twice before.
+
+References: Duan et al., "TransNAS-Bench-101: Improving Transferability and Generalizability of
+Cross-Task Neural Architecture Search", CVPR 2021.
+"""
+
+import functools
+import itertools
+import re
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.nn.layerwise import run_drawn_block
+from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run_mixed
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.operations import Conv, ReLUConvNorm
+from hwnas_jax.nn.residual import BasicModule
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
+
+DIGITS = ("1", "2", "3", "4")
+NONE = "none"
+_STEPS = ((0, 0), (1, 0), (0, 1), (1, 1), None)
+
+
+class TransNASMacro(Space):
+    """TransNAS-Bench-101's macro level at any size."""
+
+    name = "transnas_macro"
+    summary = "4-6 modules that keep, widen, halve or both (3,256), TransNAS-Bench-101 macro"
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 64,
+        least: int = 4,
+        most: int = 6,
+        doublings: int = 3,
+        halvings: int = 4,
+        stem_halvings: int = 2,
+    ):
+        """Sets the size; by default as published.
+
+        Args:
+          input_shape: `(H, W, C)` of one image.
+          num_classes: number of classes.
+          channels: of the stem, an even number.
+          least: fewest modules.
+          most: most modules.
+          doublings: most modules that double the channels; one is the fewest.
+          halvings: most modules that halve the image; one is the fewest.
+          stem_halvings: how often the stem halves the image, at most twice.
+
+        Raises:
+          UserError: for numbers out of range, or images too small to halve so often.
+        """
+        wanted = {
+            "channels": (channels, 2, 4096), "least": (least, 1, 8), "most": (most, least, 8),
+            "doublings": (doublings, 1, 6), "halvings": (halvings, 1, 6),
+            "stem_halvings": (stem_halvings, 0, 2),
+        }  # fmt: skip
+        for key, (value, low, high) in wanted.items():
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise UserError(
+                    f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
+                )
+        if channels % 2:
+            raise UserError(f"space.args.channels must be even, got {channels}")
+        height, width, features = (int(size) for size in input_shape)
+        if min(height, width) < 2 ** (halvings + stem_halvings):
+            raise UserError(
+                f"images of {height}x{width} cannot be halved {halvings + stem_halvings} times; "
+                f"lower space.args.halvings or space.args.stem_halvings"
+            )
+        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.args = {key: value for key, (value, _, _) in wanted.items()}
+        self.channels, self.least, self.most = channels, least, most
+        self.doublings, self.halvings, self.stem_halvings = doublings, halvings, stem_halvings
+        self.trellis = Trellis(_STEPS, doublings, halvings, least, most)
+        self.decisions = tuple(
+            Decision(f"module{n}", DIGITS if n <= least else (*DIGITS, NONE))
+            for n in range(1, most + 1)
+        )
+
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        rows = np.asarray(architectures)
+        none = rows == len(DIGITS)
+        gap = (none[:, :-1] & ~none[:, 1:]).any(1)
+        doubled = np.isin(rows, (1, 3)).sum(1)
+        halved = np.isin(rows, (2, 3)).sum(1)
+        fits = (doubled >= 1) & (doubled <= self.doublings)
+        return ~gap & fits & (halved >= 1) & (halved <= self.halvings)
+
+    def _member(self, architecture: np.ndarray) -> np.ndarray:
+        """Returns the architecture, or says what is wrong with it."""
+        row = super().check(architecture)
+        if self.feasible(row[None])[0]:
+            return row
+        digits = "".join("1234-"[option] for option in row)
+        raise UserError(
+            f"{digits} is no network of {self.name}: 1 to {self.doublings} modules double the "
+            f"channels (digits 2 and 4), here {int(np.isin(row, (1, 3)).sum())}; 1 to "
+            f"{self.halvings} halve the image (3 and 4), here {int(np.isin(row, (2, 3)).sum())}; "
+            f"and only the last modules may be left out"
+        )
+
+    def from_names(self, names: dict[str, str]) -> np.ndarray:
+        return self._member(super().from_names(names))
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        digits = (DIGITS[option] for option in self.check(architecture) if option < len(DIGITS))
+        return f"{self.channels}-{''.join(digits)}-basic"
+
+    def from_string(self, text: str) -> np.ndarray:
+        found = re.fullmatch(r"(\d+)-([1-4]+)-basic", text)
+        if found is None or int(found[1]) != self.channels:
+            raise UserError(
+                f"{text!r} is no {self.name} network of {self.channels} channels; the form is "
+                f"'{self.channels}-1234-basic'"
+            )
+        if not self.least <= len(found[2]) <= self.most:
+            raise UserError(
+                f"{text!r} has {len(found[2])} modules; {self.least} to {self.most} are allowed"
+            )
+        digits = [*found[2], *[NONE] * (self.most - len(found[2]))]
+        return self.from_names(
+            {decision.name: digit for decision, digit in zip(self.decisions, digits, strict=True)}
+        )
+
+    def _shape(self, state: tuple[int, int]) -> tuple[int, int, int]:
+        """Returns `(H, W, C)` of a value."""
+        factor = 2 ** (self.stem_halvings + state[1])
+        height, width = (-(-size // factor) for size in self.input_shape[:2])
+        return height, width, self.channels * 2 ** state[0]
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        return _Supernet(self, supernet_norm(axis_name), rngs, rematerialise)
+
+    def _states(self, architecture):
+        """Returns the states before and after each module that is there."""
+        state, states = (0, 0), [(0, 0)]
+        for option in architecture:
+            if option < len(DIGITS):
+                state = self.trellis.after(state, _STEPS[option])
+                states.append(state)
+        return states
+
+    def _module(self, source, target, norm: Norm, rngs: nnx.Rngs) -> BasicModule:
+        features_in, features = (self._shape(state)[2] for state in (source, target))
+        stride = 2 if target[1] > source[1] else 1
+        return BasicModule(features_in, features, norm, rngs, stride=stride)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        states = self._states(self._member(architecture))
+        return _Network(self, states, network_norm(axis_name), rngs)
+
+    def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
+        target, source = cast(_Network, network), cast(_Supernet, supernet)
+        nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
+        kept = [n for n, option in enumerate(self.check(architecture)) if option < len(DIGITS)]
+        for number, module in zip(kept, target.modules, strict=True):
+            kernels = source.modules[number]
+            first, second = module.first, module.second
+            pairs = [
+                (first.first.conv, kernels.enter), (first.second.conv, kernels.second),
+                (second.first.conv, kernels.third), (second.second.conv, kernels.fourth),
+            ]  # fmt: skip
+            if first.shortcut is not None:
+                pairs.append((first.shortcut.conv, kernels.shortcut))
+            for conv, kernel in pairs:
+                inputs, outputs = conv.kernel.shape[2:]
+                conv.kernel[...] = kernel[...][:, :, :inputs, :outputs]
+        features = target.linear.kernel.shape[0]
+        linear, shared = cast(Any, target.linear), cast(Any, source.linear)
+        linear.kernel[...] = shared.kernel[...][:features]
+        linear.bias[...] = shared.bias[...]
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        table, norm = OperationTable(), network_norm()
+        table.stands("stem", self.input_shape, functools.partial(_Stem, self, norm))
+        ways: list[tuple[tuple[tuple[int, int], ...], State]] = [((), (0, 0))]
+        for number in range(self.most):
+            longer: list[tuple[tuple[tuple[int, int], ...], State]] = []
+            for (when, state), (option, step) in itertools.product(
+                ways, enumerate(self.trellis.options(number))
+            ):
+                target = self.trellis.after(state, step)
+                longer.append(((*when, (number, option)), target))
+                if step is not None:
+                    features, stride = self._shape(target)[2], 1 + (target[1] > state[1])
+                    table.stands(
+                        f"module to {features} stride {stride}", self._shape(state),
+                        functools.partial(self._module, state, target, norm), longer[-1][0],
+                    )  # fmt: skip
+            ways = longer
+        for when, state in ways:
+            head = functools.partial(_Head, self._shape(state)[2], self.num_classes)
+            table.stands("head", self._shape(state), head, when)
+        return table.result()
+
+
+class _Stem(nnx.Module):
+    """Two 3x3 convolutions, the first to half the channels."""
+
+    def __init__(self, space: TransNASMacro, norm: Norm, rngs: nnx.Rngs):
+        strides = [2 if n >= 2 - space.stem_halvings else 1 for n in range(2)]
+        half = space.channels // 2
+        self.conv = Conv(space.input_shape[2], half, 3, rngs, strides[0])
+        self.norm = norm(half, rngs)
+        self.second = ReLUConvNorm(half, space.channels, 3, norm, rngs, stride=strides[1])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.second(self.norm(self.conv(x)))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        height, width = (-(-size // self.conv.stride) for size in input_shape[:2])
+        half = self.conv.kernel.shape[-1]
+        return self.conv.macs(input_shape) + self.second.macs((height, width, half))
+
+
+class _Head(nnx.Module):
+    """The image's mean and a linear classifier."""
+
+    def __init__(self, features: int, num_classes: int, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.linear(x.mean((1, 2)))
+
+    def macs(self, input_shape: tuple[int, int, int]) -> int:
+        del input_shape
+        return self.linear.in_features * self.linear.out_features
+
+
+class _Network(nnx.Module):
+    def __init__(self, space: TransNASMacro, states, norm: Norm, rngs: nnx.Rngs):
+        self.stem = _Stem(space, norm, rngs)
+        self.modules = nnx.List(
+            space._module(a, b, norm, rngs) for a, b in itertools.pairwise(states)
+        )
+        self.linear = nnx.Linear(space._shape(states[-1])[2], space.num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.stem(x)
+        for module in self.modules:
+            x = module(x)
+        return self.linear(x.mean((1, 2)))
+
+
+class _Supernet(nnx.Module):
+    def __init__(self, space: TransNASMacro, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
+        self.trellis, self.features = space.trellis, space.channels
+        self.rematerialise = rematerialise
+        self.stem = _Stem(space, norm, rngs)
+        widest = [
+            space.channels * 2 ** max(state[0] for state in space.trellis.states(number))
+            for number in range(space.most + 1)
+        ]
+        self.modules = nnx.List(
+            SharedModule(a, b, norm, rngs) for a, b in itertools.pairwise(widest)
+        )
+        self.linear = nnx.Linear(widest[-1], space.num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        x = self.stem(x)
+        if gates.index is not None:
+            return self._drawn(x, gates)
+        run = run_mixed
+        if self.rematerialise:
+            run = jax.checkpoint(run_mixed, static_argnums=(0, 4))
+        values, reached = run(self.trellis, list(self.modules), x, gates.weight, self.features)
+        answers = [
+            (reached[state] * _classify(value, *self._classifier())).astype(x.dtype)
+            for state, value in values.items()
+        ]
+        return jnp.stack(answers).sum(0)
+
+    def _drawn(self, x, gates):
+        flat, number, layout = run_drawn_path(
+            self.trellis, list(self.modules), x, gates.weight, gates.index
+        )
+        last = self.trellis.states(self.trellis.most)
+        answers = tuple(_answer(layout, state) for state in last)
+        return run_drawn_block(answers, flat, number, self._classifier())
+
+    def _classifier(self):
+        linear = cast(Any, self.linear)
+        return linear.kernel[...], linear.bias[...]
+
+
+def _answer(layout, state):
+    return lambda flat, kernel, bias: _classify(layout.read(flat, state), kernel, bias)
+
+
+def _classify(value, kernel, bias):
+    pooled = value.mean((1, 2))
+    return pooled @ kernel[: pooled.shape[-1]].astype(pooled.dtype) + bias.astype(pooled.dtype)
