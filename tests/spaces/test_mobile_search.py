@@ -5,51 +5,36 @@ import json
 import numpy as np
 import pytest
 
-from hwnas_jax.cli import main
+from hwnas_jax.config import load_config, override
 from hwnas_jax.files import read_json
+from hwnas_jax.run import Run
 
-SMALL = [
-    "--profile.networks", "8", "--profile.rounds", "1", "--profile.warmup", "1",
-    "--profile.measure-rounds", "2", "--profile.batch-size", "16", "--cost.steps", "60",
-    "--cost.members", "2", "--search.steps", "200", "--search.warmup-steps", "60",
-    "--search.batch-size", "16", "--search.steps-per-dispatch", "20",
-    "--search.checkpoint-every", "200", "--retrain.networks", "1", "--retrain.epochs", "2",
-    "--target.confirm", "1", "--parallel.devices", "1",
-]  # fmt: skip
-SIZES = {
-    "nasbench_macro": ["--space.args.width", "0.1", "--space.args.depth", "1"],
-    "fbnet": ["--space.args.width", "0.1", "--space.args.depth", "1"],
-    "proxylessnas": [
-        "--space.args.width", "0.1", "--space.args.depth", "1", "--space.args.head", "160",
-    ],
-    "dna": ["--space.args.width", "0.1", "--space.args.depth", "1", "--space.args.head", "160"],
-    "mnasnet": [
-        "--space.args.width", "0.2", "--space.args.depth", "1", "--space.args.blocks", "2",
-        "--space.args.head", "160",
-    ],
-    "transnas_macro": [
-        "--space.args.channels", "4", "--space.args.least", "2", "--space.args.most", "3",
-        "--space.args.doublings", "1", "--space.args.halvings", "1",
-    ],
+SMALL = {
+    "profile__networks": 12, "profile__rounds": 1, "profile__warmup": 1,
+    "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
+    "cost__members": 2, "search__steps": 200, "search__warmup_steps": 60,
+    "search__batch_size": 16, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
+    "retrain__networks": 1, "retrain__epochs": 2, "target__confirm": 1, "parallel__devices": 1,
 }  # fmt: skip
+SIZES = {
+    "nasbench_macro": {"width": 0.1, "depth": 1},
+    "fbnet": {"width": 0.1, "depth": 1},
+    "proxylessnas": {"width": 0.1, "depth": 1, "head": 160},
+    "dna": {"width": 0.1, "depth": 1, "head": 160},
+    "mnasnet": {"width": 0.2, "depth": 1, "blocks": 2, "head": 160},
+    "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
+}
 OFF = {"mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_search_meets_its_target(name, tmp_path):
+    config = load_config(name)
+    args = {**config.space.args, **SIZES[name]}
+    config = override(config, space__args=args, space__off=OFF.get(name, {}), **SMALL)
     folder = tmp_path / name
-    words = ["search", name, "--run-dir", str(folder), *SIZES[name], *SMALL]
-    if name in OFF:
-        from hwnas_jax.config import load_config, override
-        from hwnas_jax.run import Run
-
-        config = load_config(name)
-        for flag, value in zip(words[4::2], words[5::2], strict=True):
-            config = override(config, **{_key(flag): json.loads(value)})
-        Run.create(override(config, space__off=OFF[name]), folder).all()
-    else:
-        assert main(words) == 0
+    Run.create(config, folder).all()
     losses = [json.loads(line)["weight_loss"] for line in (folder / "metrics.jsonl").open()]
     assert np.mean(losses[-3:]) < 0.9 * losses[0]
     target = read_json(folder / "target.json", "target")["target_ms"]
@@ -60,7 +45,3 @@ def test_search_meets_its_target(name, tmp_path):
         assert network["measured_ms"] > 0
         assert 0.1 < network["test_accuracy"] <= 1
     assert (folder / "report.html").is_file()
-
-
-def _key(flag):
-    return flag.removeprefix("--").replace("-", "_").replace(".", "__")
