@@ -65,11 +65,10 @@ def search_architecture(
       target: the budget.
       config: the experiment; `seed`, `search`, `target`, `data` and `parallel` are read.
       folder: takes `checkpoints/search/` and `metrics.jsonl`; an existing checkpoint is continued.
+        With `target.measurements` it must hold `measurements.json`, what the cost model was fitted
+        to, and takes what `hwnas_jax.search.refine` writes.
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
-
-    With `target.measurements` the folder must hold `measurements.json`, what the cost model was
-    fitted to, and takes what `hwnas_jax.search.refine` writes.
 
     Raises:
       UserError: for a batch that does not divide, a damaged checkpoint, a loss not finite,

@@ -1,0 +1,125 @@
+"""Which networks to measure during a search: those the search chooses, or any.
+
+    python benchmarks/measure_during_search.py nb201_latency_help.npz nb201_accuracy.npz
+
+Published latencies of one device stand for measuring. A model is fitted to a random sample of
+networks; a distribution over architectures that trades accuracy for latency at the budget stands
+for a search that sharpens. In three rounds more networks are measured, and the model is fitted
+again: those of `most_informative`, as many drawn from the distribution, or as many drawn uniformly.
+Judged is the relative error on networks nobody measured, in the mean under the final distribution
+over those within a tenth of the budget.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hwnas_jax.config import Config, override
+from hwnas_jax.cost import MLPEnsemble, Observations, predict_architectures
+from hwnas_jax.search import Target, most_informative
+from hwnas_jax.search.candidates import likely_networks
+from hwnas_jax.spaces import make_space
+
+SHARPNESS = (4.0, 8.0, 16.0)
+WAYS = ("nothing more", "uniform", "drawn", "most informative")
+
+
+def tilted(space, table, accuracy, latency, budget):
+    """Returns logits of unit sharpness that favour accuracy, with the budget in the mean."""
+
+    def effects(values):
+        rows = [
+            [values[table[:, d] == k].mean() for k in range(space.num_options)]
+            for d in range(space.num_decisions)
+        ]
+        return (np.array(rows) - values.mean()) / values.std()
+
+    gain, price = effects(accuracy), effects(latency)
+    low, high = -10.0, 10.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        logits = SHARPNESS[-1] * (gain - middle * price)
+        logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        share = np.exp(logs[np.arange(space.num_decisions), table].sum(-1))
+        low, high = (middle, high) if share @ latency > budget else (low, middle)
+    return gain - middle * price
+
+
+def run(space, table, latency, logits, target, way, options, seed):
+    """Returns the error after three rounds of measuring."""
+    rng = np.random.default_rng(seed)
+    config = override(Config(), cost__steps=options.steps, cost__members=4).cost
+    forms, group = np.unique(space.canonical(table), axis=0, return_inverse=True)
+    costs = np.zeros(len(forms))
+    np.add.at(costs, group.reshape(-1), latency / np.bincount(group.reshape(-1))[group.reshape(-1)])
+    number = {tuple(row): i for i, row in enumerate(forms.tolist())}
+    seen = rng.choice(len(forms), options.networks, replace=False).tolist()
+
+    def fitted():
+        observed = Observations(forms[seen], {"latency_ms": costs[seen]})
+        return MLPEnsemble.fit(space, observed, config, seed=seed)
+
+    model = fitted()
+    for sharpness in SHARPNESS if way != "nothing more" else ():
+        networks, logs = likely_networks(space, sharpness * logits, seed=seed)
+        left = np.array([number[tuple(row)] for row in networks.tolist()])
+        share = np.exp(logs)
+        share[np.isin(left, seen)] = 0.0
+        if way == "most informative":
+            chosen = most_informative(
+                space, model, [target], [sharpness * logits], forms[seen], options.each, seed=seed
+            )
+            seen += [number[tuple(row)] for row in chosen.tolist()]
+        else:
+            weight = share if way == "drawn" else (share > 0).astype(float)
+            seen += rng.choice(left, options.each, replace=False, p=weight / weight.sum()).tolist()
+        model = fitted()
+    networks, logs = likely_networks(space, SHARPNESS[-1] * logits, seed=seed)
+    rows = np.array([number[tuple(row)] for row in networks.tolist()])
+    share = np.exp(logs) * (np.abs(costs[rows] / target.value - 1) < 0.1)
+    share[np.isin(rows, seen)] = 0.0
+    predicted = predict_architectures(model, networks, space.num_options)["latency_ms"]
+    return float((share * np.abs(predicted / costs[rows] - 1)).sum() / share.sum())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("latency", type=Path, help="nb201_latency_help.npz")
+    parser.add_argument("accuracy", type=Path, help="nb201_accuracy.npz")
+    parser.add_argument("--devices", nargs="+", default=["raspi4", "pixel3", "eyeriss"])
+    parser.add_argument("--networks", type=int, default=60, help="measured before the search")
+    parser.add_argument("--each", type=int, default=5, help="measured in each of three rounds")
+    parser.add_argument("--steps", type=int, default=600, help="of the model's training")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    space = make_space(
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+    )
+    with np.load(options.latency) as file, np.load(options.accuracy) as accuracies:
+        table, devices = file["ops"].astype(np.int32), file["devices"].tolist()
+        latencies, accuracy = file["latency_ms"].astype(float), accuracies["cifar10valid_valid_200"]
+    rows = []
+    print("| device | measured in the search | mean error near the budget | spread over seeds |")
+    print("|---|---|---:|---:|")
+    for device in options.devices:
+        latency = latencies[devices.index(device)]
+        target = Target("latency_ms", float(np.median(latency)))
+        logits = tilted(space, table, accuracy, latency, target.value)
+        for way in WAYS:
+            errors = [
+                run(space, table, latency, logits, target, way, options, seed)
+                for seed in range(options.seeds)
+            ]
+            rows.append({"device": device, "way": way, "errors": errors})
+            mean, spread = np.mean(errors), np.std(errors)
+            print(f"| {device} | {way} | {mean:.2%} | {spread:.2%} |", flush=True)
+    if options.out:
+        settings = {key: str(value) for key, value in vars(options).items()}
+        options.out.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
