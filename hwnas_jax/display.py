@@ -97,4 +97,8 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
         )
         for model in fitted["models"]
     ]
-    return f"cost models on {fitted['test_size']} held-out networks", header, rows
+    title = f"cost models on {fitted['test_size']} held-out networks"
+    near_zero = fitted.get("near_zero", {}).get(fitted["metric"], 0)
+    if near_zero:
+        title += f"; {near_zero} cost next to nothing and are left out of relative errors"
+    return title, header, rows

@@ -167,7 +167,9 @@ def positive(cost: jax.Array) -> jax.Array:
 
     References: Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", 2021.
     """
-    return 0.5 * (cost + jnp.sqrt(cost**2 + 4 * _FLOOR**2))
+    # The two roots multiply to the square of the floor; this way neither loses its digits.
+    larger = 0.5 * (jnp.abs(cost) + jnp.sqrt(cost**2 + 4 * _FLOOR**2))
+    return jnp.where(cost > 0, larger, _FLOOR**2 / larger)
 
 
 class Additive(NamedTuple):

@@ -7,6 +7,7 @@ import chex
 import numpy as np
 
 _SHARE, _DEVIATIONS = 0.9, 1.6449
+_ONE_SIGMA = 68.27
 
 
 def out_of_bag(
@@ -21,9 +22,9 @@ def out_of_bag(
 
     Returns:
       `error` and `spread` (`float[n, Q]`), both relative to the prediction, of the networks that
-      some member was not fitted to; of all networks where there is none. The error is that of the
-      mean of all `M` members: a mean of the few that did not see a network errs more, and by how
-      much follows from the members' spread.
+      some member was not fitted to; of all networks where there is none. The error is scaled to
+      that of the mean of all `M` members: a mean of the few that did not see a network errs
+      more, and by how much follows from the members' spread.
     """
     chex.assert_rank([members, values, draws], [3, 2, 2])
     unseen = draws == 0
@@ -34,8 +35,12 @@ def out_of_bag(
     mean = (share * members[:, rows]).sum(axis=0)
     spread = members[:, rows].std(axis=0) / mean
     error = np.abs(values[rows] - mean) / mean
-    surplus = (share**2).sum(axis=0) - 1 / len(members)
-    return np.sqrt(np.maximum(error**2 - surplus * spread**2, 0.0)), spread
+    # The members' own part of the variance is the sum of squared shares, at best 1 / M.
+    own = (share**2).sum(axis=0)
+    surplus = ((own - 1 / len(members)) * spread**2).mean(axis=0)
+    total = np.maximum(np.percentile(error, _ONE_SIGMA, axis=0) ** 2, 1e-30)
+    least = 1 / (len(members) * own.mean(axis=0))
+    return error * np.sqrt(np.maximum(1 - surplus / total, least)), spread
 
 
 def calibrate(error: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

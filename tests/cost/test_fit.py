@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 
@@ -10,7 +11,9 @@ from hwnas_jax.cost import COST_MODELS, fit_cost, load_cost_model
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import predict_architectures, std_architectures
 from hwnas_jax.cost.mlp import MLPEnsemble
+from hwnas_jax.cost.observations import Observations
 from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
 CONFIG = CostConfig(members=2, hidden=8, steps=300)
@@ -64,6 +67,30 @@ def test_the_scores_are_those_of_the_held_out_rows(fitted):
     assert scores["spearman"] == pytest.approx(spearmanr(measured, predicted).statistic)
     assert scores["mape"] == pytest.approx(relative.mean())
     assert scores["within_10"] == pytest.approx((relative <= 0.1).mean())
+
+
+def test_all_that_can_be_fitted_is_judged_on_every_metric():
+    space = Choices("plain", ToySpace.decisions)
+    rows = np.random.default_rng(7).permutation(space.enumerate())[:60]
+    sizes = rows.sum(axis=1)
+    latency = np.where(rows[:, 0] == 0, 1e-3, 1.0 + sizes)
+    observed = Observations(rows, {"energy_mj": 5.0 + rows[:, 1], "latency_ms": latency})
+    config = CostConfig(model="linear", members=2, hidden=8, steps=20)
+    model, report = fit_cost(space, observed, config)
+    assert model.metrics == ("energy_mj", "latency_ms")
+    assert report.metric == "latency_ms"
+    assert report.models == report.metrics["latency_ms"]
+    for metric in ("energy_mj", "latency_ms"):
+        assert [row["name"] for row in report.metrics[metric]] == ["mlp", "attention", "linear"]
+    assert report.metrics["energy_mj"][2]["mape"] < 0.01
+    assert set(report.unfit) == {"table", "flops"}
+    assert "operations" in report.unfit["table"]
+    near = sum(row["measured_ms"] < 0.01 for row in report.held_out)
+    assert report.near_zero == {"energy_mj": 0, "latency_ms": near}
+    assert near > 0
+    assert report.models[2]["mape"] < 2
+    with pytest.raises(UserError, match="operations can be built"):
+        fit_cost(space, observed, dataclasses.replace(config, model="table"))
 
 
 def test_the_learned_model_beats_the_others(fitted):
