@@ -91,7 +91,8 @@ def gradient_lines(study: Study) -> list[str]:
     for row in temperature_rows(study):
         lines.append(
             f"| {row['device']} | {row['model']} | {row['temperature']:g} "
-            f"| {row['by_logits']:.4f} | {row['ceiling']:.4f} | {row['by_gates']:.4f} | {row['gap']:.3%} | {row['error']:.2%} |"
+            f"| {row['by_logits']:.4f} | {row['ceiling']:.4f} | {row['by_gates']:.4f} "
+            f"| {row['gap']:.3%} | {row['error']:.2%} |"
         )
     return lines
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg, optimize, stats
 
 # Observations that the variances are chosen on: more cost time with the cube and say little new.
-_SUBSET = 450
+_SUBSET = 350
 _ROUNDS = 2
 _REWEIGHTINGS = 5
 _FREEDOMS = (math.inf, 4.0)
