@@ -55,7 +55,7 @@ class Terminal(Silent):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, speed_estimate_period=15) as bars:
+        with Progress(*columns, console=self.console, speed_estimate_period=60) as bars:
             tasks: dict[str, TaskID] = {}
 
             def report(done: int, total: int, what: str) -> None:

@@ -78,12 +78,12 @@ class AnalyticModel:
         operations = space.operations()[0].items()
         macs = sum_places(space, {name: operation.macs for name, operation in operations})
         params = sum_places(space, {name: operation.params for name, operation in operations})
-        arrays = [jnp.asarray(array, jnp.float32) for array in (*macs, *params)]
+        arrays = (jnp.asarray(array, jnp.float32) for array in (*macs, *params))
+        counted = cls(*arrays)
         peaks = peak_table(space) if memory else None
-        return cls(
-            *arrays,
-            peak_table_mib=None if peaks is None else jnp.asarray(peaks / 2**20, jnp.float32),
-        )
+        if peaks is None:
+            return counted
+        return dataclasses.replace(counted, peak_table_mib=jnp.asarray(peaks / 2**20, jnp.float32))
 
     @classmethod
     def fit(
