@@ -31,6 +31,7 @@ def options():
     parser.add_argument("--runtime", choices=["jax", "onnxruntime"], default="jax")
     parser.add_argument("--models", nargs="+", default=["mlp"], help="cost models to fit")
     parser.add_argument("--networks", type=int, default=30, help="never seen")
+    parser.add_argument("--profiled", type=int, help="networks of the profile; the config's")
     parser.add_argument("--again", action="store_true", help="measure them a second time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it as Markdown")
@@ -60,6 +61,8 @@ def judge(first, second):
 
 def run(args, seed):
     config = override(load_config(args.config), seed=seed, profile__runtime=args.runtime)
+    if args.profiled:
+        config = override(config, profile__networks=args.profiled)
     data = load_data(config.data)
     space = make_space(
         config.space.name, config.space.args,

@@ -168,11 +168,19 @@ def measure_networks(
         seed=seed,
         on_round=lambda done, most: report(done, most, "timing"),
     )
+    conditions = _conditions(runtime, sampled, config.precision)
+    if measurements is not None:
+        conditions["disagreement"] = sampled.disagreement
+        conditions["notes"].append(
+            f"reference networks took {sampled.pace.level:.2f} times as long as in the measurement "
+            f"file, one from another {sampled.disagreement:.1%} apart: so far can latencies at the "
+            "pace of the file be trusted"
+        )
     return Measured(
         paced=[sampled.paced(str(number)) for number in range(count)],
         clocked=[sampled.clocked(str(number)) for number in range(count)],
         drift=sampled.pace.level,
-        conditions=_conditions(runtime, sampled, config.precision),
+        conditions=conditions,
     )
 
 

@@ -63,6 +63,22 @@ def running_pace(
     return Pace(at_s, ndimage.median_filter(ms / usual_ms[which], width, mode="reflect"))
 
 
+def disagreement(which: np.ndarray, ms: np.ndarray, usual_ms: np.ndarray) -> float:
+    """Returns how far references are from having one pace, the relative deviation among them.
+
+    A device that is busy elsewhere slows down what needs all its cores more than what does not;
+    dividing by the pace does not mend that.
+
+    Args:
+      which: `int[R]`, the reference that was timed.
+      ms: `float64[R]`, the time it took.
+      usual_ms: `float64[F]`, what is usual.
+    """
+    ratio = _medians(which, ms) / usual_ms[: which.max() + 1]
+    ratio = ratio[~np.isnan(ratio)]
+    return float(stats.median_abs_deviation(np.log(ratio), scale="normal"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Drift:
     """Whether the references changed by more than they scatter.

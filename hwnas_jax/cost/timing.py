@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from scipy import stats
 
-from hwnas_jax.cost.pace import Drift, Pace, find_drift, running_pace
+from hwnas_jax.cost.pace import Drift, Pace, disagreement, find_drift, running_pace
 from hwnas_jax.cost.records import Sample
 
 LEVEL = 0.95
@@ -75,12 +75,14 @@ class Sampled:
       pace: how many times as long as usual the references took.
       drift: whether that changed meanwhile.
       widths: of each callable, the width of its median's confidence interval, relative.
+      disagreement: of the references' paces, relative; zero where nothing was said to be usual.
     """
 
     series: dict[str, Series]
     pace: Pace
     drift: Drift
     widths: dict[str, float]
+    disagreement: float = 0.0
 
     def paced(self, name: str) -> Sample:
         """Returns the timing of a callable at the usual pace."""
@@ -193,7 +195,8 @@ def sample_interleaved(
     pace = running_pace(*columns, usual_ms=usual_ms)
     series = {name: s.series() for name, s in zip(names, stretches, strict=True)}
     widths = {name: relative_width(part.paced(pace)) for name, part in series.items()}
-    return Sampled(series, pace, find_drift(*columns), widths)
+    apart = 0.0 if usual_ms is None or not paced_at else disagreement(*columns[1:], usual_ms)
+    return Sampled(series, pace, find_drift(*columns), widths, apart)
 
 
 class _Stretch:

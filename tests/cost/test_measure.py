@@ -98,6 +98,8 @@ def test_timings_are_divided_by_the_pace_of_the_references(monkeypatch):
     references = synthetic(space, runtime.asked[2:]).latencies_ms
     assert sorted(abs(np.log(references / 2.0))) == pytest.approx(distance[:5])
     assert "25.0% slower" in result.conditions["notes"][1]
+    assert "took 2.50 times as long as in the measurement file" in result.conditions["notes"][2]
+    assert result.conditions["disagreement"] == pytest.approx(0, abs=0.01)
 
 
 def test_without_measurements_the_clock_is_believed(monkeypatch):

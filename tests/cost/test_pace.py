@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.pace import Pace, find_drift, running_pace
+from hwnas_jax.cost.pace import Pace, disagreement, find_drift, running_pace
 
 
 def timings(change, *, count=160, references=3, noise=0.02, seed=0, outliers=0.0):
@@ -98,3 +98,11 @@ def test_few_timings_say_so():
     drift = find_drift(*timings(step(0.5), count=7))
     assert not drift.found
     assert "too few" in drift.words()
+
+
+def test_references_that_slow_down_alike_do_not_disagree():
+    at_s, which, ms = timings(steady, noise=0.0)
+    assert disagreement(which, 1.7 * ms, np.array([1.0, 2.0, 3.0])) == pytest.approx(0)
+    # Paces of 1, 1.1 and 1.1 * 1.1: log 1.1 from the middle one at the median.
+    apart = disagreement(which, ms, np.array([1.0, 2.0 / 1.1, 3.0 / 1.21]))
+    assert apart == pytest.approx(1.4826 * np.log(1.1), rel=1e-3)
