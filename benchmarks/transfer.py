@@ -148,9 +148,7 @@ def markdown(rows):
                   f"|---{'|---' * (len(devices) + 1)}|"]  # fmt: skip
         for row in here:
             cells = " | ".join(f"{row['devices'][device]:.3f}" for device in devices)
-            lines.append(
-                f"| {row['method']} | {cells} | {row['mean']:.4f} ({row['spread']:.4f}) |"
-            )
+            lines.append(f"| {row['method']} | {cells} | {row['mean']:.4f} ({row['spread']:.4f}) |")
         for name, value in PUBLISHED.get((task, size), {}).items():
             lines.append(f"| {name} |{' |' * len(devices)} {value:.3f} |")
         for row in here:
@@ -166,8 +164,11 @@ def markdown(rows):
         lines += [f"\n### FBNet, geometric mean over {' '.join(tasks)}, {size} samples\n",
                   "| method | mean |", "|---|---|"]  # fmt: skip
         for method in dict.fromkeys(row["method"] for row in rows):
-            means = [row["mean"] for row in rows
-                     if (row["samples"], row["method"]) == (size, method) and row["task"] in found]
+            means = [
+                row["mean"]
+                for row in rows
+                if (row["samples"], row["method"]) == (size, method) and row["task"] in found
+            ]
             lines.append(f"| {method} | {np.exp(np.mean(np.log(means))):.4f} |")
         if size == 20:
             lines.append("| NASFLAT, published | 0.785 |")

@@ -8,9 +8,11 @@ from hwnas_jax.cost.learned import MLPEnsemble
 from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_architectures
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
+from hwnas_jax.cost.prior import TransferConfig, choose_samples, learn_prior
 from hwnas_jax.cost.records import Measurements, Sample, load_measurements
 from hwnas_jax.cost.table import TableModel
 from hwnas_jax.cost.timing import time_interleaved
+from hwnas_jax.cost.transfer import TransferModel, fit_transfer
 
 __all__ = [
     "COST_MODELS",
@@ -25,9 +27,14 @@ __all__ = [
     "Observations",
     "Sample",
     "TableModel",
+    "TransferConfig",
+    "TransferModel",
+    "choose_samples",
     "compile_network",
     "compile_operation",
     "fit_cost",
+    "fit_transfer",
+    "learn_prior",
     "load_cost_model",
     "load_measurements",
     "mape",

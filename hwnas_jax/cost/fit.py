@@ -16,6 +16,7 @@ from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.records import Measurements
 from hwnas_jax.cost.store import read_model
 from hwnas_jax.cost.table import TableModel
+from hwnas_jax.cost.transfer import TransferModel
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.published import choices_from_spec
@@ -24,6 +25,7 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
     "mlp": ("ensemble of MLPs on measured networks, starting from the table", MLPEnsemble),
     "table": ("sum of the timed operations of a network", TableModel),
     "analytic": ("multiply-accumulates and parameters; latency on a line over them", AnalyticModel),
+    "transfer": ("few samples and other devices' tables: hwnas cost transfer", TransferModel),
 }
 
 _OF_OPERATIONS = ("mlp", "table", "analytic")
@@ -88,6 +90,8 @@ def fit_cost(
     observations = (
         measurements.observations(space) if isinstance(measurements, Measurements) else measurements
     )
+    if kind is TransferModel:
+        kind.fit(space, observations, config, seed=seed)  # says how such a model is fitted
     count = len(observations)
     _, test_size = split_sizes(count, config)
     order = np.random.default_rng(seed).permutation(count)
@@ -133,7 +137,7 @@ def fit_cost(
 
 
 def _others():
-    names = [name for name in COST_MODELS if name not in _OF_OPERATIONS]
+    names = [name for name in COST_MODELS if name not in (*_OF_OPERATIONS, "transfer")]
     return f"take {' or '.join(names)}" if names else "there is no model for such yet"
 
 

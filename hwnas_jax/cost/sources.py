@@ -134,9 +134,7 @@ def fit_sources(
                 f"a source device needs {_LEAST_ROWS}"
             )
         fits.append(_fit(encoded[known], column[known], table.space.num_decisions, pairs))
-    scale, constant, tables, pair, outliers = (
-        np.array([fit[i] for fit in fits]) for i in range(5)
-    )
+    scale, constant, tables, pair, outliers = (np.array([fit[i] for fit in fits]) for i in range(5))
     models = SourceModels(
         tuple(devices), scale, constant, tables, pairs,
         pair.reshape(len(fits), len(pairs)), outliers,
