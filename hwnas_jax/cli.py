@@ -268,6 +268,13 @@ def cost_study(words: list[str]) -> None:
     study(words)
 
 
+def cost_transfer(words: list[str]) -> None:
+    """Fits a cost model of a new device to few samples."""
+    from hwnas_jax.commands.cost_transfer import cost_transfer as run
+
+    run(words)
+
+
 def derive(words: list[str]) -> None:
     """Writes an architecture file."""
     from hwnas_jax.run import Run
@@ -420,6 +427,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "cost eval": (cost_eval, "compare a cost model with a measurement file or a published table"),
     "cost predict": (cost_predict, "what networks would cost, with the model's own uncertainty"),
     "cost study": (cost_study, "compare cost models on a published table or measurements"),
+    "cost transfer": (cost_transfer, "a new device from few samples, by what others cost"),
     "derive": (derive, "the best architecture of a finished search, under any budget"),
     "retrain": (retrain, "train the network of an architecture file from scratch"),
     "measure": (measure, "time the network of an architecture file"),
@@ -439,7 +447,7 @@ def main(argv: list[str] | None = None) -> int:
     if not words or words[0] in _HELP:
         console.print("usage: hwnas COMMAND [CONFIG] [--options]\n", markup=False)
         for name, (_, line) in COMMANDS.items():
-            console.print(f"  {name:<12} {line}")
+            console.print(f"  {name:<13} {line}")
         console.print("\nhwnas COMMAND --help shows the options of a command.")
         return 0 if words else 2
     if words[0] == "cost" and words[1:] and words[1] in _HELP:

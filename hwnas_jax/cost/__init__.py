@@ -15,9 +15,11 @@ from hwnas_jax.cost.measure import Measured, measure_networks, profile, sample_a
 from hwnas_jax.cost.metrics import mape, share_within, spearman
 from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.observations import METRICS, CostTable, Observations
+from hwnas_jax.cost.prior import TransferConfig, choose_samples, learn_prior
 from hwnas_jax.cost.records import Measurements, Sample, load_measurements
 from hwnas_jax.cost.roofline import Machine, RooflineModel, measure_machine
 from hwnas_jax.cost.table import TableModel
+from hwnas_jax.cost.transfer import TransferModel, fit_transfer
 
 __all__ = [
     "COST_MODELS",
@@ -40,10 +42,15 @@ __all__ = [
     "RooflineModel",
     "Sample",
     "TableModel",
+    "TransferConfig",
+    "TransferModel",
+    "choose_samples",
     "compile_network",
     "compile_operation",
     "estimate",
     "fit_cost",
+    "fit_transfer",
+    "learn_prior",
     "load_cost_model",
     "load_measurements",
     "mape",

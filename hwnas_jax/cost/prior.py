@@ -89,14 +89,11 @@ class TransferPrior:
         differ.
 
         Raises:
-          UserError: for one or two samples, which tell nothing of how far they can be trusted.
+          UserError: for one or two samples.
         """
         if len(costs) == 0:
             return self._unseen()
-        if len(costs) < LEAST_SAMPLES:
-            raise UserError(
-                f"transfer needs no sample at all or at least {LEAST_SAMPLES}, got {len(costs)}"
-            )
+        check_samples(len(costs))
         explained = self.explain(architectures, costs)
         return average(
             self.hypotheses, explained, list(self.factors), self.features(architectures),
@@ -133,6 +130,12 @@ class TransferPrior:
         anchored = (unit * held.shares[:, -1]) @ held.anchors
         covariance[last, last] += anchored * self.anchor_scale**2
         return covariance, float(unit @ held.noise)
+
+
+def check_samples(count: int) -> None:
+    """Raises UserError for one or two samples: they do not tell how far they can be trusted."""
+    if 0 < count < LEAST_SAMPLES:
+        raise UserError(f"transfer needs no sample at all or at least {LEAST_SAMPLES}, got {count}")
 
 
 def make_prior(

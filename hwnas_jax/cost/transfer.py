@@ -17,7 +17,7 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.observations import CostTable, Observations
-from hwnas_jax.cost.prior import TransferConfig, TransferPrior, learn_prior
+from hwnas_jax.cost.prior import TransferConfig, TransferPrior, check_samples, learn_prior
 from hwnas_jax.cost.sources import pairs_of
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError, choose
@@ -197,6 +197,7 @@ def fit_transfer(
     metrics = tuple(table.values)
     if observations is not None and len(observations):
         observations.require(1, "transfer")
+        check_samples(len(observations))
         metrics = tuple(metric for metric in metrics if metric in observations.values)
         if not metrics:
             raise UserError(

@@ -1,0 +1,193 @@
+"""`hwnas cost transfer`: a cost model of a new device from few samples and other devices' table."""
+
+import csv
+import dataclasses
+import io
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from hwnas_jax.commands.cost_eval import LEVEL, evaluate
+from hwnas_jax.cost.observations import CostTable, Observations
+from hwnas_jax.cost.prior import (
+    TransferConfig,
+    TransferPrior,
+    check_samples,
+    choose_samples,
+    learn_prior,
+)
+from hwnas_jax.cost.readers import load_observations, load_table
+from hwnas_jax.cost.transfer import TransferModel, source_devices
+from hwnas_jax.display import Terminal
+from hwnas_jax.errors import UserError
+from hwnas_jax.loop import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class CostTransferOptions:
+    """Fits a cost model to few samples of a new device, helped by a table of other devices.
+
+    Without --device and a file of --samples it tells which networks to measure.
+    """
+
+    table: tyro.conf.Positional[str]
+    """a published table of several devices; a name in HWNAS_DATA will do"""
+    samples: str = "20"
+    """a file with measurements of the new device, or how many networks to take; 0 takes none"""
+    device: str | None = None
+    """the new device, when the table has it: it is sampled there and judged on the rest"""
+    sources: tuple[str, ...] = ()
+    """the devices to learn from; left out, those meant for it by the table, or all others"""
+    choose: Literal["random", "informative"] = "random"
+    """how networks are taken"""
+    out: Path | None = None
+    """the cost model to write"""
+    plan: Path | None = None
+    """a CSV file to write the taken networks to, for measuring them"""
+    task: str | None = None
+    """for a table of several tasks, which one; the first when left out"""
+    seed: int = 0
+    """of all random draws"""
+    transfer: TransferConfig = TransferConfig()
+
+
+def cost_transfer(words: list[str]) -> None:
+    """Prints how the model does where that is known, and writes it."""
+    options = tyro.cli(CostTransferOptions, args=words, prog="hwnas cost transfer")
+    for path in (options.out, options.plan):
+        _check_new(path)
+    count = int(options.samples) if options.samples.isdigit() else None
+    if options.plan is not None and count is None:
+        raise UserError("--plan goes with a number of --samples, not with a file of them")
+    table = load_table(options.table, task=options.task)
+    if options.device is not None:
+        table.row(options.device)
+    given = None
+    if count is None:
+        observed = load_observations(options.samples, space=table.space)
+        given = observed.observations
+        given.require(1, "transfer")
+    check_samples(len(given) if given is not None else count or 0)
+    sources = source_devices(table, options.device, options.sources)
+    metrics = _metrics(table, given, options.device)
+    display = Terminal()
+    with display.stage("transfer") as report:
+        priors = _learn(table, sources, metrics, options, report)
+    display.say(f"learned from {', '.join(sources)}")
+    _tell_outliers(display, priors[0])
+    rows = np.zeros(0, int)
+    if count is not None:
+        rows = _take(table, priors[0], count, options)
+        _write_plan(display, table, rows, options)
+        if options.device is not None:
+            given = table.observations(options.device, rows)
+    if given is None and count:
+        if options.out is not None:
+            raise UserError(
+                "without samples no model is written: measure the networks and give their file "
+                "as --samples, or take --samples 0"
+            )
+        return
+    model = TransferModel.of(priors, given)
+    if options.device is not None:
+        seen = given.architectures if given is not None else np.zeros((0, 0), int)
+        _judge(display, table, model, TransferModel.of(priors, None), options.device, seen)
+    if options.out is not None:
+        model.save(options.out, table.space)
+        display.say(f"wrote {options.out}")
+
+
+def _check_new(path):
+    if path is None:
+        return
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; name another")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} to write {path.name} in")
+
+
+def _metrics(table: CostTable, given: Observations | None, device: str | None) -> list[str]:
+    metrics = list(table.values)
+    if given is not None:
+        metrics = [metric for metric in metrics if metric in given.values]
+        if not metrics:
+            raise UserError(
+                f"the samples have {', '.join(given.metrics)}, "
+                f"{table.source} has {', '.join(table.values)}"
+            )
+    elif device is not None:
+        known = table.observations(device)
+        metrics = [metric for metric in metrics if metric in known.values]
+    return metrics
+
+
+def _learn(table, sources, metrics, options, report: Progress) -> list[TransferPrior]:
+    priors = []
+    for number, metric in enumerate(metrics):
+        report(number, len(metrics), "learning from the sources")
+        priors.append(
+            learn_prior(table, sources, options.transfer, metric=metric, seed=options.seed)
+        )
+    report(len(metrics), len(metrics), "learning from the sources")
+    return priors
+
+
+def _tell_outliers(display, prior):
+    found = [
+        f"{device} {count}"
+        for device, count in zip(prior.sources.devices, prior.sources.outliers, strict=True)
+        if count
+    ]
+    if found:
+        display.say(f"networks far off the rest, which count for little: {', '.join(found)}")
+
+
+def _take(table, prior, count, options) -> np.ndarray:
+    """Returns which rows of the table are measured."""
+    known = np.arange(len(table.architectures))
+    if options.device is not None:
+        column = table.values[prior.metric][table.row(options.device)]
+        known = np.flatnonzero(~np.isnan(column))
+    if count > len(known):
+        raise UserError(f"{count} samples cannot be taken from {len(known)} networks")
+    if options.choose == "informative":
+        return known[choose_samples(prior, table.architectures[known], count)]
+    return np.random.default_rng(options.seed).choice(known, count, replace=False)
+
+
+def _write_plan(display, table, rows, options):
+    names = [table.space.to_string(row) for row in table.architectures[rows]]
+    if options.plan is not None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([["architecture"], *([name] for name in names)])
+        options.plan.write_text(text.getvalue())
+        display.say(f"wrote {options.plan}")
+    elif options.device is None and names:
+        display.say("measure these networks and give their file as --samples:")
+        for name in names:
+            display.say(name)
+
+
+def _judge(display, table, model, unseen, device, seen):
+    """Prints the scores on the networks of the table that were no samples."""
+    taken = {tuple(row) for row in np.asarray(seen).tolist()}
+    rest = np.array([tuple(row) not in taken for row in table.architectures.tolist()])
+    observations = table.observations(device, np.flatnonzero(rest))
+    lines = [("transfer", model)] if taken else []
+    lines.append(("mean of the sources", unseen))
+    rows = []
+    for name, one in lines:
+        for metric, scores in evaluate(one, table.space, observations).items():
+            rows.append((
+                name, str(len(taken) if one is model else 0), metric,
+                "-" if scores["spearman"] is None else f"{scores['spearman']:.3f}",
+                f"{scores['mape']:.1%}",
+                *(f"{scores[key]:.0%}" for key in ("within_5", "within_10")),
+                "-" if scores["coverage"] is None else f"{scores['coverage']:.0%}",
+            ))  # fmt: skip
+    header = ("model", "samples", "metric", "Spearman", "MAPE", "within 5 %", "10 %",
+              f"in {LEVEL:.0%} intervals")  # fmt: skip
+    display.table(f"{device}, on {len(observations):,} other networks", header, rows)
