@@ -34,15 +34,12 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
     "gaussian": ("Gaussian process over decisions, pairs and triples", GaussianProcess),
     "bayesian": ("Bayesian regression with a weight per decision and option", BayesianAdditive),
     "table": ("sum of the timed operations of a network", TableModel),
-<<<<<<< HEAD
     "analytic": (
         "operations, parameters, memory; latency on a line over operations",
         AnalyticModel,
     ),
     "roofline": ("sum of lower bounds by this machine's arithmetic and bandwidth", RooflineModel),
-=======
     "transfer": ("few samples and other devices' tables: hwnas cost transfer", TransferModel),
->>>>>>> transfer
 }
 
 _LABELS = {"mlp": "MLP", "table": "look-up table", "analytic": "FLOPs (scaled)"}
@@ -120,47 +117,16 @@ def fit_cost(
       UserError: for an unknown model, measurements of another space, or too few networks.
     """
     kind = COST_MODELS[choose(config.model, COST_MODELS, "cost model")][1]
-<<<<<<< HEAD
     if config.model in _OF_OPERATIONS and not isinstance(space, Space):
-        others = [name for name in COST_MODELS if name not in _OF_OPERATIONS]
+        others = [name for name in COST_MODELS if name not in (*_OF_OPERATIONS, "transfer")]
         raise UserError(
             f"the cost model {config.model} needs a space that is built here; {space.name} is only "
             f"known by its decisions: take {', '.join(others)}"
-=======
-    observations = (
-        measurements.observations(space) if isinstance(measurements, Measurements) else measurements
-    )
-    if kind is TransferModel:
-        kind.fit(space, observations, config, seed=seed)  # says how such a model is fitted
-    count = len(observations)
-    _, test_size = split_sizes(count, config)
-    order = np.random.default_rng(seed).permutation(count)
-    test, train = np.sort(order[:test_size]), np.sort(order[test_size:])
-    labels = {
-        "mlp": f"learned (ensemble of {config.members})",
-        "table": "look-up table",
-        "analytic": "FLOPs (scaled)",
-    }
-    if not observations.operations and config.model != "table":
-        del labels["table"]
-    if not hasattr(space, "operations"):
-        if config.model in _OF_OPERATIONS:
-            raise UserError(
-                f"the cost model {config.model} needs a space that is built here; {space.name} is "
-                f"only known by its decisions: {_others()}"
-            )
-        labels = {name: label for name, label in labels.items() if name not in _OF_OPERATIONS}
-    report = progress or (lambda done, total, what: None)
-    total = len(labels) + 1
-    judged = {}
-    for done, name in enumerate(labels):
-        report(done, total, "fitting")
-        judged[name] = COST_MODELS[name][1].fit(
-            space, observations.subset(train), config, seed=seed
->>>>>>> transfer
         )
     if isinstance(measured, Measurements):
         measured = measured.observations(cast(Space, space))
+    if kind is TransferModel:
+        kind.fit(space, measured, config, seed=seed)  # says how such a model is fitted
     _, test_size = split_sizes(len(measured), config)
     order = np.random.default_rng(seed).permutation(len(measured))
     test, train = np.sort(order[:test_size]), np.sort(order[test_size:])
@@ -191,7 +157,6 @@ def fit_cost(
     report(total - 1, total, "fitting")
     shipped = kind.fit(space, measured, config, seed=seed)
     report(total, total, "fitting")
-<<<<<<< HEAD
     near_zero = {
         metric: int((column < _NEAR_ZERO * np.median(column)).sum())
         for metric, column in held_out.values.items()
@@ -200,14 +165,6 @@ def fit_cost(
         first, len(train), len(test), metrics[first], **rows,
         metrics=metrics, near_zero=near_zero, unfit=unfit,
     )  # fmt: skip
-=======
-    return shipped, FitReport(len(train), len(test), models, **rows)
-
-
-def _others():
-    names = [name for name in COST_MODELS if name not in (*_OF_OPERATIONS, "transfer")]
-    return f"take {' or '.join(names)}" if names else "there is no model for such yet"
->>>>>>> transfer
 
 
 def split_sizes(count: int, config: CostConfig) -> tuple[int, int]:

@@ -174,7 +174,7 @@ def _product(equation: Any) -> Layer:
         size for axis, size in enumerate(right) if axis not in (*right_contract, *right_batched)
     ]
     head, tail = rows[: max(len(rows) - 2, 1)], rows[max(len(rows) - 2, 1) :]
-    height, width = ([1, 1] + tail)[-2:]
+    height, width = ([1, 1, *tail])[-2:]
     return Layer(
         batch=math.prod(head),
         groups=math.prod(left[axis] for axis in batched),

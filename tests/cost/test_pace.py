@@ -101,7 +101,7 @@ def test_few_timings_say_so():
 
 
 def test_references_that_slow_down_alike_do_not_disagree():
-    at_s, which, ms = timings(steady, noise=0.0)
+    _at_s, which, ms = timings(steady, noise=0.0)
     assert disagreement(which, 1.7 * ms, np.array([1.0, 2.0, 3.0])) == pytest.approx(0)
     # Paces of 1, 1.1 and 1.1 * 1.1: log 1.1 from the middle one at the median.
     apart = disagreement(which, ms, np.array([1.0, 2.0 / 1.1, 3.0 / 1.21]))
