@@ -102,11 +102,11 @@ def show(study: Study, display: Terminal) -> None:
         for row in temperature_rows(study)
     ]  # fmt: skip
     if rows:
-        header = (
+        names = (
             "device", "model", "temperature", "gradient cosine", "at most", "within simplex",
             "relaxation gap", "expectation error",
         )  # fmt: skip
-        display.table("gradients against exact enumeration, means over logits", header, rows)
+        display.table("gradients against exact enumeration, means over logits", names, rows)
 
 
 def _line(line: dict[str, Any]) -> tuple[str, ...]:

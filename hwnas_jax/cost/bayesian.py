@@ -84,9 +84,9 @@ class BayesianAdditive:
             parts = np.array(list(kernel.parts(rows, rows)))
             fit = regress(parts, values / scale, start=starts(kernel.names), seed=seed)
             columns.append(_weights(kernel, fit, scale, rows, width))
-        arrays = (jnp.asarray(np.stack(column), jnp.float32) for column in zip(*columns,
-                  strict=True))  # fmt: skip
-        return cls(*arrays, observations.metrics, space)
+        stacked = zip(_FIELDS, zip(*columns, strict=True), strict=True)
+        arrays = {name: jnp.asarray(np.stack(column), jnp.float32) for name, column in stacked}
+        return cls(**arrays, metrics=observations.metrics, space=space)
 
     def _design(self, weight: jax.Array) -> jax.Array:
         """Returns the features of a gate weight per metric, `float32[M, F]`."""
@@ -132,9 +132,9 @@ class BayesianAdditive:
             (count, *wide, *columns), (count, weights), (count, weights, weights), (count, 2),
         )  # fmt: skip
         return cls(
-            *(jnp.asarray(check_array(arrays, name, shape))
-              for name, shape in zip(_FIELDS, shapes, strict=True)),
-            metrics, space,
+            **{name: jnp.asarray(check_array(arrays, name, shape))
+               for name, shape in zip(_FIELDS, shapes, strict=True)},
+            metrics=metrics, space=space,
         )  # fmt: skip
 
 
@@ -163,9 +163,9 @@ def _weights(
     sums = np.einsum("ndk,dks->ns", views[-1], features)
     flat = [view.reshape(len(rows), -1) for view in views]
     design = np.concatenate([np.ones((len(rows), 1)), sums, *flat], axis=1)
-    prior = np.array(prior)
-    seen = prior[:, None] * design.T
-    covariance = np.diag(prior) - seen @ fit.precision @ seen.T
+    variance = np.array(prior)
+    seen = variance[:, None] * design.T
+    covariance = np.diag(variance) - seen @ fit.precision @ seen.T
     values, vectors = np.linalg.eigh(covariance)
     root = fit.spread * vectors * np.sqrt(np.maximum(values, 0))
     noise = fit.spread * np.array([fit.relative, fit.absolute * scale])

@@ -95,7 +95,8 @@ def _fit(parts, values, centre, logs, seed, freedom):
     for _ in range(_ROUNDS):
         reach = mean / np.sqrt(weight)
         logs = _maximise(subset, values[rows], reach[rows], weight[rows], logs, centre)
-        variances, relative, absolute = np.exp(logs[:-2]), *np.exp(logs[-2:] / 2)
+        variances = np.exp(logs[:-2])
+        relative, absolute = np.exp(logs[-2:] / 2)
         kernel = np.tensordot(variances, parts, 1)
         noise = (relative * mean) ** 2 + absolute**2
         for _ in range(1 if math.isinf(freedom) else _REWEIGHTINGS):

@@ -120,7 +120,8 @@ class PairwiseForm:
             constant, table, linear, pairs, np.stack(views), features, weights, whiten,
             noise, scales,
         )  # fmt: skip
-        return cls(*(jnp.asarray(array, jnp.float32) for array in arrays), space)
+        named = zip(_FIELDS, arrays, strict=True)
+        return cls(**{name: jnp.asarray(array, jnp.float32) for name, array in named}, space=space)
 
     def arrays(self) -> dict[str, jax.Array]:
         """Returns the arrays by name."""
@@ -141,9 +142,9 @@ class PairwiseForm:
             (metrics, 1 + 2 * views), (metrics, networks, networks), (metrics, 3), (metrics,),
         )  # fmt: skip
         return cls(
-            *(jnp.asarray(check_array(arrays, name, shape))
-              for name, shape in zip(_FIELDS, shapes, strict=True)),
-            space,
+            **{name: jnp.asarray(check_array(arrays, name, shape))
+               for name, shape in zip(_FIELDS, shapes, strict=True)},
+            space=space,
         )  # fmt: skip
 
 
