@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cost import load_cost_model, predict_architectures, std_architectures
-from hwnas_jax.cost.evidence import Hypotheses, average, draw_hypotheses, explain, free_level
+from hwnas_jax.cost.hypotheses import Hypotheses, average, draw_hypotheses, explain, free_level
 from hwnas_jax.cost.metrics import spearman
 from hwnas_jax.cost.observations import CostTable, Observations
 from hwnas_jax.cost.prior import TransferConfig, choose_samples, learn_prior
