@@ -163,7 +163,7 @@ def _train(
         carry, _ = jax.lax.scan(step, (flat, optimiser.init(flat)), order._replace(rows=rows))
         parameters = merge(carry[0])
         if loss == "rank":
-            # Differences say nothing of the level.
+            # The mean of the level was held, its median is wanted.
             logs = jnp.log(member(parameters, features[sample]))
             level = jnp.exp(jnp.median(target[sample] - logs, axis=0))
             parameters["bias"] *= level
@@ -184,6 +184,9 @@ def _network_loss(logs, target, turns, loss):
     total = jnp.zeros(())
     if loss != "rank":
         total += (optax.huber_loss(logs, target, delta=_OUTLIER) / _OUTLIER).mean()
+    if loss == "rank":
+        # Differences say nothing of the level, which would drift away until it overflows.
+        total += ((logs - target).mean(axis=0) ** 2).mean()
     if loss != "log":
         total += jax.vmap(lambda turn: ranking_loss(logs, target, turn))(turns).mean()
     return total
