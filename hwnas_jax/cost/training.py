@@ -21,6 +21,8 @@ from hwnas_jax.cost.additive import Features
 _OUTLIER = 0.1
 # The same for relaxed gates, whose targets are means without noise of a measurement.
 _SOFT_OUTLIER = 0.02
+# Cost of gates, in medians, below which their error is no longer relative.
+_SMALL = 0.2
 _BATCH = 128
 _FILL = 64
 _POOL, _SOFT_BATCH, _HARD = 4096, 16, 8
@@ -136,7 +138,8 @@ def _train(
         known = jax.lax.stop_gradient(parameters)
         rest = member(known, hard) - model.base(known, hard)
         expected = model.base(known, soft) + rest.mean(axis=1)
-        error = (relaxed - expected) / expected
+        # Gates that cost next to nothing must not outweigh all others by their relative error.
+        error = (relaxed - expected) / jnp.maximum(expected, _SMALL)
         on_gates = (optax.huber_loss(error, delta=_SOFT_OUTLIER) / _SOFT_OUTLIER).mean()
         return _network_loss(logs, target[sample], turns, loss) + on_gates
 
