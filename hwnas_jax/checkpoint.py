@@ -64,6 +64,8 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(plain), checksums=ocp.args.JsonSave(_checksums(plain))
             ),
+            # Orbax before 0.12 asks a service of JAX's whether to save, which is off here.
+            force=True,
         )
 
     def safe(self) -> str:

@@ -40,7 +40,7 @@ _FILES: dict[str, dict[str, Any]] = {
     "stages": {},
 }  # fmt: skip
 _VERSIONS = {
-    "config": 1, "measurements": 2, "measurements_during_search": 2, "architecture": 1
+    "config": 1, "measurements": 2, "measurements_during_search": 1, "architecture": 1
 }  # fmt: skip
 _SEARCH_LINE = {
     "stage": str, "step": _NUMBER, "weight_loss?": _NUMBER, "arch_loss?": _NUMBER,

@@ -86,7 +86,7 @@ def test_gradients_by_logits_are_those_of_the_chain_rule():
 def test_noise_bounds_what_can_be_reached():
     rng = np.random.default_rng(0)
     noisy = tabulate(
-        SPACE, lambda rows: _truth(rows) * np.exp(0.1 * rng.standard_normal(len(rows)))
+        SPACE, lambda rows: _truth(rows) * np.exp(0.01 * rng.standard_normal(len(rows)))
     )
     found = _measure(Additive(), noisy, draws=200)
     for row in found:

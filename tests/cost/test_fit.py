@@ -81,15 +81,15 @@ def test_all_that_can_be_fitted_is_judged_on_every_metric():
     assert report.metric == "latency_ms"
     assert report.models == report.metrics["latency_ms"]
     for metric in ("energy_mj", "latency_ms"):
-        assert [row["name"] for row in report.metrics[metric]] == ["mlp", "attention", "linear"]
-    assert report.metrics["energy_mj"][2]["mape"] < 0.01
+        assert [row["name"] for row in report.metrics[metric]] == ["linear"]
+    assert report.metrics["energy_mj"][0]["mape"] < 0.01
     assert set(report.unfit) == {"table", "flops"}
     assert "operations" in report.unfit["table"]
     near = sum(row["measured_ms"] < 0.01 for row in report.held_out)
     assert report.near_zero == {"energy_mj": 0, "latency_ms": near}
     assert near > 0
-    assert report.models[2]["mape"] < 2
-    with pytest.raises(UserError, match="operations can be built"):
+    assert report.models[0]["mape"] < 2
+    with pytest.raises(UserError, match="only known by its decisions"):
         fit_cost(space, observed, dataclasses.replace(config, model="table"))
 
 
@@ -106,7 +106,7 @@ def test_too_few_networks_and_unknown_models_are_refused():
         fit_cost(space, measurements, CostConfig(model="tabel"))
 
 
-@pytest.mark.parametrize("name", COST_MODELS)
+@pytest.mark.parametrize("name", [name for name in COST_MODELS if name != "transfer"])
 def test_every_model_survives_its_file(tmp_path, name):
     space, measurements = _measurements(20)
     model = COST_MODELS[name][1].fit(space, measurements.observations(space), CONFIG)
