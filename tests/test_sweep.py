@@ -117,7 +117,7 @@ TYPED = [
     ("sweep --percentiles 10 --targets 1", ("exclude each other",)),
     ("sweep --seeds -1", ("--seeds -1 must be in [0, 2**32)",)),
     ("sweep --seeds 1 1", ("--seeds has 1 more than once",)),
-    ("sweep --target 1 2", ("--target", "--targets")),
+    ("sweep --targts 1 2", ("--targts", "--targets")),
     ("sweep --sweep.devices 99", ("sweep.devices = 99", "allowed are 1 to 8")),
     ("sweep --sweep.devices 0", ("sweep.devices = 0", "positive")),
     ("sweep --sweep.within bach", ("bach", "batch", "map")),

@@ -306,7 +306,7 @@ class NasBench201(Space):
         return np.where(_RUNS.take(opened, axis=0), architectures, none).astype(np.int32)
 
     def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        none = OPERATIONS.index("none")
+        weight, none = jnp.asarray(weight), OPERATIONS.index("none")
         closed, opened = weight[:, none], weight.sum(axis=1) - weight[:, none]
         coefficients, rows = [], []
         for runs, patterns in _RUNNING_SETS.items():
