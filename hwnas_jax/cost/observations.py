@@ -21,6 +21,8 @@ METRICS = {
     "macs": "multiply-accumulates per image",
     "flops": "floating-point operations per image",
     "params": "trainable parameters",
+    "bit_operations": "products of single bits per image",
+    "size_kib": "kibibytes of stored parameters",
 }
 """The costs that files and models may speak of, and what each counts."""
 
