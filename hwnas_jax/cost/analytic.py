@@ -28,9 +28,7 @@ _FIELDS = [
 _OPTIONAL = ("line_ms", "peak_table_mib")
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=[*_FIELDS, "bits"], meta_fields=[]
-)
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[*_FIELDS, "bits"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class AnalyticModel:
     """Counts, linear in the gates, and a latency on a straight line over multiply-accumulates.

@@ -174,10 +174,10 @@ class BinaryCells(nnx.Module):
             convolved = conv2d(self._signs(value), jnp.concatenate(joined, axis=-1))
             parts = jnp.split(convolved, len(leaving), axis=-1)
             for edge, part in zip(leaving, parts, strict=True):
+                terms = [part]
                 for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-                    for column in self._columns(kind):
-                        part = part + weight[edge, column] * apply(value)
-                incoming[self.edges[edge][0]].append(part)
+                    terms += [weight[edge, c] * apply(value) for c in self._columns(kind)]
+                incoming[self.edges[edge][0]] += terms
         return sum(incoming[last])
 
     def _sampled(self, x, kernels, gates):

@@ -41,7 +41,7 @@ def _straight_through_jvp(primals, tangents):
 
 @functools.cache
 def normal_step(bits: int) -> float:
-    """Returns the step of the `2 ** bits` levels `(i + 1/2) step` nearest to standard normal values.
+    """Returns the step of the `2 ** bits` levels `(i + 1/2) step` nearest to normal values.
 
     >>> round(normal_step(2), 4)
     0.9957
@@ -56,7 +56,7 @@ def normal_step(bits: int) -> float:
 
 @functools.cache
 def half_normal_step(bits: int) -> float:
-    """Returns the step of the levels `0, step, ..., (2 ** bits - 1) step` nearest to `relu(normal)`.
+    """Returns the step of the `2 ** bits` levels `i step` nearest to `relu` of normal values.
 
     HWGQ's own, smaller steps go with a rounding that takes no positive value to zero.
 

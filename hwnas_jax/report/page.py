@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.report.furniture import document
@@ -32,7 +33,6 @@ from hwnas_jax.report.summary import (
     number,
     over_target,
     percent,
-    unit,
     verdict,
 )
 

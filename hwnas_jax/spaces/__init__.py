@@ -16,6 +16,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -57,6 +58,7 @@ SPACES: dict[str, type[Space]] = {
         MnasNet,
         TransNASMacro,
         EdMIPS,
+        BNAS,
     )
 }
 

@@ -9,6 +9,7 @@ Binarized Neural Architecture Search for Efficient Object Recognition", IJCV 202
 al., "XNOR-Net", ECCV 2016; Dong and Yang, "NAS-Bench-201", ICLR 2020 (the cell).
 """
 
+import dataclasses
 import functools
 import itertools
 import re
@@ -25,7 +26,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Step
-from hwnas_jax.spaces.nasbench201 import EDGES, FixedCell, NasBench201, active_edges
+from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, FixedCell, NasBench201, active_edges
 from hwnas_jax.spaces.tabulate import OperationTable
 
 _SHARED = {"none": Candidate("zero"), "skip_connect": Candidate("identity")}
@@ -160,12 +161,15 @@ class BNAS(NasBench201):
         table, norm, shape = OperationTable(), network_norm(), self.input_shape
         table.stands("stem", shape, lambda r: ops.Stem(shape[2], self.channels, norm, r))
         height, width = shape[:2]
-        reduction = BinaryReduction if self.binary else _FloatReduction
         for stage, channels in enumerate(self.widths):
             if stage:
                 narrow = self.widths[stage - 1]
-                build = functools.partial(reduction, narrow, channels, norm)
-                table.stands("reduction", (height, width, narrow), build)
+                reduce = (
+                    functools.partial(BinaryReduction, narrow, channels, norm)
+                    if self.binary
+                    else functools.partial(Reduction, narrow, channels, False, norm)
+                )
+                table.stands("reduction", (height, width, narrow), reduce)
                 height, width = -(-height // 2), -(-width // 2)
             for row, decision in enumerate(self.decisions):
                 for column, option in enumerate(decision.options):
@@ -183,10 +187,30 @@ class BNAS(NasBench201):
 
     def graph(self, architecture: np.ndarray) -> tuple[Step, ...]:
         """Returns what the network of `architecture` (`int32[6]`) computes, step by step."""
-        own = dict(zip(_theirs(), self.candidates, strict=True))
         return tuple(
-            Step(step.kind, step.inputs, " ".join([own.get(name, name), *rest]))
-            if (words := step.operation.split()) and (name := words[0]) and (rest := words[1:])
-            else step
+            dataclasses.replace(step, operation=self._renamed(step.operation))
             for step in super().graph(architecture)
         )
+
+    def _renamed(self, operation):
+        name, space, shape = operation.partition(" ")
+        own = dict(zip(OPERATIONS, self.candidates, strict=True))
+        return own.get(name, name) + space + shape
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        text = super().to_string(architecture)
+        return _EDGE.sub(lambda found: f"{self._renamed(found[1])}~{found[2]}", text)
+
+    def from_string(self, text: str) -> np.ndarray:
+        found = _EDGE.findall(text)
+        if [int(source) for _, source in found] != [source for _, source in EDGES]:
+            raise UserError(
+                f"{text!r} is no {self.name} cell; the form is |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+            )
+        known = list(self.candidates)
+        names = [choose(name, known, f"operation in {text!r}") for name, _ in found]
+        decisions = [decision.name for decision in self.decisions]
+        architecture = self.from_names(dict(zip(decisions, names, strict=True)))
+        if self.to_string(architecture) != text:
+            raise UserError(f"{text!r} is malformed; meant is {self.to_string(architecture)!r}?")
+        return architecture

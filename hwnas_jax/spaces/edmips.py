@@ -47,10 +47,9 @@ class _Block(nnx.Module):
         self.convs, self.stride, self.outputs = nnx.List(convs), stride, outputs
 
     def __call__(self, x, weight=None, index=None, skips=False):
-        """Runs the block; `weight` are four rows of gates, `skips` whether zero bits are offered."""
-        return shrink_and_widen(x, self.stride, self.outputs) + self._branch(
-            x, weight, index, skips
-        )
+        """Runs the block; `weight` are four rows of gates, `skips` whether 0 bits are offered."""
+        beside = shrink_and_widen(x, self.stride, self.outputs)
+        return beside + self._branch(x, weight, index, skips)
 
     def _branch(self, x, weight, index, skips):
         if weight is None:

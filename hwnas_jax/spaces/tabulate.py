@@ -27,6 +27,8 @@ class OperationTable:
         shape: tuple[int, ...],
         build: Callable[[nnx.Rngs], nnx.Module],
         when: tuple[tuple[int, int], ...] = (),
+        *,
+        count: int = 1,
     ) -> None:
         """Adds a place.
 
@@ -36,6 +38,7 @@ class OperationTable:
           build: builds it; the module says `macs(shape)`, and where it has few bits
             `bit_operations(shape)` and `size_bits()` too.
           when: as of `Place`.
+          count: likewise.
         """
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
@@ -47,7 +50,7 @@ class OperationTable:
                 bit_operations=module.bit_operations(shape) if few else None,
                 size_bits=module.size_bits() if few else None,
             )  # fmt: skip
-        self.places.append(Place(name, 1, when))
+        self.places.append(Place(name, count, when))
 
     def result(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         """Returns the operations by name, and the places."""

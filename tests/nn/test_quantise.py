@@ -15,9 +15,7 @@ def drawn(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-@pytest.mark.parametrize(
-    ("bits", "published"), [(1, 1.596), (2, 0.9957), (3, 0.5860), (4, 0.3352)]
-)
+@pytest.mark.parametrize(("bits", "published"), [(1, 1.596), (2, 0.9957), (3, 0.5860), (4, 0.3352)])
 def test_steps_for_weights_are_those_of_max(bits, published):
     """Max 1960, table II: the best uniform quantisers of normal values."""
     assert quantise.normal_step(bits) == pytest.approx(published, abs=2e-4)
@@ -52,9 +50,7 @@ def test_no_bits_and_all_bits():
     x = drawn(3, 3)
     assert not quantise.quantise_weights(x, 0).any()
     np.testing.assert_array_equal(quantise.quantise_weights(x, quantise.FULL), x)
-    np.testing.assert_array_equal(
-        quantise.quantise_activations(x, quantise.FULL), np.maximum(x, 0)
-    )
+    np.testing.assert_array_equal(quantise.quantise_activations(x, quantise.FULL), np.maximum(x, 0))
     for bits in (9, -1):
         with pytest.raises(ValueError, match="bits must be"):
             quantise.quantise_weights(x, bits)
