@@ -32,6 +32,9 @@ def _kernel(rngs, size, inputs, outputs):
 class _Layer(nnx.Module):
     """A convolution with its counts; a subclass sets kernel, stride and bits."""
 
+    kernel: nnx.Param
+    weight_bits: int
+    activation_bits: int
     stride = 1
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
@@ -167,7 +170,7 @@ class QuantisedHead(nnx.Module):
     def size_bits(self) -> int:
         """Returns the bits of what is stored."""
         whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
-        latent = self.linear.kernel[...].size
+        latent = math.prod(self.linear.kernel.shape)
         scales = 0 if self.bits == FULL else self.linear.out_features
         return self.bits * latent + FULL * (whole - latent + scales)
 

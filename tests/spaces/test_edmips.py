@@ -1,5 +1,7 @@
 """Bits per layer: the contract, what the bits cost, and bad arguments."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,10 +38,10 @@ def stored_bits(own, architecture):
     total = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) * 32
     for block in network.blocks:
         for conv, own_bits in zip(block.convs, next(bits), strict=False):
-            total += conv.kernel.size * (own_bits - 32)
+            total += math.prod(conv.kernel.shape) * (own_bits - 32)
             total += 32 * conv.kernel.shape[-1] if own_bits < 32 else 0
     for kernel in (network.stem.kernel, network.head.linear.kernel):
-        total += kernel.size * (8 - 32) + 32 * kernel.shape[-1]
+        total += math.prod(kernel.shape) * (8 - 32) + 32 * kernel.shape[-1]
     return total
 
 
