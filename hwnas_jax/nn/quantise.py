@@ -117,11 +117,11 @@ def quantise_activations(x: jax.Array, bits: int) -> jax.Array:
 
     Args:
       x: of mean zero and variance one per channel, or nearly so.
-      bits: `FULL` gives `relu(x)`.
+      bits: `FULL` gives `relu(x)`, values below 1e-5 taken for zero.
     """
     _check_bits(bits, 1)
     if bits == FULL:
-        return jax.nn.relu(x)
+        return jnp.where(x > _TIE, x, 0)
     step, highest = half_normal_step(bits), 2**bits - 1
     levels = jnp.clip(jnp.floor(x.astype(jnp.float32) / step + 0.5), 0, highest)
     inside = (x > _TIE) & (x < highest * step)
