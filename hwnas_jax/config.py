@@ -117,9 +117,11 @@ class TargetConfig:
     """
 
     metric: str = "latency_ms"
-    """the metric that has the budget"""
+    """the metric that has the budget, one that the cost model predicts; analytic also counts
+    bit_operations and size_kib where precision is searched"""
     ms: float | None = None
-    """budget in milliseconds per call; None takes the percentile instead"""
+    """budget in milliseconds per call, or in the unit of another metric; None takes the percentile
+    instead"""
     percentile: float = 50.0
     """budget as a percentile of the predicted latency over the space"""
     tolerance: float = 0.03

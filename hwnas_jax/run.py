@@ -37,8 +37,10 @@ from hwnas_jax.cost import (
     measure_networks,
     profile,
 )
+from hwnas_jax.cost.counted import count_networks
 from hwnas_jax.cost.estimates import estimate_again
 from hwnas_jax.cost.fit import split_sizes
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.derive import confirm, describe
@@ -252,9 +254,11 @@ class Run:
                 "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
             },
         )
+        name = unit(target.metric)
+        each = " per call" if name == "ms" else ""
         self.display.say(
-            f"target {target.value:.4g} ms per call; reachable are {reachable.lowest:.3g} to "
-            f"{reachable.highest:.3g} ms, median {reachable.at(50):.3g} ms"
+            f"target {target.value:.4g} {name}{each}; reachable are {reachable.lowest:.3g} to "
+            f"{reachable.highest:.3g} {name}, median {reachable.at(50):.3g} {name}"
         )
         return target
 
@@ -305,7 +309,10 @@ class Run:
                 self.space,
                 self.space.from_names(networks[0]["architecture"]),
             )
-        self.display.say(f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} ms")
+        self.display.say(
+            f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} "
+            f"{unit(self.target.metric)}"
+        )
         return networks
 
     def _confirm(
@@ -324,7 +331,14 @@ class Run:
         return groups, rows
 
     def _measure(self, architectures: list[np.ndarray], report: Progress) -> Measured:
-        """Times networks beside some of the profile that take about as long as the target."""
+        """Times networks beside some of the profile that take about as long as the target.
+
+        Where the budget is on what can be counted, they are counted instead.
+        """
+        counted = count_networks(self.space, np.stack(architectures), self.target.metric)
+        if counted is not None:
+            self.display.say(f"{len(architectures)} networks counted: {self.target.metric}")
+            return counted
         known = load_or_offer(
             self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
         )

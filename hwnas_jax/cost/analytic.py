@@ -1,4 +1,4 @@
-"""Costs that follow from the architecture alone: operations, parameters, memory of activations.
+"""Costs that follow from the architecture alone: operations, parameters, bits, memory.
 
 Legend: `D` decisions, `K` options of the widest decision.
 """
@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import CostConfig
+from hwnas_jax.cost.bits import bit_terms
 from hwnas_jax.cost.memory import peak_table
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Space
-from hwnas_jax.spaces.terms import sum_places
+from hwnas_jax.spaces.terms import Terms, sum_places
 
 _FIELDS = [
     "macs_table", "macs_constant", "params_table", "params_constant", "line_ms", "peak_table_mib",
@@ -27,7 +28,7 @@ _FIELDS = [
 _OPTIONAL = ("line_ms", "peak_table_mib")
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=_FIELDS, meta_fields=[])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[*_FIELDS, "bits"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class AnalyticModel:
     """Counts, linear in the gates, and a latency on a straight line over multiply-accumulates.
@@ -45,6 +46,7 @@ class AnalyticModel:
       peak_table_mib: `float32[K, ..., K]`, one axis per decision: mebibytes of activations at the
         peak of each architecture, for one image, as `hwnas_jax.cost.memory` counts them; None
         where they were not counted.
+      bits: what `hwnas_jax.cost.bits` counts, by metric; empty at full precision.
     """
 
     macs_table: jax.Array
@@ -53,6 +55,7 @@ class AnalyticModel:
     params_constant: jax.Array
     line_ms: jax.Array | None = None
     peak_table_mib: jax.Array | None = None
+    bits: dict[str, Terms] = dataclasses.field(default_factory=dict)
 
     name = "analytic"
     exact_expectation = True
@@ -62,7 +65,7 @@ class AnalyticModel:
         """What `predict` returns: `latency_ms` only where networks were measured."""
         known = (("latency_ms", self.line_ms), ("peak_memory_mib", self.peak_table_mib))
         optional = tuple(metric for metric, array in known if array is not None)
-        return ("macs", "flops", "params", *optional)
+        return ("macs", "flops", "params", *optional, *self.bits)
 
     @classmethod
     def count(cls, space: Space, *, memory: bool = False) -> "AnalyticModel":
@@ -79,7 +82,7 @@ class AnalyticModel:
         macs = sum_places(space, {name: operation.macs for name, operation in operations})
         params = sum_places(space, {name: operation.params for name, operation in operations})
         arrays = (jnp.asarray(array, jnp.float32) for array in (*macs, *params))
-        counted = cls(*arrays)
+        counted = cls(*arrays, bits=bit_terms(space))
         peaks = peak_table(space) if memory else None
         if peaks is None:
             return counted
@@ -133,7 +136,7 @@ class AnalyticModel:
             costs["peak_memory_mib"] = functools.reduce(
                 lambda table, row: table @ row, reversed(weight), self.peak_table_mib
             )
-        return costs
+        return costs | {metric: terms.total(weight) for metric, terms in self.bits.items()}
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns zeros: counts are certain, and the line does not know its own error."""
@@ -141,7 +144,7 @@ class AnalyticModel:
         return {metric: jnp.zeros((), jnp.float32) for metric in self.metrics}
 
     def save(self, path: Path, space: Space) -> None:
-        """Writes the model to an `.npz` file."""
+        """Writes the model to an `.npz` file; the bits are counted again when it is read."""
         arrays = {name: getattr(self, name) for name in _FIELDS}
         for name in _OPTIONAL:
             if arrays[name] is None:
@@ -160,5 +163,6 @@ class AnalyticModel:
         for name in _OPTIONAL:
             if name not in arrays:
                 del shapes[name]
-        return cls(**{name: jnp.asarray(check_array(arrays, name, shape))
-                      for name, shape in shapes.items()})  # fmt: skip
+        known = {name: jnp.asarray(check_array(arrays, name, shape))
+                 for name, shape in shapes.items()}  # fmt: skip
+        return cls(**known, bits=bit_terms(space))

@@ -21,8 +21,22 @@ METRICS = {
     "macs": "multiply-accumulates per image",
     "flops": "floating-point operations per image",
     "params": "trainable parameters",
+    "bit_operations": "products of single bits per image",
+    "size_kib": "kibibytes of stored parameters",
 }
 """The costs that files and models may speak of, and what each counts."""
+
+_UNITS = ("ms", "mj", "mib", "kib", "mm2")
+
+
+def unit(metric: str) -> str:
+    """Returns the unit in a metric's name; what is counted is its own.
+
+    >>> unit("latency_ms"), unit("bit_operations")
+    ('ms', 'bit operations')
+    """
+    name, _, tail = metric.rpartition("_")
+    return tail if name and tail in _UNITS else metric.replace("_", " ")
 
 
 def checked_metrics(names: Any) -> tuple[str, ...]:

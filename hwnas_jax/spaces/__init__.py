@@ -16,9 +16,11 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
+from hwnas_jax.spaces.edmips import EdMIPS
 from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.mnasnet import MnasNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
@@ -55,6 +57,8 @@ SPACES: dict[str, type[Space]] = {
         DNA,
         MnasNet,
         TransNASMacro,
+        EdMIPS,
+        BNAS,
     )
 }
 

@@ -42,6 +42,8 @@ class Operation:
       input_shape: of one example, channels last: `(H, W, C)`, `(L, C)`, or `(C,)` after pooling.
       macs: multiply-accumulates for one image.
       params: trainable parameters.
+      bit_operations: products of single bits for one image; None at full precision.
+      size_bits: bits of what is stored; None at full precision.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Operation:
     input_shape: tuple[int, ...]
     macs: int
     params: int
+    bit_operations: int | None = None
+    size_bits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A whole job in small for each macro and mobile space."""
+"""A whole job in small for each macro, mobile and low-precision space."""
 
 import json
 
@@ -23,6 +23,8 @@ SIZES = {
     "dna": {"width": 0.1, "depth": 1, "head": 160},
     "mnasnet": {"width": 0.2, "depth": 1, "blocks": 2, "head": 160},
     "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
+    "edmips": {"channels": 4, "stages": 2, "weights": "1,3", "activations": "2,3"},
+    "bnas": {"channels": 4},
 }
 OFF = {"mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}}
 
