@@ -23,7 +23,9 @@ from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.mnasnet import MnasNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
+from hwnas_jax.spaces.ofa import OFA
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
+from hwnas_jax.spaces.single_path import SinglePath
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
 from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
@@ -52,8 +54,10 @@ SPACES: dict[str, type[Space]] = {
         NasBenchMacro,
         FBNet,
         ProxylessNAS,
+        SinglePath,
         DNA,
         MnasNet,
+        OFA,
         TransNASMacro,
     )
 }
