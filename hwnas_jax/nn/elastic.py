@@ -126,11 +126,16 @@ class HardExcite(SqueezeExcite):
           mask: `float32[hidden]`, how much of each does.
         """
         used = x.shape[-1]
-        into, back = self.reduce.kernel[..., :used, :reduced], self.expand.kernel[..., :reduced, :used]
+        into, back = (
+            self.reduce.kernel[..., :used, :reduced],
+            self.expand.kernel[..., :reduced, :used],
+        )
         hidden = x.mean((1, 2)) @ into.astype(x.dtype) + self._bias(self.reduce, reduced, x)
         hidden = jax.nn.relu(hidden)
         hidden = hidden if mask is None else hidden * mask.astype(x.dtype)
-        scale = jax.nn.hard_sigmoid(hidden @ back.astype(x.dtype) + self._bias(self.expand, used, x))
+        scale = jax.nn.hard_sigmoid(
+            hidden @ back.astype(x.dtype) + self._bias(self.expand, used, x)
+        )
         return x * scale[:, None, None]
 
     def _bias(self, linear, size, x):
@@ -273,9 +278,7 @@ class ElasticLayer(nnx.Module):
         """Runs the block of one option each, `[B, H', W', C']`."""
         sizes = self.sizes
         inner, outputs = sizes.middles[middle], sizes.widths[width]
-        y = self._convolve(
-            x[..., : sizes.inputs[middle]], self.kernel_of(kernel, inner), inner
-        )
+        y = self._convolve(x[..., : sizes.inputs[middle]], self.kernel_of(kernel, inner), inner)
         if self.excite is not None:
             y = self.excite(y, sizes.excited[middle])
         y = self.norm(matmul(y, self.project[0, 0, :inner, :outputs].astype(x.dtype)))

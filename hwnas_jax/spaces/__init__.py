@@ -16,6 +16,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.channels import Channels
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -49,6 +50,7 @@ SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
         CompleteGraph,
+        Channels,
         Dash,
         NasBench201,
         NasBenchMacro,

@@ -1,5 +1,6 @@
 """Checks of what a user gives as arguments of a search space."""
 
+import itertools
 from collections.abc import Sequence
 
 from hwnas_jax.errors import UserError
@@ -41,8 +42,8 @@ def rising(name: str, given: Sequence[int] | str, *, least: int = 1) -> tuple[in
         numbers = tuple(int(word) for word in words)
     except (TypeError, ValueError):
         numbers = ()
-    pairs = zip(numbers, numbers[1:], strict=False)
-    if not numbers or numbers[0] < least or any(a >= b for a, b in pairs):
+    falls = any(a >= b for a, b in itertools.pairwise(numbers))
+    if not numbers or numbers[0] < least or falls:
         raise UserError(
             f"space.args.{name} must be whole numbers from {least} up that rise, such as "
             f"{least},{least + 1}; got {given!r}"

@@ -207,21 +207,21 @@ class OFA(Space):
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
-        height, width, features = self.input_shape
-        seen = [((size, size), ((0, i),)) for i, size in enumerate(self.resolutions)]
-        for (height, width), under in seen or [((height, width), ())]:
-            if (height, width) != self.input_shape[:2]:
-                build = functools.partial(_resized, height, width)
-                table.stands(f"resize to {height}x{width}", self.input_shape, build, under)
-            parts = functools.partial
-            table.stands("stem", (height, width, features), parts(self._stem, norm), under)
-            height, width = (-(-size // self.strides[0]) for size in (height, width))
-            shape = (height, width, self._channels(_STEM))
-            table.stands("first", shape, parts(self._first, norm), under)
+        features = self.input_shape[2]
+        sizes = [((size, size), ((0, i),)) for i, size in enumerate(self.resolutions)]
+        for size, under in sizes or [(self.input_shape[:2], ())]:
+            if size != self.input_shape[:2]:
+                build = functools.partial(_resized, size)
+                table.stands(f"resize to {size[0]}", self.input_shape, build, under)
+            stem = functools.partial(self._stem, norm)
+            table.stands("stem", (*size, features), stem, under)
+            side = (-(-size[0] // self.strides[0]), -(-size[1] // self.strides[0]))
+            shape = (*side, self._channels(_STEM))
+            table.stands("first", shape, functools.partial(self._first, norm), under)
             for unit in range(len(self.units)):
                 for layer in range(max(self.depths)):
                     shape = self._places(table, unit, layer, shape, under, norm)
-            table.stands("head", shape, parts(self._head, norm), under)
+            table.stands("head", shape, functools.partial(self._head, norm), under)
         return table.result()
 
     def _places(self, table, unit, layer, shape, under, norm):
@@ -318,9 +318,9 @@ def _joined(numbers):
     return ",".join(map(str, numbers))
 
 
-def _resized(height, width, rngs):
+def _resized(size, rngs):
     del rngs
-    return Resize(height, width)
+    return Resize(*size)
 
 
 class _Head(nnx.Module):
@@ -386,12 +386,11 @@ class _Supernet(_Skeleton):
                 for layer in range(count)
             ]
             later = sorted(set().union(*allowed[1:]))
-            units.append(
-                ElasticStage(
-                    space.layer_sizes(unit, 0), space.layer_sizes(unit, 1), count, norm, rngs,
-                    allowed=(allowed[0], later or None), rematerialise=rematerialise,
-                )  # fmt: skip
-            )
+            stage = ElasticStage(
+                space.layer_sizes(unit, 0), space.layer_sizes(unit, 1), count, norm, rngs,
+                allowed=(allowed[0], later or None), rematerialise=rematerialise,
+            )  # fmt: skip
+            units.append(stage)
         self.units = nnx.List(units)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:

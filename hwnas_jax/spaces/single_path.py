@@ -177,12 +177,11 @@ class _Supernet(nnx.Module):
             ]
             later = sorted(set().union(*allowed[1:]))
             rest = _sizes(run[1], backbone.activation) if len(run) > 1 else None
-            stages.append(
-                ElasticStage(
-                    _sizes(run[0], backbone.activation), rest, len(run), norm, rngs,
-                    allowed=(allowed[0] or None, later or None), rematerialise=rematerialise,
-                )  # fmt: skip
-            )
+            stage = ElasticStage(
+                _sizes(run[0], backbone.activation), rest, len(run), norm, rngs,
+                allowed=(allowed[0] or None, later or None), rematerialise=rematerialise,
+            )  # fmt: skip
+            stages.append(stage)
             position += len(run)
         self.body = nnx.List(stages)
         self.head = backbone._head(norm, rngs)

@@ -1,16 +1,23 @@
 """Once-for-All: the contract, the published networks' counts, weights shared, image sizes."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.relax import Gates
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
+
+# The ends of the published list by parameters and by products: kernels, expansions, depths, counts.
+LARGE = (
+    "77777755575757777775", "44664666666464666666", "44444", 7359136, 496381472,
+)  # fmt: skip
+SMALL = (
+    "33353355533335575353", "33433334334333333343", "22222", 3423464, 122972112,
+)  # fmt: skip
 
 TINY = {
     "width": 0.1, "units": 2, "depths": "1,2", "kernels": "3,5", "expansions": "1,2",
@@ -46,15 +53,34 @@ def counts(space, architecture, table):
     return sum(o.params for o in standing), sum(o.macs for o in standing)
 
 
+@pytest.mark.parametrize("network", [LARGE, SMALL])
+def test_the_ends_of_the_published_list_count_as_published(network):
+    space = full()
+    *lists, params, macs = network
+    assert counts(space, published(space, *lists), space.operations()) == (params, macs)
+
+
 def test_published_networks_count_as_published(shared):
-    """Parameters and products of 2,223 networks, as measured by others, to the last one."""
+    """Parameters and products of networks as others measured them, to the last one."""
     found = np.load(shared / "ofa_accuracy_dynast.npz")
     space = full()
     table = space.operations()
-    rows = np.random.default_rng(0).choice(len(found["d"]), 300, replace=False)
-    for row in [*rows, found["params"].argmax(), found["macs"].argmin()]:
+    for row in np.random.default_rng(0).choice(len(found["d"]), 300, replace=False):
         network = published(space, found["ks"][row], found["e"][row], found["d"][row])
         assert counts(space, network, table) == (found["params"][row], found["macs"][row])
+
+
+def test_the_published_size():
+    """Per unit 9^2 + 9^3 + 9^4 choices, as the paper counts them; the rest is equal networks."""
+    space = full()
+    assert [d.name for d in space.decisions[:3]] == [
+        "unit1.depth", "unit1.layer1.kernel", "unit1.layer1.expansion"
+    ]  # fmt: skip
+    assert space.num_decisions == 5 * (1 + 2 * 4)
+    one = full(units=1)
+    rows = one.random(np.random.default_rng(0), 100_000)
+    assert len(np.unique(one.canonical(rows), axis=0)) <= 9**2 + 9**3 + 9**4
+    assert len(np.unique(one.canonical(one.enumerate()), axis=0)) == 9**2 + 9**3 + 9**4
 
 
 def test_codecs_and_counts():
@@ -67,3 +93,78 @@ def test_codecs_and_counts():
 @pytest.mark.slow
 def test_supernet_is_the_network():
     contract.check_supernet_equals_network(tiny(), count=50)
+
+
+def test_layers_that_are_left_out_do_not_matter():
+    """Neither to the output nor to the cost nor to any gradient."""
+    space = tiny(resolutions="")
+    idle = slice(3, 5)
+    row = np.zeros(space.num_decisions, np.int32)
+    assert space.decisions[0].name == "unit1.depth" and space.depths[0] == 1
+    other = row.copy()
+    other[idle] = 1
+    np.testing.assert_array_equal(*space.canonical(np.stack([row, other])))
+    assert space.to_string(row) == space.to_string(other)
+    supernet = initialise(space.supernet)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 1)), jnp.float32)
+    terms = sum_terms(space, {name: op.macs + 1.0 for name, op in space.operations()[0].items()})
+
+    def value(weight, index):
+        return (supernet(x, Gates(weight, index)) ** 2).sum(), terms.total(weight)
+
+    for sampled in (False, True):
+        run = jax.jit(jax.jacrev(value))
+        plain = jax.jit(value)
+        gates = [contract.one_hot(space, a, sampled=sampled) for a in (row, other)]
+        np.testing.assert_allclose(plain(*gates[0])[0], plain(*gates[1])[0], rtol=1e-5)
+        assert float(plain(*gates[0])[1]) == float(plain(*gates[1])[1])
+        for slope in run(*gates[0]):
+            assert float(jnp.abs(slope[idle]).max()) == 0
+            assert float(jnp.abs(slope[1:3]).max()) > 0
+
+
+def test_the_canonical_mixture_is_the_mean_over_architectures():
+    space = tiny()
+    rng = np.random.default_rng(0)
+    share = rng.dirichlet(np.ones(2), space.num_decisions)
+    values = rng.uniform(0.5, 1.5, share.shape)
+    every = space.enumerate()
+    chance = share[np.arange(space.num_decisions), every].prod(1)
+    forms = space.canonical(every)
+    expected = (chance * values[np.arange(space.num_decisions), forms].prod(1)).sum()
+    coefficient, rows = space.canonical_mixture(jnp.asarray(share, jnp.float32))
+    found = (coefficient * (rows * values).sum(-1).prod(-1)).sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"resolutions": "6,8"}, "multiples of 4"),
+        ({"resolutions": "4,8", "halvings": 3}, "at least 8"),
+        ({"resolutions": "8,4"}, "rise"),
+        ({"kernels": "3,4"}, "odd"),
+        ({"depths": "0,1"}, "from 1 up"),
+        ({"units": 6}, "from 1 to 5"),
+        ({"width": 0}, "above 0"),
+        ({"halvings": 4, "units": 5}, "may be at most 3"),
+    ],
+)
+def test_impossible_arguments_are_named(args, words):
+    with pytest.raises(UserError, match=words):
+        tiny(**args)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("k3_e1-skip", "the form is '4:k3e1|k3e1'"),
+        ("8:k3e1|k3e1-k5e2-k3e1", "layers of unit 2"),
+        ("8:k3e1|k3e9", "allowed are 1, 2"),
+        ("12:k3e1|k3e1", "'12': allowed are 4, 8"),
+        ("k3e1|k3e1", "the form is"),
+    ],
+)
+def test_strings_of_other_spaces_are_named(text, words):
+    with pytest.raises(UserError, match=words):
+        tiny().from_string(text)
