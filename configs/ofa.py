@@ -12,7 +12,7 @@ config = Config(
     space=SpaceConfig(
         name="ofa",
         args={
-            "width": 0.5, "units": 3, "depths": "1,2,3", "kernels": "3,5,7",
+            "width": 0.5, "units": "1,2,3", "depths": "1,2,3", "kernels": "3,5,7",
             "expansions": "3,4,6", "resolutions": "4,8", "halvings": 2,
         },
     ),

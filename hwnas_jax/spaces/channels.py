@@ -20,8 +20,9 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.nn.elastic import Drawn, ElasticStage, InvertedResidual, LayerSizes, Mixture
+from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
+from hwnas_jax.nn.mobilenetv3 import InvertedResidual
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.arguments import factor, halve, whole

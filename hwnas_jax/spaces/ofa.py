@@ -11,7 +11,6 @@ Deployment", ICLR 2020; Howard et al., "Searching for MobileNetV3", 2019.
 
 import functools
 import itertools
-import math
 import re
 from collections.abc import Sequence
 from typing import cast
@@ -22,16 +21,9 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.nn.convolution import matmul
-from hwnas_jax.nn.elastic import (
-    Drawn,
-    ElasticStage,
-    InvertedResidual,
-    LayerSizes,
-    Mixture,
-    excited_width,
-)
+from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ConvNorm, MBConv, round_channels
+from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.resize import Resize, resize
 from hwnas_jax.relax import Gates
@@ -50,8 +42,6 @@ _UNITS = (
 _STEM, _EXPANDED, _LAST = 16, 960, 1280
 _LAYER = re.compile(r"k(\d+)e(\d+)")
 
-_init = nnx.initializers.he_normal()
-
 
 class OFA(Space):
     """Once-for-All's space at any width."""
@@ -68,7 +58,7 @@ class OFA(Space):
         input_shape: tuple[int, int, int],
         num_classes: int,
         width: float = 1.0,
-        units: int = 5,
+        units: Sequence[int] | str = "1,2,3,4,5",
         depths: Sequence[int] | str = "2,3,4",
         kernels: Sequence[int] | str = "3,5,7",
         expansions: Sequence[int] | str = "3,4,6",
@@ -81,7 +71,7 @@ class OFA(Space):
           input_shape: `(H, W, C)` of one image.
           num_classes: number of classes.
           width: factor on all channels, which are multiples of eight.
-          units: how many of the five, from the first.
+          units: which of the five there are.
           depths: numbers of layers that a unit may have ("2,3,4").
           kernels: sizes of kernels, odd.
           expansions: widths between the products, as multiples of a layer's channels.
@@ -95,7 +85,9 @@ class OFA(Space):
             often, and resolutions that are no multiple of four.
         """
         self.width = factor("width", width)
-        self.units = _UNITS[: whole("units", units, 1, len(_UNITS))]
+        chosen = rising("units", units)
+        whole("units", chosen[-1], 1, len(_UNITS))
+        self.units = tuple(_UNITS[unit - 1] for unit in chosen)
         whole("halvings", halvings, 0, 5)
         self.depths = rising("depths", depths)
         self.kernels = rising("kernels", kernels)
@@ -114,7 +106,7 @@ class OFA(Space):
                 f"halved {self.strides.count(2)} times; got {resolutions!r}"
             )
         self.args = {
-            "width": self.width, "units": len(self.units), "depths": _joined(self.depths),
+            "width": self.width, "units": _joined(chosen), "depths": _joined(self.depths),
             "kernels": _joined(self.kernels), "expansions": _joined(self.expansions),
             "resolutions": _joined(self.resolutions), "halvings": halvings,
         }  # fmt: skip
@@ -175,7 +167,7 @@ class OFA(Space):
 
     def _head(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         last = self._channels(self.units[-1][0])
-        return _Head(last, self._channels(_EXPANDED), self._channels(_LAST), self.num_classes,
+        return MixedHead(last, self._channels(_EXPANDED), self._channels(_LAST), self.num_classes,
                      norm, rngs)  # fmt: skip
 
     def supernet(
@@ -321,24 +313,6 @@ def _joined(numbers):
 def _resized(size, rngs):
     del rngs
     return Resize(*size)
-
-
-class _Head(nnx.Module):
-    """A 1x1 convolution, the image's mean, a product without normalisation, a classifier."""
-
-    def __init__(self, inputs, expanded, last, num_classes, norm, rngs):
-        self.conv = ConvNorm(inputs, expanded, 1, norm, rngs, activation="hard_swish")
-        self.mix = nnx.Param(_init(rngs.params(), (expanded, last), jnp.float32))
-        self.linear = nnx.Linear(last, num_classes, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.conv(x).mean((1, 2), keepdims=True)
-        return self.linear(jax.nn.hard_swish(matmul(x, self.mix[...].astype(x.dtype)))[:, 0, 0])
-
-    def macs(self, input_shape: tuple[int, ...]) -> int:
-        """Returns multiply-accumulates for one image; additions of the bias are not counted."""
-        products = (self.mix.shape, self.linear.kernel.shape)
-        return self.conv.macs(input_shape) + sum(map(math.prod, products))
 
 
 class _Skeleton(nnx.Module):

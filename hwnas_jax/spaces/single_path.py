@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.arguments import whole
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.layerwise import Inverted, Layer, Layerwise, Skip
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
@@ -38,6 +40,10 @@ class _Backbone(Layerwise):
     }
     separator = "/"
 
+    def __init__(self, *, stages: int, **sizes: Any):
+        self.stages = ProxylessNAS.stages[:stages]  # type: ignore[misc]
+        super().__init__(**sizes)
+
 
 class SinglePath(Space):
     """Single-Path NAS's space at any width."""
@@ -45,7 +51,7 @@ class SinglePath(Space):
     name = "single_path"
     summary = (
         "kernel and expansion of 21 layers on shared weights, Single-Path NAS; "
-        "width, depth, halvings, head, activation"
+        "width, stages, depth, halvings, head, activation, thresholds"
     )
 
     def __init__(
@@ -54,10 +60,12 @@ class SinglePath(Space):
         input_shape: tuple[int, int, int],
         num_classes: int,
         width: float = 1.0,
+        stages: int = len(ProxylessNAS.stages),
         depth: int | None = None,
         halvings: int | None = None,
         head: int | None = None,
         activation: str | None = None,
+        thresholds: bool = False,
     ):
         """Sets the size; by default as published.
 
@@ -65,22 +73,29 @@ class SinglePath(Space):
           input_shape: `(H, W, C)` of one image.
           num_classes: number of classes.
           width: factor on all channels, which are then multiples of eight.
+          stages: how many of the six, from the first.
           depth: most layers of a stage.
           halvings: how often the image is halved; the first strides become one where there are
             more of them.
           head: channels of the last convolution, before `width`.
           activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
+          thresholds: decide as the paper does, by whether the norms of the weights that an option
+            adds exceed learned thresholds; see `scores`.
 
         Raises:
           UserError: for arguments out of range, and images too small to halve so often.
         """
         self.backbone = _Backbone(
-            input_shape=input_shape, num_classes=num_classes, width=width, depth=depth,
-            halvings=halvings, head=head, activation=activation,
+            stages=whole("stages", stages, 1, len(ProxylessNAS.stages)), width=width, depth=depth,
+            halvings=halvings, head=head, activation=activation, input_shape=input_shape,
+            num_classes=num_classes,
         )  # fmt: skip
         self.input_shape, self.num_classes = self.backbone.input_shape, self.backbone.num_classes
         chosen = ("width", "depth", "halvings", "head", "activation")
+        if not isinstance(thresholds, bool):
+            raise UserError(f"space.args.thresholds must be true or false, got {thresholds!r}")
         self.args = {key: self.backbone.args[key] for key in chosen}
+        self.args |= {"stages": stages, "thresholds": thresholds}
         kernels = tuple(map(str, KERNELS))
         self.decisions = tuple(
             Decision(f"layer{number}.{what}", options)
@@ -102,6 +117,22 @@ class SinglePath(Space):
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
         return _Supernet(self, supernet_norm(axis_name), rngs, rematerialise)
+
+    def scores(self, supernet: nnx.Module) -> jax.Array | None:
+        """Returns squared norms of the weights that each option has and smaller ones lack.
+
+        Of the depthwise convolution, per channel: the rim around the middle 3x3 speaks for kernel
+        5, the first half of the channels for expansion 3, both halves for expansion 6. A softmax of
+        norms less thresholds is, between two options, the sigmoid that the paper's indicator has
+        as its gradient.
+        """
+        if not self.args["thresholds"]:
+            return None
+        source, found = cast(_Supernet, supernet), []
+        for stage in source.body:
+            for number in range(stage.count):
+                found.append(_norms(stage.layer(number).depthwise[...], self.num_options))
+        return jnp.concatenate(found)
 
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
@@ -193,6 +224,18 @@ class _Supernet(nnx.Module):
             x = stage(x, _choices(gates.weight[rows], gates.index, rows))
             start += stage.count
         return self.head(x)
+
+
+def _norms(kernel, num_options):
+    """Returns the scores of a layer's two decisions, `float32[2, K]`."""
+    square = (kernel**2).mean(-1)
+    rim = square.sum() - square[1:-1, 1:-1].sum()
+    half = kernel.shape[-1] * EXPANSIONS[0] // EXPANSIONS[1]
+    first, second = (
+        (part**2).sum((0, 1)).mean() for part in (kernel[..., :half], kernel[..., half:])
+    )
+    rows = jnp.stack([jnp.stack([0 * rim, rim]), jnp.stack([first, first + second])])
+    return jnp.pad(rows, ((0, 0), (0, num_options - rows.shape[1])))
 
 
 def _sizes(layer: Layer, activation: str) -> LayerSizes:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax import Gates
@@ -19,9 +20,10 @@ SMALL = (
     "33353355533335575353", "33433334334333333343", "22222", 3423464, 122972112,
 )  # fmt: skip
 
+# One unit that has squeeze-excitation and hard swish.
 TINY = {
-    "width": 0.1, "units": 2, "depths": "1,2", "kernels": "3,5", "expansions": "1,2",
-    "resolutions": "4,8", "halvings": 1,
+    "width": 0.1, "units": "4", "depths": "1,2", "kernels": "3,5", "expansions": "1,2",
+    "halvings": 1,
 }  # fmt: skip
 
 
@@ -77,14 +79,14 @@ def test_the_published_size():
         "unit1.depth", "unit1.layer1.kernel", "unit1.layer1.expansion"
     ]  # fmt: skip
     assert space.num_decisions == 5 * (1 + 2 * 4)
-    one = full(units=1)
+    one = full(units="1")
     rows = one.random(np.random.default_rng(0), 100_000)
     assert len(np.unique(one.canonical(rows), axis=0)) <= 9**2 + 9**3 + 9**4
     assert len(np.unique(one.canonical(one.enumerate()), axis=0)) == 9**2 + 9**3 + 9**4
 
 
 def test_codecs_and_counts():
-    space = tiny()
+    space = tiny(units="1,2", resolutions="4,8")
     contract.check_codecs(space)
     contract.check_counts(space)
     contract.check_tables_agree(space)
@@ -95,9 +97,28 @@ def test_supernet_is_the_network():
     contract.check_supernet_equals_network(tiny(), count=50)
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_size_is_the_supernet_at_images_of_that_size(sampled):
+    sizes = {"depths": "1", "kernels": "3", "expansions": "1"}
+    space, plain = tiny(**sizes, resolutions="4,8,12"), tiny(**sizes)
+    supernet, other = initialise(space.supernet), initialise(plain.supernet)
+    nnx.update(other, nnx.state(supernet))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 1)), jnp.float32)
+    run, rest = jax.jit(lambda g: supernet(x, g)), np.zeros(3, np.int32)
+    for option, size in enumerate((4, 8, 12)):
+        gates = contract.one_hot(space, np.array([option, *rest]), sampled=sampled)
+        smaller = jax.image.resize(x, (4, size, size, 1), "linear")
+        expected = other(smaller, contract.one_hot(plain, rest, sampled=sampled))
+        np.testing.assert_allclose(run(gates), expected, atol=1e-4)
+        network = space.network(np.array([option, *rest]), nnx.Rngs(0))
+        space.inherit(network, np.array([option, *rest]), supernet)
+        network.train()
+        np.testing.assert_allclose(network(x), expected, atol=1e-4)
+
+
 def test_layers_that_are_left_out_do_not_matter():
     """Neither to the output nor to the cost nor to any gradient."""
-    space = tiny(resolutions="")
+    space = tiny()
     idle = slice(3, 5)
     row = np.zeros(space.num_decisions, np.int32)
     assert space.decisions[0].name == "unit1.depth" and space.depths[0] == 1
@@ -124,7 +145,7 @@ def test_layers_that_are_left_out_do_not_matter():
 
 
 def test_the_canonical_mixture_is_the_mean_over_architectures():
-    space = tiny()
+    space = tiny(units="1,2", resolutions="4,8")
     rng = np.random.default_rng(0)
     share = rng.dirichlet(np.ones(2), space.num_decisions)
     values = rng.uniform(0.5, 1.5, share.shape)
@@ -145,9 +166,9 @@ def test_the_canonical_mixture_is_the_mean_over_architectures():
         ({"resolutions": "8,4"}, "rise"),
         ({"kernels": "3,4"}, "odd"),
         ({"depths": "0,1"}, "from 1 up"),
-        ({"units": 6}, "from 1 to 5"),
+        ({"units": "5,6"}, "from 1 to 5"),
         ({"width": 0}, "above 0"),
-        ({"halvings": 4, "units": 5}, "may be at most 3"),
+        ({"halvings": 4, "units": "1,2,3,4,5"}, "may be at most 3"),
     ],
 )
 def test_impossible_arguments_are_named(args, words):
@@ -167,4 +188,4 @@ def test_impossible_arguments_are_named(args, words):
 )
 def test_strings_of_other_spaces_are_named(text, words):
     with pytest.raises(UserError, match=words):
-        tiny().from_string(text)
+        tiny(units="1,2", resolutions="4,8").from_string(text)
