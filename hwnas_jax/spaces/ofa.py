@@ -202,6 +202,8 @@ class OFA(Space):
         features = self.input_shape[2]
         sizes = [((size, size), ((0, i),)) for i, size in enumerate(self.resolutions)]
         for size, under in sizes or [(self.input_shape[:2], ())]:
+            if not all(self.mask[pair] for pair in under):
+                continue
             if size != self.input_shape[:2]:
                 build = functools.partial(_resized, size)
                 table.stands(f"resize to {size[0]}", self.input_shape, build, under)
@@ -219,6 +221,7 @@ class OFA(Space):
     def _places(self, table, unit, layer, shape, under, norm):
         """Adds the places of a layer; returns the shape behind it."""
         sizes, row = self.layer_sizes(unit, layer), self._layer_row(unit, layer)
+        mask = self.mask
         depths = [i for i, depth in enumerate(self.depths) if depth > layer]
         there = [((self.depth_row(unit), i),) for i in depths]
         if len(depths) == len(self.depths):
@@ -227,11 +230,14 @@ class OFA(Space):
             enumerate(self.kernels), enumerate(self.expansions)
         ):
             for when in there:
+                chosen = ((row, k), (row + 1, e), *when)
+                if not all(mask[pair] for pair in chosen):
+                    continue
                 table.stands(
                     f"k{kernel}e{expansion} to {sizes.widths[0]} stride {sizes.stride} "
                     f"{sizes.activation}{' se' if sizes.excited else ''}",
                     shape, functools.partial(self._block, unit, layer, k, e, norm),
-                    ((row, k), (row + 1, e), *when, *under),
+                    (*chosen, *under),
                 )  # fmt: skip
         height, width = (-(-size // sizes.stride) for size in shape[:2])
         return height, width, sizes.widths[0]
@@ -347,6 +353,7 @@ class _Supernet(_Skeleton):
     def __init__(self, space: OFA, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
         super().__init__(space, norm, rngs)
         self.depths, self.resolutions = space.depths, space.resolutions
+        self.allowed_sizes = tuple(np.flatnonzero(space.mask[0]).tolist())
         self.depth_rows = tuple(space._depth_rows)
         count = max(space.depths)
         units = []
@@ -372,10 +379,8 @@ class _Supernet(_Skeleton):
             return self._run(x, gates)
         weight, index = gates.weight[0, : len(self.resolutions)], gates.index
         if index is None:
-            scores = [
-                share * self._run(resize(x, size, size), gates)
-                for share, size in zip(weight, self.resolutions, strict=True)
-            ]
+            sizes = [(i, self.resolutions[i]) for i in self.allowed_sizes]
+            scores = [weight[i] * self._run(resize(x, size, size), gates) for i, size in sizes]
             return jnp.stack(scores).sum(0)
         graph, state = nnx.split(self)
 

@@ -158,6 +158,18 @@ def test_the_canonical_mixture_is_the_mean_over_architectures():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_options_that_are_off_are_neither_built_nor_counted():
+    off = {"*.kernel": ("5",), "resolution": ("8",), "unit1.depth": ("1",)}
+    space = tiny(units="1,2", resolutions="4,8").restricted(off)
+    assert not any("k5" in name or "8x8x1" in name for name in set(space.operations()[0]) - {
+        "resize to 4 8x8x1"})  # fmt: skip
+    contract.check_counts(space, count=5)
+    contract.check_codecs(space)
+    supernet = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0)))
+    assert supernet.units[0].first.allowed == ((0, 0, 0), (0, 1, 0))
+    assert space.canonical_mixture(jnp.asarray(space.mask, jnp.float32))[0].shape == (2,)
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
