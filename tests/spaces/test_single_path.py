@@ -23,8 +23,8 @@ def tiny(**more):
     return make_space("single_path", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
 
 
-def counts(space, architecture):
-    operations, places = space.operations()
+def counts(table, architecture):
+    operations, places = table
     standing = [
         operations[p.operation] for p in places if all(architecture[d] == o for d, o in p.when)
     ]
@@ -33,15 +33,17 @@ def counts(space, architecture):
 
 def test_its_networks_are_those_of_proxylessnas_of_these_kernels():
     size = {"input_shape": (224, 224, 3), "num_classes": 1000}
-    space, other = make_space("single_path", {}, **size), make_space("proxylessnas", {}, **size)
-    assert space.num_decisions == 2 * 21
-    for row in space.random(np.random.default_rng(0), 2):
+    assert make_space("single_path", {}, **size).num_decisions == 2 * 21
+    args = {"depth": 2}
+    space, other = (make_space(name, args, **size) for name in ("single_path", "proxylessnas"))
+    tables = [each.operations() for each in (space, other)]
+    for row in space.random(np.random.default_rng(0), 20):
         words = [
             word if word == "skip" else f"{word[:3]}_MBConv{word[-1]}"
             for word in space.to_string(row).split("/")
         ]
         theirs = other.from_string(other.separator.join(words))
-        assert counts(space, row) == counts(other, theirs)
+        assert counts(tables[0], row) == counts(tables[1], theirs)
 
 
 def test_codecs_and_counts():
