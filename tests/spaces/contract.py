@@ -77,7 +77,9 @@ def check_supernet_equals_network(
             _close(logits, expected, tolerance, f"{label} sampled={sampled} logits")
             _close(gradients[1], image_gradient, tolerance, f"{label} sampled={sampled} images")
             pairs = zip(jax.tree.leaves(gradients[0]), jax.tree.leaves(state_gradient), strict=True)
-            scale = max(np.abs(leaf).max() for leaf in map(np.asarray, jax.tree.leaves(state_gradient)))
+            scale = max(
+                np.abs(leaf).max() for leaf in map(np.asarray, jax.tree.leaves(state_gradient))
+            )
             for ours, theirs in pairs:
                 _close(ours, theirs, tolerance, f"{label} sampled={sampled} weights", scale)
     jax.clear_caches()  # every architecture compiled small programs of its own
@@ -96,7 +98,7 @@ def _drawn(abstract, rng):
     def draw(path, leaf):
         if not _is_float(leaf):
             return _filled(leaf)
-        spread = leaf.size ** -0.5 * leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 0.1
+        spread = leaf.size**-0.5 * leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 0.1
         centre = "scale" in jax.tree_util.keystr(path) and leaf.ndim == 1
         return jnp.asarray(centre + spread * rng.standard_normal(leaf.shape), leaf.dtype)
 
