@@ -1,4 +1,4 @@
-"""A whole job in small for each macro and mobile space."""
+"""A whole job in small for each space."""
 
 import json
 
@@ -22,8 +22,14 @@ SIZES = {
     "proxylessnas": {"width": 0.1, "depth": 1, "head": 160},
     "dna": {"width": 0.1, "depth": 1, "head": 160},
     "mnasnet": {"width": 0.2, "depth": 1, "blocks": 2, "head": 160},
+    "autoformer": {
+        "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
+        "patch": 2,
+    },
+    "dash": {"channels": 4},
+    "complete_graph": {"channels": 4, "nodes": 4},
     "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
-}
+}  # fmt: skip
 OFF = {"mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}}
 
 
