@@ -4,6 +4,7 @@ References: Chen et al., "AutoFormer: Searching Transformers for Visual Recognit
 (weight entanglement).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,23 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def leading(source: Any, like: Any) -> Any:
-    """Returns the leading part of every array of `source` that has the shape of that in `like`."""
+def leading(source: Any, like: Any, number: int | None = None) -> Any:
+    """Returns the leading part of every array of `source` that has the shape of that in `like`.
 
-    def part(leaf, small):
-        return leaf[tuple(slice(size) for size in small.shape)]
+    Args:
+      source: the large module's weights.
+      like: arrays, or shapes, in the same structure.
+      number: of the module, where the arrays of `source` are stacked.
+    """
+    leaves, structure = jax.tree.flatten(source)
+    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(like))
+    return jax.tree.unflatten(structure, _cut(leaves, shapes, number))
 
-    return jax.tree.map(part, source, like)
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(leaves, shapes, number):
+    own = leaves if number is None else [leaf[number] for leaf in leaves]
+    return [leaf[tuple(map(slice, shape))] for leaf, shape in zip(own, shapes, strict=True)]
 
 
 def leading_branch(

@@ -33,7 +33,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        return _affine(x, self.kernel[...], self.bias[...])
 
     def macs(self, rows: int) -> int:
         """Returns multiply-accumulates for so many rows."""
@@ -50,14 +50,8 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, channels: jax.Array | None = None) -> jax.Array:
         """Normalises `x` (`[..., E]`), with statistics weighted by `channels` (`float32[E]`)."""
-        values = x.astype(jnp.float32)
-        share = jnp.ones(x.shape[-1]) if channels is None else channels.astype(jnp.float32)
-        chex.assert_shape(share, x.shape[-1:])
-        share = share / share.sum()
-        values = values - (share * values).sum(-1, keepdims=True)
-        variance = (share * values * values).sum(-1, keepdims=True)
-        values = values * jax.lax.rsqrt(variance + EPSILON) * self.scale[...] + self.bias[...]
-        return _masked(values.astype(x.dtype), channels)
+        chex.assert_equal_shape_suffix([x, self.scale[...]], 1)
+        return _normalise(x, self.scale[...], self.bias[...], channels)
 
 
 class Patches(nnx.Module):
@@ -118,12 +112,9 @@ class Attention(nnx.Module):
           heads: `float32[h]`, or None for all.
         """
         chex.assert_rank(x, 3)
-        kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
-        joint = self.norm(x, channels) @ kernel.reshape(len(kernel), -1) + bias.reshape(-1)
-        joint = joint.reshape(*x.shape[:2], 3, -1, self.head_size)
-        values = jax.nn.dot_product_attention(*(joint[:, :, i] for i in range(3)))
-        values = _masked(values, None if heads is None else heads[:, None])
-        return _masked(self.out(values.reshape(*x.shape[:2], -1)), channels)
+        values = self.norm(x, channels)
+        values = _attend(values, self.kernel[...], self.bias[...], heads, self.head_size)
+        return _masked(self.out(values), channels)
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(T, E)`."""
@@ -169,6 +160,33 @@ class TokenHead(nnx.Module):
         """Returns multiply-accumulates for one image; the shape does not matter."""
         del input_shape
         return self.classify.macs(1)
+
+
+# Compiled as a whole also where a network runs operation by operation.
+@jax.jit
+def _affine(x, kernel, bias):
+    return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+@jax.jit
+def _normalise(x, scale, bias, channels):
+    values = x.astype(jnp.float32)
+    share = jnp.ones(x.shape[-1]) if channels is None else channels.astype(jnp.float32)
+    share = share / share.sum()
+    values = values - (share * values).sum(-1, keepdims=True)
+    variance = (share * values * values).sum(-1, keepdims=True)
+    values = values * jax.lax.rsqrt(variance + EPSILON) * scale + bias
+    return _masked(values.astype(x.dtype), channels)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _attend(x, kernel, bias, heads, head_size):
+    batch, tokens, features = x.shape
+    joint = _affine(x, kernel.reshape(features, -1), bias.reshape(-1))
+    joint = joint.reshape(batch, tokens, 3, -1, head_size)
+    values = jax.nn.dot_product_attention(*(joint[:, :, i] for i in range(3)))
+    values = _masked(values, None if heads is None else heads[:, None])
+    return values.reshape(batch, tokens, -1)
 
 
 def _masked(x, mask):

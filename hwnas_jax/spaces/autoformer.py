@@ -149,15 +149,15 @@ class AutoFormer(Space):
         self.check(architecture)
         target, source = cast(_Network, network), cast(_Supernet, supernet)
 
-        def take(part, state):
-            nnx.update(part, leading(state, nnx.state(part, nnx.Param)))
+        def take(part, whole, number=None):
+            own = nnx.state(part, nnx.Param)
+            nnx.update(part, leading(nnx.state(whole, nnx.Param), own, number))
 
-        take(target.patches, nnx.state(source.patches, nnx.Param))
-        take(target.head, nnx.state(source.head, nnx.Param))
-        for parts, states in ((target.attentions, source.attention), (target.mlps, source.mlp)):
+        take(target.patches, source.patches)
+        take(target.head, source.head)
+        for parts, whole in ((target.attentions, source.attention), (target.mlps, source.mlp)):
             for number, part in enumerate(parts):
-                state = nnx.state(states, nnx.Param)
-                take(part, jax.tree.map(lambda leaf, n=number: leaf[n], state))
+                take(part, whole, number)
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()
