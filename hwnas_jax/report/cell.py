@@ -20,6 +20,7 @@ from hwnas_jax.report.style import (
 )
 
 _EDGE = re.compile(r"(\d+)<-(\d+)")
+_BLOCK = re.compile(r"block(\d+)\.")
 _RADIUS = 0.2
 _LANE = 0.62
 _PER_ROW = 5
@@ -29,7 +30,8 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
     """Draws an architecture.
 
     Decisions that are all named "to<-from" become the edges of a graph from input to output;
-    any others are drawn as a chain of choices.
+    any others are drawn as a chain of choices. Where one decision is the "depth", a whole number,
+    those of blocks beyond it ("block3.heads") are left out.
 
     Args:
       names: `{decision name: option name}`.
@@ -40,7 +42,15 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
     if names and len(matches) == len(names):
         edges = {(int(m[2]), int(m[1])): names[name] for name, m in matches.items()}
         return _graph(edges, colours)
-    return _chain(names, colours)
+    return _chain(_within_depth(names), colours)
+
+
+def _within_depth(names: Mapping[str, str]) -> dict[str, str]:
+    depth = names.get("depth", "")
+    if not depth.isdecimal():
+        return dict(names)
+    blocks = {name: match for name in names if (match := _BLOCK.match(name))}
+    return {n: o for n, o in names.items() if n not in blocks or int(blocks[n][1]) <= int(depth)}
 
 
 def _canvas(width: float, height: float):

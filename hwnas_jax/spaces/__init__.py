@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.spaces.autoformer import AutoFormer
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.channels import Channels
@@ -51,6 +52,7 @@ __all__ = [
 SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
+        AutoFormer,
         CompleteGraph,
         Channels,
         Dash,
