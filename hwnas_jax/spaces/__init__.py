@@ -16,6 +16,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
+from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -46,6 +47,7 @@ __all__ = [
 SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
+        Codesign,
         CompleteGraph,
         Dash,
         NasBench201,
