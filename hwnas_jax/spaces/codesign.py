@@ -154,10 +154,15 @@ class Codesign(Space):
         """All accelerators, the last decision running fastest, those beyond the limit too."""
         return tuple(self._designs.values())
 
+    @functools.cached_property
+    def design_shape(self) -> tuple[int, ...]:
+        """How many options each decision of the hardware has; `designs` counts in them."""
+        return tuple(len(options) for options in self._parts.values())
+
     def design_numbers(self, architectures: np.ndarray) -> np.ndarray:
         """Returns which of `designs` each architecture (`int32[N, D]`) has, `int[N]`."""
         columns = np.asarray(architectures)[:, self.num_network_decisions :].T
-        return np.ravel_multi_index(tuple(columns), self._shape)
+        return np.ravel_multi_index(tuple(columns), self.design_shape)
 
     def feasible(self, architectures: np.ndarray) -> np.ndarray:
         """Returns where the network is a member and the accelerator within the limit, `bool[N]`."""
@@ -237,14 +242,10 @@ class Codesign(Space):
         names = self.network_space.to_names(self.network_space.from_string(network.strip()))
         return self.from_names({**names, **{_DECISIONS[key]: chosen[key] for key in self._parts}})
 
-    @functools.cached_property
-    def _shape(self) -> tuple[int, ...]:
-        return tuple(len(options) for options in self._parts.values())
-
     def _hardware_mask(self) -> np.ndarray:
         """Returns which designs no switched-off option takes, `bool` with an axis a decision."""
         rows = self.mask[self.num_network_decisions :]
-        own = [row[:width] for row, width in zip(rows, self._shape, strict=True)]
+        own = [row[:width] for row, width in zip(rows, self.design_shape, strict=True)]
         return functools.reduce(np.logical_and.outer, own)
 
     def _list_designs(self) -> dict[tuple[int, ...], Design]:
@@ -252,7 +253,7 @@ class Codesign(Space):
         clock, designs = self.args["clock_mhz"], {}
         if clock is not None and not clock > 0:
             raise UserError(f"space.args.clock_mhz must be positive, got {clock!r}")
-        for numbers in itertools.product(*(range(width) for width in self._shape)):
+        for numbers in itertools.product(*(range(width) for width in self.design_shape)):
             chosen = {
                 key: options[number]
                 for (key, options), number in zip(self._parts.items(), numbers, strict=True)
@@ -279,7 +280,7 @@ class Codesign(Space):
                 f"smallest, {smallest.label}, takes {areas.min():.4g} mm2"
             )
         fits = np.ones(len(areas), bool) if limit_mm2 is None else areas <= limit_mm2
-        return fits.reshape(self._shape)
+        return fits.reshape(self.design_shape)
 
 
 def _options(key: str, text: str) -> tuple[str, ...]:
