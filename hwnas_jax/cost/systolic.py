@@ -219,9 +219,7 @@ def _row(s: Shapes, d: Designs, technology: Technology) -> _Fold:
     rounds = _folds(s.inputs, channels * below)
     weights = _product(s.groups, s.inputs, s.outputs, s.kernel_rows, s.kernel_columns)
     images = _product(s.groups, s.inputs, s.read_pixels)
-    sums = technology.partial_sum_bytes * _product(
-        s.batch, s.groups, s.outputs, s.height, s.width
-    )
+    sums = technology.partial_sum_bytes * _product(s.batch, s.groups, s.outputs, s.height, s.width)
     return _Fold(
         passes * (s.width * s.kernel_columns + climb),
         weights * s.batch * strips

@@ -28,11 +28,11 @@ def minimise(
     mask: jax.Array,
     key: jax.Array,
     *,
-    steps: int = 400,
-    samples: int = 4,
+    steps: int = 600,
+    samples: int = 8,
     learning_rate: float = 0.1,
-    temperature_start: float = 1.0,
-    temperature_end: float = 0.01,
+    temperature_start: float = 2.0,
+    temperature_end: float = 0.05,
 ) -> jax.Array:
     """Returns logits `float32[D, K]` of architectures at which a function is small.
 

@@ -45,9 +45,7 @@ class Design:
                     f"{name} of an accelerator must be a whole number above 0, got {value!r}"
                 )
         if not self.clock_mhz > 0:
-            raise UserError(
-                f"clock_mhz of an accelerator must be positive, got {self.clock_mhz!r}"
-            )
+            raise UserError(f"clock_mhz of an accelerator must be positive, got {self.clock_mhz!r}")
         choose(self.dataflow, DATAFLOWS, "dataflow")
 
     @property

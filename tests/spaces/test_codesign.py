@@ -96,7 +96,9 @@ def test_impossible_arguments_are_named(args, word):
         space(**args)
 
 
-@pytest.mark.parametrize("hardware", ["8x4,64KiB", "tpu-like", "8x4,64KiB,ws,ws", "", "9x4,2KiB,ws"])
+@pytest.mark.parametrize(
+    "hardware", ["8x4,64KiB", "tpu-like", "8x4,64KiB,ws,ws", "", "9x4,2KiB,ws"]
+)
 def test_strings_of_other_accelerators_are_named(hardware):
     own = space()
     network = own.to_string(own.enumerate()[0]).rpartition(" @ ")[0]
