@@ -19,6 +19,7 @@ from hwnas_jax.spaces.autoformer import AutoFormer
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.channels import Channels
+from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -53,6 +54,7 @@ SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
         AutoFormer,
+        Codesign,
         CompleteGraph,
         Channels,
         Dash,
