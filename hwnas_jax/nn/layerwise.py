@@ -16,6 +16,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from hwnas_jax.nn.convolution import conv2d
@@ -24,7 +25,10 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS, MBConv, shuffle
 
 
 class MixedLayer(nnx.Module):
-    """One layer and its `K` blocks: `([B, H, W, C], float32[K], int32[]) -> [B, H', W', C']`.
+    """One layer and its blocks: `([B, H, W, C], float32[K], int32[]) -> [B, H', W', C']`.
+
+    It holds blocks for those of the `K` options whose `numbers` it was given; the weights of the
+    others must be zero.
 
     With `partial` channels only the first `C / partial` channels go through the blocks; the others
     pass by, and all are shuffled.
@@ -33,13 +37,24 @@ class MixedLayer(nnx.Module):
     Architecture Search", ICLR 2020.
     """
 
-    def __init__(self, options: Sequence[nnx.Module], *, partial: int = 1):
+    def __init__(
+        self,
+        options: Sequence[nnx.Module],
+        *,
+        partial: int = 1,
+        numbers: Sequence[int] | None = None,
+    ):
         self.options = nnx.List(options)
         self.partial = partial
+        self.numbers = tuple(range(len(options)) if numbers is None else numbers)
 
     def __call__(self, x: jax.Array, weight: jax.Array, index: jax.Array | None) -> jax.Array:
         """Mixes all blocks by `weight`, or runs block `index` times `weight[index]`."""
         chex.assert_rank([x, weight], [4, 1])
+        numbers = np.array(self.numbers)
+        weight = weight[numbers]
+        if index is not None:
+            index = jnp.argmax(numbers == index)
         run = self._mixed if index is None else functools.partial(self._drawn, index=index)
         if self.partial == 1:
             return run(x, weight)
@@ -122,9 +137,9 @@ class MixedStage(nnx.Module):
     def option_of(self, layer: int, option: int) -> nnx.State:
         """Returns the weights of one block of one layer."""
         if layer == 0:
-            return nnx.state(self.first.options[option], nnx.Param)
+            return nnx.state(self.first.options[self.first.numbers.index(option)], nnx.Param)
         assert self.rest is not None
-        state = nnx.state(self.rest.options[option], nnx.Param)
+        state = nnx.state(self.rest.options[self.rest.numbers.index(option)], nnx.Param)
         return jax.tree.map(lambda leaf: leaf[layer - 1], state)
 
 

@@ -7,7 +7,8 @@ the layers are given, so costs add up over the layers.
 import abc
 import dataclasses
 import functools
-from typing import Any, ClassVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import jax
 import numpy as np
@@ -72,17 +73,24 @@ class Layer:
       features: channels out.
       stride: of its blocks.
       options: names.
+      off: those of them that are switched off: the supernet does not hold them.
     """
 
     shape: tuple[int, int, int]
     features: int
     stride: int
     options: tuple[str, ...]
+    off: tuple[str, ...] = ()
 
     @property
     def keeps_shape(self) -> bool:
         """Whether the output has the input's shape."""
         return self.stride == 1 and self.features == self.shape[2]
+
+    @property
+    def offered(self) -> dict[int, str]:
+        """The options that are on, by their number."""
+        return {i: name for i, name in enumerate(self.options) if name not in self.off}
 
 
 class Layerwise(Space, abc.ABC):
@@ -261,6 +269,15 @@ class Layerwise(Space, abc.ABC):
             activation=self.activation,
         )  # fmt: skip
 
+    def restricted(self, off: Mapping[str, Sequence[str]]) -> Self:
+        space = super().restricted(off)
+        names = iter(decision.name for decision in self.decisions)
+        space.layers = tuple(
+            tuple(dataclasses.replace(layer, off=space.off.get(next(names), ())) for layer in stage)
+            for stage in self.layers
+        )
+        return space
+
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
@@ -269,8 +286,9 @@ class Layerwise(Space, abc.ABC):
         def mixed(layer):
             share = self.partial if layer.keeps_shape else 1
             return lambda rngs: MixedLayer(
-                [self._block(name, layer, norm, rngs, share) for name in layer.options],
+                [self._block(name, layer, norm, rngs, share) for name in layer.offered.values()],
                 partial=share,
+                numbers=tuple(layer.offered),
             )
 
         def stage(run, rngs):
@@ -328,7 +346,7 @@ class Layerwise(Space, abc.ABC):
             shape = (height, width, self._channels(self.stem_features))
             table.stands("first", shape, functools.partial(self._first, norm))
         for decision, layer in enumerate(self.every):
-            for option, name in enumerate(layer.options):
+            for option, name in layer.offered.items():
                 if isinstance(self.blocks[name], Skip) and layer.keeps_shape:
                     continue
                 table.stands(

@@ -12,8 +12,8 @@ from hwnas_jax.run import Run
 SMALL = {
     "profile__networks": 12, "profile__rounds": 1, "profile__warmup": 1,
     "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
-    "cost__members": 2, "search__steps": 200, "search__warmup_steps": 60,
-    "search__batch_size": 16, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
+    "cost__members": 2, "search__steps": 300, "search__warmup_steps": 60,
+    "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 300,
     "retrain__networks": 1, "retrain__epochs": 2, "target__confirm": 1, "parallel__devices": 1,
 }  # fmt: skip
 SIZES = {
@@ -38,7 +38,12 @@ SIZES = {
     "dash": {"channels": 4},
     "complete_graph": {"channels": 4, "nodes": 4},
 }  # fmt: skip
-OFF = {"mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}}
+OFF = {
+    "fbnet": {"*": ("k5*", "*g2", "k3_e6")},
+    "proxylessnas": {"*": ("5x5*", "7x7*")},
+    "dna": {"*": ("*5x5", "*7x7")},
+    "mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)},
+}
 
 
 @pytest.mark.slow
@@ -49,7 +54,8 @@ def test_search_meets_its_target(name, tmp_path):
     config = override(config, space__args=args, space__off=OFF.get(name, {}), **SMALL)
     folder = tmp_path / name
     Run.create(config, folder).all()
-    losses = [json.loads(line)["weight_loss"] for line in (folder / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    losses = [line["weight_loss"] for line in lines if "weight_loss" in line]
     assert np.mean(losses[-3:]) < 0.9 * losses[0]
     target = read_json(folder / "target.json", "target")["target_ms"]
     networks = read_json(folder / "networks.json", "networks")["networks"]
