@@ -77,8 +77,9 @@ class ProfileConfig:
     """untimed calls of everything before the first round"""
     device: str | None = None
     """platform, or platform:number, such as cpu or gpu:1; None takes the default device"""
-    runtime: Literal["jax", "onnxruntime"] = "jax"
-    """what runs the networks; onnxruntime runs their export on the CPU"""
+    runtime: Literal["jax", "onnxruntime", "systolic"] = "jax"
+    """what runs the networks; onnxruntime runs their export on the CPU; systolic computes what
+    those of the space codesign cost on their accelerators"""
     threads: int | None = None
     """onnxruntime: threads that share an operation; None takes a thread a core"""
     energy: bool = False
@@ -117,9 +118,11 @@ class TargetConfig:
     """
 
     metric: str = "latency_ms"
-    """the metric that has the budget"""
+    """the metric that has the budget, one that the cost model predicts; analytic also counts
+    bit_operations and size_kib where precision is searched"""
     ms: float | None = None
-    """budget in milliseconds per call; None takes the percentile instead"""
+    """budget in milliseconds per call, or in the unit of another metric; None takes the percentile
+    instead"""
     percentile: float = 50.0
     """budget as a percentile of the predicted latency over the space"""
     tolerance: float = 0.03

@@ -37,8 +37,10 @@ from hwnas_jax.cost import (
     measure_networks,
     profile,
 )
+from hwnas_jax.cost.counted import count_networks
 from hwnas_jax.cost.estimates import estimate_again
 from hwnas_jax.cost.fit import split_sizes
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.derive import confirm, describe
@@ -207,9 +209,11 @@ class Run:
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])
+        done = f"{len(times)} networks {measured.source}"
+        if measured.source == "measured":
+            done = f"{len(measured.operations)} operations and {len(times)} networks timed"
         self.display.say(
-            f"{len(measured.operations)} operations and {len(times)} networks timed at batch "
-            f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
+            f"{done} at batch {measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
             f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
         )
         for note in measured.notes:
@@ -252,9 +256,11 @@ class Run:
                 "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
             },
         )
+        name = unit(target.metric)
+        each = " per call" if name == "ms" else ""
         self.display.say(
-            f"target {target.value:.4g} ms per call; reachable are {reachable.lowest:.3g} to "
-            f"{reachable.highest:.3g} ms, median {reachable.at(50):.3g} ms"
+            f"target {target.value:.4g} {name}{each}; reachable are {reachable.lowest:.3g} to "
+            f"{reachable.highest:.3g} {name}, median {reachable.at(50):.3g} {name}"
         )
         return target
 
@@ -305,7 +311,10 @@ class Run:
                 self.space,
                 self.space.from_names(networks[0]["architecture"]),
             )
-        self.display.say(f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} ms")
+        self.display.say(
+            f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} "
+            f"{unit(self.target.metric)}"
+        )
         return networks
 
     def _confirm(
@@ -324,13 +333,21 @@ class Run:
         return groups, rows
 
     def _measure(self, architectures: list[np.ndarray], report: Progress) -> Measured:
-        """Times networks beside some of the profile that take about as long as the target."""
+        """Times networks beside some of the profile that take about as long as the target.
+
+        Where the budget is on what can be counted, they are counted instead.
+        """
+        counted = count_networks(self.space, np.stack(architectures), self.target.metric)
+        if counted is not None:
+            self.display.say(f"{len(architectures)} networks counted: {self.target.metric}")
+            return counted
         known = load_or_offer(
             self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
         )
         if known.source != "measured":
             rows = estimate_again(self.space, np.stack(architectures), known, report)
-            latencies = [row["latency_ms"] for row in rows]
+            metric = self.target.metric if self.target.metric in rows[0] else "latency_ms"
+            latencies = [row[metric] for row in rows]
             self.display.say(f"{len(rows)} networks by {known.source}; nothing was measured")
             return Measured(paced=latencies, clocked=latencies, drift=1.0)
         return measure_networks(

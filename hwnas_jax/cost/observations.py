@@ -17,12 +17,28 @@ METRICS = {
     "energy_mj": "millijoules per call",
     "peak_memory_mib": "mebibytes at the peak",
     "area_mm2": "square millimetres of silicon",
+    "edp_mj_ms": "energy-delay product, millijoules times milliseconds",
+    "edap_mj_ms_mm2": "energy-delay-area product, mJ times ms times square millimetres",
     "cycles": "clock cycles per call",
     "macs": "multiply-accumulates per image",
     "flops": "floating-point operations per image",
     "params": "trainable parameters",
+    "bit_operations": "products of single bits per image",
+    "size_kib": "kibibytes of stored parameters",
 }
 """The costs that files and models may speak of, and what each counts."""
+
+_UNITS = ("ms", "mj", "mib", "kib", "mm2")
+
+
+def unit(metric: str) -> str:
+    """Returns the unit in a metric's name; what is counted is its own.
+
+    >>> unit("latency_ms"), unit("bit_operations")
+    ('ms', 'bit operations')
+    """
+    name, _, tail = metric.rpartition("_")
+    return tail if name and tail in _UNITS else metric.replace("_", " ")
 
 
 def checked_metrics(names: Any) -> tuple[str, ...]:

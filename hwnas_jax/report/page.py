@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.report.furniture import document
@@ -32,7 +33,6 @@ from hwnas_jax.report.summary import (
     number,
     over_target,
     percent,
-    unit,
     verdict,
 )
 
@@ -221,7 +221,9 @@ def cost(run: Run) -> str:
     figure = _missing("scatter of predictions", "measured networks in cost_fit.json")
     if held_out or fitted or searched:
         figure = _figure(
-            plot_cost_fit(held_out, fitted, searched, metric=run.metric),
+            plot_cost_fit(
+                held_out, fitted, searched, metric=run.cost_fit.get("metric", run.metric)
+            ),
             "cost-fit",
             "Predicted against measured cost of whole networks; bars are one standard deviation.",
         )

@@ -8,6 +8,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hwnas_jax.cost.observations import unit
+
 INK = "#1f2933"
 MUTED = "#616e7d"
 GRID = "#dfe4ea"
@@ -50,8 +52,9 @@ def metric_label(metric: str) -> str:
     >>> metric_label("latency_ms")
     'latency (ms)'
     """
-    name, _, unit = metric.rpartition("_")
-    return f"{name.replace('_', ' ')} ({unit})" if name else metric
+    shown = unit(metric)
+    name = metric.removesuffix(f"_{shown}").replace("_", " ")
+    return shown if name == shown else f"{name} ({shown})"
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.report.read import Run
 
 COLUMNS = (
@@ -10,11 +11,6 @@ COLUMNS = (
     "validation accuracy", "test accuracy", "params", "MACs",
 )  # fmt: skip
 NOTHING = "–"
-
-
-def unit(metric: str) -> str:
-    """Returns the unit in a metric's name ("ms" of "latency_ms")."""
-    return metric.rpartition("_")[2]
 
 
 def number(value: float | None, scale: float | None = None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.files import read_json
 from hwnas_jax.pareto import Reference, hypervolume, on_front
@@ -21,7 +22,7 @@ from hwnas_jax.report.furniture import (
 )
 from hwnas_jax.report.page import cost, details
 from hwnas_jax.report.read import Run, read_run
-from hwnas_jax.report.summary import half, kept_with, number, percent, spread, unit
+from hwnas_jax.report.summary import half, kept_with, number, percent, spread
 
 _ACCURACIES = {
     "validation_accuracy": "validation accuracy, trained from scratch",

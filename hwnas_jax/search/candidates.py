@@ -7,6 +7,7 @@ import numpy as np
 
 from hwnas_jax.config import TargetConfig
 from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space
@@ -168,15 +169,15 @@ def resolve_target(config: TargetConfig, reachable: CostRange) -> Target:
       UserError: when the budget lies outside the reachable range; says the range.
     """
     value = reachable.at(config.percentile) if config.ms is None else config.ms
-    lowest, highest = reachable.bounds
+    (lowest, highest), name = reachable.bounds, unit(reachable.metric)
     if not lowest <= value <= highest:
         sure = ""
         if reachable.confidence is not None:
             sure = f" with a confidence of {reachable.confidence:g}"
         raise UserError(
-            f"target {value:.4g} ms is out of reach: networks of this space are predicted to take "
-            f"{lowest:.4g} to {highest:.4g} ms{sure} on this device "
-            f"(median {reachable.at(50):.4g} ms)"
+            f"target {value:.4g} {name} is out of reach: networks of this space are predicted to "
+            f"take {lowest:.4g} to {highest:.4g} {name}{sure} on this device "
+            f"(median {reachable.at(50):.4g} {name})"
         )
     return Target(config.metric, float(value), reachable.confidence)
 
@@ -212,9 +213,10 @@ def within_budget(
     costs, bounds = bounded_costs(space, model, target, networks)
     if not (bounds <= target.value).any():
         sure = "" if target.confidence is None else f" with a confidence of {target.confidence:g}"
+        name = unit(target.metric)
         raise UserError(
-            f"no architecture is predicted to meet {target.value:.4g} ms{sure}; "
-            f"the fastest takes {bounds.min():.4g} ms"
+            f"no architecture is predicted to meet {target.value:.4g} {name}{sure}; "
+            f"the fastest takes {bounds.min():.4g} {name}"
         )
     fits = np.zeros(len(bounds), bool)
     while not fits.any():

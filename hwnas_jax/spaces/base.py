@@ -42,6 +42,8 @@ class Operation:
       input_shape: of one example, channels last: `(H, W, C)`, `(L, C)`, or `(C,)` after pooling.
       macs: multiply-accumulates for one image.
       params: trainable parameters.
+      bit_operations: products of single bits for one image; None at full precision.
+      size_bits: bits of what is stored; None at full precision.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Operation:
     input_shape: tuple[int, ...]
     macs: int
     params: int
+    bit_operations: int | None = None
+    size_bits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,6 +351,17 @@ class Space(Choices, abc.ABC):
     @abc.abstractmethod
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         """Returns the distinct operations by name, and where they stand."""
+
+    def scores(self, supernet: nnx.Module) -> jax.Array | None:
+        """Returns what the weights themselves say for each option, `float32[D, K]`, if anything.
+
+        A search then learns thresholds: an option's logit is its score less its threshold.
+
+        Args:
+          supernet: as `supernet` returns it.
+        """
+        del supernet
+        return None
 
     @abc.abstractmethod
     def to_string(self, architecture: np.ndarray) -> str:

@@ -1,0 +1,200 @@
+"""Mixed against uniform bits of equal bit operations, and binary cells beside full precision.
+
+    python benchmarks/precision.py --idx FOLDER [--seeds 0 1 2] [--out precision.json]
+
+Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
+it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe.
+Likewise binary cells are searched under a size, and trained at one bit and at full precision.
+`--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from hwnas_jax.cache import cache_folder
+from hwnas_jax.config import Config, DataConfig, RetrainConfig, SearchConfig, TargetConfig, override
+from hwnas_jax.cost import AnalyticModel, predict_architectures
+from hwnas_jax.cost.bits import size_bits
+from hwnas_jax.cost.records import describe_device, describe_software
+from hwnas_jax.data import load_data
+from hwnas_jax.search import Target, search_architecture, within_budget
+from hwnas_jax.spaces import make_space
+from hwnas_jax.train import train
+
+TOLERANCE = 0.03
+DIGITS = Config(
+    data=DataConfig(name="digits", shift=1),
+    search=SearchConfig(
+        relaxation="gumbel_softmax", steps=1200, warmup_steps=300, batch_size=64,
+        steps_per_dispatch=100, logit_learning_rate=0.05,
+    ),
+    target=TargetConfig(metric="bit_operations", tolerance=TOLERANCE),
+    retrain=RetrainConfig(epochs=60, batch_size=64, learning_rate=0.1, weight_decay=1e-3),
+)  # fmt: skip
+BITS = {"weights": "1,2,3,4", "activations": "1,2,3,4"}
+# Per data set: changes of the config, the backbone, and the cells.
+SETTINGS = {
+    "digits": ({}, {"channels": 4, "growth": 1}, {"channels": 8, "cells": 1}),
+    "fashion_mnist": (
+        {
+            "data__name": "idx", "data__shift": 1, "data__flip": True, "retrain__epochs": 4,
+            "retrain__batch_size": 128, "retrain__validation_fraction": 0.05,
+        },
+        {"channels": 8, "growth": 1, "stem_stride": 2},
+        None,
+    ),
+}  # fmt: skip
+
+
+def setting(name, idx, seed):
+    changes = SETTINGS[name][0]
+    config = override(DIGITS, seed=seed, parallel__devices=1, **changes)
+    return override(config, data__path=str(idx)) if name == "fashion_mnist" else config
+
+
+def space_of(name, dataset, args):
+    return make_space(name, args, input_shape=dataset.image_shape, num_classes=dataset.num_classes)
+
+
+def found(space, dataset, metric, budget, config):
+    """Returns the likeliest architecture under the budget after a search, and a random one."""
+    model, target = AnalyticModel.count(space), Target(metric, budget)
+    result = search_architecture(space, dataset, model, target, config)
+    chosen = {
+        origin: within_budget(space, model, target, TOLERANCE, logits=logits, seed=config.seed)[0]
+        for origin, logits in (("search", np.asarray(result.state.logits)), ("random", None))
+    }
+    return {origin: candidate.architecture for origin, candidate in chosen.items()}
+
+
+def trained(space, architecture, dataset, config, label):
+    return train(
+        lambda rngs: space.network(architecture, rngs), dataset, config,
+        label=label, seed=1000 + config.seed,
+    ).test_accuracy  # fmt: skip
+
+
+def mixed_bits(name, dataset, idx, seeds, uniform):
+    """Returns a row per seed and origin: what the network is, costs, and reaches."""
+    space = space_of("edmips", dataset, {**SETTINGS[name][1], **BITS})
+    same = space.uniform(uniform, uniform)
+    model = AnalyticModel.count(space)
+    budget = float(predict_architectures(model, same[None], space.num_options)["bit_operations"][0])
+    rows = []
+    for seed in seeds:
+        config = setting(name, idx, seed)
+        networks = {"uniform": same, **found(space, dataset, "bit_operations", budget, config)}
+        for origin, architecture in networks.items():
+            costs = predict_architectures(model, architecture[None], space.num_options)
+            rows.append({
+                "data": name, "uniform_bits": uniform, "seed": seed, "origin": origin,
+                "architecture": space.to_string(architecture),
+                "bit_operations": float(costs["bit_operations"][0]),
+                "size_kib": float(costs["size_kib"][0]),
+                "test_accuracy": trained(space, architecture, dataset, config, origin),
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def size_kib(space, architecture):
+    """Returns the stored size of a network of full precision or not."""
+    operations, places = space.operations()
+    return (
+        sum(
+            place.count * size_bits(operations[place.operation])
+            for place in places
+            if all(architecture[row] == column for row, column in place.when)
+        )
+        / 8192
+    )
+
+
+def binary_cells(name, dataset, idx, seeds):
+    """Returns a row per seed and precision of the cells that a search under a size finds."""
+    args = SETTINGS[name][2]
+    spaces = {
+        "binary": space_of("bnas", dataset, {**args, "binary": True}),
+        "full precision": space_of("bnas", dataset, {**args, "binary": False}),
+    }
+    space = spaces["binary"]
+    sizes = predict_architectures(
+        AnalyticModel.count(space), space.enumerate(), space.num_options
+    )["size_kib"]  # fmt: skip
+    budget, rows = float(np.percentile(sizes, 75)), []
+    for seed in seeds:
+        config = override(setting(name, idx, seed), target__metric="size_kib")
+        config = override(config, search__relaxation="sampled_path")
+        architecture = found(space, dataset, "size_kib", budget, config)["search"]
+        for precision, own in spaces.items():
+            rows.append({
+                "data": name, "seed": seed, "precision": precision,
+                "architecture": own.to_string(architecture),
+                "size_kib": size_kib(own, architecture),
+                "test_accuracy": trained(own, architecture, dataset, config, "network"),
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def summary(rows, key):
+    """Returns per group the mean, the standard deviation over seeds, and the sizes."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["data"], row.get("uniform_bits"), row[key]), []).append(row)
+    return [
+        {
+            "data": data, "uniform_bits": bits, key: which,
+            "mean": float(np.mean([row["test_accuracy"] for row in group])),
+            "std": float(np.std([row["test_accuracy"] for row in group], ddof=1))
+            if len(group) > 1 else None,
+            "size_kib": [round(row["size_kib"], 2) for row in group],
+            "bit_operations": [row.get("bit_operations") for row in group],
+        }
+        for (data, bits, which), group in groups.items()
+    ]  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--idx", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--uniform", type=int, nargs="+", default=[2])
+    parser.add_argument("--parts", nargs="+", default=["bits", "binary"])
+    parser.add_argument("--data", nargs="+", choices=list(SETTINGS))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    names = options.data or (list(SETTINGS) if options.idx else ["digits"])
+    started, bits, cells = time.perf_counter(), [], []
+    for name in names:
+        dataset = load_data(setting(name, options.idx, 0).data)
+        if "bits" in options.parts:
+            for uniform in options.uniform:
+                bits += mixed_bits(name, dataset, options.idx, options.seeds, uniform)
+        if "binary" in options.parts and SETTINGS[name][2]:
+            cells += binary_cells(name, dataset, options.idx, options.seeds)
+    result = {
+        "device": describe_device(), "software": describe_software(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "mixed": summary(bits, "origin"), "binary": summary(cells, "precision"),
+        "networks": bits + cells,
+    }  # fmt: skip
+    print("| data | network | accuracy | size KiB |\n|---|---|---:|---:|")
+    for row in result["mixed"] + result["binary"]:
+        which = row.get("origin") or row["precision"]
+        bits_of = f" ({row['uniform_bits']} bits)" if row["uniform_bits"] else ""
+        spread = "" if row["std"] is None else f" +- {row['std']:.2%}"
+        size = np.mean(row["size_kib"])
+        print(f"| {row['data']} | {which}{bits_of} | {row['mean']:.2%}{spread} | {size:.2f} |")
+    if options.out is not None:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

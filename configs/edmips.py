@@ -1,0 +1,22 @@
+"""EdMIPS on digits: bits of weights and activations of every convolution, under bit operations.
+
+    hwnas search edmips
+
+The budget is counted, not timed: `target.metric` may be `bit_operations` or `size_kib`, and
+`target.ms` is then in that unit. `--space.args.weights 0,2,4,8,32` lets blocks be skipped (DNAS).
+"""
+
+from hwnas_jax.config import Config, SpaceConfig, override
+
+config = override(
+    Config(
+        name="edmips",
+        space=SpaceConfig(
+            name="edmips",
+            args={"channels": 8, "blocks": 1, "weights": "1,2,3,4", "activations": "2,3,4"},
+        ),
+    ),
+    search__relaxation="gumbel_softmax",
+    cost__model="analytic",
+    target__metric="bit_operations",
+)

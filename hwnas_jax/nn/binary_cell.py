@@ -1,0 +1,216 @@
+"""Cells of binary convolutions: a graph of nodes whose every edge holds all candidates.
+
+Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `T` edges that leave a node.
+
+The edges that leave a node read the same signs. A convolution is linear in its kernel, so the
+binary kernels of all sizes are mixed first, those of all leaving edges put side by side, and one
+convolution a node is left, whatever the number of options.
+"""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hwnas_jax.nn.cell import Candidate
+from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.mixed import pad_kernel, run_drawn
+from hwnas_jax.nn.normalisation import Norm, supernet_norm
+from hwnas_jax.nn.operations import Conv
+from hwnas_jax.nn.quantise import binarise_activations, binarise_weights
+from hwnas_jax.nn.quantised import BinaryConv, shrink_and_widen
+from hwnas_jax.relax import Gates
+
+_init = nnx.initializers.he_normal(batch_axis=(0, 1))
+
+
+class FloatConv(nnx.Module):
+    """Normalisation, ReLU and a convolution: what `BinaryConv` is at full precision."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, norm: Norm, rngs: nnx.Rngs, *,
+        stride: int = 1,
+    ):  # fmt: skip
+        self.norm = norm(inputs, rngs)
+        self.conv = Conv(inputs, outputs, kernel, rngs, stride)
+
+    @property
+    def kernel(self) -> nnx.Param:
+        """`float32[k, k, I, O]`."""
+        return self.conv.kernel
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.conv(jax.nn.relu(self.norm(x)))
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        height, width, features = input_shape
+        return self.conv.macs((height, width, features))
+
+
+class Reduction(nnx.Module):
+    """Halves the image and changes the channels: two 3x3 convolutions beside a pooled input."""
+
+    def __init__(self, inputs: int, outputs: int, binary: bool, norm: Norm, rngs: nnx.Rngs):
+        kind = BinaryConv if binary else FloatConv
+        self.outputs = outputs
+        self.first = kind(inputs, outputs, 3, norm, rngs, stride=2)
+        self.second = kind(outputs, outputs, 3, norm, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return shrink_and_widen(x, 2, self.outputs) + self.second(self.first(x))
+
+    def _each(self, count, input_shape):
+        height, width = (-(-size // 2) for size in input_shape[:2])
+        between = (height, width, self.outputs)
+        return getattr(self.first, count)(input_shape) + getattr(self.second, count)(between)
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        return self._each("macs", input_shape)
+
+
+class BinaryReduction(Reduction):
+    """A reduction of binary convolutions."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, rngs: nnx.Rngs):
+        super().__init__(inputs, outputs, True, norm, rngs)
+
+    def bit_operations(self, input_shape: tuple[int, ...]) -> int:
+        """Returns products of single bits for one image of `input_shape` `(H, W, C)`."""
+        return self._each("bit_operations", input_shape)
+
+    def size_bits(self) -> int:
+        """Returns the bits of what is stored."""
+        return self.first.size_bits() + self.second.size_bits()
+
+
+class BinaryCells(nnx.Module):
+    """Cells in sequence, equal in shape: `([B, H, W, C], Gates) -> [B, H, W, C]`.
+
+    Node zero is a cell's input and the last node its output; every other node sums its edges.
+
+    Attributes:
+      kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        features: int,
+        edges: Sequence[tuple[int, int]],
+        candidates: Sequence[Candidate],
+        rngs: nnx.Rngs,
+        *,
+        binary: bool = True,
+        axis_name: str | None = None,
+        rematerialise: bool = False,
+    ):
+        """Draws the weights.
+
+        Args:
+          count: `N`.
+          features: `C`.
+          edges: `(target, source)` of each edge, sources below targets.
+          candidates: what each edge chooses from; a convolution is normalised, binarised and
+            convolved with binary weights.
+          rngs: for the initial weights.
+          binary: False rectifies instead, and convolves at full precision.
+          axis_name: replica axis over which batch statistics are averaged, if any.
+          rematerialise: keep the inputs of the cells alone.
+        """
+        self.edges, self.candidates, self.binary = tuple(edges), tuple(candidates), binary
+        self.axis_name, self.rematerialise = axis_name, rematerialise
+        sizes = sorted({c.kernel for c in candidates if c.kind == "conv"})
+        shape = (count, len(edges))
+        self.kernels = nnx.Dict(
+            {
+                str(k): nnx.Param(
+                    _init(rngs.params(), (*shape, k, k, features, features), jnp.float32)
+                )
+                for k in sizes
+            }
+        )
+
+    def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        """Runs the cells.
+
+        Args:
+          x: `[B, H, W, C]`.
+          gates: `weight` is `float32[E, O]`; with `index` only the drawn operations run.
+        """
+        chex.assert_rank(x, 4)
+        chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
+        run = self._mixed if gates.index is None else self._sampled
+        if self.rematerialise:
+            run = jax.checkpoint(run)
+        kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
+        return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
+
+    def kernel_of(self, cell: int, edge: int, candidate: int) -> jax.Array:
+        """Returns the weights `[k, k, C, C]` of one convolution."""
+        return self.kernels[str(self.candidates[candidate].kernel)][cell, edge]
+
+    def _columns(self, kind):
+        return [i for i, c in enumerate(self.candidates) if c.kind == kind]
+
+    def _mixed(self, x, kernels, gates):
+        last, size = max(target for target, _ in self.edges), max(kernels)
+        weight, columns = jnp.asarray(gates.weight).astype(x.dtype), self._columns("conv")
+        incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
+        for node in range(last):
+            value = x if node == 0 else sum(incoming[node])
+            leaving = [e for e, (_, source) in enumerate(self.edges) if source == node]
+            joined = [
+                sum(
+                    weight[e, c] * pad_kernel(self._weights(kernels[k][e]), size)
+                    for c in columns
+                    if (k := self.candidates[c].kernel)
+                )
+                for e in leaving
+            ]
+            convolved = conv2d(self._signs(value), jnp.concatenate(joined, axis=-1))
+            parts = jnp.split(convolved, len(leaving), axis=-1)
+            for edge, part in zip(leaving, parts, strict=True):
+                terms = [part]
+                for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
+                    terms += [weight[edge, c] * apply(value) for c in self._columns(kind)]
+                incoming[self.edges[edge][0]] += terms
+        return sum(incoming[last])
+
+    def _sampled(self, x, kernels, gates):
+        order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
+        rows = jnp.array(order)
+        index = jnp.asarray(gates.index)[rows]
+        factor = jnp.asarray(gates.weight)[rows, index].astype(x.dtype)
+        return run_drawn(
+            x, index, (jax.tree.map(lambda k: k[rows], kernels), factor),
+            branches=[self._branch(candidate) for candidate in self.candidates],
+            edges=[self.edges[edge] for edge in order],
+        )  # fmt: skip
+
+    def _branch(self, candidate):
+        """Returns `(x, kernels, factor) -> factor * operation(x)`."""
+
+        def convolve(x, kernels, factor):
+            return conv2d(self._signs(x), factor * self._weights(kernels[candidate.kernel]))
+
+        match candidate.kind:
+            case "zero":
+                return lambda x, kernels, factor: jnp.zeros_like(x)
+            case "identity":
+                return lambda x, kernels, factor: factor * x
+            case "avg_pool":
+                return lambda x, kernels, factor: factor * avg_pool_3x3(x)
+            case "conv":
+                return convolve
+        raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")
+
+    def _signs(self, x):
+        x = supernet_norm(self.axis_name)(x.shape[-1], None)(x)
+        return binarise_activations(x) if self.binary else jax.nn.relu(x)
+
+    def _weights(self, kernel):
+        return binarise_weights(kernel) if self.binary else kernel

@@ -1,0 +1,153 @@
+"""Weights and activations of few bits, with gradients that pass straight through the rounding.
+
+Steps are those of least squared error for normal values: weights are scaled by their root mean
+square, activations are quantised after normalisation. Nothing is learned beside the weights, so
+that one kernel serves all bit widths of a supernet.
+
+References: Max, "Quantizing for Minimum Distortion", 1960 (the steps); Cai et al., "Deep Learning
+with Low Precision by Half-Wave Gaussian Quantization" (HWGQ), CVPR 2017 (activations); Cai and
+Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural Networks" (EdMIPS), CVPR
+2020 (one kernel for all bits); Rastegari et al., "XNOR-Net", ECCV 2016 (binary values).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+
+FULL = 32
+"""Bits of a number that is not quantised."""
+
+_LEAST = 1e-8
+# Sums of few levels often equal their mean exactly; which side of it rounding puts them on differs
+# from program to program.
+_TIE = 1e-5
+
+
+@jax.custom_jvp
+def straight_through(value: jax.Array, source: jax.Array) -> jax.Array:
+    """Returns `value`, with the gradient of `source`; both of one shape.
+
+    References: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons for
+    Conditional Computation", 2013.
+    """
+    del source
+    return value
+
+
+@straight_through.defjvp
+def _straight_through_jvp(primals, tangents):
+    return primals[0], tangents[1]
+
+
+@functools.cache
+def normal_step(bits: int) -> float:
+    """Returns the step of the `2 ** bits` levels `(i + 1/2) step` nearest to normal values.
+
+    >>> round(normal_step(2), 4)
+    0.9957
+    """
+    reach = 2 ** (bits - 1)
+
+    def quantised(x, step):
+        return (np.clip(np.floor(x / step), -reach, reach - 1) + 0.5) * step
+
+    return _best_step(quantised, -10.0, 0.4 / reach, 6.0 / reach)
+
+
+@functools.cache
+def half_normal_step(bits: int) -> float:
+    """Returns the step of the `2 ** bits` levels `i step` nearest to `relu` of normal values.
+
+    HWGQ's own, smaller steps go with a rounding that takes no positive value to zero.
+
+    >>> round(half_normal_step(2), 2)
+    0.65
+    """
+    highest = 2**bits - 1
+
+    def quantised(x, step):
+        return np.clip(np.floor(x / step + 0.5), 0, highest) * step
+
+    return _best_step(quantised, 0.0, 0.4 / highest, 6.0 / highest)
+
+
+def _best_step(quantised, lowest, least, most):
+    x = np.linspace(lowest, 10.0, 200_001)
+    density = np.exp(-0.5 * x * x)
+
+    def error(step):
+        return (density * (x - quantised(x, step)) ** 2).sum()
+
+    found = optimize.minimize_scalar(
+        error, bounds=(least, most), method="bounded", options={"xatol": 1e-7}
+    )
+    return float(found.x)
+
+
+def quantise_weights(weight: jax.Array, bits: int) -> jax.Array:
+    """Returns `weight` (`[..., O]`) with `2 ** bits` values per output channel.
+
+    The levels are symmetric and exclude zero; their scale is the root mean square of the channel
+    and a constant to the gradient, which passes every weight unchanged.
+
+    Args:
+      weight: the latent weights.
+      bits: 0 gives zeros, `FULL` the weights themselves.
+    """
+    _check_bits(bits, 0)
+    if bits == 0:
+        return jnp.zeros_like(weight)
+    if bits == FULL:
+        return weight
+    latent = weight.astype(jnp.float32)
+    axes = tuple(range(weight.ndim - 1))
+    scale = jnp.sqrt(jnp.maximum((latent**2).mean(axes), _LEAST**2)) * normal_step(bits)
+    reach = 2 ** (bits - 1)
+    levels = jnp.clip(jnp.floor(latent / scale), -reach, reach - 1) + 0.5
+    return straight_through((levels * scale).astype(weight.dtype), weight)
+
+
+def quantise_activations(x: jax.Array, bits: int) -> jax.Array:
+    """Returns the positive part of normalised values with `2 ** bits` values, zero among them.
+
+    The gradient is one between zero and the highest level, and zero outside.
+
+    Args:
+      x: of mean zero and variance one per channel, or nearly so.
+      bits: `FULL` gives `relu(x)`, values below 1e-5 taken for zero.
+    """
+    _check_bits(bits, 1)
+    if bits == FULL:
+        return jnp.where(x > _TIE, x, 0)
+    step, highest = half_normal_step(bits), 2**bits - 1
+    levels = jnp.clip(jnp.floor(x.astype(jnp.float32) / step + 0.5), 0, highest)
+    inside = (x > _TIE) & (x < highest * step)
+    return straight_through((levels * step).astype(x.dtype), jnp.where(inside, x, 0))
+
+
+def binarise_weights(weight: jax.Array) -> jax.Array:
+    """Returns `mean|w| * sign(w)`, the mean per output channel of `weight` (`[..., O]`).
+
+    The gradient of the sign is one where `|w| <= 1`, else zero; the scale is differentiated.
+    """
+    axes = tuple(range(weight.ndim - 1))
+    scale = jnp.abs(weight).mean(axes)
+    sign = jnp.where(weight >= 0, 1.0, -1.0).astype(weight.dtype)
+    return scale * straight_through(sign, jnp.clip(weight, -1.0, 1.0))
+
+
+def binarise_activations(x: jax.Array) -> jax.Array:
+    """Returns `sign(x)`, with a gradient of one where `|x| <= 1`, else zero.
+
+    Zero, to 1e-5, stays zero: a node that nothing reaches must not send a constant on.
+    """
+    signs = jnp.where(jnp.abs(x) < _TIE, 0, jnp.sign(x))
+    return straight_through(signs, jnp.where(jnp.abs(x) <= 1 + _TIE, x, 0))
+
+
+def _check_bits(bits, least):
+    if bits != FULL and not least <= bits <= 8:
+        raise ValueError(f"bits must be {least} to 8, or {FULL}; got {bits}")

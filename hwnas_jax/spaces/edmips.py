@@ -1,0 +1,360 @@
+"""Bits of the weights and of the activations, layer by layer, on a fixed residual backbone.
+
+The supernet mixes quantised weights and quantised activations, then convolves once, whatever the
+number of options. Zero bits, where offered, leave a residual block out (DNAS). First and last layer
+have `ends` bits; shortcuts have no parameters, so every other product is decided.
+
+References: Cai and Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural
+Networks" (EdMIPS), CVPR 2020; Wu et al., "Mixed Precision Quantization of ConvNets via
+Differentiable Neural Architecture Search" (DNAS), 2018; He et al., "Identity Mappings in Deep
+Residual Networks", ECCV 2016 (the blocks).
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.quantise import FULL
+from hwnas_jax.nn.quantised import (
+    MixedQuantisedConv,
+    QuantisedConv,
+    QuantisedHead,
+    QuantisedStem,
+    shrink_and_widen,
+)
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
+
+_WORD = re.compile(r"w(\d+)a(\d+)")
+_SKIP = "skip"
+_ALLOWED = (*range(9), FULL)
+Sizes = tuple[int, int, int]
+
+
+class _Block(nnx.Module):
+    """Two convolutions beside a shortcut without parameters; none where the block is skipped."""
+
+    def __init__(self, convs, stride: int, outputs: int):
+        self.convs, self.stride, self.outputs = nnx.List(convs), stride, outputs
+
+    def __call__(self, x, weight=None, index=None, skips=False):
+        """Runs the block; `weight` are four rows of gates, `skips` whether 0 bits are offered."""
+        beside = shrink_and_widen(x, self.stride, self.outputs)
+        return beside + self._branch(x, weight, index, skips)
+
+    def _branch(self, x, weight, index, skips):
+        if weight is None:
+            for conv in self.convs:
+                x = conv(x)
+            return x if self.convs else jnp.zeros((), x.dtype)
+        if index is None:
+            return self.convs[1](self.convs[0](x, weight[:2]), weight[2:])
+        if not skips:
+            return self.convs[1](self.convs[0](x, weight[:2], index[:2]), weight[2:], index[2:])
+        graph, state = nnx.split(self.convs)
+
+        def run(x, state, weight, index):
+            first, second = nnx.merge(graph, state)
+            return second(first(x, weight[:2], index[:2]), weight[2:], index[2:])
+
+        shape = jax.eval_shape(run, x, state, weight, index)
+
+        def skip(x, state, weight, index):
+            return jnp.zeros(shape.shape, shape.dtype)
+
+        return jax.lax.cond(index[2] == 0, skip, jax.checkpoint(run), x, state, weight, index)
+
+
+class _Backbone(nnx.Module):
+    """Stem, blocks, head."""
+
+    def __init__(self, space: "EdMIPS", make_convs, norm: Norm, rngs: nnx.Rngs):
+        self.skips = space.skips
+        self.stem = QuantisedStem(
+            space.input_shape[2], space.channels, space.ends, rngs, stride=space.stem_stride
+        )
+        self.blocks = nnx.List(
+            _Block(make_convs(number, sizes), sizes[0][2], sizes[0][1])
+            for number, sizes in enumerate(space.blocks())
+        )
+        self.head = QuantisedHead(space.widths[-1], space.num_classes, space.ends, norm, rngs)
+
+    def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
+        x = self.stem(x)
+        for number, block in enumerate(self.blocks):
+            if gates is None:
+                x = block(x)
+                continue
+            rows = slice(4 * number, 4 * number + 4)
+            index = None if gates.index is None else gates.index[rows]
+            x = block(x, gates.weight[rows], index, self.skips)
+        return self.head(x)
+
+
+class EdMIPS(Space):
+    """Bits of the weights and activations of a residual network's convolutions."""
+
+    name = "edmips"
+    summary = "bits of weights and activations, layer by layer; channels, blocks, stages, bits"
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 16,
+        blocks: int = 1,
+        stages: int = 3,
+        growth: int = 2,
+        weights: Sequence[int] | str = "1,2,3,4",
+        activations: Sequence[int] | str = "2,3,4",
+        ends: int = 8,
+        stem_stride: int = 1,
+    ):
+        """Sets the sizes and the options.
+
+        Args:
+          input_shape: `(H, W, C)` of one image.
+          num_classes: number of classes.
+          channels: width of the first stage.
+          blocks: residual blocks per stage, two 3x3 convolutions each.
+          stages: of which each but the first halves the image.
+          growth: factor of the width from stage to stage.
+          weights: bits, 1 to 8 or 32; 0 among them lets blocks be skipped ("0,2,4,8,32").
+          activations: bits, 1 to 8 or 32.
+          ends: bits of the first and the last layer, 1 to 8 or 32.
+          stem_stride: 2 halves the image in the stem.
+
+        Raises:
+          UserError: for sizes or bits out of range, or images too small to halve that often.
+        """
+        sizes = {"channels": channels, "blocks": blocks, "stages": stages, "growth": growth}
+        for key, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
+        if stem_stride not in (1, 2):
+            raise UserError(f"space.args.stem_stride must be 1 or 2, got {stem_stride!r}")
+        if ends not in _ALLOWED[1:]:
+            raise UserError(f"space.args.ends must be 1 to 8 or {FULL} bits, got {ends!r}")
+        halvings = stages - 1 + (stem_stride == 2)
+        if min(input_shape[:2]) < 2**halvings:
+            raise UserError(
+                f"{self.name} halves the image {halvings} times: it must be at least "
+                f"{2**halvings} pixels wide and high, got {tuple(input_shape)}"
+            )
+        height, width, features = (int(size) for size in input_shape)
+        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.channels, self.depth, self.stages, self.growth = channels, blocks, stages, growth
+        self.ends, self.stem_stride = ends, stem_stride
+        self.weight_bits = _bits(weights, "weights", 0)
+        self.activation_bits = _bits(activations, "activations", 1)
+        self.skips = 0 in self.weight_bits
+        kept = tuple(str(bits) for bits in self.weight_bits if bits)
+        if not kept:
+            raise UserError("space.args.weights must offer more than 0 bits")
+        self.decisions = tuple(
+            Decision(f"stage{stage}.block{block}.conv{conv}.{part}", options)
+            for stage in range(1, stages + 1)
+            for block in range(1, blocks + 1)
+            for conv in (1, 2)
+            for part, options in (
+                ("weights", ("0", *kept) if conv == 2 and self.skips else kept),
+                ("activations", tuple(map(str, self.activation_bits))),
+            )
+        )
+        self.args = {
+            **sizes,
+            "weights": ",".join(map(str, self.weight_bits)),
+            "activations": ",".join(map(str, self.activation_bits)),
+            "ends": ends,
+            "stem_stride": stem_stride,
+        }
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return tuple(self.channels * self.growth**stage for stage in range(self.stages))
+
+    def blocks(self) -> Iterator[tuple[Sizes, Sizes]]:
+        """Yields per block the `(inputs, outputs, stride)` of its two convolutions."""
+        inputs = self.channels
+        for (stage, outputs), block in itertools.product(enumerate(self.widths), range(self.depth)):
+            stride = 2 if stage and not block else 1
+            yield (inputs, outputs, stride), (outputs, outputs, 1)
+            inputs = outputs
+
+    def bits(self, architecture: np.ndarray) -> np.ndarray:
+        """Returns the bits `int[D]` that `architecture` (`int32[D]`) chooses, row by row."""
+        options = zip(self.decisions, self.check(architecture), strict=True)
+        return np.array([int(decision.options[option]) for decision, option in options])
+
+    def uniform(self, weights: int, activations: int) -> np.ndarray:
+        """Returns the architecture `int32[D]` of the same bits everywhere.
+
+        Raises:
+          UserError: for bits that are no options.
+        """
+        names = {
+            decision.name: str(weights if decision.name.endswith("weights") else activations)
+            for decision in self.decisions
+        }
+        return self.from_names(names)
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        norm = supernet_norm(axis_name)
+
+        def convs(number, sizes):
+            return [
+                MixedQuantisedConv(
+                    inputs, outputs, self._options(4 * number + 2 * conv), self.activation_bits,
+                    norm, rngs, stride=stride,
+                )
+                for conv, (inputs, outputs, stride) in enumerate(sizes)
+            ]  # fmt: skip
+
+        del rematerialise  # each precision is computed again, what is kept is one mixture
+        return _Backbone(self, convs, norm, rngs)
+
+    def _options(self, row):
+        return tuple(int(option) for option in self.decisions[row].options)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        bits, norm = self.bits(architecture).reshape(-1, 2, 2).tolist(), network_norm(axis_name)
+
+        def convs(number, sizes):
+            if bits[number][1][0] == 0:
+                return []
+            return [
+                QuantisedConv(inputs, outputs, weights, activations, norm, rngs, stride=stride)
+                for (inputs, outputs, stride), (weights, activations) in zip(
+                    sizes, bits[number], strict=True
+                )
+            ]
+
+        return _Backbone(self, convs, norm, rngs)
+
+    def inherit(self, network, architecture: np.ndarray, supernet) -> None:
+        self.check(architecture)
+        for part in ("stem", "head"):
+            nnx.update(getattr(network, part), nnx.state(getattr(supernet, part), nnx.Param))
+        for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
+            for chosen, options in zip(own.convs, mixed.convs, strict=False):  # none if skipped
+                chosen.kernel[...] = options.kernel[...]
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        table, norm, mask = OperationTable(), network_norm(), self.mask
+        shape, ends = self.input_shape, self.ends
+        table.stands(
+            f"stem w{ends} {self.channels} stride {self.stem_stride}", shape,
+            lambda r: QuantisedStem(shape[2], self.channels, ends, r, stride=self.stem_stride),
+        )  # fmt: skip
+        height, width = (-(-size // self.stem_stride) for size in shape[:2])
+        for number, sizes in enumerate(self.blocks()):
+            runs: list[tuple[tuple[int, int], ...]] = [()]
+            if self.skips:
+                row = 4 * number + 2
+                runs = [((row, int(k)),) for k in np.flatnonzero(mask[row]) if k]
+            for conv, (inputs, outputs, stride) in enumerate(sizes):
+                row = 4 * number + 2 * conv
+                options = itertools.product(*(np.flatnonzero(mask[r]) for r in (row, row + 1)))
+                for i, j in options:
+                    w, a = self._options(row)[i], self.activation_bits[j]
+                    if not w:
+                        continue
+                    build = functools.partial(
+                        QuantisedConv, inputs, outputs, w, a, norm, stride=stride
+                    )
+                    own = ((row, int(i)), (row + 1, int(j)))
+                    for when in [()] if conv else runs:
+                        table.stands(
+                            f"conv w{w}a{a} {outputs} stride {stride}", (height, width, inputs),
+                            build, own + when,
+                        )  # fmt: skip
+                height, width = -(-height // stride), -(-width // stride)
+        table.stands(
+            f"head w{ends}a{ends}", (height, width, self.widths[-1]),
+            lambda r: QuantisedHead(self.widths[-1], self.num_classes, ends, norm, r),
+        )  # fmt: skip
+        return table.result()
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns `architectures` (`int32[N, D]`) with the first bits allowed in skipped blocks."""
+        if not self.skips:
+            return architectures
+        blocks = np.array(architectures, np.int32).reshape(len(architectures), -1, 4)
+        first = self.mask.argmax(axis=1).astype(np.int32).reshape(-1, 4)
+        skipped = blocks[:, :, 2] == 0
+        skipped &= self.mask[2::4, 0]
+        filled = np.where(skipped[..., None], first, blocks)
+        return filled.reshape(len(filled), -1)
+
+    def active(self, weight: jax.Array) -> jax.Array:
+        """Returns how probably each decision matters at gates `float32[D, K]`, `float32[D]`."""
+        if not self.skips:
+            return jnp.ones(self.num_decisions)
+        runs = 1.0 - jnp.asarray(weight)[2::4, 0]
+        return jnp.stack([runs, runs, jnp.ones_like(runs), runs], axis=1).reshape(-1)
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        words = []
+        for block in self.bits(architecture).reshape(-1, 2, 2).tolist():
+            words += [f"w{w}a{a}" for w, a in block] if block[1][0] else [_SKIP]
+        return "-".join(words)
+
+    def from_string(self, text: str) -> np.ndarray:
+        words, names, row = text.split("-"), {}, 0
+        for word in words:
+            part = self.decisions[row : row + (4 if word == _SKIP else 2)]
+            found = _WORD.fullmatch(word)
+            skips = word == _SKIP and self.skips and row % 4 == 0
+            if len(part) < 2 or not (found or skips):
+                raise self._foreign(text)
+            if skips:
+                chosen = self.canonical(np.zeros((1, self.num_decisions), np.int32))[0]
+                names |= {
+                    decision.name: decision.options[option]
+                    for decision, option in zip(part, chosen[row : row + 4], strict=True)
+                }
+            else:
+                for decision, bits in zip(part, found.groups(), strict=True):
+                    what = f"bits of {decision.name} in {text!r}"
+                    names[decision.name] = choose(bits, decision.options, what)
+            row += len(part)
+        if row != self.num_decisions:
+            raise self._foreign(text)
+        return self.from_names(names)
+
+    def _foreign(self, text):
+        skip = f", or {_SKIP} in place of two" if self.skips else ""
+        return UserError(
+            f"{text!r} is no {self.name} network; it has {self.num_decisions // 2} convolutions, "
+            f"each such as w2a3{skip}, joined by '-'"
+        )
+
+
+def _bits(given, key, least):
+    words = given.split(",") if isinstance(given, str) else given
+    try:
+        numbers = tuple(int(word) for word in words)
+    except (TypeError, ValueError):
+        numbers = ()
+    bad = [number for number in numbers if number not in _ALLOWED[least:]]
+    if not numbers or bad or len(set(numbers)) < len(numbers):
+        raise UserError(
+            f"space.args.{key} must be different bits, {least} to 8 or {FULL}, such as '2,3,4'; "
+            f"got {given!r}"
+        )
+    return tuple(sorted(numbers))

@@ -1,0 +1,74 @@
+"""Binary cells: the contract, what they store, and bad arguments."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.errors import UserError
+from hwnas_jax.nn.normalisation import supernet_norm
+from hwnas_jax.nn.quantised import BinaryConv
+from hwnas_jax.spaces import make_space
+from tests.spaces import contract
+
+ALL_FIVE = "|{0}~0|+|{0}~0|{0}~1|+|{0}~0|{0}~1|{0}~2|"
+
+
+def space(shape=(8, 8, 1), **args):
+    return make_space("bnas", {"channels": 2, "cells": 1, **args}, input_shape=shape, num_classes=3)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_contract(binary):
+    own = space(binary=binary)
+    contract.check_supernet_equals_network(own, count=50 if binary else 3)
+    contract.check_codecs(own)
+    contract.check_counts(own, extra=3)
+    contract.check_tables_agree(own)
+
+
+def test_a_binary_network_stores_a_bit_per_weight():
+    """Against the leaves of the built network: kernels at a bit, a scale a channel, the rest 32."""
+    own = space((8, 8, 3), channels=4, cells=2)
+    row = own.from_string(ALL_FIVE.format("bin_conv_5x5"))
+    network = nnx.eval_shape(lambda: own.network(row, nnx.Rngs(0)))
+    whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
+    edges = [edge for stage in network.stages for cell in stage.layers for edge in cell.edges]
+    convs = edges + [conv for r in network.reductions for conv in (r.first, r.second)]
+    latent = sum(math.prod(conv.kernel.shape) for conv in convs)
+    bits = latent + 32 * (whole - latent + sum(conv.kernel.shape[-1] for conv in convs))
+    weight = jnp.asarray(np.eye(5)[row], jnp.float32)
+    found = AnalyticModel.count(own).predict(weight)
+    assert float(found["size_kib"]) == pytest.approx(bits / 8192, rel=1e-6)
+    assert float(found["params"]) == whole
+    full = sum(32 * 32 * op for op in (8 * 8 * 27 * 4, 16 * 3 + 3))
+    binary = 2 * 6 * 25 * (64 * 16 + 16 * 64 + 4 * 256)
+    binary += 9 * (16 * (32 + 64) + 4 * (128 + 256))
+    assert float(found["bit_operations"]) == pytest.approx(full + binary, rel=1e-6)
+
+
+def test_full_precision_has_no_bits_to_count():
+    assert "size_kib" not in AnalyticModel.count(space(binary=False)).metrics
+
+
+def test_values_between_layers_are_signs():
+    conv = BinaryConv(4, 4, 3, supernet_norm(), nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 8, 8, 4)), jnp.float32)
+    found = np.asarray(conv(x))[:, 1:-1, 1:-1] / np.abs(conv.kernel[...]).mean((0, 1, 2))
+    np.testing.assert_allclose(found, np.round(found), atol=1e-4)
+    assert (np.round(found) % 2 == 0).all()  # 36 signs add up to an even number
+
+
+def test_what_is_no_binary_cell_is_named():
+    with pytest.raises(UserError, match="bin_conv_3x3"):
+        space().from_string(ALL_FIVE.format("nor_conv_3x3"))
+    with pytest.raises(UserError, match="the form is"):
+        space().from_string("|none~0|")
+    with pytest.raises(UserError, match="true or false"):
+        space(binary=1)
+    with pytest.raises(UserError, match="4x4"):
+        space((2, 2, 1))
