@@ -177,11 +177,13 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    plain = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    # Orbax writes no empty arrays; a network without running statistics has one.
+    return plain if plain.size else np.zeros(1, plain.dtype)
 
 
 def _like(leaf: Any, plain: np.ndarray) -> jax.Array:
-    array = jnp.asarray(plain)
+    array = jnp.asarray(plain if leaf.size else np.zeros(leaf.shape, plain.dtype))
     return (
         jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
     )

@@ -54,6 +54,16 @@ def test_round_trip(folder):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_an_empty_array_comes_back(tmp_path):
+    bare = state(1)._replace(weights=jnp.zeros((0, 3)))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, bare)
+    checkpoints.close()
+    _, restored = Checkpoints(tmp_path).restore(bare)
+    assert restored.weights.shape == (0, 3) and restored.weights.dtype == jnp.float32
+    assert int(restored.step) == 1
+
+
 def damage(folder, step):
     """Overwrites the largest file of one checkpoint with noise."""
     files = [p for p in (folder / str(step) / "state").rglob("*") if p.is_file()]

@@ -286,7 +286,7 @@ class _Supernet(nnx.Module):
         self.head = space._head(widest, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
-        weight = gates.weight
+        weight = jnp.asarray(gates.weight)
         count = max(self.depths)
         blocks = weight[_FIRST : _FIRST + 2 * count]
         depths = weight[_DEPTH, np.array(self.offered[1])]
@@ -295,7 +295,7 @@ class _Supernet(nnx.Module):
         choices = (blocks[::2], blocks[1::2], present)
         if gates.index is None:
             return self._mixed(x, weight[_EMBEDDING, np.array(self.offered[0])], choices)
-        return self._drawn(x, weight[_EMBEDDING], choices, gates.index)
+        return self._drawn(x, weight[_EMBEDDING], choices, jnp.asarray(gates.index))
 
     def _scan(self, block, x, choices):
         """Runs `block(x, attention, mlp, *choices)` for one block after another."""
