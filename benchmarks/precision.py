@@ -52,7 +52,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def setting(name, options.idx, seed):
+def setting(name, idx, seed):
     changes = SETTINGS[name][0]
     config = override(DIGITS, seed=seed, parallel__devices=1, **changes)
     return override(config, data__path=str(idx)) if name == "fashion_mnist" else config
