@@ -77,8 +77,9 @@ class ProfileConfig:
     """untimed calls of everything before the first round"""
     device: str | None = None
     """platform, or platform:number, such as cpu or gpu:1; None takes the default device"""
-    runtime: Literal["jax", "onnxruntime"] = "jax"
-    """what runs the networks; onnxruntime runs their export on the CPU"""
+    runtime: Literal["jax", "onnxruntime", "systolic"] = "jax"
+    """what runs the networks; onnxruntime runs their export on the CPU; systolic computes what
+    those of the space codesign cost on their accelerators"""
     threads: int | None = None
     """onnxruntime: threads that share an operation; None takes a thread a core"""
     energy: bool = False

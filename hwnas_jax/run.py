@@ -209,9 +209,11 @@ class Run:
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])
+        done = f"{len(times)} networks {measured.source}"
+        if measured.source == "measured":
+            done = f"{len(measured.operations)} operations and {len(times)} networks timed"
         self.display.say(
-            f"{len(measured.operations)} operations and {len(times)} networks timed at batch "
-            f"{measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
+            f"{done} at batch {measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
             f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
         )
         for note in measured.notes:
@@ -344,7 +346,8 @@ class Run:
         )
         if known.source != "measured":
             rows = estimate_again(self.space, np.stack(architectures), known, report)
-            latencies = [row["latency_ms"] for row in rows]
+            metric = self.target.metric if self.target.metric in rows[0] else "latency_ms"
+            latencies = [row[metric] for row in rows]
             self.display.say(f"{len(rows)} networks by {known.source}; nothing was measured")
             return Measured(paced=latencies, clocked=latencies, drift=1.0)
         return measure_networks(

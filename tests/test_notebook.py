@@ -1,29 +1,34 @@
-"""The notebook runs from top to bottom and shows what it speaks of."""
+"""The notebooks run from top to bottom and show what they speak of."""
 
+import io
 import math
 import os
 import re
+import tokenize
 from pathlib import Path
 
 import nbformat
 import pytest
 
 import hwnas_jax
+from hwnas_jax.spaces import make_space
+from tests.spaces import contract
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "quickstart.ipynb"
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NUMBER = r"([-+.\w]+)"
 
 
-@pytest.fixture
-def stored():
-    return nbformat.read(NOTEBOOK, as_version=4)
+def read(name):
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
 def _text(cell) -> str:
     return "".join(out.text for out in cell.outputs if out.output_type == "stream")
 
 
-def test_stored_without_outputs(stored):
+@pytest.mark.parametrize("name", ["quickstart", "own_space"])
+def test_stored_without_outputs(name):
+    stored = read(name)
     nbformat.validate(stored)
     assert set(stored.metadata) == {"kernelspec", "language_info"}
     for cell in stored.cells:
@@ -33,8 +38,9 @@ def test_stored_without_outputs(stored):
             assert cell.execution_count is None
 
 
-@pytest.mark.slow
-def test_runs(stored, tmp_path, monkeypatch):
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Returns a function from a notebook's name to its executed code cells by id."""
     pytest.importorskip("ipykernel", reason="the notebook needs a kernel: install ipykernel")
     from nbclient import NotebookClient
 
@@ -45,21 +51,32 @@ def test_runs(stored, tmp_path, monkeypatch):
     package = str(Path(hwnas_jax.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]))
 
-    NotebookClient(
-        stored, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
+    def execute(name):
+        stored = read(name)
+        resources = {"metadata": {"path": str(tmp_path)}}
+        NotebookClient(stored, timeout=600, kernel_name="python3", resources=resources).execute()
+        cells = {cell.id: cell for cell in stored.cells if cell.cell_type == "code"}
+        outputs = [output for cell in cells.values() for output in cell.outputs]
+        assert not [output for output in outputs if output.output_type == "error"]
+        noise = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
+        assert not noise, noise
+        return cells
 
-    cells = {cell.id: cell for cell in stored.cells if cell.cell_type == "code"}
-    outputs = [output for cell in cells.values() for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error"]
-    noise = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-    assert not noise, noise
-    drawn = {
+    return execute
+
+
+def drawn_in(cells):
+    return {
         name
         for name, cell in cells.items()
         if any("image/png" in output.get("data", {}) for output in cell.outputs)
     }
-    assert drawn == {"fit", "search", "probabilities", "derive", "retrain"}
+
+
+@pytest.mark.slow
+def test_quickstart_runs(run, tmp_path):
+    cells = run("quickstart")
+    assert drawn_in(cells) == {"fit", "search", "probabilities", "derive", "retrain"}
 
     last = _text(list(cells.values())[-1])
     accuracy = float(re.search(f"test accuracy: {NUMBER}", last)[1])
@@ -67,3 +84,48 @@ def test_runs(stored, tmp_path, monkeypatch):
     assert 0.0 < accuracy <= 1.0
     assert math.isfinite(latency_ms) and latency_ms > 0.0
     assert (tmp_path / Path(re.search(r"report: (.+)", last)[1])).is_file()
+
+
+def own_space():
+    """Returns the file that `own_space.ipynb` writes."""
+    (cell,) = (cell for cell in read("own_space").cells if cell.id == "space")
+    first, _, source = cell.source.partition("\n")
+    assert first == "%%writefile {folder}/mixer.py"
+    return source + "\n"
+
+
+def test_a_space_of_ones_own_is_short_and_keeps_the_contract(tmp_path):
+    source = own_space()
+    idle = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }  # fmt: skip
+    tokens = tokenize.generate_tokens(io.StringIO(source.partition("\n")[2]).readline)
+    lines = {n for t in tokens if t.type not in idle for n in range(t.start[0], t.end[0] + 1)}
+    assert len(lines) < 60
+    (tmp_path / "mixer.py").write_text(source)
+    space = make_space(
+        f"{tmp_path / 'mixer.py'}:Mixer", {"layers": 3, "channels": 2},
+        input_shape=(4, 6, 1), num_classes=3,
+    )  # fmt: skip
+    contract.check_supernet_equals_network(space, count=8)
+    contract.check_codecs(space, count=20)
+    contract.check_counts(space, count=5, extra=3)
+    contract.check_tables_agree(space)
+
+
+@pytest.mark.slow
+def test_own_space_runs(run):
+    cells = run("own_space")
+    assert drawn_in(cells) == {"search", "found"}
+    apart = re.findall(f"largest difference {NUMBER}", _text(cells["check"]))
+    assert len(apart) == 2 and all(float(value) < 1e-4 for value in apart)
+    found = _text(cells["found"])
+    target_ms = float(re.search(f"target {NUMBER} ms", found)[1])
+    rows = re.findall(f"predicted {NUMBER} ms, measured {NUMBER} ms, test accuracy {NUMBER}", found)
+    assert len(rows) == 2
+    for predicted, measured, accuracy in rows:
+        assert float(predicted) <= target_ms + 5e-4
+        assert float(measured) > 0
+        assert 0.1 < float(accuracy) <= 1
+    assert Path(re.search(r"report: (.+)", found)[1]).is_file()

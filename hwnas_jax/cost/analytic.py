@@ -20,42 +20,36 @@ from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Space
-from hwnas_jax.spaces.terms import Terms, sum_places
+from hwnas_jax.spaces.terms import Terms, sum_terms
 
-_FIELDS = [
-    "macs_table", "macs_constant", "params_table", "params_constant", "line_ms", "peak_table_mib",
-]  # fmt: skip
 _OPTIONAL = ("line_ms", "peak_table_mib")
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=[*_FIELDS, "bits"], meta_fields=[])
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["counts", *_OPTIONAL], meta_fields=["shape"]
+)
 @dataclasses.dataclass(frozen=True)
 class AnalyticModel:
-    """Counts, linear in the gates, and a latency on a straight line over multiply-accumulates.
+    """Counts, summed over the operations, and a latency on a line over multiply-accumulates.
 
     Exact on architectures up to the 24 bits of float32. Between them the counts and the peak of
-    memory are expectations over independent choices, so the peak is multilinear in the gates.
+    memory are expectations over independent choices.
 
     Attributes:
-      macs_table: `float32[D, K]`, multiply-accumulates per image that each option adds.
-      macs_constant: `float32[]`, those of the parts that every network has.
-      params_table: `float32[D, K]`, trainable parameters likewise.
-      params_constant: `float32[]`.
+      counts: sums over the gates, by metric: `macs` per image, trainable `params`, and where the
+        space has few bits what `hwnas_jax.cost.bits` counts.
+      shape: `(D, K)`.
       line_ms: `float32[2]`, milliseconds at zero and per multiply-accumulate; None without
         measured networks.
       peak_table_mib: `float32[K, ..., K]`, one axis per decision: mebibytes of activations at the
         peak of each architecture, for one image, as `hwnas_jax.cost.memory` counts them; None
         where they were not counted.
-      bits: what `hwnas_jax.cost.bits` counts, by metric; empty at full precision.
     """
 
-    macs_table: jax.Array
-    macs_constant: jax.Array
-    params_table: jax.Array
-    params_constant: jax.Array
+    counts: dict[str, Terms]
+    shape: tuple[int, int]
     line_ms: jax.Array | None = None
     peak_table_mib: jax.Array | None = None
-    bits: dict[str, Terms] = dataclasses.field(default_factory=dict)
 
     name = "analytic"
     exact_expectation = True
@@ -65,7 +59,7 @@ class AnalyticModel:
         """What `predict` returns: `latency_ms` only where networks were measured."""
         known = (("latency_ms", self.line_ms), ("peak_memory_mib", self.peak_table_mib))
         optional = tuple(metric for metric, array in known if array is not None)
-        return ("macs", "flops", "params", *optional, *self.bits)
+        return ("macs", "flops", *(name for name in self.counts if name != "macs"), *optional)
 
     @classmethod
     def count(cls, space: Space, *, memory: bool = False) -> "AnalyticModel":
@@ -79,10 +73,11 @@ class AnalyticModel:
             seconds; left out all the same for a space that has no `graph` or is too large to list.
         """
         operations = space.operations()[0].items()
-        macs = sum_places(space, {name: operation.macs for name, operation in operations})
-        params = sum_places(space, {name: operation.params for name, operation in operations})
-        arrays = (jnp.asarray(array, jnp.float32) for array in (*macs, *params))
-        counted = cls(*arrays, bits=bit_terms(space))
+        counts = {
+            "macs": sum_terms(space, {name: operation.macs for name, operation in operations}),
+            "params": sum_terms(space, {name: operation.params for name, operation in operations}),
+        }
+        counted = cls(counts | bit_terms(space), space.mask.shape)
         peaks = peak_table(space) if memory else None
         if peaks is None:
             return counted
@@ -109,9 +104,8 @@ class AnalyticModel:
         architectures = observations.architectures
         observations.require(2, "a line over multiply-accumulates")
         choose("latency_ms", observations.metrics, "observed metric")
-        table = np.asarray(counted.macs_table, float)
-        macs = table[np.arange(space.num_decisions), architectures].sum(axis=1)
-        macs += float(counted.macs_constant)
+        weights = jax.nn.one_hot(architectures, space.num_options)
+        macs = np.asarray(jax.vmap(counted.counts["macs"].total)(weights), float)
         # Scaled to order one, or the design matrix is too ill-conditioned to solve.
         scale = max(macs.max(), 1.0)
         design = np.stack([np.ones(len(macs)), macs / scale], axis=1)
@@ -123,33 +117,28 @@ class AnalyticModel:
 
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_equal_shape([weight, self.macs_table])
-        macs = self.macs_constant + (weight * self.macs_table).sum()
-        costs = {
-            "macs": macs,
-            "flops": 2 * macs,
-            "params": self.params_constant + (weight * self.params_table).sum(),
-        }
+        chex.assert_shape(weight, self.shape)
+        macs = self.counts["macs"].total(weight)
+        costs = {"macs": macs, "flops": 2 * macs}
+        costs |= {m: terms.total(weight) for m, terms in self.counts.items() if m != "macs"}
         if self.line_ms is not None:
             costs["latency_ms"] = self.line_ms[0] + self.line_ms[1] * macs
         if self.peak_table_mib is not None:
             costs["peak_memory_mib"] = functools.reduce(
                 lambda table, row: table @ row, reversed(weight), self.peak_table_mib
             )
-        return costs | {metric: terms.total(weight) for metric, terms in self.bits.items()}
+        return costs
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns zeros: counts are certain, and the line does not know its own error."""
-        chex.assert_equal_shape([weight, self.macs_table])
+        chex.assert_shape(weight, self.shape)
         return {metric: jnp.zeros((), jnp.float32) for metric in self.metrics}
 
     def save(self, path: Path, space: Space) -> None:
-        """Writes the model to an `.npz` file; the bits are counted again when it is read."""
-        arrays = {name: getattr(self, name) for name in _FIELDS}
-        for name in _OPTIONAL:
-            if arrays[name] is None:
-                del arrays[name]
-        write_model(path, self.name, space, {}, arrays)
+        """Writes the model to an `.npz` file; what is counted is counted again when it is read."""
+        arrays = {name: getattr(self, name) for name in _OPTIONAL}
+        present = {name: array for name, array in arrays.items() if array is not None}
+        write_model(path, self.name, space, {}, present)
 
     @classmethod
     def load(
@@ -157,12 +146,10 @@ class AnalyticModel:
     ) -> "AnalyticModel":
         """Builds the model from what `read_model` returned."""
         del header
-        wide = (space.num_decisions, space.num_options)
-        cube = (space.num_options,) * space.num_decisions
-        shapes = dict(zip(_FIELDS, [wide, (), wide, (), (2,), cube], strict=True))
-        for name in _OPTIONAL:
-            if name not in arrays:
-                del shapes[name]
-        known = {name: jnp.asarray(check_array(arrays, name, shape))
-                 for name, shape in shapes.items()}  # fmt: skip
-        return cls(**known, bits=bit_terms(space))
+        shapes = {"line_ms": (2,), "peak_table_mib": (space.num_options,) * space.num_decisions}
+        known = {
+            name: jnp.asarray(check_array(arrays, name, shape))
+            for name, shape in shapes.items()
+            if name in arrays
+        }
+        return dataclasses.replace(cls.count(space), **known)

@@ -37,7 +37,8 @@ def out_of_bag(
     error = np.abs(values[rows] - mean) / mean
     # The members' own part of the variance is the sum of squared shares, at best 1 / M.
     own = (share**2).sum(axis=0)
-    surplus = ((own - 1 / len(members)) * spread**2).mean(axis=0)
+    # Like the error a percentile: relative spreads of networks that cost next to nothing are huge.
+    surplus = np.percentile((own - 1 / len(members)) * spread**2, _ONE_SIGMA, axis=0)
     total = np.maximum(np.percentile(error, _ONE_SIGMA, axis=0) ** 2, 1e-30)
     least = 1 / (len(members) * own.mean(axis=0))
     return error * np.sqrt(np.maximum(1 - surplus / total, least)), spread

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost import accelerator as accelerators
 from hwnas_jax.cost import compiler
 from hwnas_jax.cost.accelerator import Accelerator
+from hwnas_jax.cost.codesign import RUNTIME, Systolic, joint_costs
 from hwnas_jax.cost.compiler import TPU
 from hwnas_jax.cost.records import Measurements, Sample, describe_software
 from hwnas_jax.cost.workers import Progress
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.topology import topology_devices
 
-Hardware = TPU | Accelerator
+Hardware = TPU | Accelerator | Systolic
 
 
 def estimate(
@@ -37,7 +40,8 @@ def estimate(
     Args:
       space: the search space.
       architectures: `int32[N, D]`, distinct.
-      hardware: a chip to compile for, which has its own batch size, or an accelerator to simulate.
+      hardware: a chip to compile for, which has its own batch size, an accelerator to simulate, or
+        the analytical model of a space whose networks bring their accelerators.
       batch_size: images per call on an accelerator.
       workers: processes; None takes one per core.
       progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
@@ -60,6 +64,16 @@ def estimate(
         }  # fmt: skip
         rows = [dataclasses.asdict(each) for each in found]
         source, runtime, software = compiler.SOURCE, "libtpu", describe_software("libtpu")
+    elif isinstance(hardware, Systolic):
+        columns = joint_costs(space, architectures, hardware, batch_size=batch_size)
+        device = {
+            "platform": "accelerator", "kind": hardware.label, "resident": hardware.resident,
+        }  # fmt: skip
+        rows = [
+            {metric: float(column[number]) for metric, column in columns.items()}
+            for number in range(len(architectures))
+        ]
+        source, runtime, software = accelerators.SOURCE, RUNTIME, describe_software()
     else:
         simulated = accelerators.simulate_networks(
             space, architectures, hardware,
@@ -93,6 +107,8 @@ def hardware_of(measurements: Measurements) -> Hardware:
       UserError: for a file of another source, or one that does not say which hardware.
     """
     device = measurements.device
+    if measurements.runtime == RUNTIME:
+        return Systolic(bool(device.get("resident", True)))
     kinds: dict[str, Any] = {compiler.SOURCE: TPU, accelerators.SOURCE: Accelerator}
     if measurements.source not in kinds:
         raise UserError(
@@ -128,3 +144,19 @@ def estimate_again(
         space, architectures, hardware_of(known), batch_size=known.batch_size, progress=progress
     )
     return list(found.networks)
+
+
+def computes(space: Space, config: ProfileConfig) -> bool:
+    """Returns whether a profile of a space is computed, since its networks bring accelerators.
+
+    Raises:
+      UserError: where the runtime and the space do not go together.
+    """
+    brings = isinstance(space, Codesign)
+    if brings != (config.runtime == RUNTIME):
+        raise UserError(
+            f"profile.runtime = {config.runtime!r} does not go with the space {space.name}: "
+            f"{RUNTIME!r} is for the space codesign, whose networks run on accelerators that are "
+            "not there, and only that"
+        )
+    return brings

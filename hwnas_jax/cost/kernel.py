@@ -19,8 +19,8 @@ import numpy as np
 
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.plausible import disconnected
-from hwnas_jax.cost.table import sum_places
 from hwnas_jax.spaces.base import Choices, Space
+from hwnas_jax.spaces.terms import sum_places
 
 _ORDERS = ("constant", "single", "pair", "triple")
 

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import ProfileConfig
+from hwnas_jax.cost.codesign import Systolic
 from hwnas_jax.cost.device import check_same
 from hwnas_jax.cost.energy import EnergyMeter, measure_energy
+from hwnas_jax.cost.estimates import computes, estimate
 from hwnas_jax.cost.records import (
     Measurements,
     Sample,
@@ -41,7 +43,8 @@ def profile(
 
     Three of the networks, a small, a middling and a large one, are timed again in between: they
     tell how the pace of the device changes, and all timings are divided by that. With
-    `config.energy` the energy of each is counted afterwards.
+    `config.energy` the energy of each is counted afterwards. Networks that bring accelerators of
+    their own are computed instead, and operations left out.
 
     Args:
       space: the search space.
@@ -54,6 +57,11 @@ def profile(
     """
     started = time.perf_counter()
     report = progress or (lambda done, total, what: None)
+    if computes(space, config):
+        report(0, 1, "accelerators")
+        rng = np.random.default_rng(seed)
+        architectures = sample_architectures(space, config.networks, rng)
+        return estimate(space, architectures, Systolic(), batch_size=config.batch_size)
     runtime = make_runtime(config)
     meter = EnergyMeter(runtime.device) if config.energy else None
     operations = space.operations()[0]

@@ -17,6 +17,8 @@ METRICS = {
     "energy_mj": "millijoules per call",
     "peak_memory_mib": "mebibytes at the peak",
     "area_mm2": "square millimetres of silicon",
+    "edp_mj_ms": "energy-delay product, millijoules times milliseconds",
+    "edap_mj_ms_mm2": "energy-delay-area product, mJ times ms times square millimetres",
     "cycles": "clock cycles per call",
     "macs": "multiply-accumulates per image",
     "flops": "floating-point operations per image",

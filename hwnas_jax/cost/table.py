@@ -1,6 +1,6 @@
 """A look-up table: the latency of a network is the sum of the latencies of its operations.
 
-Legend: `D` decisions, `K` options of the widest decision.
+Legend: `D` decisions, `K` options of the widest decision, `T` entries.
 
 References: Wu et al., "FBNet", 2019 (section 3.3).
 """
@@ -20,25 +20,25 @@ from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Space
-from hwnas_jax.spaces.terms import sum_places
+from hwnas_jax.spaces.terms import Terms, sum_terms
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["table_ms", "constant_ms"], meta_fields=[]
+    jax.tree_util.register_dataclass, data_fields=["entries_ms"], meta_fields=["shape"]
 )
 @dataclasses.dataclass(frozen=True)
 class TableModel:
-    """Latency as a constant plus the table entries of the chosen options.
+    """Latency as the sum of the entries whose choices were made.
 
     On a relaxed architecture it is the expected latency under independent choices.
 
     Attributes:
-      table_ms: `float32[D, K]`, milliseconds that each option adds.
-      constant_ms: `float32[]`, milliseconds of the parts that every network has.
+      entries_ms: milliseconds of the operations, by the choices that bring them.
+      shape: `(D, K)`.
     """
 
-    table_ms: jax.Array
-    constant_ms: jax.Array
+    entries_ms: Terms
+    shape: tuple[int, int]
 
     name = "table"
     metrics = ("latency_ms",)
@@ -66,23 +66,21 @@ class TableModel:
             for name, costs in observations.operations.items()
             if "latency_ms" in costs
         }
-        table, constant = sum_places(space, latencies)
-        return cls(jnp.asarray(table, jnp.float32), jnp.float32(constant))
+        return cls(sum_terms(space, latencies), space.mask.shape)
 
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns `{"latency_ms": float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_equal_shape([weight, self.table_ms])
-        return {"latency_ms": self.constant_ms + (weight * self.table_ms).sum()}
+        chex.assert_shape(weight, self.shape)
+        return {"latency_ms": self.entries_ms.total(weight)}
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns zero: a table does not know its own error."""
-        chex.assert_equal_shape([weight, self.table_ms])
+        chex.assert_shape(weight, self.shape)
         return {"latency_ms": jnp.zeros((), jnp.float32)}
 
     def save(self, path: Path, space: Space) -> None:
         """Writes the model to an `.npz` file."""
-        arrays = {"table_ms": self.table_ms, "constant_ms": self.constant_ms}
-        write_model(path, self.name, space, {}, arrays)
+        write_model(path, self.name, space, {}, {"entries_ms": self.entries_ms.values})
 
     @classmethod
     def load(
@@ -90,8 +88,6 @@ class TableModel:
     ) -> "TableModel":
         """Builds the model from what `read_model` returned."""
         del header
-        shape = (space.num_decisions, space.num_options)
-        return cls(
-            jnp.asarray(check_array(arrays, "table_ms", shape)),
-            jnp.asarray(check_array(arrays, "constant_ms", ())),
-        )
+        entries = sum_terms(space, dict.fromkeys(space.operations()[0], 0.0))
+        values = check_array(arrays, "entries_ms", entries.values.shape)
+        return cls(dataclasses.replace(entries, values=jnp.asarray(values)), space.mask.shape)

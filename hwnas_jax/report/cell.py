@@ -20,6 +20,7 @@ from hwnas_jax.report.style import (
 )
 
 _EDGE = re.compile(r"(\d+)<-(\d+)")
+_BLOCK = re.compile(r"block(\d+)\.")
 _RADIUS = 0.2
 _LANE = 0.62
 _PER_ROW = 5
@@ -28,8 +29,9 @@ _PER_ROW = 5
 def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = None) -> Figure:
     """Draws an architecture.
 
-    Decisions that are all named "to<-from" become the edges of a graph from input to output;
-    any others are drawn as a chain of choices.
+    Decisions named "to<-from" become the edges of a graph from input to output, with any others
+    listed below it; without such, all are drawn as a chain of choices. Where one decision is the
+    "depth", a whole number, those of blocks beyond it ("block3.heads") are left out.
 
     Args:
       names: `{decision name: option name}`.
@@ -37,10 +39,19 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
     """
     colours = {**option_colours(names.values()), **(colours or {})}
     matches = {name: match for name in names if (match := _EDGE.fullmatch(name))}
-    if names and len(matches) == len(names):
+    if matches:
         edges = {(int(m[2]), int(m[1])): names[name] for name, m in matches.items()}
-        return _graph(edges, colours)
-    return _chain(names, colours)
+        rest = [f"{name} {option}" for name, option in names.items() if name not in matches]
+        return _graph(edges, colours, "  ·  ".join(rest))
+    return _chain(_within_depth(names), colours)
+
+
+def _within_depth(names: Mapping[str, str]) -> dict[str, str]:
+    depth = names.get("depth", "")
+    if not depth.isdecimal():
+        return dict(names)
+    blocks = {name: match for name in names if (match := _BLOCK.match(name))}
+    return {n: o for n, o in names.items() if n not in blocks or int(blocks[n][1]) <= int(depth)}
 
 
 def _canvas(width: float, height: float):
@@ -81,7 +92,9 @@ def _lanes(edges) -> dict[tuple[int, int], int]:
     return lanes
 
 
-def _graph(edges: Mapping[tuple[int, int], str], colours: Mapping[str, str]) -> Figure:
+def _graph(
+    edges: Mapping[tuple[int, int], str], colours: Mapping[str, str], note: str = ""
+) -> Figure:
     nodes = sorted({node for edge in edges for node in edge})
     lanes = _lanes(edges)
     margin = 0.95
@@ -89,8 +102,14 @@ def _graph(edges: Mapping[tuple[int, int], str], colours: Mapping[str, str]) -> 
     spacing = max(0.085 * longest + 0.85, min(2.3, 7.1 / (len(nodes) - 1)))
     above, below = max(0, *lanes.values(), 0), -min(0, *lanes.values(), 0)
     width = 2 * margin + spacing * (len(nodes) - 1)
-    figure, ax = _canvas(width, _LANE * (above + below) + 0.7)
-    level = _LANE * below + 0.35
+    foot = 0.3 if note else 0.0
+    figure, ax = _canvas(width, _LANE * (above + below) + 0.7 + foot)
+    level = _LANE * below + 0.35 + foot
+    if note:
+        ax.text(
+            width / 2, 0.15, note, ha="center", va="center_baseline", color=MUTED,
+            fontsize=FONT_SIZE - 1, parse_math=False,
+        )  # fmt: skip
     centre = {node: margin + spacing * i for i, node in enumerate(nodes)}
     for (source, target), option in edges.items():
         x0, x1 = centre[source], centre[target]

@@ -86,7 +86,8 @@ class Search(NamedTuple):
         the warm-up, an architecture step. All steps take `cost_model=` to go by another model
         than the one the search was built with, as an input of the compiled step.
       weight_step: `(state, batch, key, temperature, axis_name) -> (state, (loss, accuracy,
-        gradient norm))`; leaves the logits as they are.
+        gradient norm))`; leaves the logits as they are, but where the space's `scores` move with
+        the weights: there, after the warm-up, it leaves the thresholds as they are.
       arch_step: likewise `-> (state, (loss, accuracy, cost, gradient norm))`; leaves the weights
         as they are. Reads the weight half only where its gradient goes through the weights
         (`order` second or implicit); one draw of the relaxation then serves both halves, so that
@@ -134,7 +135,7 @@ def make_search(
     abstract = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0), axis_name=sync_axis, **options))
     graph, abstract_params = nnx.split(abstract)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract_params)
-    _, unravel = ravel_pytree(zeros)
+    flat_zeros, unravel = ravel_pytree(zeros)
     weight_optimizer = _weight_optimizer(config)
     logit_optimizer = optax.chain(
         optax.add_decayed_weights(config.logit_decay),
@@ -174,22 +175,42 @@ def make_search(
             return key
         return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
+    def scores(weights):
+        return space.scores(nnx.merge(graph, unravel(weights)))
+
+    scored = jax.eval_shape(scores, flat_zeros) is not None
+
+    def with_thresholds_kept(state, weights):
+        """Returns the logits at other weights; the warm-up leaves all options even."""
+        if not scored:
+            return state.logits
+        change = scores(weights) - scores(state.weights)
+        return state.logits + jnp.where(state.step >= config.warmup_steps, change, 0.0)
+
     def weight_step(state, batch, key, temperature, axis_name):
-        gates = relaxation(draw_key(key, axis_name), state.logits, mask, temperature)
+        key = draw_key(key, axis_name)
+
+        def loss(weights, images, labels):
+            logits = with_thresholds_kept(state, weights)
+            return task(weights, images, labels, relaxation(key, logits, mask, temperature))
 
         def gradients(images, labels):
-            return jax.value_and_grad(task, has_aux=True)(state.weights, images, labels, gates)
+            return jax.value_and_grad(loss, has_aux=True)(state.weights, images, labels)
 
-        (loss, accuracy), gradient = mean_over_micro_batches(
+        (value, accuracy), gradient = mean_over_micro_batches(
             gradients, config.accumulate, batch.weight_images, batch.weight_labels
         )
-        loss, accuracy, gradient = mean_over_replicas((loss, accuracy, gradient), axis_name)
+        value, accuracy, gradient = mean_over_replicas((value, accuracy, gradient), axis_name)
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
         )
         weights = optax.apply_updates(state.weights, updates)
-        state = state._replace(weights=weights, weight_optimizer=optimizer)
-        return state, (loss, accuracy, optax.tree.norm(gradient))
+        state = state._replace(
+            weights=weights,
+            logits=with_thresholds_kept(state, weights),
+            weight_optimizer=optimizer,
+        )
+        return state, (value, accuracy, optax.tree.norm(gradient))
 
     def response(state, batch, task_of, axis_name) -> Response | None:
         """Returns how the weights answer the logits; None where that is left out."""

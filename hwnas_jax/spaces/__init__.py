@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.spaces.autoformer import AutoFormer
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.bnas import BNAS
+from hwnas_jax.spaces.channels import Channels
+from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -25,7 +28,9 @@ from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.mnasnet import MnasNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
+from hwnas_jax.spaces.ofa import OFA
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
+from hwnas_jax.spaces.single_path import SinglePath
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
 from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
@@ -48,14 +53,19 @@ __all__ = [
 SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
+        AutoFormer,
+        Codesign,
         CompleteGraph,
+        Channels,
         Dash,
         NasBench201,
         NasBenchMacro,
         FBNet,
         ProxylessNAS,
+        SinglePath,
         DNA,
         MnasNet,
+        OFA,
         TransNASMacro,
         EdMIPS,
         BNAS,

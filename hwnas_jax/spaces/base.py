@@ -352,6 +352,17 @@ class Space(Choices, abc.ABC):
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         """Returns the distinct operations by name, and where they stand."""
 
+    def scores(self, supernet: nnx.Module) -> jax.Array | None:
+        """Returns what the weights themselves say for each option, `float32[D, K]`, if anything.
+
+        A search then learns thresholds: an option's logit is its score less its threshold.
+
+        Args:
+          supernet: as `supernet` returns it.
+        """
+        del supernet
+        return None
+
     @abc.abstractmethod
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the architecture in the space's customary notation."""

@@ -173,11 +173,12 @@ class Layerwise(Space, abc.ABC):
         }  # fmt: skip
         self.layers = self._lay_out()
         self.decisions = tuple(
-            Decision(f"block{number}", layer.options) for number, layer in enumerate(self._every, 1)
+            Decision(f"block{number}", layer.options) for number, layer in enumerate(self.every, 1)
         )
 
     @property
-    def _every(self) -> list[Layer]:
+    def every(self) -> list[Layer]:
+        """All searched layers, in order."""
         return [layer for stage in self.layers for layer in stage]
 
     def _channels(self, features: int) -> int:
@@ -278,9 +279,9 @@ class Layerwise(Space, abc.ABC):
                 mixed(run[0]), mixed(rest), len(run), rngs, rematerialise=rematerialise
             )
 
-        return _Supernet(self, lambda r: [stage(run, r) for run in self._runs()], norm, rngs)
+        return _Supernet(self, lambda r: [stage(run, r) for run in self.runs()], norm, rngs)
 
-    def _runs(self) -> list[tuple[Layer, ...]]:
+    def runs(self) -> list[tuple[Layer, ...]]:
         """Returns the layers in runs whose all but the first are equal."""
         runs: list[list[Layer]] = []
         for stage in self.layers:
@@ -297,7 +298,7 @@ class Layerwise(Space, abc.ABC):
         norm = network_norm(axis_name)
 
         def build(rngs):
-            return [self._block(next(names), layer, norm, rngs) for layer in self._every]
+            return [self._block(next(names), layer, norm, rngs) for layer in self.every]
 
         return _Network(self, build, norm, rngs)
 
@@ -326,7 +327,7 @@ class Layerwise(Space, abc.ABC):
             height, width = (-(-size // self.stem_stride) for size in self.input_shape[:2])
             shape = (height, width, self._channels(self.stem_features))
             table.stands("first", shape, functools.partial(self._first, norm))
-        for decision, layer in enumerate(self._every):
+        for decision, layer in enumerate(self.every):
             for option, name in enumerate(layer.options):
                 if isinstance(self.blocks[name], Skip) and layer.keeps_shape:
                     continue

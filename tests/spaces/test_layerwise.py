@@ -24,8 +24,8 @@ from tests.spaces import contract
 TINY = {
     "nasbench_macro": {"width": 0.1, "depth": 2, "halvings": 2},
     "fbnet": {"width": 0.1, "depth": 1, "halvings": 2},
-    "proxylessnas": {"width": 0.1, "depth": 3, "halvings": 2, "head": 160},
-    "dna": {"width": 0.1, "depth": 2, "halvings": 2, "head": 160},
+    "proxylessnas": {"width": 0.1, "depth": 1, "halvings": 2, "head": 160},
+    "dna": {"width": 0.1, "depth": 1, "halvings": 2, "head": 160},
 }
 SPACES = tuple(TINY)
 
@@ -54,7 +54,8 @@ def sums(table, architecture):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_supernet_is_the_network(name):
-    contract.check_supernet_equals_network(tiny(name), count=50)
+    # A smooth activation: rounding may put a value on the other side of a kink.
+    contract.check_supernet_equals_network(tiny(name, activation="swish"), count=50)
 
 
 @pytest.mark.parametrize("name", SPACES)

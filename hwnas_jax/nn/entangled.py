@@ -1,0 +1,62 @@
+"""Weights of small modules that are the leading parts of a large one's.
+
+References: Chen et al., "AutoFormer: Searching Transformers for Visual Recognition", ICCV 2021
+(weight entanglement).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+def leading(source: Any, like: Any, number: int | None = None) -> Any:
+    """Returns the leading part of every array of `source` that has the shape of that in `like`.
+
+    Args:
+      source: the large module's weights.
+      like: arrays, or shapes, in the same structure.
+      number: of the module, where the arrays of `source` are stacked.
+    """
+    leaves, structure = jax.tree.flatten(source)
+    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(like))
+    return jax.tree.unflatten(structure, _cut(leaves, shapes, number))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _cut(leaves, shapes, number):
+    own = leaves if number is None else [leaf[number] for leaf in leaves]
+    return [leaf[tuple(map(slice, shape))] for leaf, shape in zip(own, shapes, strict=True)]
+
+
+def leading_branch(
+    build: Callable[[nnx.Rngs], nnx.Module],
+    *,
+    inputs: int | None = None,
+    outputs: int | None = None,
+) -> Callable[..., jax.Array]:
+    """Returns a branch for `run_drawn_block` that runs a small module on a large one's weights.
+
+    Args:
+      build: makes the small module.
+      inputs: leading channels of the input that it reads; None reads all.
+      outputs: channels of the result, zeros behind its own; None leaves them as they are.
+
+    Returns:
+      `(x, state of the large module, factor) -> factor * small module(x)`.
+    """
+    graph, like = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
+    def run(x, state, factor):
+        small = nnx.merge(graph, leading(state, like))
+        values = small(x[..., :inputs])
+        values = (factor * values).astype(x.dtype)
+        if outputs is None:
+            return values
+        spare = [(0, 0)] * (values.ndim - 1) + [(0, outputs - values.shape[-1])]
+        return jnp.pad(values, spare)
+
+    return run

@@ -1,0 +1,323 @@
+"""Any search space together with the accelerator that its networks run on.
+
+The network's decisions come first, those of the hardware behind; supernet and network see the
+first ones only, so that the hardware is decided by what it costs.
+
+Legend: `N` architectures, `D` decisions, `K` options of the widest decision, `P` parts of a
+mixture.
+
+References: Choi et al., "DANCE: Differentiable Accelerator/Network Co-Exploration", 2021.
+"""
+
+import dataclasses
+import functools
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax import spaces
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.hardware import DATAFLOWS, TEMPLATES, Design, area_mm2
+
+_HARDWARE = re.compile(
+    r"(?:(?P<template>[a-z-]+-like),?)?(?:(?P<rows>\d+)x(?P<columns>\d+),?)?"
+    r"(?:(?P<buffer_kib>\d+)KiB,?)?(?P<dataflow>[a-z]+)?"
+)
+_DECISIONS = {
+    "template": "template", "rows": "array_rows", "columns": "array_columns",
+    "buffer_kib": "buffer_kib", "dataflow": "dataflow",
+}  # fmt: skip
+
+
+class _NetworkPart(nnx.Module):
+    """The supernet of the network, given the gates of the whole."""
+
+    def __init__(self, inner: nnx.Module, decisions: int, options: int):
+        self.inner, self.decisions, self.options = inner, decisions, options
+
+    def __call__(self, images: jax.Array, gates: Gates) -> jax.Array:
+        index = None if gates.index is None else gates.index[: self.decisions]
+        weight = gates.weight[: self.decisions, : self.options]
+        return self.inner(images, Gates(weight, index))  # type: ignore[operator]
+
+
+class Codesign(Space):
+    """A network space and the decisions of an accelerator."""
+
+    name = "codesign"
+    summary = "a network space with its accelerator; network, network_args, rows, columns, ..."
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        network: str = "nasbench201",
+        network_args: str = "",
+        rows: str = "8,16,32,64",
+        columns: str = "8,16,32,64",
+        buffer_kib: str = "32,64,128,256",
+        dataflow: str = "ws,os,rs",
+        template: str = "",
+        clock_mhz: float | None = None,
+        area_limit_mm2: float | None = None,
+    ):
+        """Sets what is decided; lists are separated by commas.
+
+        Args:
+          input_shape: of one example, channels last.
+          num_classes: number of classes.
+          network: name of the network's space.
+          network_args: its own arguments, `channels=8,cells=1`.
+          rows: of the array of multipliers.
+          columns: of the array.
+          buffer_kib: of the memory that all multipliers share.
+          dataflow: of `hardware.DATAFLOWS`.
+          template: of `hardware.TEMPLATES`. Sizes and dataflow are then the template's where they
+            are given as the empty text.
+          clock_mhz: of all accelerators; None takes the template's, or 700.
+          area_limit_mm2: accelerators that are larger are no members of the space.
+
+        Raises:
+          UserError: for a list that is empty or names what is not there, an array or buffer of
+            zero, a limit that no accelerator meets, or what the network's space refuses.
+        """
+        given = {
+            "template": template, "rows": rows, "columns": columns,
+            "buffer_kib": buffer_kib, "dataflow": dataflow,
+        }  # fmt: skip
+        self.args = {
+            "network": network, "network_args": network_args, **given, "clock_mhz": clock_mhz,
+            "area_limit_mm2": area_limit_mm2,
+        }  # fmt: skip
+        # Files may describe such a space, and a file may not start code.
+        self.network_space = spaces.from_spec(
+            {
+                "name": network, "args": _arguments(network_args),
+                "input_shape": list(input_shape), "num_classes": num_classes,
+            }
+        )  # fmt: skip
+        self.input_shape, self.num_classes = (
+            self.network_space.input_shape, self.network_space.num_classes,
+        )  # fmt: skip
+        self._parts = {key: _options(key, value) for key, value in given.items() if value}
+        if not template:
+            for key in ("rows", "columns", "buffer_kib", "dataflow"):
+                if key not in self._parts:
+                    raise UserError(
+                        f"space.args.{key} is empty: without a template it needs an option"
+                    )
+        if ("rows" in self._parts) != ("columns" in self._parts):
+            raise UserError("space.args.rows and columns are given together, or neither")
+        self.decisions = (
+            *self.network_space.decisions,
+            *(Decision(_DECISIONS[key], options) for key, options in self._parts.items()),
+        )
+        self._designs = self._list_designs()
+        self._fits = self._within(area_limit_mm2)
+
+    @property
+    def num_network_decisions(self) -> int:
+        """How many decisions are the network's; they come first."""
+        return self.network_space.num_decisions
+
+    @property
+    def size(self) -> int:
+        allowed = self._hardware_mask()
+        return self.network_space.size * int((self._fits & allowed).sum())
+
+    def restricted(self, off: Mapping[str, Sequence[str]]) -> Self:
+        space = super().restricted(off)
+        names = {decision.name for decision in self.network_space.decisions}
+        own = {name: options for name, options in space.off.items() if name in names}
+        space.network_space = self.network_space.restricted(own) if own else self.network_space
+        if not (space._fits & space._hardware_mask()).any():
+            raise UserError(
+                f"space.off leaves no accelerator of at most {self.args['area_limit_mm2']} mm2"
+            )
+        return space
+
+    def design(self, architecture: np.ndarray) -> Design:
+        """Returns the accelerator of an architecture (`int32[D]`)."""
+        return self._designs[tuple(self.check(architecture)[self.num_network_decisions :].tolist())]
+
+    @property
+    def designs(self) -> tuple[Design, ...]:
+        """All accelerators, the last decision running fastest, those beyond the limit too."""
+        return tuple(self._designs.values())
+
+    @functools.cached_property
+    def design_shape(self) -> tuple[int, ...]:
+        """How many options each decision of the hardware has; `designs` counts in them."""
+        return tuple(len(options) for options in self._parts.values())
+
+    def design_numbers(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns which of `designs` each architecture (`int32[N, D]`) has, `int[N]`."""
+        columns = np.asarray(architectures)[:, self.num_network_decisions :].T
+        return np.ravel_multi_index(tuple(columns), self.design_shape)
+
+    def feasible(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns where the network is a member and the accelerator within the limit, `bool[N]`."""
+        network = np.asarray(architectures)[:, : self.num_network_decisions]
+        fits = self._fits.reshape(-1)[self.design_numbers(architectures)]
+        return self.network_space.feasible(network) & fits
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        count = self.num_network_decisions
+        form = self.network_space.canonical(architectures[:, :count])
+        return np.concatenate([form, architectures[:, count:]], axis=1).astype(np.int32)
+
+    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inner = self.network_space
+        count, options = inner.num_decisions, inner.num_options
+        coefficient, rows = inner.canonical_mixture(weight[:count, :options])
+        rows = jnp.pad(rows, ((0, 0), (0, 0), (0, self.num_options - options)))
+        hardware = jnp.broadcast_to(weight[count:], (len(rows), *weight[count:].shape))
+        return coefficient, jnp.concatenate([rows, hardware], axis=1)
+
+    def active(self, weight: jax.Array) -> jax.Array:
+        """Returns how much of each decision's output reaches the network's, `float32[D]`."""
+        inner = self.network_space
+        of_network = getattr(inner, "active", lambda gates: jnp.ones(len(gates)))
+        found = of_network(weight[: inner.num_decisions, : inner.num_options])
+        return jnp.concatenate([found, jnp.ones(self.num_decisions - inner.num_decisions)])
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        options: dict[str, Any] = {"rematerialise": True} if rematerialise else {}
+        inner = self.network_space
+        supernet = inner.supernet(rngs, axis_name=axis_name, **options)
+        return _NetworkPart(supernet, inner.num_decisions, inner.num_options)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        own = self.check(architecture)[: self.num_network_decisions]
+        return self.network_space.network(own, rngs, axis_name=axis_name)
+
+    def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
+        own = self.check(architecture)[: self.num_network_decisions]
+        self.network_space.inherit(network, own, supernet.inner)  # type: ignore[attr-defined]
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        return self.network_space.operations()
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        """Returns `<network> @ 16x16,64KiB,ws`, with a template's name before."""
+        architecture = self.check(architecture)
+        count = self.num_network_decisions
+        chosen = dict(
+            zip(self._parts, list(self.to_names(architecture).values())[count:], strict=True)
+        )
+        words = [chosen[key] for key in ("template",) if key in chosen]
+        if "rows" in chosen:
+            words.append(f"{chosen['rows']}x{chosen['columns']}")
+        if "buffer_kib" in chosen:
+            words.append(f"{chosen['buffer_kib']}KiB")
+        words += [chosen[key] for key in ("dataflow",) if key in chosen]
+        return f"{self.network_space.to_string(architecture[:count])} @ {','.join(words)}"
+
+    def from_string(self, text: str) -> np.ndarray:
+        network, sign, hardware = text.rpartition("@")
+        found = _HARDWARE.fullmatch(hardware.strip().rstrip(","))
+        chosen = {} if found is None else {k: v for k, v in found.groupdict().items() if v}
+        if not sign or set(chosen) != set(self._parts):
+            form = ",".join(
+                {"template": "tpu-like", "rows": "16x16", "buffer_kib": "64KiB", "dataflow": "ws"}[
+                    key
+                ]
+                for key in self._parts
+                if key != "columns"
+            )
+            raise UserError(f"{text!r} is no {self.name}; the form is <network> @ {form}")
+        names = self.network_space.to_names(self.network_space.from_string(network.strip()))
+        return self.from_names({**names, **{_DECISIONS[key]: chosen[key] for key in self._parts}})
+
+    def _hardware_mask(self) -> np.ndarray:
+        """Returns which designs no switched-off option takes, `bool` with an axis a decision."""
+        rows = self.mask[self.num_network_decisions :]
+        own = [row[:width] for row, width in zip(rows, self.design_shape, strict=True)]
+        return functools.reduce(np.logical_and.outer, own)
+
+    def _list_designs(self) -> dict[tuple[int, ...], Design]:
+        """Returns the accelerators by their options' numbers."""
+        clock, designs = self.args["clock_mhz"], {}
+        if clock is not None and not clock > 0:
+            raise UserError(f"space.args.clock_mhz must be positive, got {clock!r}")
+        for numbers in itertools.product(*(range(width) for width in self.design_shape)):
+            chosen = {
+                key: options[number]
+                for (key, options), number in zip(self._parts.items(), numbers, strict=True)
+            }
+            template = chosen.pop("template", None)
+            values: dict[str, Any] = {
+                key: value if key == "dataflow" else int(value) for key, value in chosen.items()
+            }
+            if clock is not None:
+                values["clock_mhz"] = float(clock)
+            base = None if template is None else TEMPLATES[template]
+            designs[numbers] = (
+                Design(**values) if base is None else dataclasses.replace(base, **values)
+            )
+        return designs
+
+    def _within(self, limit_mm2: float | None) -> np.ndarray:
+        """Returns which accelerators are small enough, `bool` with an axis a decision."""
+        areas = np.array([area_mm2(design) for design in self._designs.values()])
+        if limit_mm2 is not None and not areas.min() <= limit_mm2:
+            smallest = list(self._designs.values())[int(areas.argmin())]
+            raise UserError(
+                f"space.args.area_limit_mm2 = {limit_mm2:g} is below every accelerator: the "
+                f"smallest, {smallest.label}, takes {areas.min():.4g} mm2"
+            )
+        fits = np.ones(len(areas), bool) if limit_mm2 is None else areas <= limit_mm2
+        return fits.reshape(self.design_shape)
+
+
+def _options(key: str, text: str) -> tuple[str, ...]:
+    """Returns the options of a list; UserError names what is none."""
+    words = tuple(word.strip() for word in str(text).split(","))
+    known = {"template": tuple(TEMPLATES), "dataflow": DATAFLOWS}
+    for word in words:
+        if key in known:
+            choose(word, known[key], f"{key} in space.args.{key}")
+        elif not word.isdecimal() or int(word) < 1 or word != str(int(word)):
+            raise UserError(
+                f"space.args.{key} must list whole numbers above 0, as in '8,16'; got {word!r}"
+            )
+    if len(set(words)) < len(words):
+        raise UserError(f"space.args.{key} = {text!r} names an option twice")
+    return words
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """Returns `{"channels": 8}` of `channels=8`."""
+    found: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        key, sign, value = (word.strip() for word in part.partition("="))
+        if not sign or not value:
+            raise UserError(
+                f"space.args.network_args must be as 'channels=8,cells=1', got {text!r}"
+            )
+        found[key] = _value(value)
+    return found
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

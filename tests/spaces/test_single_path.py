@@ -1,0 +1,141 @@
+"""Single-Path NAS: the contract, counts of the same networks elsewhere, layers left out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.errors import UserError
+from hwnas_jax.relax import Gates
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
+from hwnas_jax.spaces import make_space
+from tests.helpers import initialise
+from tests.spaces import contract
+
+TINY = {"width": 0.1, "stages": 1, "depth": 2, "halvings": 1, "head": 80}
+
+
+def tiny(**more):
+    return make_space("single_path", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+
+
+def counts(table, architecture):
+    operations, places = table
+    standing = [
+        operations[p.operation] for p in places if all(architecture[d] == o for d, o in p.when)
+    ]
+    return sum(o.params for o in standing), sum(o.macs for o in standing)
+
+
+def test_its_networks_are_those_of_proxylessnas_of_these_kernels():
+    size = {"input_shape": (224, 224, 3), "num_classes": 1000}
+    assert make_space("single_path", {}, **size).num_decisions == 2 * 21
+    args = {"depth": 2}
+    space, other = (make_space(name, args, **size) for name in ("single_path", "proxylessnas"))
+    tables = [each.operations() for each in (space, other)]
+    for row in space.random(np.random.default_rng(0), 20):
+        words = [
+            word if word == "skip" else f"{word[:3]}_MBConv{word[-1]}"
+            for word in space.to_string(row).split("/")
+        ]
+        theirs = other.from_string(other.separator.join(words))
+        assert counts(tables[0], row) == counts(tables[1], theirs)
+
+
+def test_codecs_and_counts():
+    space = tiny()
+    contract.check_codecs(space)
+    contract.check_counts(space)
+    contract.check_tables_agree(space)
+
+
+@pytest.mark.slow
+def test_supernet_is_the_network():
+    contract.check_supernet_equals_network(tiny(), count=50)
+
+
+def test_kernels_of_layers_that_are_left_out_do_not_matter():
+    space = tiny()
+    layer = next(n for n, d in enumerate(space.decisions) if "0" in d.options)
+    row = np.zeros(space.num_decisions, np.int32)
+    row[layer] = space.decisions[layer].options.index("0")
+    other = row.copy()
+    other[layer - 1] = 1
+    np.testing.assert_array_equal(*space.canonical(np.stack([row, other])))
+    assert space.to_string(row) == space.to_string(other)
+    supernet = initialise(space.supernet)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 8, 8, 1)), jnp.float32)
+    slope = jax.jit(
+        jax.value_and_grad(lambda weight, index: (supernet(x, Gates(weight, index)) ** 2).sum())
+    )
+    for sampled in (False, True):
+        found = [slope(*contract.one_hot(space, a, sampled=sampled)) for a in (row, other)]
+        np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+        assert float(jnp.abs(found[0][1][layer - 1]).max()) == 0
+        assert float(jnp.abs(found[0][1][layer]).max()) > 0
+
+
+@pytest.mark.parametrize("text", ["k3_e1-skip", "3x3-3/7x7-3", "skip/3x3-3"])
+def test_strings_of_other_spaces_are_named(text):
+    with pytest.raises(UserError, match=r"single_path|allowed are"):
+        tiny().from_string(text)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [({"halvings": 5}, "at most 3"), ({"stages": 7}, "to 6"), ({"thresholds": 1}, "true or")],
+)
+def test_impossible_arguments_are_named(args, words):
+    with pytest.raises(UserError, match=words):
+        tiny(**args)
+
+
+def test_scores_are_norms_of_what_an_option_adds():
+    space = tiny(thresholds=True)
+    supernet = initialise(space.supernet)
+    found = np.asarray(space.scores(supernet))
+    assert found.shape == (space.num_decisions, space.num_options)
+    kernel = np.asarray(supernet.body[0].layer(0).depthwise[...])
+    rim = np.ones((5, 5, 1))
+    rim[1:4, 1:4] = 0
+    channels = kernel.shape[-1]
+    np.testing.assert_allclose(found[0, :2], [0, ((rim * kernel) ** 2).sum() / channels], rtol=1e-5)
+    halves = [(kernel[..., part] ** 2).sum() / (channels // 2) for part in
+              (slice(channels // 2), slice(channels // 2, None))]  # fmt: skip
+    np.testing.assert_allclose(found[1, :2], [halves[0], sum(halves)], rtol=1e-5)
+    assert not found[1, 2:].any()
+    assert tiny().scores(supernet) is None
+
+
+@pytest.mark.slow
+def test_weight_steps_keep_thresholds_and_follow_the_gradient_through_the_indicators():
+    space = tiny(thresholds=True)
+    config = SearchConfig(relaxation="softmax", steps=10, warmup_steps=2, weight_decay=0.0)
+    search = make_search(
+        space, AnalyticModel.count(space), Target("macs", 1e9), config, TargetConfig(weight=0.0)
+    )
+    state = search.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.standard_normal((4, 8, 8, 1)), jnp.float32)
+    labels = jnp.array([0, 1, 2, 0])
+    batch = Batch(images, labels, images, labels)
+    step = jax.jit(lambda s: search.weight_step(s, batch, jax.random.key(1), 1.0, None))
+    graph = nnx.split(nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0))))[0]
+
+    def scores(state):
+        return np.asarray(space.scores(nnx.merge(graph, search.unravel(state.weights))))
+
+    warm, _ = step(state)
+    np.testing.assert_array_equal(warm.logits, state.logits)
+    assert np.abs(scores(warm) - scores(state)).max() > 0
+    before = warm._replace(step=jnp.asarray(2))
+    after, (_, _, norm) = step(before)
+    assert float(jnp.abs(after.logits - before.logits).max()) > 1e-5
+    np.testing.assert_allclose(
+        after.logits - scores(after), before.logits - scores(before), atol=1e-5
+    )
+    assert float(norm) != float(step(before._replace(step=jnp.asarray(0)))[1][2])
