@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
-from hwnas_jax.cost import Observations, profile
+from hwnas_jax.cost import Accelerator, Observations, profile
 from hwnas_jax.cost.codesign import joint_costs
-from hwnas_jax.cost.estimates import estimate_again, hardware_of
+from hwnas_jax.cost.estimates import estimate, estimate_again, hardware_of
 from hwnas_jax.cost.layers import space_layers
 from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.records import load_measurements
@@ -198,6 +198,8 @@ def test_a_profile_is_computed_and_asked_again(tmp_path):
     assert hardware_of(found).resident
     again = estimate_again(own, found.encoded(own)[:3], found)
     assert again == list(found.networks[:3])
+    with pytest.raises(UserError, match="bring accelerators of their own"):
+        estimate(own, found.encoded(own), Accelerator())
     with pytest.raises(UserError, match="'jax' does not go with the space codesign"):
         profile(own, ProfileConfig())
     with pytest.raises(UserError, match="'systolic' does not go with the space nasbench201"):
