@@ -49,6 +49,11 @@ def estimate(
     Raises:
       UserError: without what the hardware needs, or for hardware that it does not know.
     """
+    if isinstance(space, Codesign) and not isinstance(hardware, Systolic):
+        raise UserError(
+            f"the networks of {space.name} bring accelerators of their own: profile them with "
+            f"profile.runtime = {RUNTIME!r}, or estimate those of {space.network_space.name}"
+        )
     architectures = np.asarray(architectures, np.int32)
     device: dict[str, Any]
     rows: list[dict[str, float]]

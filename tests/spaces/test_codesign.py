@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
-from hwnas_jax.cost import Observations, profile
+from hwnas_jax.cost import Accelerator, Observations, profile
 from hwnas_jax.cost.codesign import joint_costs
-from hwnas_jax.cost.estimates import estimate_again, hardware_of
+from hwnas_jax.cost.estimates import estimate, estimate_again, hardware_of
 from hwnas_jax.cost.layers import space_layers
 from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.cost.records import load_measurements
@@ -39,17 +39,18 @@ def space(off=None, **args):
 
 
 def test_contract():
-    own = space()
+    own = space(network="complete_graph", network_args="channels=2,nodes=3,stages=1")
     contract.check_supernet_equals_network(own, count=50)
     contract.check_codecs(own)
     contract.check_counts(own, count=5, extra=own.num_classes)
     contract.check_tables_agree(own)
-    assert own.size == 15625 * 24
+    assert own.size == own.network_space.size * 24 == 116 * 24
+    assert space().size == 15625 * 24
 
 
 def test_the_network_is_that_of_its_own_space():
-    own = space(network="dna", network_args="width=0.1,depth=1,head=160")
-    assert own.network_space.name == "dna"
+    own = space(network="nasbench_macro", network_args="width=0.1,depth=1,halvings=2")
+    assert own.network_space.name == "nasbench_macro"
     assert own.operations()[0].keys() == own.network_space.operations()[0].keys()
     contract.check_codecs(own, count=20)
 
@@ -173,7 +174,7 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
     value, gradient = jax.jit(
         jax.value_and_grad(
             lambda logits: expected_cost(
-                model, "edp_mj_ms", jax.random.key(0), logits, mask, samples=400
+                model, "edp_mj_ms", jax.random.key(0), logits, mask, samples=100
             )
         )
     )(jnp.asarray(logits))
@@ -197,6 +198,8 @@ def test_a_profile_is_computed_and_asked_again(tmp_path):
     assert hardware_of(found).resident
     again = estimate_again(own, found.encoded(own)[:3], found)
     assert again == list(found.networks[:3])
+    with pytest.raises(UserError, match="bring accelerators of their own"):
+        estimate(own, found.encoded(own), Accelerator())
     with pytest.raises(UserError, match="'jax' does not go with the space codesign"):
         profile(own, ProfileConfig())
     with pytest.raises(UserError, match="'systolic' does not go with the space nasbench201"):
