@@ -17,6 +17,7 @@ from typing import Any
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices, Decision, Operation, Place, Space
 from hwnas_jax.spaces.complete_graph import CompleteGraph
+from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
 from hwnas_jax.spaces.fbnet import FBNet
@@ -25,6 +26,7 @@ from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
+from hwnas_jax.spaces.transnas_cell import TransNASCell
 from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
 __all__ = [
@@ -47,6 +49,7 @@ SPACES: dict[str, type[Space]] = {
     space.name: space
     for space in (
         CompleteGraph,
+        Darts,
         Dash,
         NasBench201,
         NasBenchMacro,
@@ -54,6 +57,7 @@ SPACES: dict[str, type[Space]] = {
         ProxylessNAS,
         DNA,
         MnasNet,
+        TransNASCell,
         TransNASMacro,
     )
 }
