@@ -132,25 +132,35 @@ class MixedGraph(nnx.Module):
         Returns:
           Values of the `J` inner nodes.
         """
-        values, rows = list(inputs), self._rows()
-        arriving: dict[int, list[jax.Array]] = {}
-        split = [nnx.split(kind) for kind in (self.entering, self.inner)]
-        for source in range(self.inputs + self.nodes - 1):
-            if source >= self.inputs:
-                values.append(functools.reduce(jnp.add, arriving[source]))
-            leaving = np.array([e for e, (_, s) in enumerate(self.edges) if s == source])
-            graph, state = split[source >= self.inputs]
-            own = np.array([rows[edge] for edge in leaving])
+        (graph, state), (inner_graph, inner) = map(nnx.split, (self.entering, self.inner))
 
-            def run(state, weight, factor, graph=graph, x=values[source]):
+        def leaving(graph, state, x, weight, factor):
+            """Returns what the edges that leave one node of value `x` add to their targets."""
+
+            def run(state, weight, factor):
                 return nnx.merge(graph, state).mixed(x, weight, factor)
 
-            taken = jax.tree.map(lambda leaf, own=own: leaf[own], state)
-            outputs = jax.vmap(run)(taken, weight[leaving], factor[leaving])
-            for edge, output in zip(leaving, outputs, strict=True):
-                arriving.setdefault(self.edges[edge][0], []).append(output)
-        values.append(functools.reduce(jnp.add, arriving[self.inputs + self.nodes - 1]))
-        return values[self.inputs :]
+            return jax.vmap(run)(state, weight, factor)
+
+        enters = np.array([source < self.inputs for _, source in self.edges])
+
+        def by_target(leaf):
+            return leaf.reshape(self.nodes, self.inputs, *leaf.shape[1:])
+
+        # The edges that leave the inputs lie by target, then input.
+        outputs = jax.vmap(functools.partial(leaving, graph), (1, 0, 1, 1), 1)(
+            jax.tree.map(by_target, state), jnp.stack(inputs),
+            by_target(weight[enters]), by_target(factor[enters]),
+        )  # fmt: skip
+        sums, rows = list(outputs.sum(1)), self._rows()
+        for node in range(self.nodes - 1):
+            ends = [e for e, (_, source) in enumerate(self.edges) if source == self.inputs + node]
+            own, edges = np.array([rows[edge] for edge in ends]), np.array(ends)
+            outputs = leaving(inner_graph, _take(inner, own), sums[node], weight[edges], factor[edges])
+            for edge, output in zip(ends, outputs, strict=True):
+                target = self.edges[edge][0] - self.inputs
+                sums[target] = sums[target] + output
+        return sums
 
     def drawn(
         self,
@@ -174,40 +184,45 @@ class MixedGraph(nnx.Module):
         Returns:
           Values of the `J` inner nodes.
         """
-        split = [nnx.split(kind) for kind in (self.entering, self.inner)]
+        (graph, entering), (inner_graph, inner) = map(nnx.split, (self.entering, self.inner))
         table = np.zeros((self.inputs + self.nodes,) * 2, np.int32)
         for (target, source), row in zip(self.edges, self._rows(), strict=True):
             table[target, source] = row
-        enters = sources < self.inputs
-        rows = jnp.array(table)[jnp.array(targets), sources]
-        states = [
-            jax.tree.map(lambda leaf, own=jnp.where(ours, rows, 0): leaf[own], state)
-            for ours, (_, state) in zip((enters, ~enters), split, strict=True)
-        ]
-        count = len(self.entering.options)
+        ends = jnp.array(targets)
+        rows, enters = jnp.array(table)[ends, sources], sources < self.inputs
+        given, count = jnp.stack(inputs), len(self.entering.options)
+        one = nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], entering))
+        made = jax.eval_shape(lambda x: one.drawn(x, 0, weight[0], factor[0]), inputs[0])
+        nodes = jnp.zeros((self.nodes, *made.shape), made.dtype)
+        alike = made.shape == inputs[0].shape
+        if alike:
+            rows = rows + jnp.where(enters, 0, self.inputs * self.nodes)
+            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), entering, inner)
+            kinds, states = [graph], (_take(both, rows),)
+            nodes = jnp.concatenate([given, nodes])
+        else:
+            kinds = [graph, inner_graph]
+            own = jnp.where(enters, rows, 0), jnp.where(enters, 0, rows)
+            states = _take(entering, own[0]), _take(inner, own[1])
+            options = options + jnp.where(enters, 0, count)
+            ends = ends - self.inputs
         branches = tuple(
             _branch(kind, graph, option)
-            for kind, (graph, _) in enumerate(split) for option in range(count)
+            for kind, graph in enumerate(kinds) for option in range(count)
         )  # fmt: skip
-        stack = jnp.stack(inputs)
-        first = nnx.merge(split[0][0], jax.tree.map(lambda leaf: leaf[0], split[0][1]))
-        shape = jax.eval_shape(lambda x: first.drawn(x, 0, weight[0], factor[0]), inputs[0])
-        nodes = jnp.zeros((self.nodes, *shape.shape), shape.dtype)
 
         def edge(nodes, of):
-            target, source, branch, states, weight, factor = of
-            read = (
-                stack[jnp.minimum(source, self.inputs - 1)],
-                nodes[jnp.maximum(source - self.inputs, 0)],
-            )
+            end, source, branch, states, weight, factor = of
+            if alike:
+                read = (nodes[source],)
+            else:
+                inner_source = jnp.maximum(source - self.inputs, 0)
+                read = given[jnp.minimum(source, self.inputs - 1)], nodes[inner_source]
             value = run_drawn_block(branches, read, branch, (states, weight, factor))
-            return nodes.at[target].add(value), None
+            return nodes.at[end].add(value), None
 
-        branch = options + jnp.where(enters, 0, count)
-        inner = jnp.array(targets) - self.inputs
-        scanned = (inner, sources, branch, tuple(states), weight, factor)
-        nodes, _ = jax.lax.scan(edge, nodes, scanned)
-        return list(nodes)
+        nodes, _ = jax.lax.scan(edge, nodes, (ends, sources, options, states, weight, factor))
+        return list(nodes[-self.nodes :])
 
 
 def graph_edges(inputs: int, nodes: int) -> tuple[tuple[int, int], ...]:
@@ -219,6 +234,10 @@ def graph_edges(inputs: int, nodes: int) -> tuple[tuple[int, int], ...]:
     return tuple(
         (target, source) for target in range(inputs, inputs + nodes) for source in range(target)
     )
+
+
+def _take(state, rows):
+    return jax.tree.map(lambda leaf: leaf[rows], state)
 
 
 def _branch(kind, graph, option):

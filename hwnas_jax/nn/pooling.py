@@ -31,6 +31,9 @@ def max_pool(x: jax.Array, size: int, *, stride: int = 1) -> jax.Array:
         (low, max(0, (count - 1) * stride + size - low - length))
         for count, length in zip(outputs, x.shape[1:3], strict=True)
     ]
+    if target_platform() == "onnx":
+        padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+        return nnx.max_pool(padded, window_shape=(size, size), strides=(stride, stride))
     if target_platform() != "cpu":
         padding = ((0, 0), *pads, (0, 0))
         return jax.lax.reduce_window(

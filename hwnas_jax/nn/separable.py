@@ -7,6 +7,8 @@ References: Zoph et al., "Learning Transferable Architectures for Scalable Image
 Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -49,7 +51,7 @@ class DilConv(nnx.Module):
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
         height, width = (-(-size // self.stride) for size in input_shape[:2])
         inner = (height, width, self.kernel.shape[2])
-        return height * width * self.kernel[...].size + self.pointwise.macs(inner)
+        return height * width * math.prod(self.kernel.shape) + self.pointwise.macs(inner)
 
 
 class SepConv(nnx.Module):
