@@ -94,7 +94,9 @@ def test_a_network_says_what_it_is_trained_by():
         return trained(kind, **changes)[1]
 
     def close(ours, theirs):
-        return all(np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+        return all(
+            np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(ours, theirs, strict=True)
+        )
 
     plain = weights(Network)
     assert not close(weights(Halves), plain)

@@ -64,9 +64,7 @@ class CellShape:
         return height, width, NODES * self.features
 
 
-def cell_operation(
-    name: str, features: int, stride: int, norm: Norm, rngs: nnx.Rngs
-) -> nnx.Module:
+def cell_operation(name: str, features: int, stride: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
     """Builds one of `OPERATIONS`, on `features` channels."""
     match name.split("_"):
         case ["max" | "avg" as kind, *_]:
@@ -82,9 +80,7 @@ def cell_operation(
     raise ValueError(f"operation must be one of {OPERATIONS}, got {name!r}")
 
 
-def enter(
-    given: tuple[int, int, int], shape: CellShape, norm: Norm, rngs: nnx.Rngs
-) -> nnx.Module:
+def enter(given: tuple[int, int, int], shape: CellShape, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
     """Builds what brings an input of shape `given` to a cell's own size and width."""
     if given[:2] != shape.last[:2]:
         return FactorisedReduction(given[2], shape.features, norm, rngs)

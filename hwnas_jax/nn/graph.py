@@ -156,7 +156,9 @@ class MixedGraph(nnx.Module):
         for node in range(self.nodes - 1):
             ends = [e for e, (_, source) in enumerate(self.edges) if source == self.inputs + node]
             own, edges = np.array([rows[edge] for edge in ends]), np.array(ends)
-            outputs = leaving(inner_graph, _take(inner, own), sums[node], weight[edges], factor[edges])
+            outputs = leaving(
+                inner_graph, _take(inner, own), sums[node], weight[edges], factor[edges]
+            )
             for edge, output in zip(ends, outputs, strict=True):
                 target = self.edges[edge][0] - self.inputs
                 sums[target] = sums[target] + output
@@ -198,12 +200,12 @@ class MixedGraph(nnx.Module):
         if alike:
             rows = rows + jnp.where(enters, 0, self.inputs * self.nodes)
             both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), entering, inner)
-            kinds, states = [graph], (_take(both, rows),)
+            kinds, states = [graph], [_take(both, rows)]
             nodes = jnp.concatenate([given, nodes])
         else:
             kinds = [graph, inner_graph]
             own = jnp.where(enters, rows, 0), jnp.where(enters, 0, rows)
-            states = _take(entering, own[0]), _take(inner, own[1])
+            states = [_take(entering, own[0]), _take(inner, own[1])]
             options = options + jnp.where(enters, 0, count)
             ends = ends - self.inputs
         branches = tuple(

@@ -15,7 +15,6 @@ References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019; 
 Differentiable Architecture Search", CVPR 2021 (pairs of edges).
 """
 
-import ast
 import functools
 import itertools
 from typing import Any, cast
@@ -43,9 +42,9 @@ from hwnas_jax.nn.graph import graph_edges
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.genotype import KINDS, read_genotype, write_genotype
 from hwnas_jax.spaces.tabulate import OperationTable
 
-KINDS = ("normal", "reduce")
 EDGES = graph_edges(INPUTS, NODES)
 STEM_MULTIPLIER = 3
 _NODES = range(INPUTS, INPUTS + NODES)
@@ -53,11 +52,6 @@ _NODES = range(INPUTS, INPUTS + NODES)
 PAIRS = {node: tuple(itertools.combinations(range(node), 2)) for node in _NODES}
 _CHOOSING = [node for node in _NODES if len(PAIRS[node]) > 1]
 _PER_CELL = len(EDGES) + len(_CHOOSING)
-_CONCAT = f"range({INPUTS}, {INPUTS + NODES})"
-_FORM = (
-    "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], normal_concat=range(2, 6), "
-    "reduce=[...], reduce_concat=range(2, 6)), with two edges into each of 4 nodes"
-)
 
 
 def _pair_row(kind: int, node: int) -> int:
@@ -128,9 +122,9 @@ class Darts(Space):
                 raise UserError(
                     f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
                 )
-        for key, number, high in (("auxiliary", auxiliary, 10), ("drop_path", drop_path, 0.99)):
-            if not isinstance(number, int | float) or not 0 <= number <= high:
-                raise UserError(f"space.args.{key} must be from 0 to {high}, got {number!r}")
+        for key, number, most in (("auxiliary", auxiliary, 10), ("drop_path", drop_path, 0.99)):
+            if not isinstance(number, int | float) or not 0 <= number <= most:
+                raise UserError(f"space.args.{key} must be from 0 to {most}, got {number!r}")
         if network_channels % 2:
             raise UserError(f"space.args.network_channels must be even, got {network_channels}")
         if channels % (2 * partial):
@@ -152,7 +146,8 @@ class Darts(Space):
 
     def layout(self, channels: int, cells: int) -> list[CellShape]:
         """Returns the shape of each cell of a network or supernet."""
-        before = last = (*self.input_shape[:2], STEM_MULTIPLIER * channels)
+        height, width, _ = self.input_shape
+        before = last = (height, width, STEM_MULTIPLIER * channels)
         shapes = []
         for number in range(cells):
             reduces = number in (cells // 3, 2 * cells // 3)
@@ -216,9 +211,7 @@ class Darts(Space):
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         channels = self.network_channels
-        stem = functools.partial(
-            ops.Stem, self.input_shape[2], STEM_MULTIPLIER * channels, norm
-        )
+        stem = functools.partial(ops.Stem, self.input_shape[2], STEM_MULTIPLIER * channels, norm)
         table.stands("stem", self.input_shape, stem)
         shapes = self.layout(channels, self.network_cells)
         for shape in shapes:
@@ -252,18 +245,18 @@ class Darts(Space):
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the genotype as the paper's code prints it, the edges of a node by source."""
         row = self.check(architecture)
-        words = []
-        for kind, name in enumerate(KINDS):
-            edges = [
+        cells = [
+            [
                 (OPERATIONS[row[kind * _PER_CELL + edge]], EDGES[edge][1])
                 for edge in self.kept(row, kind)
             ]
-            words += [f"{name}={edges}", f"{name}_concat={_CONCAT}"]
-        return f"Genotype({', '.join(words)})"
+            for kind in range(len(KINDS))
+        ]
+        return write_genotype(dict(zip(KINDS, cells, strict=True)))
 
     def from_string(self, text: str) -> np.ndarray:
         """Returns the architecture of a genotype; its concat may be a range or a list."""
-        cells = _parse(text)
+        cells = read_genotype(text)
         names = {
             decision.name: decision.options[option]
             for decision, option in zip(self.decisions, self.mask.argmax(1), strict=True)
@@ -282,28 +275,6 @@ class Darts(Space):
                     word = choose(operation, OPERATIONS, f"operation in the {kind} cell")
                     names[f"{kind}/{node}<-{source}"] = word
         return self.from_names(names)
-
-
-def _parse(text: str) -> dict[str, list[tuple[str, int]]]:
-    """Returns the edges of each cell that a genotype names."""
-    problem = UserError(f"{text!r} is no genotype of darts; the form is {_FORM}")
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(call, ast.Call) or ast.unparse(call.func) != "Genotype" or call.args:
-            raise problem
-        given = {str(word.arg): word.value for word in call.keywords}
-        cells = {kind: ast.literal_eval(given[kind]) for kind in KINDS}
-        joined = {ast.unparse(given[f"{kind}_concat"]) for kind in KINDS}
-    except (SyntaxError, ValueError, KeyError):
-        raise problem from None
-    if len(given) != 2 * len(KINDS) or not joined <= {_CONCAT, str(list(_NODES))}:
-        raise problem
-    for edges in cells.values():
-        fine = isinstance(edges, list) and len(edges) == 2 * NODES
-        fine = fine and all(isinstance(edge, tuple) and len(edge) == 2 for edge in edges)
-        if not fine or not all(isinstance(a, str) and isinstance(b, int) for a, b in edges):
-            raise problem
-    return cells
 
 
 class _Network(nnx.Module):
@@ -341,8 +312,7 @@ class _Network(nnx.Module):
         self, x: jax.Array, keys: jax.Array, progress: jax.Array
     ) -> tuple[tuple[float, jax.Array], ...]:
         """Returns pairs of a factor and logits, as `Space.network` says."""
-        keys = keys if self.drop_path else None
-        made = self._run(x, keys, self.drop_path * progress)
+        made = self._run(x, keys if self.drop_path else None, self.drop_path * progress)
         heads = [(1.0, self.classifier(made[-1]))]
         if self.auxiliary is not None:
             heads.append((self.weight, self.auxiliary(made[self.middle])))

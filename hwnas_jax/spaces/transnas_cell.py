@@ -165,7 +165,7 @@ class TransNASCell(FourNodes):
         cells = iter(target.cells)
         for run, (*_, count) in zip(source.cells, self._runs(), strict=True):
             for number in range(count):
-                edges = cast(FixedCell, next(cells)).edges
+                edges: Any = cast(FixedCell, next(cells)).edges
                 for edge, option in enumerate(architecture):
                     if isinstance(run, EnteringCell):
                         nnx.update(edges[edge], run.graph.option_of(edge, int(option)))
@@ -184,9 +184,7 @@ class TransNASCell(FourNodes):
                     keeps = step == 1 and given[2] == features
                     if name == "none" or (name == "skip_connect" and keeps):
                         continue
-                    build = functools.partial(
-                        edge_operation, name, given[2], features, step, norm
-                    )
+                    build = functools.partial(edge_operation, name, given[2], features, step, norm)
                     label = f"{name} to {features} stride {step}"
                     table.stands(label, given, build, ((edge, option),))
         head = functools.partial(Classifier, self._end[2], self.num_classes)

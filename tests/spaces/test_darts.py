@@ -183,7 +183,9 @@ def test_dropped_edges_keep_the_mean_and_skips_stay():
         dropped = np.abs(values[..., own] - skipped[..., own]).max((1, 2, 3)) < 1e-4
         assert 0.22 < dropped.mean() < 0.28
         kept = skipped[..., own] + (whole - skipped)[..., own] / 0.75
-        np.testing.assert_allclose(values[~dropped][..., own], np.tile(kept, (int((~dropped).sum()), 1, 1, 1)), atol=1e-4)
+        np.testing.assert_allclose(
+            values[~dropped][..., own], np.tile(kept, (int((~dropped).sum()), 1, 1, 1)), atol=1e-4
+        )
 
 
 def test_a_network_in_training_has_two_answers_and_drops_more_and_more():
