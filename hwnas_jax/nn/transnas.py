@@ -107,7 +107,7 @@ def _ones(gates):
 
 
 class FixedCell(nnx.Module):
-    """A cell that holds the chosen operations; edges that lead nowhere are built, but do not run."""
+    """A cell of chosen operations; edges that lead nowhere are built, but do not run."""
 
     def __init__(
         self,

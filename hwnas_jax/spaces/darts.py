@@ -166,7 +166,7 @@ class Darts(Space):
         return kept
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with the first option on edges that are not kept."""
+        """Returns `architectures` (`int32[N, D]`) with the first option on edges not kept."""
         rows = np.array(architectures, np.int32)
         first = self.mask.argmax(1)
         for row, kind in itertools.product(rows, range(len(KINDS))):
