@@ -110,7 +110,7 @@ class SupernetCell(nnx.Module):
     def mixed(
         self, before: jax.Array, last: jax.Array, weight: jax.Array, factor: jax.Array
     ) -> jax.Array:
-        """Runs everything; `weight` (`float32[E, O]`) and `factor` (`float32[E]`) as of the graph."""
+        """Runs everything; `weight` (`float32[E, O]`) and `factor` (`float32[E]`) as in it."""
         inputs = [self.before(before), self.last(last)]
         return jnp.concatenate(self.graph.mixed(inputs, weight, factor), -1)
 

@@ -5,9 +5,9 @@ Legend: `I` input nodes, `J` inner nodes, `E` edges, `O` operations, `S` edges t
 
 Nodes `0 .. I-1` are given; each later one sums edges from any earlier nodes. The edges that leave
 an input may change the shape, so their weights are stacked apart from those between inner nodes.
-When all operations run, those of the edges that leave one node are batched. When they are drawn,
-only those run; the edges are scanned, each operation is compiled once for all, and which node an
-edge reads may itself be drawn.
+Edges are scanned, so that each operation is compiled once for all of them: all with all operations
+where these are mixed, or some with one operation each, of which only that one runs; which node an
+edge reads may then itself be drawn.
 """
 
 import functools
@@ -105,13 +105,23 @@ class MixedGraph(nnx.Module):
         self.entering = stacked(entering, count, rngs)
         self.inner = stacked(inner, len(self.edges) - count, rngs)
 
-    def _rows(self) -> list[int]:
-        """Returns the place of each edge among those of its kind."""
-        rows, counts = [], [0, 0]
+    def _rows(self, *, apart: bool = True) -> list[int]:
+        """Returns the place of each edge among those of its kind, or where these are joined."""
+        rows, counts = [], [0, 0 if apart else self.inputs * self.nodes]
         for _, source in self.edges:
             rows.append(counts[source >= self.inputs])
             counts[source >= self.inputs] += 1
         return rows
+
+    def _made(self, x: jax.Array) -> jax.ShapeDtypeStruct:
+        """Returns what an edge that leaves an input of value `x` makes."""
+        graph, state = nnx.split(self.entering)
+
+        def run(state, x):
+            one = jnp.ones((), x.dtype)
+            return nnx.merge(graph, state).drawn(x, 0, one, one)
+
+        return jax.eval_shape(run, jax.tree.map(lambda leaf: leaf[0], state), x)
 
     def option_of(self, edge: int, option: int) -> nnx.State:
         """Returns the weights of one operation of one edge."""
@@ -132,37 +142,36 @@ class MixedGraph(nnx.Module):
         Returns:
           Values of the `J` inner nodes.
         """
-        (graph, state), (inner_graph, inner) = map(nnx.split, (self.entering, self.inner))
+        (graph, entering), (inner_graph, inner) = map(nnx.split, (self.entering, self.inner))
+        targets, sources = np.array(self.edges).T
+        enters = sources < self.inputs
+        given = jnp.stack(inputs)
 
-        def leaving(graph, state, x, weight, factor):
-            """Returns what the edges that leave one node of value `x` add to their targets."""
+        def scan(graph, state, nodes, read, own, first):
+            """Adds the edges `own`, whose targets count from `first`."""
 
-            def run(state, weight, factor):
-                return nnx.merge(graph, state).mixed(x, weight, factor)
+            def edge(nodes, of):
+                target, source, state, weight, factor = of
+                value = nnx.merge(graph, state).mixed(read(nodes, source), weight, factor)
+                return nodes.at[target].add(value), None
 
-            return jax.vmap(run)(state, weight, factor)
+            scanned = (targets[own] - first, sources[own], state, weight[own], factor[own])
+            return jax.lax.scan(edge, nodes, jax.tree.map(jnp.asarray, scanned))[0]
 
-        enters = np.array([source < self.inputs for _, source in self.edges])
-
-        def by_target(leaf):
-            return leaf.reshape(self.nodes, self.inputs, *leaf.shape[1:])
-
-        # The edges that leave the inputs lie by target, then input.
-        outputs = jax.vmap(functools.partial(leaving, graph), (1, 0, 1, 1), 1)(
-            jax.tree.map(by_target, state), jnp.stack(inputs),
-            by_target(weight[enters]), by_target(factor[enters]),
-        )  # fmt: skip
-        sums, rows = list(outputs.sum(1)), self._rows()
-        for node in range(self.nodes - 1):
-            ends = [e for e, (_, source) in enumerate(self.edges) if source == self.inputs + node]
-            own, edges = np.array([rows[edge] for edge in ends]), np.array(ends)
-            outputs = leaving(
-                inner_graph, _take(inner, own), sums[node], weight[edges], factor[edges]
-            )
-            for edge, output in zip(ends, outputs, strict=True):
-                target = self.edges[edge][0] - self.inputs
-                sums[target] = sums[target] + output
-        return sums
+        made = self._made(inputs[0])
+        nodes = jnp.zeros((self.nodes, *made.shape), made.dtype)
+        if made.shape == inputs[0].shape:  # all edges are alike
+            state = _take(_joined(entering, inner), np.array(self._rows(apart=False)))
+            nodes = jnp.concatenate([given, nodes])
+            every = np.arange(len(self.edges))
+            nodes = scan(graph, state, nodes, lambda nodes, source: nodes[source], every, 0)
+            return list(nodes[self.inputs :])
+        first = self.inputs
+        nodes = scan(graph, entering, nodes, lambda _, source: given[source], enters, first)
+        nodes = scan(
+            inner_graph, inner, nodes, lambda nodes, source: nodes[source - first], ~enters, first
+        )
+        return list(nodes)
 
     def drawn(
         self,
@@ -187,20 +196,16 @@ class MixedGraph(nnx.Module):
           Values of the `J` inner nodes.
         """
         (graph, entering), (inner_graph, inner) = map(nnx.split, (self.entering, self.inner))
-        table = np.zeros((self.inputs + self.nodes,) * 2, np.int32)
-        for (target, source), row in zip(self.edges, self._rows(), strict=True):
-            table[target, source] = row
-        ends = jnp.array(targets)
-        rows, enters = jnp.array(table)[ends, sources], sources < self.inputs
-        given, count = jnp.stack(inputs), len(self.entering.options)
-        one = nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], entering))
-        made = jax.eval_shape(lambda x: one.drawn(x, 0, weight[0], factor[0]), inputs[0])
-        nodes = jnp.zeros((self.nodes, *made.shape), made.dtype)
+        made, given = self._made(inputs[0]), jnp.stack(inputs)
         alike = made.shape == inputs[0].shape
+        table = np.zeros((self.inputs + self.nodes,) * 2, np.int32)
+        for (target, source), row in zip(self.edges, self._rows(apart=not alike), strict=True):
+            table[target, source] = row
+        ends, enters = jnp.array(targets), sources < self.inputs
+        rows, count = jnp.array(table)[ends, sources], len(self.entering.options)
+        nodes = jnp.zeros((self.nodes, *made.shape), made.dtype)
         if alike:
-            rows = rows + jnp.where(enters, 0, self.inputs * self.nodes)
-            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), entering, inner)
-            kinds, states = [graph], [_take(both, rows)]
+            kinds, states = [graph], [_take(_joined(entering, inner), rows)]
             nodes = jnp.concatenate([given, nodes])
         else:
             kinds = [graph, inner_graph]
@@ -240,6 +245,10 @@ def graph_edges(inputs: int, nodes: int) -> tuple[tuple[int, int], ...]:
 
 def _take(state, rows):
     return jax.tree.map(lambda leaf: leaf[rows], state)
+
+
+def _joined(state, other):
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), state, other)
 
 
 def _branch(kind, graph, option):

@@ -88,6 +88,7 @@ class EnteringCell(nnx.Module):
         self.graph = MixedGraph(1, _INNER, edge(features_in, stride), edge(features, 1), rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        gates = jax.tree.map(jnp.asarray, gates)
         run = self._mixed if gates.index is None else self._drawn
         return (jax.checkpoint(run) if self.rematerialise else run)(x, gates)
 
@@ -95,7 +96,7 @@ class EnteringCell(nnx.Module):
         return self.graph.mixed([x], gates.weight, _ones(gates))[-1]
 
     def _drawn(self, x, gates):
-        edges, index = np.array(self.graph.edges), jnp.asarray(gates.index)
+        edges, index = np.array(self.graph.edges), gates.index
         weight = gates.weight[np.arange(len(edges)), index]
         sources = jnp.array(edges[:, 1])
         targets = edges[:, 0].tolist()

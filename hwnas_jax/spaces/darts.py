@@ -337,6 +337,7 @@ class _Supernet(nnx.Module):
         self.rematerialise = rematerialise
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        gates = jax.tree.map(jnp.asarray, gates)
         read = _mixed_gates if gates.index is None else _drawn_gates
         given = [read(gates, kind) for kind in range(len(KINDS))]
         before = last = self.stem(x)

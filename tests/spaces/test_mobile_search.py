@@ -23,7 +23,7 @@ SIZES = {
     "dna": {"width": 0.1, "depth": 1, "head": 160},
     "mnasnet": {"width": 0.2, "depth": 1, "blocks": 2, "head": 160},
     "darts": {"channels": 2, "cells": 3, "network_cells": 3},
-    "transnas_cell": {"channels": 4, "macro": "41"},
+    "transnas_cell": {"channels": 4, "macro": "4"},
     "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
 }
 OFF = {"mnasnet": {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}}
