@@ -127,20 +127,24 @@ def train(
         weights = cast(unravel_weights(weights), dtype)
         return nnx.merge(graph, weights, unravel_statistics(statistics))
 
-    def step(state, images, labels):
-        def objective(weights, images, labels):
+    def step(state, images, labels, keys):
+        progress = state.step / total
+
+        def objective(weights, images, labels, keys):
             network = merge(weights, state.statistics, dtype)
             network.train()
-            scores = network(images.astype(dtype)).astype(jnp.float32)
-            loss = optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
+            heads = run_in_training(network, images.astype(dtype), keys, progress)
+            losses = [factor * _cross_entropy(logits, labels) for factor, logits in heads]
+            loss = jnp.stack(losses).sum()
+            scores = heads[0][1]
             statistics = ravel_pytree(nnx.state(network, nnx.BatchStat))[0]
             return loss, (jnp.mean(jnp.argmax(scores, -1) == labels), statistics)
 
-        def gradients(images, labels):
-            return jax.value_and_grad(objective, has_aux=True)(state.weights, images, labels)
+        def gradients(*batch):
+            return jax.value_and_grad(objective, has_aux=True)(state.weights, *batch)
 
         (loss, (accuracy, statistics)), gradient = mean_over_micro_batches(
-            gradients, settings.accumulate, images, labels
+            gradients, settings.accumulate, images, labels, keys
         )
         loss, accuracy, statistics, gradient = mean_over_replicas(
             (loss, accuracy, statistics, gradient), AXIS
@@ -167,7 +171,7 @@ def train(
                 chosen, keys = own_slice((chosen, keys), AXIS)
                 images, labels = data["images"][chosen], data["labels"][chosen]
             images = augment(keys, images, shift=config.data.shift, flip=config.data.flip)
-            return step(state, normalise(images, data["mean"], data["std"]), labels)
+            return step(state, normalise(images, data["mean"], data["std"]), labels, keys)
 
         return jax.lax.scan(one, state, data.get("batches"), length=length)
 
@@ -209,6 +213,24 @@ def train(
     )
 
 
+def run_in_training(
+    network: nnx.Module, images: jax.Array, keys: jax.Array, progress: jax.Array
+) -> tuple[tuple[float, jax.Array], ...]:
+    """Returns the logits a network is trained by, each with the factor of its loss.
+
+    Args:
+      network: in training mode; asked for `in_training`, as `Space.network` says, where it has it.
+      images: `[B, H, W, C]`.
+      keys: random keys `[B]`.
+      progress: `float32[]`, share of the training that is done.
+    """
+    own = getattr(network, "in_training", None)
+    if own is None:
+        return ((1.0, network(images)),)
+    # The augmentation split the same keys in two, which is folding in 0 and 1.
+    return own(images, jax.vmap(jax.random.fold_in, (0, None))(keys, 2), progress)
+
+
 def make_predict(network: nnx.Module, dataset: Dataset) -> Callable[[np.ndarray], jax.Array]:
     """Returns `uint8[B, H, W, C] -> logits[B, classes]`, normalised as in training and jitted."""
     graph, state = nnx.split(network)
@@ -236,6 +258,11 @@ def accuracy_of(
         found = np.asarray(jnp.argmax(predict(padded), -1))[: len(part)]
         right += int((found == labels[start : start + batch_size]).sum())
     return right / len(images)
+
+
+def _cross_entropy(logits, labels):
+    logits = logits.astype(jnp.float32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 def _unravel(abstract):

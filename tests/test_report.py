@@ -368,6 +368,17 @@ def test_a_cell_shows_every_choice(names):
     assert to_svg(figure, "cell", "words").startswith('<svg role="img" aria-label="words"')
 
 
+def test_cells_are_graphs_of_their_own_and_show_the_edges_that_nodes_read():
+    names = {"a/2<-0": "pool", "a/2<-1": "conv", "a/3<-0": "conv", "a/3<-1": "skip",
+             "a/3<-2": "wide", "a/3": "0+2", "b/2<-0": "conv", "b/2<-1": "pool"}  # fmt: skip
+    shown = [text.get_text() for text in report.plot_cell(names).axes[0].texts]
+    assert "skip" not in shown
+    assert (shown.count("conv"), shown.count("pool"), shown.count("wide")) == (3, 2, 1)
+    assert {"a", "b", "output:\n2 to 3", "output:\n2 to 2"} <= set(shown)
+    chain = report.plot_cell({**names, "3": "deep"}).axes[0].texts
+    assert "0+2" in [text.get_text() for text in chain]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.sets(st.tuples(st.integers(0, 8), st.integers(1, 4)), min_size=1, max_size=20))
 def test_edges_of_a_lane_never_overlap(spans):

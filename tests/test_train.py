@@ -13,7 +13,7 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.normalisation import network_norm
-from hwnas_jax.train import train
+from hwnas_jax.train import run_in_training, train
 
 
 def images():
@@ -43,14 +43,14 @@ class Network(nnx.Module):
         return self.head(x)
 
 
-def trained(**changes):
+def trained(kind=Network, **changes):
     config = override(
         Config(), data__shift=0, retrain__epochs=6, retrain__batch_size=16,
         retrain__learning_rate=0.05, retrain__steps_per_dispatch=10,
         **{"parallel__devices": 1, **changes},
     )  # fmt: skip
     Network.seen.clear()
-    done = train(Network, images(), config)
+    done = train(kind, images(), config)
     return done, [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(done.network))]
 
 
@@ -73,6 +73,45 @@ def test_bfloat16_computes_in_bfloat16_and_leaves_a_float32_network():
     assert all(leaf.dtype == np.float32 for leaf in leaves)
     assert done.test_accuracy > 0.9
     assert any((leaf.astype(jnp.bfloat16).astype(np.float32) != leaf).any() for leaf in leaves)
+
+
+class TwoHeads(Network):
+    """Is trained by a second answer too, of which a share of the images is left out."""
+
+    factor = 0.0
+
+    def in_training(self, x, keys, progress):
+        noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys)
+        return (1.0, self(x)), (self.factor, self.head(self.conv(x)) + progress * noise)
+
+
+class Halves(TwoHeads):
+    factor = 0.5
+
+
+def test_a_network_says_what_it_is_trained_by():
+    def weights(kind, **changes):
+        return trained(kind, **changes)[1]
+
+    def close(ours, theirs):
+        return all(
+            np.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(ours, theirs, strict=True)
+        )
+
+    plain = weights(Network)
+    assert not close(weights(Halves), plain)
+    one_device = weights(Halves, parallel__devices=1, retrain__accumulate=2)
+    assert close(weights(Halves, parallel__devices=2), one_device)
+
+
+def test_what_a_network_is_trained_by_gets_a_key_an_image_and_the_share_done():
+    network, keys = TwoHeads(nnx.Rngs(0)), jax.random.split(jax.random.key(0), 4)
+    x = jnp.ones((4, 4, 4, 1))
+    (one, own), (factor, other) = run_in_training(network, x, keys, jnp.asarray(0.5))
+    assert (one, factor) == (1.0, 0.0)
+    np.testing.assert_allclose(own, network(x), rtol=1e-6)
+    assert len({tuple(row) for row in np.asarray(other - own).round(3).tolist()}) == 4
+    assert len(run_in_training(Network(nnx.Rngs(0)), x, keys, jnp.asarray(0.5))) == 1
 
 
 def test_what_cannot_be_is_named():

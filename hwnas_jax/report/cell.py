@@ -19,31 +19,57 @@ from hwnas_jax.report.style import (
     text_on,
 )
 
-_EDGE = re.compile(r"(\d+)<-(\d+)")
+_EDGE = re.compile(r"(?:([^/]+)/)?(\d+)<-(\d+)")
+_READS = re.compile(r"(?:([^/]+)/)?(\d+)")
+_NODES = re.compile(r"\d+(\+\d+)*")
 _BLOCK = re.compile(r"block(\d+)\.")
 _RADIUS = 0.2
 _LANE = 0.62
+_MARGIN = 0.95
 _PER_ROW = 5
 
 
 def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = None) -> Figure:
     """Draws an architecture.
 
-    Decisions named "to<-from" become the edges of a graph from input to output, with any others
-    listed below it; without such, all are drawn as a chain of choices. Where one decision is the
-    "depth", a whole number, those of blocks beyond it ("block3.heads") are left out.
+    Decisions named "to<-from" become the edges of a graph from input to output; those of several
+    graphs, "graph/to<-from", one graph below the other. A decision named by a node, "to" or
+    "graph/to", says which nodes it reads, "0+2": its other edges are left out. Any others are
+    listed below the graph; without edges, all are drawn as a chain of choices. Where one decision
+    is the "depth", a whole number, those of blocks beyond it ("block3.heads") are left out.
 
     Args:
       names: `{decision name: option name}`.
       colours: hex colour of each option; `option_colours` of the options present by default.
     """
     colours = {**option_colours(names.values()), **(colours or {})}
-    matches = {name: match for name in names if (match := _EDGE.fullmatch(name))}
-    if matches:
-        edges = {(int(m[2]), int(m[1])): names[name] for name, m in matches.items()}
-        rest = [f"{name} {option}" for name, option in names.items() if name not in matches]
-        return _graph(edges, colours, "  ·  ".join(rest))
+    graphs, rest = _edges(names)
+    if graphs:
+        return _graphs(graphs, colours, "  ·  ".join(f"{n} {option}" for n, option in rest.items()))
     return _chain(_within_depth(names), colours)
+
+
+def _edges(
+    names: Mapping[str, str],
+) -> tuple[dict[str, dict[tuple[int, int], str]], dict[str, str]]:
+    """Returns the edges `(from, to)` of each graph, and the decisions that are of none."""
+    graphs: dict[str, dict[tuple[int, int], str]] = {}
+    reads: dict[tuple[str, int], set[int]] = {}
+    rest: dict[str, str] = {}
+    for name, option in names.items():
+        if match := _EDGE.fullmatch(name):
+            edge = int(match[3]), int(match[2])
+            graphs.setdefault(match[1] or "", {})[edge] = option
+        elif (match := _READS.fullmatch(name)) and _NODES.fullmatch(option):
+            reads[match[1] or "", int(match[2])] = {int(node) for node in option.split("+")}
+        else:
+            rest[name] = option
+    kept = {
+        graph: {(source, target): option for (source, target), option in edges.items()
+                if source in reads.get((graph, target), {source})}
+        for graph, edges in graphs.items()
+    }  # fmt: skip
+    return kept, rest
 
 
 def _within_depth(names: Mapping[str, str]) -> dict[str, str]:
@@ -92,25 +118,41 @@ def _lanes(edges) -> dict[tuple[int, int], int]:
     return lanes
 
 
-def _graph(
-    edges: Mapping[tuple[int, int], str], colours: Mapping[str, str], note: str = ""
+def _graphs(
+    graphs: Mapping[str, Mapping[tuple[int, int], str]], colours: Mapping[str, str], note: str
 ) -> Figure:
-    nodes = sorted({node for edge in edges for node in edge})
-    lanes = _lanes(edges)
-    margin = 0.95
-    longest = max(len(option) for option in edges.values())
-    spacing = max(0.085 * longest + 0.85, min(2.3, 7.1 / (len(nodes) - 1)))
-    above, below = max(0, *lanes.values(), 0), -min(0, *lanes.values(), 0)
-    width = 2 * margin + spacing * (len(nodes) - 1)
+    lanes = {name: _lanes(edges) for name, edges in graphs.items()}
+    longest = max(len(option) for edges in graphs.values() for option in edges.values())
+    count = max(len({node for edge in edges for node in edge}) for edges in graphs.values())
+    spacing = max(0.085 * longest + 0.85, min(2.3, 7.1 / (count - 1)))
+    title = 0.35 if len(graphs) > 1 else 0.0
+    spans = {name: (-min(0, *own.values(), 0), max(0, *own.values(), 0))
+             for name, own in lanes.items()}  # fmt: skip
+    heights = [title + _LANE * (below + above) + 0.7 for below, above in spans.values()]
     foot = 0.3 if note else 0.0
-    figure, ax = _canvas(width, _LANE * (above + below) + 0.7 + foot)
-    level = _LANE * below + 0.35 + foot
+    width = 2 * _MARGIN + spacing * (count - 1)
+    top = sum(heights) + foot
+    figure, ax = _canvas(width, top)
     if note:
         ax.text(
             width / 2, 0.15, note, ha="center", va="center_baseline", color=MUTED,
             fontsize=FONT_SIZE - 1, parse_math=False,
         )  # fmt: skip
-    centre = {node: margin + spacing * i for i, node in enumerate(nodes)}
+    for (name, edges), height in zip(graphs.items(), heights, strict=True):
+        if title:
+            ax.text(
+                0.1, top - 0.2, name, ha="left", va="center_baseline", color=INK,
+                fontsize=FONT_SIZE + 1, weight="bold",
+            )  # fmt: skip
+        level = top - height + _LANE * spans[name][0] + 0.35
+        _graph(ax, edges, lanes[name], colours, level, spacing)
+        top -= height
+    return figure
+
+
+def _graph(ax, edges, lanes, colours, level, spacing) -> None:
+    nodes = sorted({node for edge in edges for node in edge})
+    centre = {node: _MARGIN + spacing * i for i, node in enumerate(nodes)}
     for (source, target), option in edges.items():
         x0, x1 = centre[source], centre[target]
         height = _LANE * lanes[source, target]
@@ -134,15 +176,17 @@ def _graph(
             centre[node], level, str(node), ha="center", va="center_baseline", color=INK,
             fontsize=FONT_SIZE + 0.5, zorder=4,
         )  # fmt: skip
+    inputs = [node for node in nodes if all(target != node for _, target in edges)]
+    # What has several inputs is a cell whose output joins its other nodes.
+    joined = f"output:\n{len(inputs)} to {nodes[-1]}" if len(inputs) > 1 else "output"
     for node, label, side, align in (
-        (nodes[0], "input", -1, "right"),
-        (nodes[-1], "output", 1, "left"),
+        (nodes[0], "inputs" if len(inputs) > 1 else "input", -1, "right"),
+        (nodes[-1], joined, 1, "left"),
     ):
         ax.text(
             centre[node] + side * (_RADIUS + 0.1), level, label, ha=align, va="center_baseline",
             color=INK, fontsize=FONT_SIZE,
         )  # fmt: skip
-    return figure
 
 
 def _arc(x0: float, x1: float, level: float, height: float) -> Path:

@@ -148,7 +148,7 @@ def _network(run: Run) -> str:
         return _section(title, _missing("network", "architecture.json"))
     figure = plot_cell(_names(run), colours=_colours(run))
     caption = "What was decided; dashed where the search left an edge out."
-    if not all("<-" in name for name in _names(run)):
+    if not any("<-" in name for name in _names(run)):
         caption = "What was decided, in order."
     string = run.architecture.get("string")
     code = f'<p class="string"><code>{_text(string)}</code></p>' if string else ""

@@ -21,6 +21,7 @@ from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.channels import Channels
 from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
+from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
 from hwnas_jax.spaces.edmips import EdMIPS
@@ -32,6 +33,7 @@ from hwnas_jax.spaces.ofa import OFA
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.single_path import SinglePath
 from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
+from hwnas_jax.spaces.transnas_cell import TransNASCell
 from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
 __all__ = [
@@ -57,6 +59,7 @@ SPACES: dict[str, type[Space]] = {
         Codesign,
         CompleteGraph,
         Channels,
+        Darts,
         Dash,
         NasBench201,
         NasBenchMacro,
@@ -66,6 +69,7 @@ SPACES: dict[str, type[Space]] = {
         DNA,
         MnasNet,
         OFA,
+        TransNASCell,
         TransNASMacro,
         EdMIPS,
         BNAS,

@@ -338,6 +338,12 @@ class Space(Choices, abc.ABC):
     ) -> nnx.Module:
         """Returns the stand-alone network: `float32[B, H, W, C] -> logits[B, classes]`.
 
+        A network that is trained by more than its own loss, or with chance, has a method
+        `in_training(images, keys, progress)`, which training calls in place of the network: `keys`
+        are random, one for each image, and `progress` (`float32[]`) is the share of the training
+        that is done. It returns pairs of a factor and logits, the network's own first, whose
+        losses are added.
+
         Args:
           architecture: `int32[D]`.
           rngs: for the initial weights.

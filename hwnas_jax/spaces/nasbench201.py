@@ -23,10 +23,10 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.cell import Candidate, MixedCells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space, Step
+from hwnas_jax.spaces.base import Decision, Operation, Place, Step
+from hwnas_jax.spaces.four_nodes import EDGES, FourNodes, active_edges
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
 STAGES = 3
 
 
@@ -81,53 +81,6 @@ class FixedCell(nnx.Module):
         return nodes[-1]
 
 
-def active_edges(weight):
-    """Returns how much of each edge's output reaches the cell's output, `float32[6]`.
-
-    That is with the edge itself taken as open. Exactly zero or one on one-hot rows; between them
-    the probability that the edge lies on a path, taking paths as independent.
-
-    Args:
-      weight: `float32[6, 5]`, numpy or jax; further axes behind are carried along.
-    """
-    is_open = 1.0 - weight[:, OPERATIONS.index("none")]
-    edge = {pair: is_open[i] for i, pair in enumerate(EDGES)}
-    one = is_open[0] * 0.0 + 1.0
-    from_input = {0: one}
-    for node in (1, 2, 3):
-        closed = 1.0
-        for source in range(node):
-            closed = closed * (1.0 - from_input[source] * edge[node, source])
-        from_input[node] = 1.0 - closed
-    to_output = {3: one}
-    for node in (2, 1, 0):
-        closed = 1.0
-        for target in range(node + 1, 4):
-            closed = closed * (1.0 - edge[target, node] * to_output[target])
-        to_output[node] = 1.0 - closed
-    stack = np.stack if isinstance(weight, np.ndarray) else jnp.stack
-    return stack([from_input[source] * to_output[target] for target, source in EDGES])
-
-
-def _running_sets():
-    """Returns which open edges go with each set of running ones: `{bool[6]: bool[P, 6]}`."""
-    found: dict[tuple[bool, ...], list[tuple[bool, ...]]] = {}
-    for pattern in itertools.product((False, True), repeat=len(EDGES)):
-        weight = np.zeros((len(EDGES), len(OPERATIONS)), np.float32)
-        weight[:, OPERATIONS.index("none")] = np.logical_not(pattern)
-        runs = (active_edges(weight) > 0.5) & pattern
-        found.setdefault(tuple(runs.tolist()), []).append(pattern)
-    return found
-
-
-_RUNNING_SETS = _running_sets()
-# By the set of open edges, a bit each, `bool[64, 6]`.
-_RUNS = np.zeros((2 ** len(EDGES), len(EDGES)), bool)
-for _runs, _patterns in _RUNNING_SETS.items():
-    _RUNS[np.array(_patterns) @ (1 << np.arange(len(EDGES)))] = _runs
-_NONE = np.eye(len(OPERATIONS), dtype=np.float32)[OPERATIONS.index("none")]
-
-
 class _Skeleton(nnx.Module):
     """Stem, three stages of cells, reductions between them, head."""
 
@@ -150,7 +103,7 @@ class _Skeleton(nnx.Module):
         return self.head(x)
 
 
-class NasBench201(Space):
+class NasBench201(FourNodes):
     """NAS-Bench-201's cell space at any width and depth."""
 
     name = "nasbench201"
@@ -294,28 +247,6 @@ class NasBench201(Space):
             steps.append(Step("operation", (len(steps),), f"{last} {shape}"))
             height, width = -(-height // 2), -(-width // 2)
         return tuple(steps)
-
-    def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how much of each decision's output reaches the network's, `float32[D]`."""
-        return active_edges(weight)
-
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
-        none = OPERATIONS.index("none")
-        opened = np.packbits(architectures != none, axis=1, bitorder="little")[:, 0]
-        return np.where(_RUNS.take(opened, axis=0), architectures, none).astype(np.int32)
-
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weight, none = jnp.asarray(weight), OPERATIONS.index("none")
-        closed, opened = weight[:, none], weight.sum(axis=1) - weight[:, none]
-        coefficients, rows = [], []
-        for runs, patterns in _RUNNING_SETS.items():
-            off = jnp.array([not run for run in runs])
-            # Edges that run are open for certain; what the others are only weighs the whole.
-            masses = jnp.where(jnp.array(patterns), opened, closed)
-            coefficients.append(jnp.where(off, masses, 1.0).prod(axis=1).sum())
-            rows.append(jnp.where(off[:, None], _NONE, weight.at[:, none].set(0.0)))
-        return jnp.stack(coefficients), jnp.stack(rows)
 
     def to_string(self, architecture: np.ndarray) -> str:
         names = [OPERATIONS[option] for option in self.check(architecture)]

@@ -19,11 +19,12 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.classifier import Classifier
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run_mixed
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.nn.operations import Conv, ReLUConvNorm
 from hwnas_jax.nn.residual import BasicModule
+from hwnas_jax.nn.transnas import Stem
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.tabulate import OperationTable
@@ -159,6 +160,9 @@ class TransNASMacro(Space):
                 states.append(state)
         return states
 
+    def _stem(self, norm: Norm, rngs: nnx.Rngs) -> Stem:
+        return Stem(self.input_shape[2], self.channels, self.stem_halvings, norm, rngs)
+
     def _module(self, source, target, norm: Norm, rngs: nnx.Rngs) -> BasicModule:
         features_in, features = (self._shape(state)[2] for state in (source, target))
         stride = 2 if target[1] > source[1] else 1
@@ -193,7 +197,7 @@ class TransNASMacro(Space):
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
-        table.stands("stem", self.input_shape, functools.partial(_Stem, self, norm))
+        table.stands("stem", self.input_shape, functools.partial(self._stem, norm))
         ways: list[tuple[tuple[tuple[int, int], ...], State]] = [((), (0, 0))]
         for number in range(self.most):
             longer: list[tuple[tuple[tuple[int, int], ...], State]] = []
@@ -210,47 +214,14 @@ class TransNASMacro(Space):
                     )  # fmt: skip
             ways = longer
         for when, state in ways:
-            head = functools.partial(_Head, self._shape(state)[2], self.num_classes)
+            head = functools.partial(Classifier, self._shape(state)[2], self.num_classes)
             table.stands("head", self._shape(state), head, when)
         return table.result()
 
 
-class _Stem(nnx.Module):
-    """Two 3x3 convolutions, the first to half the channels."""
-
-    def __init__(self, space: TransNASMacro, norm: Norm, rngs: nnx.Rngs):
-        strides = [2 if n >= 2 - space.stem_halvings else 1 for n in range(2)]
-        half = space.channels // 2
-        self.conv = Conv(space.input_shape[2], half, 3, rngs, strides[0])
-        self.norm = norm(half, rngs)
-        self.second = ReLUConvNorm(half, space.channels, 3, norm, rngs, stride=strides[1])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.second(self.norm(self.conv(x)))
-
-    def macs(self, input_shape: tuple[int, int, int]) -> int:
-        height, width = (-(-size // self.conv.stride) for size in input_shape[:2])
-        half = self.conv.kernel.shape[-1]
-        return self.conv.macs(input_shape) + self.second.macs((height, width, half))
-
-
-class _Head(nnx.Module):
-    """The image's mean and a linear classifier."""
-
-    def __init__(self, features: int, num_classes: int, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.linear(x.mean((1, 2)))
-
-    def macs(self, input_shape: tuple[int, int, int]) -> int:
-        del input_shape
-        return self.linear.in_features * self.linear.out_features
-
-
 class _Network(nnx.Module):
     def __init__(self, space: TransNASMacro, states, norm: Norm, rngs: nnx.Rngs):
-        self.stem = _Stem(space, norm, rngs)
+        self.stem = space._stem(norm, rngs)
         self.modules = nnx.List(
             space._module(a, b, norm, rngs) for a, b in itertools.pairwise(states)
         )
@@ -267,7 +238,7 @@ class _Supernet(nnx.Module):
     def __init__(self, space: TransNASMacro, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
         self.trellis, self.features = space.trellis, space.channels
         self.rematerialise = rematerialise
-        self.stem = _Stem(space, norm, rngs)
+        self.stem = space._stem(norm, rngs)
         widest = [
             space.channels * 2 ** max(state[0] for state in space.trellis.states(number))
             for number in range(space.most + 1)

@@ -28,6 +28,8 @@ SIZES = {
     },
     "single_path": {"width": 0.1, "stages": 2, "depth": 2, "halvings": 1, "head": 160},
     "channels": {"width": 0.25, "stages": 2, "depth": 2, "divisor": 2, "head": 160},
+    "darts": {"channels": 2, "cells": 3, "network_cells": 3},
+    "transnas_cell": {"channels": 4, "macro": "4"},
     "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
     "edmips": {"channels": 4, "stages": 2, "weights": "1,3", "activations": "2,3"},
     "bnas": {"channels": 4},

@@ -1,0 +1,216 @@
+"""Cells of DARTS: two inputs, inner nodes that sum their edges, all of them joined at the end.
+
+Legend: `B` batch, `C` channels, `J` inner nodes, `E` edges of the full graph, `O` operations.
+
+References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.convolution import matmul
+from hwnas_jax.nn.graph import MixedEdge, MixedGraph
+from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.pooling import Pool3x3
+from hwnas_jax.nn.separable import DilConv, FactorisedReduction, SepConv
+
+OPERATIONS = (
+    "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
+    "dil_conv_3x3", "dil_conv_5x5",
+)  # fmt: skip
+INPUTS, NODES = 2, 4
+_AUXILIARY = (128, 768)
+
+_init = nnx.initializers.he_normal()
+
+
+@dataclasses.dataclass(frozen=True)
+class CellShape:
+    """What a cell is given and makes.
+
+    Attributes:
+      reduces: whether it halves the image.
+      before: shape `(H, W, C)` of what the cell before the last made.
+      last: shape of what the last cell made.
+      features: `C` of each inner node.
+    """
+
+    reduces: bool
+    before: tuple[int, int, int]
+    last: tuple[int, int, int]
+    features: int
+
+    @property
+    def stride(self) -> int:
+        """Of the edges that leave an input."""
+        return 2 if self.reduces else 1
+
+    @property
+    def inner(self) -> tuple[int, int, int]:
+        """Shape of the inputs once they are of one size and width."""
+        return (*self.last[:2], self.features)
+
+    @property
+    def result(self) -> tuple[int, int, int]:
+        """Shape of what it makes."""
+        height, width = (-(-size // self.stride) for size in self.last[:2])
+        return height, width, NODES * self.features
+
+
+def cell_operation(name: str, features: int, stride: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+    """Builds one of `OPERATIONS`, on `features` channels."""
+    match name.split("_"):
+        case ["max" | "avg" as kind, *_]:
+            return Pool3x3(kind, stride)
+        case ["skip", _] if stride == 1:
+            return ops.Identity()
+        case ["skip", _]:
+            return FactorisedReduction(features, features, norm, rngs)
+        case ["sep", _, size]:
+            return SepConv(features, features, int(size[0]), norm, rngs, stride=stride)
+        case ["dil", _, size]:
+            return DilConv(features, features, int(size[0]), norm, rngs, stride=stride)
+    raise ValueError(f"operation must be one of {OPERATIONS}, got {name!r}")
+
+
+def enter(given: tuple[int, int, int], shape: CellShape, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+    """Builds what brings an input of shape `given` to a cell's own size and width."""
+    if given[:2] != shape.last[:2]:
+        return FactorisedReduction(given[2], shape.features, norm, rngs)
+    return ops.ReLUConvNorm(given[2], shape.features, 1, norm, rngs)
+
+
+class SupernetCell(nnx.Module):
+    """A cell with all operations on every edge."""
+
+    def __init__(self, shape: CellShape, norm: Norm, rngs: nnx.Rngs, *, partial: int = 1):
+        self.reduces = shape.reduces
+        self.before = enter(shape.before, shape, norm, rngs)
+        self.last = enter(shape.last, shape, norm, rngs)
+
+        def edge(stride):
+            def build(rngs):
+                options = [
+                    cell_operation(name, shape.features // partial, stride, norm, rngs)
+                    for name in OPERATIONS
+                ]
+                return MixedEdge(options, stride=stride, partial=partial)
+
+            return build
+
+        self.graph = MixedGraph(INPUTS, NODES, edge(shape.stride), edge(1), rngs)
+
+    def mixed(
+        self, before: jax.Array, last: jax.Array, weight: jax.Array, factor: jax.Array
+    ) -> jax.Array:
+        """Runs everything; `weight` (`float32[E, O]`) and `factor` (`float32[E]`) as in it."""
+        inputs = [self.before(before), self.last(last)]
+        return jnp.concatenate(self.graph.mixed(inputs, weight, factor), -1)
+
+    def drawn(self, before: jax.Array, last: jax.Array, *of_edges: jax.Array) -> jax.Array:
+        """Runs two edges into each inner node; `of_edges` as of `MixedGraph.drawn`."""
+        inputs = [self.before(before), self.last(last)]
+        targets = [node for node in range(INPUTS, INPUTS + NODES) for _ in range(2)]
+        return jnp.concatenate(self.graph.drawn(inputs, targets, *of_edges), -1)
+
+
+class FixedCell(nnx.Module):
+    """A cell that holds its chosen edges alone.
+
+    Attributes:
+      edges: `(target, source)` of each.
+    """
+
+    def __init__(
+        self,
+        shape: CellShape,
+        edges: Sequence[tuple[int, int]],
+        names: Sequence[str],
+        norm: Norm,
+        rngs: nnx.Rngs,
+    ):
+        self.before = enter(shape.before, shape, norm, rngs)
+        self.last = enter(shape.last, shape, norm, rngs)
+        self.edges = tuple(edges)
+        self.operations = nnx.List(
+            cell_operation(name, shape.features, shape.stride if source < INPUTS else 1, norm, rngs)
+            for (_, source), name in zip(edges, names, strict=True)
+        )
+
+    def __call__(
+        self,
+        before: jax.Array,
+        last: jax.Array,
+        keys: jax.Array | None = None,
+        rate: jax.Array | float = 0.0,
+    ) -> jax.Array:
+        """Runs the cell.
+
+        Args:
+          before: `[B, H, W, C]`, made by the cell before the last.
+          last: likewise, by the last cell.
+          keys: random keys `[B]` for drop-path; None leaves it out.
+          rate: share of the images for which an edge is dropped.
+        """
+        values = [self.before(before), self.last(last)]
+        kept = None if keys is None else _kept(keys, rate, len(self.edges))
+        for node in range(INPUTS, INPUTS + NODES):
+            arriving = []
+            for number, (target, source) in enumerate(self.edges):
+                if target != node:
+                    continue
+                operation = self.operations[number]
+                value = operation(values[source])
+                if kept is not None and not isinstance(operation, ops.Identity):
+                    value = value * kept[:, number, None, None, None].astype(value.dtype)
+                arriving.append(value)
+            values.append(functools.reduce(jnp.add, arriving))
+        return jnp.concatenate(values[INPUTS:], -1)
+
+
+def _kept(keys, rate, count):
+    """Returns the factor on each edge for each image: zero, or what keeps the mean; `[B, E]`.
+
+    References: Larsson et al., "FractalNet", 2017 (drop-path).
+    """
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+    return (draws >= rate) / (1.0 - rate)
+
+
+class AuxiliaryHead(nnx.Module):
+    """A second classifier, in the middle of a network, whose loss counts in training alone.
+
+    Averages four overlapping windows that span five eighths of the image each way: on 8x8 the
+    5x5 windows, three apart, of the paper's code.
+
+    References: Szegedy et al., "Going Deeper with Convolutions", 2015.
+    """
+
+    def __init__(self, features: int, num_classes: int, norm: Norm, rngs: nnx.Rngs):
+        narrow, wide = _AUXILIARY
+        self.narrow = ops.Conv(features, narrow, 1, rngs)
+        self.narrow_norm = norm(narrow, rngs)
+        self.kernel = nnx.Param(_init(rngs.params(), (2, 2, narrow, wide), jnp.float32))
+        self.wide_norm = norm(wide, rngs)
+        self.linear = nnx.Linear(wide, num_classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jax.nn.relu(x)
+        for axis in (1, 2):
+            size = x.shape[axis]
+            window = math.ceil(size * 5 / 8)
+            ends = [jax.lax.slice_in_dim(x, start, start + window, axis=axis)
+                    for start in (0, size - window)]  # fmt: skip
+            x = jnp.concatenate([end.mean(axis, keepdims=True) for end in ends], axis)
+        x = jax.nn.relu(self.narrow_norm(self.narrow(x)))
+        kernel = self.kernel[...].astype(x.dtype)
+        joined = x.reshape(len(x), 1, 1, -1)
+        x = matmul(joined, kernel.reshape(joined.shape[-1], -1))
+        return self.linear(jax.nn.relu(self.wide_norm(x))[:, 0, 0])

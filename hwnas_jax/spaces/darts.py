@@ -1,0 +1,381 @@
+"""The cells of DARTS: a normal and a reduction cell, stacked to networks of any depth.
+
+A cell reads the outputs of the two cells before it (nodes 0 and 1); each of its four inner nodes
+sums two edges from distinct earlier nodes, and the cell's output joins the inner nodes. An edge
+carries one of seven operations; the paper's eighth, `none`, is what every other edge carries.
+
+Which two edges a node keeps is a decision of its own, beside the operation of every edge. Decisions
+are drawn independently, so if edges chose `none` for themselves, hardly any draw would have two
+edges into each node, and costs would be those of networks with twice as many edges as are derived.
+With pairs every draw is a member, its cost is its network's, and the most probable pair is the top
+two.
+
+References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019; Xu et al.,
+"PC-DARTS", ICLR 2020 (partial channels); Gu et al., "DOTS: Decoupling Operation and Topology in
+Differentiable Architecture Search", CVPR 2021 (pairs of edges).
+"""
+
+import functools
+import itertools
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.classifier import Classifier
+from hwnas_jax.nn.darts import (
+    INPUTS,
+    NODES,
+    OPERATIONS,
+    AuxiliaryHead,
+    CellShape,
+    FixedCell,
+    SupernetCell,
+    cell_operation,
+    enter,
+)
+from hwnas_jax.nn.graph import graph_edges
+from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.relax import Gates
+from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.genotype import KINDS, read_genotype, write_genotype
+from hwnas_jax.spaces.tabulate import OperationTable
+
+EDGES = graph_edges(INPUTS, NODES)
+STEM_MULTIPLIER = 3
+_NODES = range(INPUTS, INPUTS + NODES)
+# By node, the pairs of nodes it may read; the first inner node has no choice.
+PAIRS = {node: tuple(itertools.combinations(range(node), 2)) for node in _NODES}
+_CHOOSING = [node for node in _NODES if len(PAIRS[node]) > 1]
+_PER_CELL = len(EDGES) + len(_CHOOSING)
+
+
+def _pair_row(kind: int, node: int) -> int:
+    """Returns the number of the decision which pair a node reads."""
+    return kind * _PER_CELL + len(EDGES) + _CHOOSING.index(node)
+
+
+class Darts(Space):
+    """The cell space of DARTS at any width and depth."""
+
+    name = "darts"
+    summary = "normal and reduction cells of 4 nodes, 14 edges, 8 operations; channels, cells"
+    decisions = tuple(
+        decision
+        for kind in KINDS
+        for decision in (
+            *(Decision(f"{kind}/{target}<-{source}", OPERATIONS) for target, source in EDGES),
+            *(Decision(f"{kind}/{node}", tuple(f"{a}+{b}" for a, b in PAIRS[node]))
+              for node in _CHOOSING),
+        )
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        channels: int = 16,
+        cells: int = 8,
+        network_channels: int | None = None,
+        network_cells: int | None = None,
+        partial: int = 1,
+        auxiliary: float = 0.4,
+        drop_path: float = 0.2,
+    ):
+        """Sets the sizes; a supernet as published has the defaults.
+
+        Costs are those of the stand-alone network, which may be larger than the supernet's cells:
+        the published one has 36 channels and 20 cells.
+
+        Args:
+          input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
+          num_classes: number of classes.
+          channels: of the supernet's first cells, an even number.
+          cells: of the supernet, at least three; those at a third and at two thirds reduce.
+          network_channels: of the stand-alone network; the supernet's where left out.
+          network_cells: of the stand-alone network; the supernet's where left out.
+          partial: in the supernet, one in so many channels goes through the operations of an edge;
+            the others pass by.
+          auxiliary: weight of the loss of a second classifier, after the second reduction, where a
+            network is trained; zero leaves it out.
+          drop_path: share of the images for which an edge other than a skip is dropped at the end
+            of a network's training; it grows from zero.
+
+        Raises:
+          UserError: for numbers out of range, images too small, and channels that `partial` does
+            not divide.
+        """
+        network_channels = channels if network_channels is None else network_channels
+        network_cells = cells if network_cells is None else network_cells
+        wanted = {
+            "channels": (channels, 2, 4096), "cells": (cells, 3, 100),
+            "network_channels": (network_channels, 2, 4096),
+            "network_cells": (network_cells, 3, 100), "partial": (partial, 1, 64),
+        }  # fmt: skip
+        for key, (value, low, high) in wanted.items():
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise UserError(
+                    f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
+                )
+        for key, number, most in (("auxiliary", auxiliary, 10), ("drop_path", drop_path, 0.99)):
+            if not isinstance(number, int | float) or not 0 <= number <= most:
+                raise UserError(f"space.args.{key} must be from 0 to {most}, got {number!r}")
+        if network_channels % 2:
+            raise UserError(f"space.args.network_channels must be even, got {network_channels}")
+        if channels % (2 * partial):
+            raise UserError(
+                f"space.args.channels must be a multiple of twice space.args.partial, "
+                f"{2 * partial}, got {channels}"
+            )
+        height, width, features = (int(size) for size in input_shape)
+        if min(height, width) < 4:
+            raise UserError(f"{self.name} needs images of at least 4x4, got {height}x{width}")
+        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.channels, self.cells, self.partial = channels, cells, partial
+        self.network_channels, self.network_cells = network_channels, network_cells
+        self.auxiliary, self.drop_path = float(auxiliary), float(drop_path)
+        self.args = {
+            **{key: value for key, (value, _, _) in wanted.items()},
+            "auxiliary": self.auxiliary, "drop_path": self.drop_path,
+        }  # fmt: skip
+
+    def layout(self, channels: int, cells: int) -> list[CellShape]:
+        """Returns the shape of each cell of a network or supernet."""
+        height, width, _ = self.input_shape
+        before = last = (height, width, STEM_MULTIPLIER * channels)
+        shapes = []
+        for number in range(cells):
+            reduces = number in (cells // 3, 2 * cells // 3)
+            channels = 2 * channels if reduces else channels
+            shapes.append(CellShape(reduces, before, last, channels))
+            before, last = last, shapes[-1].result
+        return shapes
+
+    def kept(self, architecture: np.ndarray, kind: int) -> list[int]:
+        """Returns the edges (places in `EDGES`) that stay in the cells of one of `KINDS`."""
+        kept = []
+        for node in _NODES:
+            pairs = PAIRS[node]
+            pair = pairs[architecture[_pair_row(kind, node)] if len(pairs) > 1 else 0]
+            kept += [EDGES.index((node, source)) for source in pair]
+        return kept
+
+    def canonical(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns `architectures` (`int32[N, D]`) with the first option on edges not kept."""
+        rows = np.array(architectures, np.int32)
+        first = self.mask.argmax(1)
+        for row, kind in itertools.product(rows, range(len(KINDS))):
+            start = kind * _PER_CELL
+            left = np.setdiff1d(np.arange(len(EDGES)), self.kept(row, kind)) + start
+            row[left] = first[left]
+        return rows
+
+    def supernet(
+        self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
+    ) -> nnx.Module:
+        return _Supernet(self, supernet_norm(axis_name), rngs, rematerialise)
+
+    def network(
+        self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
+    ) -> nnx.Module:
+        return _Network(self, self.check(architecture), network_norm(axis_name), rngs)
+
+    def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
+        sizes = (self.channels, self.cells)
+        if self.partial > 1 or sizes != (self.network_channels, self.network_cells):
+            raise UserError(
+                f"a network of {self.network_channels} channels and {self.network_cells} cells "
+                f"cannot inherit the weights of a supernet of {self.channels} and {self.cells}, "
+                f"one in {self.partial} channels served (space.args)"
+            )
+        target, source = cast(_Network, network), cast(_Supernet, supernet)
+        pairs: list[tuple[Any, Any]] = [
+            (target.stem, source.stem),
+            (target.classifier, source.classifier),
+        ]
+        for fixed, mixed in zip(target.cells, source.cells, strict=True):
+            pairs += [(fixed.before, mixed.before), (fixed.last, mixed.last)]
+            start = mixed.reduces * _PER_CELL
+            for operation, ends in zip(fixed.operations, fixed.edges, strict=True):
+                edge = EDGES.index(ends)
+                option = int(architecture[start + edge])
+                nnx.update(operation, mixed.graph.option_of(edge, option))
+        for own, given in pairs:
+            nnx.update(own, nnx.state(given, nnx.Param))
+
+    def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+        table, norm = OperationTable(), network_norm()
+        channels = self.network_channels
+        stem = functools.partial(ops.Stem, self.input_shape[2], STEM_MULTIPLIER * channels, norm)
+        table.stands("stem", self.input_shape, stem)
+        shapes = self.layout(channels, self.network_cells)
+        for shape in shapes:
+            for given in (shape.before, shape.last):
+                halved = "" if given[:2] == shape.last[:2] else " halved"
+                build = functools.partial(enter, given, shape, norm)
+                table.stands(f"enter to {shape.features}{halved}", given, build)
+            kind = int(shape.reduces)
+            for edge, (target, source) in enumerate(EDGES):
+                stride = shape.stride if source < INPUTS else 1
+                given = shape.inner if source < INPUTS else (*shape.result[:2], shape.features)
+                for option, name in enumerate(OPERATIONS):
+                    if name == "skip_connect" and stride == 1:
+                        continue
+                    build = functools.partial(cell_operation, name, shape.features, stride, norm)
+                    own = (kind * _PER_CELL + edge, option)
+                    for when in self._keeping(kind, target, source):
+                        table.stands(f"{name} stride {stride}", given, build, (own, *when))
+        end = shapes[-1].result
+        table.stands("head", end, functools.partial(Classifier, end[2], self.num_classes))
+        return table.result()
+
+    def _keeping(self, kind, target, source):
+        """Returns the conditions, any of which keeps an edge."""
+        pairs = PAIRS[target]
+        if len(pairs) == 1:
+            return [()]
+        row = _pair_row(kind, target)
+        return [((row, number),) for number, pair in enumerate(pairs) if source in pair]
+
+    def to_string(self, architecture: np.ndarray) -> str:
+        """Returns the genotype as the paper's code prints it, the edges of a node by source."""
+        row = self.check(architecture)
+        cells = [
+            [
+                (OPERATIONS[row[kind * _PER_CELL + edge]], EDGES[edge][1])
+                for edge in self.kept(row, kind)
+            ]
+            for kind in range(len(KINDS))
+        ]
+        return write_genotype(dict(zip(KINDS, cells, strict=True)))
+
+    def from_string(self, text: str) -> np.ndarray:
+        """Returns the architecture of a genotype; its concat may be a range or a list."""
+        cells = read_genotype(text)
+        names = {
+            decision.name: decision.options[option]
+            for decision, option in zip(self.decisions, self.mask.argmax(1), strict=True)
+        }
+        for kind in KINDS:
+            for node, *edges in zip(_NODES, cells[kind][::2], cells[kind][1::2], strict=True):
+                sources = sorted(source for _, source in edges)
+                if tuple(sources) not in PAIRS[node]:
+                    raise UserError(
+                        f"node {node} of the {kind} cell reads {sources}; it must read two "
+                        f"distinct nodes of 0 to {node - 1}"
+                    )
+                if node in _CHOOSING:
+                    names[f"{kind}/{node}"] = "+".join(map(str, sources))
+                for operation, source in edges:
+                    word = choose(operation, OPERATIONS, f"operation in the {kind} cell")
+                    names[f"{kind}/{node}<-{source}"] = word
+        return self.from_names(names)
+
+
+class _Network(nnx.Module):
+    """The stand-alone network; in training it has a second classifier and drops edges."""
+
+    def __init__(self, space: Darts, architecture: np.ndarray, norm: Norm, rngs: nnx.Rngs):
+        shapes = space.layout(space.network_channels, space.network_cells)
+        width = STEM_MULTIPLIER * space.network_channels
+        self.stem = ops.Stem(space.input_shape[2], width, norm, rngs)
+        self.cells = nnx.List(
+            _fixed_cell(space, architecture, shape, norm, rngs) for shape in shapes
+        )
+        self.classifier = Classifier(shapes[-1].result[2], space.num_classes, rngs)
+        self.middle = 2 * len(shapes) // 3
+        self.drop_path, self.weight = space.drop_path, space.auxiliary
+        features = shapes[self.middle].result[2]
+        self.auxiliary = (
+            AuxiliaryHead(features, space.num_classes, norm, rngs) if space.auxiliary else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.classifier(self._run(x)[-1])
+
+    def _run(self, x, keys=None, rate=0.0):
+        """Returns what each cell makes."""
+        made = [self.stem(x)] * 2
+        for number, cell in enumerate(self.cells):
+            own = None
+            if keys is not None:
+                own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            made.append(cell(*made[-2:], own, rate))
+        return made[2:]
+
+    def in_training(
+        self, x: jax.Array, keys: jax.Array, progress: jax.Array
+    ) -> tuple[tuple[float, jax.Array], ...]:
+        """Returns pairs of a factor and logits, as `Space.network` says."""
+        made = self._run(x, keys if self.drop_path else None, self.drop_path * progress)
+        heads = [(1.0, self.classifier(made[-1]))]
+        if self.auxiliary is not None:
+            heads.append((self.weight, self.auxiliary(made[self.middle])))
+        return tuple(heads)
+
+
+def _fixed_cell(space, architecture, shape, norm, rngs):
+    kind = int(shape.reduces)
+    kept = space.kept(architecture, kind)
+    names = [OPERATIONS[architecture[kind * _PER_CELL + edge]] for edge in kept]
+    return FixedCell(shape, [EDGES[edge] for edge in kept], names, norm, rngs)
+
+
+class _Supernet(nnx.Module):
+    def __init__(self, space: Darts, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
+        shapes = space.layout(space.channels, space.cells)
+        self.stem = ops.Stem(space.input_shape[2], STEM_MULTIPLIER * space.channels, norm, rngs)
+        self.cells = nnx.List(
+            SupernetCell(shape, norm, rngs, partial=space.partial) for shape in shapes
+        )
+        self.classifier = Classifier(shapes[-1].result[2], space.num_classes, rngs)
+        self.rematerialise = rematerialise
+
+    def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        gates = jax.tree.map(jnp.asarray, gates)
+        read = _mixed_gates if gates.index is None else _drawn_gates
+        given = [read(gates, kind) for kind in range(len(KINDS))]
+        before = last = self.stem(x)
+        for cell in self.cells:
+            run = cell.mixed if gates.index is None else cell.drawn
+            if self.rematerialise:
+                run = jax.checkpoint(run)
+            before, last = last, run(before, last, *given[cell.reduces])
+        return self.classifier(last)
+
+
+def _mixed_gates(gates, kind):
+    """Returns the weights `float32[E, O]` of a cell's operations, and the factor of each edge."""
+    start = kind * _PER_CELL
+    factors = []
+    for node in _NODES:
+        if len(PAIRS[node]) == 1:
+            factors += [jnp.ones(len(PAIRS[node][0]), gates.weight.dtype)]
+            continue
+        reads = np.array([[source in pair for source in range(node)] for pair in PAIRS[node]])
+        factors.append(gates.weight[_pair_row(kind, node), : len(reads)] @ reads)
+    weight = gates.weight[start : start + len(EDGES), : len(OPERATIONS)]
+    return weight, jnp.concatenate(factors).astype(weight.dtype)
+
+
+def _drawn_gates(gates, kind):
+    """Returns the source, operation, weight and factor of each of a cell's eight drawn edges."""
+    sources, rows, factors = [], [], []
+    for node in _NODES:
+        if len(PAIRS[node]) == 1:
+            pair, factor = jnp.array(PAIRS[node][0]), jnp.ones((), gates.weight.dtype)
+        else:
+            row = _pair_row(kind, node)
+            drawn = gates.index[row]
+            pair, factor = jnp.array(PAIRS[node])[drawn], gates.weight[row, drawn]
+        sources.append(pair)
+        rows.append(kind * _PER_CELL + EDGES.index((node, 0)) + pair)
+        factors += [factor, factor]
+    rows = jnp.concatenate(rows)
+    options = gates.index[rows]
+    return jnp.concatenate(sources), options, gates.weight[rows, options], jnp.stack(factors)
