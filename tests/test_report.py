@@ -376,7 +376,7 @@ def test_cells_are_graphs_of_their_own_and_show_the_edges_that_nodes_read():
     assert (shown.count("conv"), shown.count("pool"), shown.count("wide")) == (3, 2, 1)
     assert {"a", "b", "output:\n2 to 3", "output:\n2 to 2"} <= set(shown)
     more = report.plot_cell({**names, "array": "16x16"}).axes[0].texts
-    assert [text.get_text() for text in more][0] == "array 16x16"
+    assert next(text.get_text() for text in more) == "array 16x16"
 
 
 @settings(max_examples=50, deadline=None)

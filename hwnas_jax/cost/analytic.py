@@ -146,8 +146,9 @@ class AnalyticModel:
     ) -> "AnalyticModel":
         """Builds the model from what `read_model` returned."""
         del header
-        shapes = {"line_ms": (2,), "peak_table_mib": (space.num_options,) * space.num_decisions}
-        known = {
+        cube = (space.num_options,) * space.num_decisions
+        shapes: dict[str, tuple[int, ...]] = {"line_ms": (2,), "peak_table_mib": cube}
+        known: dict[str, Any] = {
             name: jnp.asarray(check_array(arrays, name, shape))
             for name, shape in shapes.items()
             if name in arrays

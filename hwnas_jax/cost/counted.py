@@ -1,5 +1,7 @@
 """Counts in place of measurements, for metrics that follow from the architecture alone."""
 
+from typing import Any
+
 import numpy as np
 
 from hwnas_jax.cost.analytic import AnalyticModel
@@ -17,7 +19,7 @@ def count_networks(space: Space, architectures: np.ndarray, metric: str) -> Meas
       architectures: `int32[N, D]`.
       metric: of `METRICS`.
     """
-    model = AnalyticModel.count(space)
+    model: Any = AnalyticModel.count(space)
     if metric not in model.metrics:
         return None
     counts = predict_architectures(model, architectures, space.num_options)[metric]

@@ -120,12 +120,13 @@ def stack_designs(designs: Sequence[Design], technology: Technology | None = Non
     whole = [
         [getattr(each, name) for each in designs] for name in ("rows", "columns", "buffer_kib")
     ]
+    rows, columns, buffers = (jnp.asarray(column, jnp.int32) for column in whole)
     return Designs(
-        *(jnp.asarray(column, jnp.int32) for column in whole),
+        rows, columns, buffers,
         jnp.asarray([DATAFLOWS.index(each.dataflow) for each in designs], jnp.int32),
         jnp.asarray([each.clock_mhz for each in designs], jnp.float32),
         jnp.asarray([area_mm2(each, technology) for each in designs], jnp.float32),
-    )
+    )  # fmt: skip
 
 
 @functools.partial(jax.jit, static_argnames="resident")

@@ -8,6 +8,7 @@ convolution a node is left, whatever the number of options.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import chex
 import jax
@@ -84,7 +85,7 @@ class BinaryReduction(Reduction):
 
     def size_bits(self) -> int:
         """Returns the bits of what is stored."""
-        return self.first.size_bits() + self.second.size_bits()
+        return sum(cast(BinaryConv, conv).size_bits() for conv in (self.first, self.second))
 
 
 class BinaryCells(nnx.Module):

@@ -62,7 +62,7 @@ class Drawn(NamedTuple):
       factor: `float32[2]`, on the output of the layer left out and of that there.
     """
 
-    index: jax.Array
+    index: jax.Array  # type: ignore[assignment]
     factor: jax.Array
 
 
@@ -162,7 +162,8 @@ class ElasticLayer(nnx.Module):
 
     def mixed_kernel(self, weight: jax.Array) -> jax.Array:
         """Returns the sum of all kernels by `weight` (`float32[k]`), each amid zeros."""
-        largest, total = self.sizes.kernels[-1], 0.0
+        largest = self.sizes.kernels[-1]
+        total = jnp.zeros(())
         for option, size in enumerate(self.sizes.kernels):
             margin = ((largest - size) // 2,) * 2
             total = total + weight[option] * jnp.pad(
@@ -195,7 +196,7 @@ class ElasticLayer(nnx.Module):
                 (block.excite.expand, self.excite.expand, hidden, inner),
             ):
                 own.kernel[...] = theirs.kernel[:rows, :columns]
-                own.bias[...] = theirs.bias[:columns]
+                own.bias[...] = theirs.bias[:columns]  # type: ignore[index]
 
     def _mixed(self, x, mix):
         sizes = self.sizes

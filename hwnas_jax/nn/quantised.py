@@ -7,6 +7,7 @@ everything else at 32 bits.
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -105,9 +106,9 @@ class MixedQuantisedConv(nnx.Module):
           weight: `float32[2, K]`, gates of the weight bits and of the activation bits.
           index: `int32[2]`, the drawn bits, or None to mix.
         """
-        index = (None, None) if index is None else index
-        kernel = mix(quantise_weights, self.kernel[...], self.weight_bits, weight[0], index[0])
-        x = mix(quantise_activations, self.norm(x), self.activation_bits, weight[1], index[1])
+        drawn = (None, None) if index is None else (index[0], index[1])
+        kernel = mix(quantise_weights, self.kernel[...], self.weight_bits, weight[0], drawn[0])
+        x = mix(quantise_activations, self.norm(x), self.activation_bits, weight[1], drawn[1])
         return conv2d(x, kernel, stride=self.stride)
 
 
@@ -155,7 +156,8 @@ class QuantisedHead(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(self.norm(x)).mean((1, 2))
         x = quantise_activations(x, self.bits)
-        return x @ quantise_weights(self.linear.kernel[...], self.bits) + self.linear.bias[...]
+        bias = cast(nnx.Param, self.linear.bias)[...]
+        return x @ quantise_weights(self.linear.kernel[...], self.bits) + bias
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates and bias additions for one image."""

@@ -122,7 +122,8 @@ class AutoFormer(Space):
 
     def _patches(self, embedding: int, rngs: nnx.Rngs) -> nnx.Module:
         token = self.pool == "token"
-        return Patches(self.input_shape, self.patch, embedding, rngs, token=token)
+        shape = cast(tuple[int, int, int], self.input_shape)
+        return Patches(shape, self.patch, embedding, rngs, token=token)
 
     def _attention(self, embedding: int, heads: int, rngs: nnx.Rngs) -> nnx.Module:
         return Attention(embedding, heads, self.head_size, rngs)

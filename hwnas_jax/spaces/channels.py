@@ -12,7 +12,7 @@ Dimensions", CVPR 2020; Sandler et al., "MobileNetV2", 2018.
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -163,7 +163,7 @@ class Channels(Space):
         return [(stage, n) for stage, count in enumerate(self.counts) for n in range(count)]
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
-        target, source = cast(_Network, network), cast(_Supernet, supernet)
+        target, source = cast(Any, network), cast(Any, supernet)
         for part in ("stem", "first"):
             nnx.update(getattr(target, part), nnx.state(getattr(source, part), nnx.Param))
         before = 0

@@ -315,7 +315,8 @@ class EdMIPS(Space):
         return "-".join(words)
 
     def from_string(self, text: str) -> np.ndarray:
-        words, names, row = text.split("-"), {}, 0
+        words, row = text.split("-"), 0
+        names: dict[str, str] = {}
         for word in words:
             part = self.decisions[row : row + (4 if word == _SKIP else 2)]
             found = _WORD.fullmatch(word)
@@ -328,7 +329,7 @@ class EdMIPS(Space):
                     decision.name: decision.options[option]
                     for decision, option in zip(part, chosen[row : row + 4], strict=True)
                 }
-            else:
+            elif found is not None:
                 for decision, bits in zip(part, found.groups(), strict=True):
                     what = f"bits of {decision.name} in {text!r}"
                     names[decision.name] = choose(bits, decision.options, what)

@@ -200,8 +200,9 @@ class OFA(Space):
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         features = self.input_shape[2]
+        sizes: list[tuple[tuple[int, int], tuple[tuple[int, int], ...]]]
         sizes = [((size, size), ((0, i),)) for i, size in enumerate(self.resolutions)]
-        for size, under in sizes or [(self.input_shape[:2], ())]:
+        for size, under in sizes or [(cast(tuple[int, int], self.input_shape[:2]), ())]:
             if not all(self.mask[pair] for pair in under):
                 continue
             if size != self.input_shape[:2]:

@@ -21,7 +21,7 @@ from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.arguments import whole
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.layerwise import Inverted, Layer, Layerwise, Skip
+from hwnas_jax.spaces.layerwise import Inverted, Layer, Layerwise, Skip, Stage
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
@@ -33,7 +33,7 @@ class _Backbone(Layerwise):
 
     name = "single_path"
     stem_features, first_features = ProxylessNAS.stem_features, ProxylessNAS.first_features
-    stages = ProxylessNAS.stages
+    stages: ClassVar[tuple[Stage, ...]] = ProxylessNAS.stages
     blocks: ClassVar[dict[str, Inverted | Skip]] = {
         **{f"{k}x{k}-{e}": Inverted(k, e) for k in KERNELS for e in EXPANSIONS},
         "skip": Skip(everywhere=False),
@@ -41,7 +41,7 @@ class _Backbone(Layerwise):
     separator = "/"
 
     def __init__(self, *, stages: int, **sizes: Any):
-        self.stages = ProxylessNAS.stages[:stages]  # type: ignore[misc]
+        self.stages = ProxylessNAS.stages[:stages]  # type: ignore[assignment, misc]
         super().__init__(**sizes)
 
 
