@@ -25,7 +25,7 @@ from hwnas_jax.cost import Observations
 from hwnas_jax.cost.codesign import joint_costs
 from hwnas_jax.cost.mlp import MLPEnsemble
 from hwnas_jax.relax import probabilities
-from hwnas_jax.search.anneal import minimise
+from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.hardware import TEMPLATES
@@ -99,12 +99,15 @@ def in_turn(problem: Problem, enough: np.ndarray) -> dict[str, float]:
 
 
 def searcher(problem: Problem, log_cost):
-    """Returns the jitted joint search: `(keys[S, N], least accuracy) -> float32[S, N, D, K]`."""
+    """Returns the jitted joint search: `(keys[S, N], least accuracy) -> float32[S, N, 8, K]`."""
     space = problem.space
     accuracy = np.zeros([3] * NETWORK, np.float32)
     accuracy[tuple(problem.networks.T)] = problem.accuracy
     accuracy, sizes = jnp.asarray(accuracy), space.design_shape
     fits = jnp.asarray(np.isfinite(problem.product[0]), jnp.float32)
+
+    numbers = np.indices(sizes).reshape(len(sizes), -1).T
+    answers = jax.nn.one_hot(numbers, space.num_options)
 
     def search(key, least):
         def function(weight):
@@ -114,21 +117,28 @@ def searcher(problem: Problem, log_cost):
             missing = SHORT * (short > 0) + PER_PERCENT * short + TOO_LARGE * (1 - fits[design])
             return log_cost(weight) + missing
 
-        return minimise(function, jnp.asarray(space.mask), key)
+        return minimise(least_over(function, answers), jnp.asarray(space.mask[:NETWORK]), key)
 
     return jax.jit(jax.vmap(jax.vmap(search, in_axes=(0, None)), in_axes=(0, None)))
 
 
-def looked_up(problem: Problem, starts: np.ndarray, least: float) -> float:
-    """Returns the best product among the likeliest pairs of each start that are good enough."""
-    allowed = np.where(problem.accuracy[:, None] >= least, problem.product, np.inf).reshape(-1)
-    columns = np.arange(starts.shape[1])
-    ends = []
+def looked_up(problem: Problem, starts: np.ndarray, least: float, log_costs: np.ndarray) -> float:
+    """Returns the best product among the likeliest networks of each start that are good enough.
+
+    Each is looked up on the accelerator that `log_costs` (`float32[networks, accelerators]`) has
+    as its best.
+    """
+    columns = np.arange(NETWORK)
+    designs = np.where(np.isfinite(problem.product), log_costs, np.inf).argmin(axis=1)
+    ends = np.where(
+        problem.accuracy >= least, problem.product[np.arange(len(designs)), designs], np.inf
+    )
+    found = []
     for logits in starts:
-        share = np.log(np.asarray(probabilities(logits, problem.space.mask)) + 1e-30)
-        scores = share[columns, problem.pairs].sum(axis=1)
-        ends.append(allowed[np.argpartition(-scores, LOOKED_UP)[:LOOKED_UP]].min())
-    return float(min(ends))
+        share = np.log(np.asarray(probabilities(logits, problem.space.mask[:NETWORK])) + 1e-30)
+        scores = share[columns, problem.networks].sum(axis=1)
+        found.append(ends[np.argpartition(-scores, LOOKED_UP)[:LOOKED_UP]].min())
+    return float(min(found))
 
 
 def cost_of(problem: Problem, kind: str, count: int):
@@ -156,6 +166,11 @@ def main():
     problem = load(options.folder)
     log_cost = cost_of(problem, options.cost, options.samples)
     search, name = searcher(problem, log_cost), "together, by gradient"
+    log_costs = np.asarray(
+        jax.jit(lambda rows: jax.lax.map(lambda r: log_cost(jax.nn.one_hot(r, 4)), rows))(
+            jnp.asarray(problem.pairs)
+        )
+    ).reshape(problem.product.shape)
     keys = jax.random.split(jax.random.key(0), (options.seeds, STARTS))
     print(f"{problem.product.shape} pairs; products over the best of all")
     overall: dict[str, list[float]] = {}
@@ -164,7 +179,7 @@ def main():
         enough = problem.accuracy >= least
         best = float(problem.product[enough].min())
         found = np.asarray(search(keys, least))
-        joint = [looked_up(problem, row, least) / best for row in found]
+        joint = [looked_up(problem, row, least, log_costs) / best for row in found]
         spread = f"({min(joint):.3f} to {max(joint):.3f}, {len(joint)} seeds)"
         print(f"at least {least:.2f} % ({enough.sum()} networks), best {best:.4g} mJ ms")
         print(f"  {name:<44}{statistics.mean(joint):.3f}  {spread}")

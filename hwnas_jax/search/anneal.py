@@ -20,8 +20,6 @@ import optax
 from hwnas_jax.relax import probabilities
 from hwnas_jax.search.objective import expectation
 
-_SPREAD = 0.1
-
 
 def minimise(
     function: Callable[[jax.Array], jax.Array],
@@ -33,6 +31,7 @@ def minimise(
     learning_rate: float = 0.1,
     temperature_start: float = 2.0,
     temperature_end: float = 0.05,
+    spread: float = 1.0,
 ) -> jax.Array:
     """Returns logits `float32[D, K]` of architectures at which a function is small.
 
@@ -49,6 +48,8 @@ def minimise(
       learning_rate: of Adam.
       temperature_start: at the first step.
       temperature_end: at the last.
+      spread: standard deviation of the logits at the start; starts far from uniform end at
+        different optima, of which the best can be taken.
     """
     chex.assert_rank(mask, 2)
     mask = jnp.asarray(mask)
@@ -68,6 +69,30 @@ def minimise(
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(logits, updates), state), None
 
-    logits = _SPREAD * jax.random.normal(start_key, mask.shape)
+    logits = spread * jax.random.normal(start_key, mask.shape)
     (logits, _), _ = jax.lax.scan(step, (logits, optimizer.init(logits)), jnp.arange(steps))
     return logits
+
+
+def least_over(
+    function: Callable[[jax.Array], jax.Array], answers: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    """Returns a function of the first decisions: the least over what the others may be.
+
+    Independent draws cannot say that an accelerator suits one network and not another, so a search
+    over both settles on the accelerator that suits most. Here every network is judged by its own,
+    as by DANCE's hardware generation network, but by looking at all of them.
+
+    Args:
+      function: `float32[D, K] -> float32[]`, called on one-hot rows only.
+      answers: `float32[N, R, K]`, one-hot rows of the last `R` decisions.
+
+    Returns:
+      `float32[D - R, K] -> float32[]`.
+    """
+    chex.assert_rank(answers, 3)
+
+    def least(weight: jax.Array) -> jax.Array:
+        return jax.vmap(lambda rest: function(jnp.concatenate([weight, rest])))(answers).min()
+
+    return least

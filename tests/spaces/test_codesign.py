@@ -23,7 +23,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files import read_json
 from hwnas_jax.relax import probabilities
 from hwnas_jax.run import Run
-from hwnas_jax.search.anneal import minimise
+from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.search.objective import expected_cost
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.hardware import TEMPLATES, Design, Technology, area_mm2
@@ -219,6 +219,8 @@ def interlocked(rng):
 
 def test_searched_together_is_better_than_one_after_the_other():
     joint, first, second = [], [], []
+    free = jnp.ones((3, 3), bool)
+    answers = jnp.eye(3)[np.indices((3, 3)).reshape(2, -1).T]
     for seed in range(5):
         costs, accuracy = interlocked(np.random.default_rng(seed))
         least = np.quantile(accuracy, 0.6)
@@ -228,18 +230,19 @@ def test_searched_together_is_better_than_one_after_the_other():
 
         def function(weight, table=table, short=short):
             option = tuple(jnp.argmax(weight, axis=-1))
-            return table[option] + 20 * short[option[:3]]
+            return table[option] + jnp.minimum(short[option[:3]], 1.0) + 2 * short[option[:3]]
 
-        logits = jax.jit(lambda key, f=function: minimise(f, jnp.ones((5, 3), bool), key))(
-            jax.random.key(seed)
+        search = jax.jit(
+            jax.vmap(lambda key, f=function: minimise(least_over(f, answers), free, key))
         )
-        found = np.asarray(logits).argmax(axis=-1)
-        network, design = found[:3] @ [9, 3, 1], found[3:] @ [3, 1]
-        joint.append(allowed[network, design] / allowed.min())
+        logits = np.asarray(search(jax.random.split(jax.random.key(seed), 8)))
+        networks = logits.argmax(axis=-1) @ [9, 3, 1]
+        ends = [allowed[network, costs[network].argmin()] for network in networks]
+        joint.append(min(ends) / allowed.min())
         first.append(allowed[allowed[:, 8].argmin()].min() / allowed.min())
         most = costs[accuracy.argmax()].argmin()
         second.append(allowed[:, most].min() / allowed.min())
-    assert max(joint) <= 1.05
+    assert np.mean(joint) <= 1.02
     assert np.mean(joint) < min(np.mean(first), np.mean(second)) - 0.05, (joint, first, second)
 
 
@@ -251,7 +254,8 @@ def test_search_meets_its_target(tmp_path):
     config = override(config, space__args=args, **changes)
     Run.create(config, tmp_path / "run").all()
     folder = tmp_path / "run"
-    losses = [json.loads(line)["weight_loss"] for line in (folder / "metrics.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    losses = [line["weight_loss"] for line in lines if "weight_loss" in line]
     assert np.mean(losses[-3:]) < 0.95 * losses[0]
     target = read_json(folder / "target.json", "target")
     own = Run.open(folder).space

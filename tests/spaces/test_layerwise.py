@@ -133,7 +133,7 @@ def test_fbnet_reads_the_rows_of_the_table(shared):
         text = "-".join(table["op_names"][row])
         np.testing.assert_array_equal(space.from_string(text), row)
     # The blocks of HW-NAS-Bench's network for CIFAR-100, from the shapes its files name.
-    shapes = [(layer.shape, layer.features, layer.stride) for layer in space._every]
+    shapes = [(layer.shape, layer.features, layer.stride) for layer in space.every]
     assert shapes[0] == ((32, 32, 16), 16, 1)
     assert shapes[1] == ((32, 32, 16), 24, 1)
     assert shapes[5] == ((32, 32, 24), 32, 2)
@@ -144,7 +144,7 @@ def test_fbnet_reads_the_rows_of_the_table(shared):
 
 def test_skips_stand_where_shapes_allow():
     space = full("proxylessnas")
-    for decision, layer in zip(space.decisions, space._every, strict=True):
+    for decision, layer in zip(space.decisions, space.every, strict=True):
         assert ("skip" in decision.options) == layer.keeps_shape
     assert sum("skip" in decision.options for decision in space.decisions) == 15
     assert space.size == 6**6 * 7**15
@@ -154,7 +154,7 @@ def test_skips_stand_where_shapes_allow():
 def test_squeeze_excitation_and_activation_are_options():
     plain, excited = full("proxylessnas"), full("proxylessnas", se=True)
     row = np.zeros(plain.num_decisions, np.int32)
-    added, features = 0, [(32, 1), *((layer.shape[2], 3) for layer in plain._every)]
+    added, features = 0, [(32, 1), *((layer.shape[2], 3) for layer in plain.every)]
     for width, expansion in features:
         middle, reduced = width * expansion, width // 4
         added += 2 * middle * reduced + middle + reduced
