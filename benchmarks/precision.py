@@ -134,7 +134,6 @@ def binary_cells(name, dataset, options):
     budget, rows = float(np.percentile(sizes, 75)), []
     for seed in options.seeds:
         config = override(setting(name, options.idx, seed), target__metric="size_kib")
-        config = override(config, search__relaxation="sampled_path")
         architecture = found(space, dataset, "size_kib", budget, config)["search"]
         for precision, own in spaces.items():
             rows.append({
