@@ -57,6 +57,9 @@ class ToySpace:
     def supernet(self, rngs, *, axis_name=None):
         return ToySupernet(rngs, axis_name)
 
+    def scores(self, supernet):
+        return None
+
 
 @jax.tree_util.register_static
 class ToyCost:

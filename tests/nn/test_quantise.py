@@ -31,7 +31,8 @@ def test_a_step_for_one_bit_of_activations_follows_from_its_condition():
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
 def test_there_are_as_many_levels_as_bits_say(bits):
-    weight = drawn(40_000, 2) ** 3
+    ramp = np.concatenate([np.zeros(140_000), np.linspace(-6, 6, 20_000)])  # to five deviations
+    weight = jnp.asarray(np.stack([ramp, 3 * ramp], 1), jnp.float32)
     found = np.asarray(quantise.quantise_weights(weight, bits))
     for channel in range(2):
         levels = np.unique(found[:, channel])

@@ -22,7 +22,6 @@ def check_supernet_equals_network(
     batch: int = 4,
     seed: int = 0,
     tolerance: float = 1e-4,
-    rounds: bool = False,
 ) -> None:
     """At one-hot gates the supernet is the stand-alone network: value and gradient.
 
@@ -31,9 +30,10 @@ def check_supernet_equals_network(
 
     The mixed supernet runs in this machine's forms of the operations; the network and the sampled
     supernet, which hold many more programs, in plain convolutions, which compile several times as
-    fast. Where a space `rounds`, images are drawn anew until the network itself, its weights and
-    images moved by a rounding error, keeps its gradient: else some value lies on the edge between
-    two levels, and what is computed there is up to the compiler.
+    fast. A difference counts if the network itself keeps its gradient when its weights and images
+    are moved by a rounding error. Where it does not, some value lies on the bend of a ReLU or on
+    the edge between two levels, what is computed there is up to the compiler, and other images are
+    drawn.
     """
     rng = np.random.default_rng(seed)
     graph, abstract = nnx.split(nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0))))
@@ -78,21 +78,24 @@ def check_supernet_equals_network(
                 ),
                 argnums=(0, 1), has_aux=True,
             )  # fmt: skip
-            while rounds and not _steady(reference, own, images, rng, tolerance):
-                images = jnp.asarray(rng.standard_normal(images.shape), jnp.float32)
-            (_, expected), (own_gradient, image_gradient) = reference(own, images)
-        (state_gradient,) = pull(own_gradient)
         label = space.to_string(architecture)
-        for sampled in runs:
-            (_, logits), gradients = run(architecture, images, sampled=sampled)
-            _close(logits, expected, tolerance, f"{label} sampled={sampled} logits")
-            _close(gradients[1], image_gradient, tolerance, f"{label} sampled={sampled} images")
-            pairs = zip(jax.tree.leaves(gradients[0]), jax.tree.leaves(state_gradient), strict=True)
-            scale = max(
-                np.abs(leaf).max() for leaf in map(np.asarray, jax.tree.leaves(state_gradient))
-            )
-            for ours, theirs in pairs:
-                _close(ours, theirs, tolerance, f"{label} sampled={sampled} weights", scale)
+        while True:
+            with platform("gpu"):
+                (_, expected), (own_gradient, image_gradient) = reference(own, images)
+            (state_gradient,) = pull(own_gradient)
+            theirs = [expected, image_gradient, *jax.tree.leaves(state_gradient)]
+            differences = []
+            for sampled in runs:
+                (_, logits), gradients = run(architecture, images, sampled=sampled)
+                ours = [logits, gradients[1], *jax.tree.leaves(gradients[0])]
+                differences.append((_difference(ours, theirs), sampled))
+            largest, sampled = max(differences)
+            if largest <= tolerance:
+                break
+            with platform("gpu"):
+                steady = _steady(reference, own, images, rng, tolerance)
+            assert not steady, f"{label} sampled={sampled}: off by {largest:.2e} of the largest"
+            images = jnp.asarray(rng.standard_normal(images.shape), jnp.float32)
     jax.clear_caches()  # every architecture compiled small programs of its own
 
 
@@ -105,16 +108,23 @@ def _steady(reference, own, images, rng, tolerance):
     gradient = np.asarray(reference(own, images)[1][1])
     changes = [
         np.abs(reference([moved(leaf) for leaf in own], moved(images))[1][1] - gradient).max()
-        for _ in range(3)
+        for _ in range(8)
     ]
     return max(changes) <= tolerance * np.abs(gradient).max()
 
 
-def _close(ours, theirs, tolerance, what, scale=None):
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    scale = max(np.abs(theirs).max() if scale is None else scale, 1e-6)
-    error = np.abs(ours - theirs).max() / scale
-    assert error <= tolerance, f"{what}: off by {error:.2e} of the largest value"
+def _difference(ours, theirs):
+    """Returns the largest difference, as a share of the largest value of its kind.
+
+    Kinds are the logits, the images' gradient and all weights' gradients.
+    """
+    ours, theirs = [np.asarray(x) for x in ours], [np.asarray(x) for x in theirs]
+    found = []
+    for part in (slice(1), slice(1, 2), slice(2, None)):
+        pairs = list(zip(ours[part], theirs[part], strict=True))
+        scale = max(1e-6, *(np.abs(y).max() for _, y in pairs))
+        found.append(max(np.abs(x - y).max() for x, y in pairs) / scale)
+    return max(found)
 
 
 def _drawn(space, abstract, rng):

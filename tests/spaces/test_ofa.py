@@ -177,7 +177,7 @@ def test_options_that_are_off_are_neither_built_nor_counted():
     ("args", "words"),
     [
         ({"resolutions": "6,8"}, "multiples of 4"),
-        ({"resolutions": "4,8", "halvings": 3}, "at least 8"),
+        ({"resolutions": "4,8", "units": "1,2,3", "halvings": 3}, "at least 8"),
         ({"resolutions": "8,4"}, "rise"),
         ({"kernels": "3,4"}, "odd"),
         ({"depths": "0,1"}, "from 1 up"),
