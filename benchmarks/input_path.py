@@ -1,0 +1,115 @@
+"""Times the input path of a search alone: sampling, gathering, augmenting, normalising.
+
+    python benchmarks/input_path.py [--out input_path.json]
+
+The very dispatch of a search runs, its step replaced by one that adds up its two batches. Images
+are random. `resident`: the data lie on the device. `streamed`: they stay on the host, are gathered
+there dispatch by dispatch, and the device augments them; `host` is the gathering alone, which in a
+search goes on while the device computes. The ways take turns; seconds are per step of two batches.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.config import Config, override
+from hwnas_jax.cost.records import describe_device, describe_software
+from hwnas_jax.data import Dataset
+from hwnas_jax.parallel import Replicas
+from hwnas_jax.search.stage import device_data, make_dispatch, make_stream
+
+SIZES = {  # name: images, side, batch, shift, steps per dispatch
+    "CIFAR-10": (50_000, 32, 64, 4, 50),
+    "ImageNet, 224 px": (2_000, 224, 64, 0, 5),
+}
+TURNS = 15
+
+
+class State(NamedTuple):
+    """What a dispatch asks of a search's state."""
+
+    step: jax.Array
+    key: jax.Array
+
+
+class Info(NamedTuple):
+    """A number that depends on every pixel."""
+
+    total: jax.Array
+
+
+def add_up(state, batch, axis_name, cost_model):
+    del axis_name, cost_model
+    total = sum(jnp.sum(jnp.asarray(part, jnp.float32)) for part in batch)
+    return state._replace(step=state.step + 1), Info(total)
+
+
+def random_images(count, side):
+    rng = np.random.default_rng(0)
+    labels = np.arange(count, dtype=np.int32) % 10
+    images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return Dataset(
+        name="random", train_images=images, train_labels=labels, test_images=images[:10],
+        test_labels=labels[:10], class_names=tuple("0123456789"),
+    )  # fmt: skip
+
+
+def measure(count, side, batch, shift, length):
+    dataset = random_images(count, side)
+    config = override(
+        Config(), search__batch_size=batch, search__steps=100 * length, search__warmup_steps=0,
+        data__shift=shift, data__flip=True, parallel__devices=1,
+    )  # fmt: skip
+    replicas, search = Replicas.from_config(config.parallel), SimpleNamespace(step=add_up)
+    key = jax.random.key(0)
+    stream, resident = make_stream(dataset, config, length, replicas), None
+    resident = replicas.share(device_data(dataset, config))
+    calls, states = {}, {}
+    for way in ("resident", "streamed"):
+        run = make_dispatch(search, dataset, config, length)
+        calls[way] = replicas.compile(run, own_data=way == "streamed")
+        states[way] = replicas.place(State(jnp.int32(0), key))
+    seconds = {"resident": [], "streamed": [], "host": []}
+    for turn in range(TURNS + 2):
+        taken = {}
+        for way, call in calls.items():
+            started = time.perf_counter()
+            data = resident if way == "resident" else stream.load(key, turn * length)
+            taken["host"] = time.perf_counter() - started
+            states[way], info = call(states[way], data)
+            jax.block_until_ready((states[way], info))
+            taken[way] = time.perf_counter() - started
+        for way, value in taken.items() if turn >= 2 else ():
+            seconds[way].append(value / length)
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    device = jax.local_devices()[0]
+    print(*describe_device(device).values(), *describe_software().values(), end="\n\n")
+    print("| images | batch | way | ms per step (quartiles) | images/s |\n|---|---|---|---|---|")
+    result = {}
+    for name, size in SIZES.items():
+        result[name] = measure(*size)
+        for way, seconds in result[name].items():
+            low, middle, high = (1e3 * x for x in statistics.quantiles(seconds, n=4))
+            rate = 2 * size[2] / middle * 1e3
+            print(f"| {name} | 2 x {size[2]} | {way} | {middle:.2f} ({low:.2f} to {high:.2f}) "
+                  f"| {rate:,.0f} |")  # fmt: skip
+    if options.out is not None:
+        options.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
