@@ -4,7 +4,8 @@
     python benchmarks/tpu_scaling.py [--out tpu_scaling.json]
 
 No TPU is needed and nothing runs: every figure is an estimate, none is a measurement. The space is
-NAS-Bench-201 at its standard size (C=16, N=5, images 32x32x3, 10 classes, float32). Weak scaling
+NAS-Bench-201 at its standard size (C=16, N=5, images 32x32x3, 10 classes, float32), or another one,
+as for ImageNet `--space fbnet --size 224 --classes 1000 --per-chip 16 --batch 4096`. Weak scaling
 keeps the batch of a replica, strong scaling the batch of all. Efficiency is images/s per chip
 against the first topology of the same kind; the all-reduces are counted at the published speed of
 the links, without latency and without overlap.
@@ -36,11 +37,11 @@ HEADER = (
 )  # fmt: skip
 
 
-def shapes_only(size=50_000):
-    """Returns a data set of CIFAR-10's shapes that takes no memory."""
-    images = np.broadcast_to(np.zeros((1, 32, 32, 3), np.uint8), (size, 32, 32, 3))
-    labels = np.zeros(size, np.int32)
-    names = tuple(str(number) for number in range(10))
+def shapes_only(side, classes, count=50_000):
+    """Returns a data set of these shapes that takes no memory."""
+    images = np.broadcast_to(np.zeros((1, side, side, 3), np.uint8), (count, side, side, 3))
+    labels = np.zeros(count, np.int32)
+    names = tuple(str(number) for number in range(classes))
     return Dataset("shapes", images, labels, images[:100], labels[:100], names)
 
 
@@ -60,16 +61,17 @@ def cells(scaling, step, first):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="JSON file to write, after every topology")
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--cells", type=int, default=5)
+    parser.add_argument("--space", default="nasbench201")
+    parser.add_argument("--size", type=int, default=32, help="of the images, in pixels")
+    parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--per-chip", type=int, default=64, help="batch of weak scaling")
     parser.add_argument("--batch", type=int, default=16384, help="batch of strong scaling")
     parser.add_argument("--relaxation", default="sampled_path")
     parser.add_argument("--topologies", nargs="+", default=TOPOLOGIES)
     options = parser.parse_args()
-    dataset = shapes_only()
+    dataset = shapes_only(options.size, options.classes)
     space = make_space(
-        "nasbench201", {"channels": options.channels, "cells": options.cells},
+        options.space, {"channels": 16, "cells": 5} if options.space == "nasbench201" else {},
         input_shape=dataset.image_shape, num_classes=dataset.num_classes,
     )  # fmt: skip
     table, rows, first, known = [], [], {}, {}

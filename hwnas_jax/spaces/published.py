@@ -14,11 +14,9 @@ import numpy as np
 from hwnas_jax import spaces
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Decision
+from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
-FBNET_BLOCKS = (
-    "k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip",
-)  # fmt: skip
 _OFA_STAGES, _OFA_DEPTH = 5, 4
 
 
@@ -27,6 +25,16 @@ def nasbench201(
 ) -> NasBench201:
     """Returns NAS-Bench-201 at its published size of 16 channels and 5 cells per stage."""
     return NasBench201(input_shape=input_shape, num_classes=num_classes)
+
+
+def fbnet(size: int = 32) -> FBNet:
+    """Returns FBNet as published tables have it: of 32 pixels for CIFAR-100, of 224 for ImageNet.
+
+    References: Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark",
+    ICLR 2021.
+    """
+    args = {32: {"halvings": 3, "head": 1504}, 224: {}}[size]
+    return FBNet(input_shape=(size, size, 3), num_classes={32: 100, 224: 1000}[size], **args)
 
 
 class CellChoices(Choices):
@@ -39,19 +47,6 @@ class CellChoices(Choices):
     canonical_mixture = NasBench201.canonical_mixture
     to_string = NasBench201.to_string
     from_string = NasBench201.from_string
-
-
-class FBNet(Choices):
-    """FBNet's 22 blocks, each one of nine.
-
-    References: Wu et al., "FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable
-    Neural Architecture Search", CVPR 2019.
-    """
-
-    def __init__(self):
-        super().__init__(
-            "fbnet", tuple(Decision(f"block{number}", FBNET_BLOCKS) for number in range(1, 23))
-        )
 
 
 class OnceForAll(Choices):
@@ -120,7 +115,7 @@ def choices_from_spec(spec: Any) -> Choices:
 
 
 def _described(spec) -> Choices:
-    for known in (FBNet(), OnceForAll(), CellChoices(str(spec.get("name")))):
+    for known in (OnceForAll(), CellChoices(str(spec.get("name")))):
         if known.spec == spec:
             return known
     name, decisions = spec.get("name"), spec["decisions"]

@@ -141,10 +141,10 @@ def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
 
 
 def test_a_space_known_by_its_decisions_alone_needs_a_model_for_such(here, capsys):
-    space = published.FBNet()
+    space = published.OnceForAll()
     rows = space.random(np.random.default_rng(0), 20)
     lines = [f"# space: {json.dumps(space.spec)}", "architecture,latency_ms"]
     lines += [f"{space.to_string(row)},{10 + i}" for i, row in enumerate(rows)]
-    (here / "fbnet.csv").write_text("\n".join(lines) + "\n")
-    assert main(["cost", "fit", "fbnet.csv", "--out", "x.npz", "--cost.model", "table"]) == 2
-    assert "needs a space that is built here; fbnet is only known" in capsys.readouterr().err
+    (here / "ofa.csv").write_text("\n".join(lines) + "\n")
+    assert main(["cost", "fit", "ofa.csv", "--out", "x.npz", "--cost.model", "table"]) == 2
+    assert "needs a space that is built here; ofa_mobilenetv3 is only known" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hwnas_jax.cost.bayesian import BayesianAdditive
 from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.published import FBNet, nasbench201
+from hwnas_jax.spaces.published import fbnet, nasbench201
 from tests.cost.toy import ToySpace, law_ms, synthetic
 
 CELLS, TOY = nasbench201(), ToySpace()
@@ -168,7 +168,7 @@ def test_the_additive_posterior_is_bayesian_linear_regression():
     from hwnas_jax.cost.evidence import regress, starts
     from hwnas_jax.cost.kernel import Kernel
 
-    space = FBNet()
+    space = fbnet()
     rng = np.random.default_rng(0)
     rows = space.random(rng, 60)
     values = 1 + rng.random((22, 9))[np.arange(22), rows].sum(axis=1)
@@ -231,7 +231,7 @@ def test_a_network_that_computes_nothing_has_a_part_of_its_own():
 
 
 def test_a_space_too_large_to_tabulate():
-    space = FBNet()
+    space = fbnet()
     rng = np.random.default_rng(0)
     table = rng.uniform(0.1, 2, (22, 9))
     rows, asked = space.random(rng, 200), space.random(rng, 50)
@@ -243,7 +243,7 @@ def test_a_space_too_large_to_tabulate():
 
 
 def test_the_pairwise_form_survives_its_file(tmp_path):
-    space = FBNet()
+    space = fbnet()
     rng = np.random.default_rng(0)
     rows = space.random(rng, 30)
     observed = Observations(rows, {"latency_ms": 1 + rng.random(30), "energy_mj": 1 + rows[:, 0]})

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cost.multilinear import expectation, expectation_float64, is_enumerable, tabulate
-from hwnas_jax.spaces.published import FBNet, nasbench201
+from hwnas_jax.spaces.published import fbnet, nasbench201
 from tests.cost.toy import ToySpace, law_ms
 
 
@@ -50,4 +50,4 @@ def test_a_table_holds_every_architecture_where_it_belongs():
 def test_which_spaces_are_small_enough():
     assert is_enumerable(ToySpace())
     assert is_enumerable(nasbench201())
-    assert not is_enumerable(FBNet())
+    assert not is_enumerable(fbnet())

@@ -303,9 +303,9 @@ def test_observations_of_a_table_need_a_device(tmp_path):
 
 @pytest.mark.parametrize(
     "space",
-    [published.FBNet(), published.OnceForAll(), published.CellChoices("nasbench201_darcy"),
+    [published.fbnet(), published.OnceForAll(), published.CellChoices("nasbench201_darcy"),
      CELLS, Choices("mine", (Decision("a", ("x", "y")),)),
-     published.FBNet().restricted({"block1": ["skip"]}), CELLS.restricted({"*": ["none"]})],
+     published.fbnet().restricted({"block1": ["skip"]}), CELLS.restricted({"*": ["none"]})],
 )  # fmt: skip
 def test_a_space_is_rebuilt_from_its_description(space):
     again = published.choices_from_spec(space.spec)

@@ -117,7 +117,7 @@ def test_hw_nas_bench_fbnet_adds_up_its_blocks(tmp_path):
         for key in ("edgegpu_latency", "edgegpu_energy", "fpga_latency")
     }
     path = _write(tmp_path / "hw.pickle", {"fbnet": costs})
-    space = published.FBNet()
+    space = published.fbnet()
     drawn = space.random(rng, 30)
     for data_set, (positions, rest) in (("cifar100", CIFAR), ("ImageNet", IMAGENET)):
         found = read_fbnet_lookup(path, data_set).costs(drawn, "x")
@@ -143,7 +143,7 @@ def _help(folder):
     values = np.arange(20, dtype="<f8") + 0.5
     tensor = _Tensor(storage("0", "DoubleStorage", 20), 0, (20,), (1,))
     rng = np.random.default_rng(2)
-    blocks = published.FBNet().random(rng, 20)
+    blocks = published.fbnet().random(rng, 20)
     ofa = published.OnceForAll().random(rng, 20)
     sizes = [[int(o) for o in published.OnceForAll().to_names(row).values()] for row in ofa]
     archs = {

@@ -54,7 +54,7 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
         architectures = encode(space, values.astype(str))
     else:
         ops, names = _array(arrays, "ops", 2), _texts(arrays, "op_names")
-        space = published.FBNet() if ops.shape[1] == 22 else published.nasbench201()
+        space = published.fbnet() if ops.shape[1] == 22 else published.nasbench201()
         architectures = encode(space, _named(ops, names))
     return finish(
         path.name, space, architectures, _texts(arrays, "devices"),

@@ -23,6 +23,7 @@ from hwnas_jax.cost.readers.pickles import load_torch
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces import published
 from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.fbnet import FBNet
 
 _ARCHITECTURES = {
     "nasbench201": "str_arch2idx.pt",
@@ -128,10 +129,10 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
         networks = value["arch"]
         if task == "fbnet":
             blocks = np.array([network["op_idx_list"] for network in networks], int)
-            if ((blocks < 0) | (blocks >= len(published.FBNET_BLOCKS))).any():
-                raise UserError(f"a block is none of 0..{len(published.FBNET_BLOCKS) - 1}")
-            return published.FBNet(), encode(
-                published.FBNet(), np.array(published.FBNET_BLOCKS)[blocks]
+            if ((blocks < 0) | (blocks >= len(tuple(FBNet.blocks)))).any():
+                raise UserError(f"a block is none of 0..{len(tuple(FBNet.blocks)) - 1}")
+            return published.fbnet(), encode(
+                published.fbnet(), np.array(tuple(FBNet.blocks))[blocks]
             )
         columns = [
             np.array([np.ravel(network[key]) for network in networks], int)

@@ -23,6 +23,7 @@ from hwnas_jax.cost.readers.compact import finish, whole
 from hwnas_jax.cost.readers.pickles import load_pickle
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces import published
+from hwnas_jax.spaces.fbnet import FBNet
 
 _METRICS = {"latency": "latency_ms", "energy": "energy_mj"}
 _CELLS = {"cifar10": (32, 10), "cifar100": (32, 100), "ImageNet16-120": (16, 120)}
@@ -141,7 +142,7 @@ class BlockTable:
       constants: by metric `float64[V]`.
     """
 
-    space: published.FBNet
+    space: FBNet
     devices: tuple[str, ...]
     tables: dict[str, np.ndarray]
     constants: dict[str, np.ndarray]
@@ -169,7 +170,7 @@ _NETWORKS: dict[str, tuple[int, int, int, int, tuple[int, ...]]] = {
 def _lookup(table, name) -> BlockTable:
     devices, columns = _columns(table)
     blocks, rest = _block_names(name)
-    space = published.FBNet()
+    space = published.fbnet(_NETWORKS[name][0])
     metrics = dict.fromkeys(metric for _, metric in columns.values())
     shape = (len(devices), len(blocks), len(blocks[0]))
     tables = {metric: np.full(shape, np.nan) for metric in metrics}
@@ -197,7 +198,7 @@ def _block_names(name):
         for number in range(count):
             step = 1 if number else first
             shape = f"H{size}_W{size}_Cin{channels}_Cout{width}"
-            blocks.append([_block_name(option, shape, step) for option in published.FBNET_BLOCKS])
+            blocks.append([_block_name(option, shape, step) for option in FBNet.blocks])
             size, channels = size // step, width
     rest += [
         f"ConvNorm_H{size}_W{size}_Cin{channels}_Cout{last}_kernel1_stride1_group1",

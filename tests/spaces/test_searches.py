@@ -23,6 +23,22 @@ SIZES = {
     "dna": {"width": 0.1, "depth": 1, "head": 160},
     "mnasnet": {"width": 0.2, "depth": 1, "blocks": 2, "head": 160},
     "transnas_macro": {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1},
+    "ofa": {
+        "width": 0.1, "units": "2,4", "depths": "1,2", "kernels": "3,5", "expansions": "1,4",
+        "resolutions": "", "halvings": 1,
+    },
+    "single_path": {"width": 0.1, "stages": 2, "depth": 2, "halvings": 1, "head": 160},
+    "channels": {"width": 0.25, "stages": 2, "depth": 2, "divisor": 2, "head": 160},
+    "edmips": {"channels": 4, "stages": 2, "weights": "1,3", "activations": "2,3"},
+    "bnas": {"channels": 4},
+    "autoformer": {
+        "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
+        "patch": 2,
+    },
+    "dash": {"channels": 4},
+    "complete_graph": {"channels": 4, "nodes": 4},
+    "darts": {"channels": 2, "cells": 3, "network_cells": 3},
+    "transnas_cell": {"channels": 4, "macro": "4"},
 }  # fmt: skip
 OFF = {
     "fbnet": {"*": ("k5*", "*g2", "k3_e6")},
