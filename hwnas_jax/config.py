@@ -92,12 +92,12 @@ class ProfileConfig:
 class CostConfig:
     """The learned cost model."""
 
-    model: str = "mlp"
+    model: str = "gaussian"
     """cost model; `hwnas list` names them"""
     members: int = 8
-    """networks in the ensemble"""
+    """networks in the ensemble, of a model that is one"""
     hidden: int = 32
-    """width of the hidden layers"""
+    """width of the hidden layers, of a model that has some"""
     loss: Literal["log", "rank", "both"] = "log"
     """what training minimises: errors of log cost, errors of order between pairs, or both"""
     relaxed: bool = True

@@ -86,7 +86,7 @@ def evaluate(
     return scores
 
 
-def cost_eval(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Prints rank correlations, errors and coverage."""
     options = tyro.cli(CostEvalOptions, args=words, prog="hwnas cost eval")
     if options.space is not None:

@@ -82,7 +82,7 @@ def _of_csv(path, space):
         raise UserError(f"{path}: {error}") from error
 
 
-def cost_predict(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Prints a line per network."""
     # A string of architecture may begin with a dash only as standard input; tyro takes "-" as is.
     options = tyro.cli(CostPredictOptions, args=words, prog="hwnas cost predict")

@@ -49,7 +49,7 @@ class StudyOptions:
     cost: CostConfig = CostConfig()
 
 
-def cost_study(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Prints and draws the comparison, and writes it as JSON."""
     options = tyro.cli(StudyOptions, args=words, prog="hwnas cost study")
     if options.out.exists():

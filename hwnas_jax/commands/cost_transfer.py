@@ -53,7 +53,7 @@ class CostTransferOptions:
     transfer: TransferConfig = TransferConfig()
 
 
-def cost_transfer(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Prints how the model does where that is known, and writes it."""
     options = tyro.cli(CostTransferOptions, args=words, prog="hwnas cost transfer")
     for path in (options.out, options.plan):

@@ -3,16 +3,13 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 
+from hwnas_jax.commands.options import Experiment, check_out, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
-
-Experiment = Annotated[Config, tyro.conf.arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +54,10 @@ _TPU_ONLY = ("dtype",)
 _ACCELERATOR_ONLY = ("rows", "columns", "buffer_kib", "clock_mhz")
 
 
-def estimate(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Writes a measurement file of estimates."""
-    from hwnas_jax.cli import _check_out, _parse
-
-    options = _parse(EstimateOptions, words, "estimate")
-    _check_out(options.out)
+    options = parse(EstimateOptions, words, "estimate")
+    check_out(options.out)
     if (options.topology is None) == (options.accelerator is None):
         raise UserError("name either --topology (a TPU) or --accelerator, one of the two")
     if options.networks < 1:

@@ -62,7 +62,7 @@ class _Exported(NamedTuple):
     notes: dict[str, str]
 
 
-def export(words: list[str]) -> None:
+def run(words: list[str]) -> None:
     """Writes a network's file."""
     options = tyro.cli(ExportOptions, args=words, prog="hwnas export")
     out = options.out or Path(f"network.{options.format}")

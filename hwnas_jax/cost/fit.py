@@ -28,10 +28,13 @@ from hwnas_jax.spaces.base import Choices, Space
 from hwnas_jax.spaces.published import choices_from_spec
 
 COST_MODELS: dict[str, tuple[str, Any]] = {
+    "gaussian": (
+        "Gaussian process over decisions, pairs and triples, from measured networks",
+        GaussianProcess,
+    ),
     "mlp": ("ensemble of MLPs on a linear base, from measured networks", MLPEnsemble),
     "attention": ("ensemble of small transformers over the decisions", AttentionEnsemble),
     "linear": ("ensemble of ridges on one-hot rows, from measured networks", LinearEnsemble),
-    "gaussian": ("Gaussian process over decisions, pairs and triples", GaussianProcess),
     "bayesian": ("Bayesian regression with a weight per decision and option", BayesianAdditive),
     "table": ("sum of the timed operations of a network", TableModel),
     "analytic": (
@@ -42,7 +45,10 @@ COST_MODELS: dict[str, tuple[str, Any]] = {
     "transfer": ("few samples and other devices' tables: hwnas cost transfer", TransferModel),
 }
 
-_LABELS = {"mlp": "MLP", "table": "look-up table", "analytic": "FLOPs (scaled)"}
+_LABELS = {
+    "gaussian": "Gaussian process", "mlp": "MLP", "table": "look-up table",
+    "analytic": "FLOPs (scaled)",
+}  # fmt: skip
 _NAMES = {"analytic": "flops"}
 _OF_OPERATIONS = ("table", "analytic", "roofline")
 # Quick to fit, and what a model must beat; `hwnas cost study` compares all of them.

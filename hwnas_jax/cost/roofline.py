@@ -24,7 +24,7 @@ from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Operation, Space
-from hwnas_jax.spaces.terms import sum_places
+from hwnas_jax.spaces.terms import Terms, sum_terms
 
 _ITEM_BYTES = 4
 _REPEATS = 5
@@ -76,8 +76,8 @@ def operation_bytes(operation: Operation, batch_size: int) -> int:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["table_ms", "constant_ms", "machine"],
-    meta_fields=["mixture"],
+    data_fields=["bounds_ms", "machine"],
+    meta_fields=["shape", "mixture"],
 )
 @dataclasses.dataclass(frozen=True)
 class RooflineModel:
@@ -87,15 +87,15 @@ class RooflineModel:
     expectation over independent choices. Sums at the nodes of a cell are not operations.
 
     Attributes:
-      table_ms: `float32[D, K]`, milliseconds per call that each option adds.
-      constant_ms: `float32[]`, of the parts that every network has.
+      bounds_ms: milliseconds per call, by the choices that bring an operation.
       machine: `float32[2]`, `Machine.macs_per_s` and `.bytes_per_s`.
+      shape: `(D, K)`.
       mixture: `Choices.canonical_mixture` of the space.
     """
 
-    table_ms: jax.Array
-    constant_ms: jax.Array
+    bounds_ms: Terms
     machine: jax.Array
+    shape: tuple[int, int]
     mixture: Any
 
     name = "roofline"
@@ -118,10 +118,9 @@ class RooflineModel:
             )
             for name, operation in space.operations()[0].items()
         }
-        table, constant = sum_places(space, bounds)
         return cls(
-            jnp.asarray(table, jnp.float32), jnp.float32(constant),
-            jnp.asarray(machine, jnp.float32), space.canonical_mixture,
+            sum_terms(space, bounds), jnp.asarray(machine, jnp.float32), space.mask.shape,
+            space.canonical_mixture,
         )  # fmt: skip
 
     @classmethod
@@ -144,35 +143,32 @@ class RooflineModel:
         weights = jax.nn.one_hot(observations.architectures, space.num_options)
         bounds = np.asarray(jax.jit(jax.vmap(model.predict))(weights)["latency_ms"])
         factor = float(np.median(observations.values["latency_ms"] / bounds))
-        return dataclasses.replace(
-            model, table_ms=factor * model.table_ms, constant_ms=factor * model.constant_ms
-        )
+        scaled = dataclasses.replace(model.bounds_ms, values=factor * model.bounds_ms.values)
+        return dataclasses.replace(model, bounds_ms=scaled)
 
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns `{"latency_ms": float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_equal_shape([weight, self.table_ms])
+        chex.assert_shape(weight, self.shape)
         coefficients, rows = self.mixture(weight)
         # Every row of a form sums to one where its decision is drawn; what is left is its mass.
         masses = rows.sum(axis=2)
-        return {"latency_ms": self._expectation(coefficients, rows, masses)}
-
-    def _expectation(self, coefficients, rows, masses):
-        costs = (rows * self.table_ms).sum(axis=2)
-        whole = masses.prod(axis=1)
-        count = rows.shape[1]
-        others = jnp.stack(
-            [masses[:, np.arange(count) != d].prod(axis=1) for d in range(count)], axis=1
-        )
-        return (coefficients * (self.constant_ms * whole + (others * costs).sum(axis=1))).sum()
+        index = self.bounds_ms.index
+        decisions = np.arange(self.shape[0])
+        asked = (index[:, :, None] // self.shape[1] == decisions).any(axis=1)  # by each term
+        flat = jnp.append(rows.reshape(len(rows), -1), jnp.ones((len(rows), 1)), axis=1)
+        chosen = flat[:, index].prod(axis=2)
+        others = jnp.where(asked, 1.0, masses[:, None]).prod(axis=2)
+        costs = (self.bounds_ms.values * chosen * others).sum(axis=1)
+        return {"latency_ms": (coefficients * costs).sum()}
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns zero: a bound does not know its own error."""
-        chex.assert_equal_shape([weight, self.table_ms])
+        chex.assert_shape(weight, self.shape)
         return {"latency_ms": jnp.zeros((), jnp.float32)}
 
     def save(self, path: Path, space: Choices) -> None:
         """Writes the model to an `.npz` file."""
-        arrays = {name: getattr(self, name) for name in ("table_ms", "constant_ms", "machine")}
+        arrays = {"bounds_ms": self.bounds_ms.values, "machine": self.machine}
         write_model(path, self.name, space, {}, arrays)
 
     @classmethod
@@ -181,9 +177,10 @@ class RooflineModel:
     ) -> "RooflineModel":
         """Builds the model from what `read_model` returned."""
         del header
-        shape = (space.num_decisions, space.num_options)
-        shapes = {"table_ms": shape, "constant_ms": (), "machine": (2,)}
-        found = {k: jnp.asarray(check_array(arrays, k, size)) for k, size in shapes.items()}
-        if not (found["machine"] > 0).all():
+        bounds = sum_terms(space, dict.fromkeys(space.operations()[0], 0.0))
+        values = check_array(arrays, "bounds_ms", bounds.values.shape)
+        machine = jnp.asarray(check_array(arrays, "machine", (2,)))
+        if not (machine > 0).all():
             raise UserError("machine must hold positive rates")
-        return cls(**found, mixture=space.canonical_mixture)
+        bounds = dataclasses.replace(bounds, values=jnp.asarray(values))
+        return cls(bounds, machine, space.mask.shape, space.canonical_mixture)

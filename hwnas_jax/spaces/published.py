@@ -33,7 +33,7 @@ def fbnet(size: int = 32) -> FBNet:
     References: Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark",
     ICLR 2021.
     """
-    args = {32: {"halvings": 3, "head": 1504}, 224: {}}[size]
+    args: dict[str, Any] = {32: {"halvings": 3, "head": 1504}, 224: {}}[size]
     return FBNet(input_shape=(size, size, 3), num_classes={32: 100, 224: 1000}[size], **args)
 
 

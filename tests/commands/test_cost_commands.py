@@ -147,4 +147,5 @@ def test_a_space_known_by_its_decisions_alone_needs_a_model_for_such(here, capsy
     lines += [f"{space.to_string(row)},{10 + i}" for i, row in enumerate(rows)]
     (here / "ofa.csv").write_text("\n".join(lines) + "\n")
     assert main(["cost", "fit", "ofa.csv", "--out", "x.npz", "--cost.model", "table"]) == 2
-    assert "needs a space that is built here; ofa_mobilenetv3 is only known" in capsys.readouterr().err
+    told = "needs a space that is built here; ofa_mobilenetv3 is only known"
+    assert told in capsys.readouterr().err

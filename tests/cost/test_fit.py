@@ -16,7 +16,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
-CONFIG = CostConfig(members=2, hidden=8, steps=300)
+CONFIG = CostConfig(model="mlp", members=2, hidden=8, steps=300)
 
 
 def _measurements(count):

@@ -48,6 +48,25 @@ def test_what_does_not_reach_the_output_costs_nothing():
     assert one == other
 
 
+def test_an_operation_that_several_decisions_bring_counts_where_all_do():
+    args = {"width": 0.2, "depth": 1, "blocks": 2, "head": 160}
+    space = make_space("mnasnet", args, input_shape=(8, 8, 1), num_classes=3)
+    model = RooflineModel.build(space, MACHINE, 2)
+    operations, places = space.operations()
+    rows = space.random(np.random.default_rng(0), 20)
+    expected = []
+    for row in space.canonical(rows):
+        total = 0.0
+        for place in places:
+            if all(row[decision] == option for decision, option in place.when):
+                operation = operations[place.operation]
+                bytes_s = operation_bytes(operation, 2) / MACHINE.bytes_per_s
+                total += place.count * max(2 * operation.macs / MACHINE.macs_per_s, bytes_s)
+        expected.append(1e3 * total)
+    predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]
+    np.testing.assert_allclose(predicted, expected, rtol=1e-4)
+
+
 def test_between_architectures_it_is_the_expectation():
     model = RooflineModel.build(SPACE, MACHINE, 4)
     everything = SPACE.enumerate()

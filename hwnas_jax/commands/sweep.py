@@ -1,11 +1,10 @@
-"""The command `hwnas sweep`: its options, and what happens with them."""
+"""`hwnas sweep`: many searches in one program."""
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
+from hwnas_jax.commands.options import Experiment, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError, choose
@@ -38,13 +37,16 @@ class SweepOptions:
     """a measurement file to use in place of profiling"""
     cost_model: Path | None = None
     """a cost model to use in place of profiling and fitting"""
-    config: Annotated[Config, tyro.conf.arg(name="")] = Config()
+    config: Experiment = Config()
 
 
-def run_sweep(options: SweepOptions) -> None:
+def run(words: list[str]) -> None:
     """Runs a sweep, or continues it."""
+    from hwnas_jax.parallel import one_cpu_device_per_core
     from hwnas_jax.run import STAGES
 
+    one_cpu_device_per_core()
+    options = parse(SweepOptions, words, "sweep")
     choose(options.until, STAGES, "stage")
     sweep = _new(options) if options.resume is None else _resumed(options, options.resume)
     display = sweep.run.display = Terminal()

@@ -1,0 +1,52 @@
+"""`hwnas cost fit`: a cost model from measurements."""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from hwnas_jax.commands.options import Experiment, check_out, parse
+from hwnas_jax.config import Config
+from hwnas_jax.display import Terminal, cost_fit_table
+from hwnas_jax.errors import choose
+
+
+@dataclasses.dataclass(frozen=True)
+class CostFitOptions:
+    """Trains the learned cost model on a measurement file and judges it."""
+
+    measurements: tyro.conf.Positional[Path]
+    """the measurement file, or a published table (see hwnas cost eval)"""
+    out: Path = Path("cost_model.npz")
+    """the cost model to write"""
+    device: str | None = None
+    """for a table of several devices, which one"""
+    task: str | None = None
+    """for a table of several tasks, which one; the first when left out"""
+    config: Experiment = Config()
+
+
+def run(words: list[str]) -> None:
+    """Writes a cost model."""
+    from hwnas_jax.cost import COST_MODELS, fit_cost
+    from hwnas_jax.cost.readers import load_observations
+    from hwnas_jax.files import load_or_offer
+
+    options = parse(CostFitOptions, words, "cost fit", files=1)
+    check_out(options.out)
+    choose(options.config.cost.model, COST_MODELS, "cost model")
+    seen = load_or_offer(
+        options.measurements,
+        lambda path: load_observations(path, device=options.device, task=options.task),
+    )
+    display = Terminal()
+    with display.stage("cost fit") as report:
+        model, fitted = fit_cost(
+            seen.space, seen.observations, options.config.cost,
+            seed=options.config.seed, progress=report,
+        )  # fmt: skip
+        model.save(options.out, seen.space)
+    display.table(*cost_fit_table(fitted.to_dict()))
+    for note in seen.notes:
+        display.say(note)
+    display.say(f"wrote {options.out}")

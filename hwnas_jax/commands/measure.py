@@ -1,0 +1,49 @@
+"""`hwnas measure`: times one network."""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+
+from hwnas_jax.commands.options import Experiment, parse
+from hwnas_jax.config import Config
+from hwnas_jax.display import Terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureOptions:
+    """Times the network of an architecture file on this device."""
+
+    architecture: tyro.conf.Positional[Path]
+    """the architecture file"""
+    cost_model: Path | None = None
+    """a cost model whose prediction is shown beside"""
+    config: Experiment = Config()
+
+
+def run(words: list[str]) -> None:
+    """Times one network and prints it."""
+    from hwnas_jax.cost import load_cost_model, measure_networks
+    from hwnas_jax.cost.base import predict_architectures
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.spaces.files import load_architecture
+
+    options = parse(MeasureOptions, words, "measure", files=1)
+    space, architecture = load_or_offer(options.architecture, load_architecture)
+    display = Terminal()
+    with display.stage("measure") as report:
+        measured = measure_networks(
+            space, architecture[None], None, options.config.profile,
+            seed=options.config.seed, progress=report,
+        )  # fmt: skip
+    timing = measured.clocked[0]
+    display.say(
+        f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
+        f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
+    )
+    for note in measured.conditions["notes"]:
+        display.say(note)
+    if options.cost_model is not None:
+        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+        predicted = predict_architectures(model, architecture[None], space.num_options)
+        display.say(f"predicted {float(predicted['latency_ms'][0]):.4g} ms")

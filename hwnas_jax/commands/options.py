@@ -1,0 +1,129 @@
+"""What commands share: options and configs, jobs, files that are not overwritten."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hwnas_jax import distributed
+from hwnas_jax.config import Config, alone, load_config, validate
+from hwnas_jax.display import Silent, Terminal
+from hwnas_jax.errors import UserError
+
+Experiment = Annotated[Config, tyro.conf.arg(name="")]
+"""The options of a config, without a prefix."""
+
+_CONFIG_HELP = (
+    "A config may come first, to set the defaults: a name from `hwnas list`, a .py or .json file."
+)
+
+
+def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: bool = False) -> Any:
+    """Parses `[FILE] [CONFIG] [--options]`; the config gives the defaults of the overrides.
+
+    Args:
+      kind: the dataclass of the options, with a field `config`.
+      words: of the command line.
+      name: of the command.
+      files: how many files come first.
+      several: whether the command runs in several processes.
+
+    Raises:
+      UserError: for a mistake in the config or in where it stands.
+    """
+    rest = list(words)
+    resumed = _resumed_folder(words)
+    given = len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1])
+    if resumed is not None:
+        from hwnas_jax.run import Run
+
+        if given:
+            raise UserError(f"a resumed run keeps its config; leave out {rest[0]}")
+        base = Run.open(resumed).config
+    else:
+        base = load_config(rest.pop(files)) if given else load_config()
+    required = {
+        field.name: tyro.MISSING
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING
+    }
+    options = tyro.cli(
+        kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
+        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
+    )  # fmt: skip
+    validate(options.config)
+    if ":" in options.config.space.name:
+        from hwnas_jax.spaces import admit
+
+        admit(options.config.space.name)
+    if not several:
+        parallel = options.config.parallel
+        if parallel != alone(parallel):
+            raise UserError(
+                f"hwnas {name} runs in one process: leave out --parallel.coordinator, .processes, "
+                ".process and .distributed; search and retrain run in several"
+            )
+    return options
+
+
+def _resumed_folder(words: list[str]) -> Path | None:
+    for number, word in enumerate(words):
+        if word == "--resume" and number + 1 < len(words):
+            return Path(words[number + 1])
+        if word.startswith("--resume="):
+            return Path(word.partition("=")[2])
+    return None
+
+
+def data_and_space(config: Config) -> tuple[Any, Any]:
+    """Returns the data set of a config and the search space for it."""
+    from hwnas_jax.data import load_data
+    from hwnas_jax.spaces import make_space
+
+    data = load_data(config.data)
+    space = make_space(
+        config.space.name, config.space.args, off=config.space.off,
+        input_shape=data.image_shape, num_classes=data.num_classes,
+    )  # fmt: skip
+    return data, space
+
+
+def join(config: Config) -> None:
+    """Joins the job of several processes that the config describes, if any."""
+    distributed.start(config.parallel)
+    parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
+    values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
+    flat = {
+        f"{s}.{k}": v
+        for s, part in values.items()
+        if isinstance(part, dict)
+        for k, v in part.items()
+    }
+    distributed.check_same({**flat, "seed": config.seed}, "config")
+
+
+def job_display() -> Silent:
+    """Returns what shows progress: the terminal of process 0, nothing elsewhere."""
+    return Terminal() if distributed.is_first() else Silent()
+
+
+def refuse_sweep(folder: Path, hint: str) -> None:
+    """Refuses the run folder of a sweep; `hint` says what to do with it."""
+    from hwnas_jax.sweep import is_sweep
+
+    if is_sweep(folder):
+        raise UserError(f"{folder} is a sweep, not a run of one search; {hint}")
+
+
+def check_out(path: Path) -> None:
+    """Refuses a file that exists, or whose folder does not."""
+    refuse_existing(path)
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} to write {path.name} in")
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuses what exists."""
+    if path.exists():
+        raise UserError(f"{path} exists and is not overwritten; name another with --out")

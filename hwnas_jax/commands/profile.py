@@ -1,0 +1,34 @@
+"""`hwnas profile`: times operations and networks on this device."""
+
+import dataclasses
+from pathlib import Path
+
+from hwnas_jax.commands.options import Experiment, check_out, data_and_space, parse
+from hwnas_jax.config import Config
+from hwnas_jax.display import Terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileOptions:
+    """Times the operations of the space and a sample of its networks on this device."""
+
+    out: Path = Path("measurements.json")
+    """the measurement file to write"""
+    config: Experiment = Config()
+
+
+def run(words: list[str]) -> None:
+    """Writes a measurement file."""
+    from hwnas_jax.cost import profile as profile_space
+
+    options = parse(ProfileOptions, words, "profile")
+    check_out(options.out)
+    config = options.config
+    _, space = data_and_space(config)
+    display = Terminal()
+    with display.stage("profile") as report:
+        measured = profile_space(space, config.profile, seed=config.seed, progress=report)
+        measured.save(options.out)
+    for note in measured.notes:
+        display.say(note)
+    display.say(f"wrote {options.out}")

@@ -1,0 +1,58 @@
+"""`hwnas retrain`: trains one network from scratch."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import tyro
+
+from hwnas_jax import distributed
+from hwnas_jax.commands.options import Experiment, job_display, join, parse, refuse_existing
+from hwnas_jax.config import Config
+from hwnas_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainOptions:
+    """Trains the network of an architecture file from scratch and tests it."""
+
+    architecture: tyro.conf.Positional[Path]
+    """the architecture file"""
+    out: Path | None = None
+    """folder for checkpoints and metrics.jsonl; nothing is kept when left out"""
+    config: Experiment = Config()
+
+
+def run(words: list[str]) -> None:
+    """Trains one network and prints its accuracy."""
+    from hwnas_jax.data import load_data
+    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.parallel import statistics_axis
+    from hwnas_jax.spaces.files import load_architecture
+    from hwnas_jax.train import train
+
+    options = parse(RetrainOptions, words, "retrain", files=1, several=True)
+    join(options.config)
+    space, architecture = load_or_offer(options.architecture, load_architecture)
+    data = load_data(options.config.data)
+    if (data.image_shape, data.num_classes) != (space.input_shape, space.num_classes):
+        raise UserError(
+            f"{options.architecture} is for images {space.input_shape} and {space.num_classes} "
+            f"classes; {data.name} has {data.image_shape} and {data.num_classes}"
+        )
+    if options.out is not None and distributed.is_first():
+        refuse_existing(options.out)
+        options.out.mkdir(parents=True)
+    distributed.exchange(None)
+    display = job_display()
+    with display.stage("retrain") as report:
+        trained = train(
+            functools.partial(
+                space.network, architecture, axis_name=statistics_axis(options.config.parallel)
+            ),
+            data, options.config, seed=options.config.seed, folder=options.out, progress=report,
+        )  # fmt: skip
+    display.say(
+        f"test accuracy {trained.test_accuracy:.2%}, "
+        f"validation accuracy {trained.validation_accuracy:.2%}"
+    )

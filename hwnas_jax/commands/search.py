@@ -1,0 +1,168 @@
+"""`hwnas search`: the whole job in one run folder."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hwnas_jax import distributed
+from hwnas_jax.commands.options import (
+    Experiment,
+    data_and_space,
+    job_display,
+    join,
+    parse,
+    refuse_sweep,
+)
+from hwnas_jax.config import Config
+from hwnas_jax.display import Silent, Terminal
+from hwnas_jax.errors import Interrupted, UserError, choose
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """From this device to a network that meets its budget: all stages, one run folder."""
+
+    run_dir: Path | None = None
+    """the new run folder; runs/<name>-<time> when left out"""
+    resume: Path | None = None
+    """an existing run folder to continue"""
+    from_step: int | None = None
+    """with --resume: the search checkpoint to continue from; the newest when left out"""
+    until: str = "report"
+    """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
+    measurements: Path | None = None
+    """a measurement file to use in place of profiling"""
+    cost_model: Path | None = None
+    """a cost model to use in place of profiling and fitting"""
+    compile_for: str | None = None
+    """a TPU topology such as v5e:16x16: only compile the search step for it, and print its needs"""
+    config: Experiment = Config()
+
+
+def run(words: list[str]) -> None:
+    """Runs the whole job, or continues it."""
+    from hwnas_jax.run import STAGES
+
+    options = parse(SearchOptions, words, "search", several=True)
+    choose(options.until, STAGES, "stage")
+    if options.compile_for is not None:
+        _compile_for(options, options.compile_for)
+        return
+    join(options.config)
+    open_run = _new_run if options.resume is None else _resumed_run
+    if distributed.is_first():
+        run = open_run(options)
+        distributed.exchange(str(run.folder.resolve()))
+    else:
+        run = _run_of_job(options, Path(distributed.exchange(None)[0]))
+    display = run.display = job_display()
+    display.say(f"run folder {run.folder}")
+    try:
+        run.all(until=options.until, from_step=options.from_step)
+    except Interrupted as stop:
+        message = f"{stop}; continue with: hwnas search --resume {run.folder}"
+        raise Interrupted(message, stop.signum) from None
+    if distributed.is_first() and run.finished("report"):
+        show_result(run)
+
+
+def show_result(run: Any) -> None:
+    """Prints the table of a finished run and where its page lies."""
+    from hwnas_jax.report import summary_rows
+
+    columns = summary_rows(run.folder)
+    if len(columns) > 1:
+        header, *rows = zip(*columns, strict=True)
+        run.display.table("result", header, rows)
+    run.display.say(f"page {run.folder / 'report.html'}")
+
+
+def _compile_for(options: SearchOptions, topology: str) -> None:
+    """Prints what the search step takes on TPU chips; leaves no files."""
+    from hwnas_jax.cost import load_cost_model
+    from hwnas_jax.files import load_or_offer
+
+    for name in ("run_dir", "resume", "from_step", "measurements"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} does not go with --compile-for")
+    if "JAX_PLATFORMS" not in os.environ:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
+    from hwnas_jax.compile_for import compile_for, topology_devices
+
+    topology_devices(topology)  # a mistake in its name shows before the data is read
+    config, model = options.config, None
+    data, space = data_and_space(config)
+    if options.cost_model is not None:
+        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+    display = Terminal()
+    with display.stage("compile") as report:
+        report(0, 1, topology)
+        step = compile_for(topology, space, data, config, cost_model=model)
+        report(1, 1, topology)
+    display.table(f"search step on {topology}", ("", "per step"), step.rows())
+    display.say("the TPU compiler's estimate, not a measurement")
+
+
+def _new_run(options: SearchOptions) -> Any:
+    """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
+    from hwnas_jax.run import Run
+
+    if options.from_step is not None:
+        raise UserError("--from-step needs --resume, the run folder to continue")
+    run = Run.create(options.config, options.run_dir)
+    try:
+        run.adopt(measurements=options.measurements, cost_model=options.cost_model)
+        if options.cost_model is not None:
+            run.resolve_target()
+    except (UserError, OSError):
+        shutil.rmtree(run.folder)
+        raise
+    return run
+
+
+def _run_of_job(options: SearchOptions, folder: Path) -> Any:
+    """Returns the run that process 0 has opened, as the other processes see it."""
+    from hwnas_jax.run import Run, check_names
+
+    check_names(options.config)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"there is no {folder / 'config.json'} here: the processes of a job need the run "
+            "folder on a file system they share"
+        )
+    return Run(folder, options.config, Silent())
+
+
+def _resumed_run(options: SearchOptions) -> Any:
+    from hwnas_jax.run import Run, check_names
+
+    folder = options.resume
+    for name in ("run_dir", "measurements", "cost_model"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
+    assert folder is not None
+    run = Run.open(folder)
+    refuse_sweep(folder, f"continue it with: hwnas sweep --resume {folder}")
+    _only_parallel_changed(run.config, options.config)
+    if options.from_step is not None and run.finished("search"):
+        raise UserError(f"--from-step: the search of {run.folder} is finished")
+    check_names(options.config)
+    run.config = options.config
+    return run
+
+
+def _only_parallel_changed(saved: Config, given: Config) -> None:
+    changed = [
+        field.name
+        for field in dataclasses.fields(Config)
+        if field.name != "parallel" and getattr(saved, field.name) != getattr(given, field.name)
+    ]
+    if changed:
+        raise UserError(
+            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
+            "Only --parallel options may change"
+        )
