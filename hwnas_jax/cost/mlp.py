@@ -53,19 +53,18 @@ class MLPEnsemble(Ensemble):
         return self.features.numbered(architectures)
 
     def encoded_members(self, rows: jax.Array) -> jax.Array:
-        # One-hot rows times a matrix are rows of the matrix: all members' base and first layer
-        # are looked up at once.
-        linear = jnp.concatenate(
-            [self.parameters["table"].swapaxes(1, 2), self.parameters["first"]], axis=2
-        )
-        members, size, width = linear.shape
-        table = self.features.gathered(linear.swapaxes(0, 1).reshape(size, members * width))
-        found = functools.reduce(operator.add, (table[column] for column in rows.T))
-        found = found.reshape(len(rows), members, width)
-        base = positive(found[..., : len(self.metrics)] + self.parameters["bias"])
-        first = found[..., len(self.metrics) :]
-        correction = jax.vmap(_behind, in_axes=(0, 1), out_axes=0)(self.parameters, first)
-        return base.swapaxes(0, 1) * jnp.exp(correction)
+        # One-hot rows times a matrix are rows of the matrix: base and first layer are looked up at
+        # once, one member after another, whose arrays then stay in the caches.
+        count = len(self.metrics)
+
+        def member(parameters: dict[str, jax.Array]) -> jax.Array:
+            table = jnp.concatenate([parameters["table"].T, parameters["first"]], axis=1)
+            table = self.features.gathered(table)
+            found = functools.reduce(operator.add, (table[column] for column in rows.T))
+            base = positive(found[:, :count] + parameters["bias"])
+            return base * jnp.exp(_behind(parameters, found[:, count:]))
+
+        return jax.lax.map(member, self.parameters)
 
 
 def _behind(parameters, first):

@@ -24,7 +24,7 @@ from hwnas_jax.nn.quantise import binarise_activations, binarise_weights
 from hwnas_jax.nn.quantised import BinaryConv, shrink_and_widen
 from hwnas_jax.relax import Gates
 
-_init = nnx.initializers.he_normal(batch_axis=(0, 1))
+_init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
 
 class FloatConv(nnx.Module):

@@ -24,7 +24,7 @@ from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax import Gates
 
-_init = nnx.initializers.he_normal(batch_axis=(0, 1))
+_init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
 
 @dataclasses.dataclass(frozen=True)

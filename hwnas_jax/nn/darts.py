@@ -28,7 +28,7 @@ OPERATIONS = (
 INPUTS, NODES = 2, 4
 _AUXILIARY = (128, 768)
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 @dataclasses.dataclass(frozen=True)

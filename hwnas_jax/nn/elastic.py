@@ -35,7 +35,7 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS
 from hwnas_jax.nn.mobilenetv3 import HardExcite, fit_channels
 from hwnas_jax.nn.normalisation import Norm
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 class Mixture(NamedTuple):

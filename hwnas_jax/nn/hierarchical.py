@@ -31,7 +31,7 @@ KERNELS = (3, 5)
 SKIPS = ("pool", "identity", "none")
 MOST_EXPANSION = 6
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 def excited_features(features_in: int) -> int:

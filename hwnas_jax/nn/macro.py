@@ -25,7 +25,7 @@ from hwnas_jax.nn.normalisation import Norm
 
 State = tuple[int, int]
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 # Ways that are not taken count this little in a state's mean, so that a state which nothing
 # reaches still has a value to compare with.
 _TRACE = 1e-8

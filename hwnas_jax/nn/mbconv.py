@@ -18,7 +18,7 @@ from hwnas_jax.nn.convolution import conv2d, matmul
 from hwnas_jax.nn.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,

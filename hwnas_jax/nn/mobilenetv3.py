@@ -15,7 +15,7 @@ from flax import nnx
 from hwnas_jax.nn.mbconv import ConvNorm, DepthwiseNorm, SqueezeExcite, round_channels
 from hwnas_jax.nn.normalisation import Norm
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 def excited_width(middle: int) -> int:

@@ -14,7 +14,7 @@ from flax import nnx
 from hwnas_jax.nn.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
 from hwnas_jax.nn.normalisation import Norm
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 class Conv(nnx.Module):

@@ -23,7 +23,7 @@ from hwnas_jax.nn.quantise import (
     quantise_weights,
 )
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 def _kernel(rngs, size, inputs, outputs):

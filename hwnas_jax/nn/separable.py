@@ -17,7 +17,7 @@ from hwnas_jax.nn.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.operations import Conv
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 
 
 class DilConv(nnx.Module):

@@ -26,7 +26,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 
-_init = nnx.initializers.he_normal()
+_init = nnx.initializers.he_uniform()
 _STAGES = 3
 Sizes = tuple[int, int, int]
 
