@@ -45,9 +45,9 @@ class Network(nnx.Module):
 
 def trained(kind=Network, **changes):
     config = override(
-        Config(), data__shift=0, retrain__epochs=6, retrain__batch_size=16,
-        retrain__learning_rate=0.05, retrain__steps_per_dispatch=10,
-        **{"parallel__devices": 1, **changes},
+        Config(), data__shift=0, retrain__batch_size=16, retrain__learning_rate=0.05,
+        retrain__steps_per_dispatch=10,
+        **{"parallel__devices": 1, "retrain__epochs": 6, **changes},
     )  # fmt: skip
     Network.seen.clear()
     done = train(kind, images(), config)
@@ -68,7 +68,7 @@ def test_micro_batches_are_to_a_step_what_replicas_are():
 
 
 def test_bfloat16_computes_in_bfloat16_and_leaves_a_float32_network():
-    done, leaves = trained(retrain__dtype="bfloat16")
+    done, leaves = trained(retrain__dtype="bfloat16", retrain__epochs=20)
     assert Network.seen[0] == jnp.bfloat16
     assert all(leaf.dtype == np.float32 for leaf in leaves)
     assert done.test_accuracy > 0.9
