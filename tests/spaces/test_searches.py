@@ -30,7 +30,7 @@ SIZES = {
     "single_path": {"width": 0.1, "stages": 2, "depth": 2, "halvings": 1, "head": 160},
     "channels": {"width": 0.25, "stages": 2, "depth": 2, "divisor": 2, "head": 160},
     "edmips": {"channels": 4, "stages": 2, "weights": "1,3", "activations": "2,3"},
-    "bnas": {"channels": 4},
+    "bnas": {"channels": 8},
     "autoformer": {
         "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
         "patch": 2,
@@ -40,6 +40,7 @@ SIZES = {
     "darts": {"channels": 2, "cells": 3, "network_cells": 3},
     "transnas_cell": {"channels": 4, "macro": "4"},
 }  # fmt: skip
+STEPS = {"ofa": 200, "single_path": 200, "channels": 200, "dash": 200, "darts": 100}
 OFF = {
     "fbnet": {"*": ("k5*", "*g2", "k3_e6")},
     "proxylessnas": {"*": ("5x5*", "7x7*")},
@@ -53,7 +54,10 @@ OFF = {
 def test_search_meets_its_target(name, tmp_path):
     config = load_config(name)
     args = {**config.space.args, **SIZES[name]}
-    config = override(config, space__args=args, space__off=OFF.get(name, {}), **SMALL)
+    config = override(
+        config, space__args=args, space__off=OFF.get(name, {}),
+        **{**SMALL, "search__steps": STEPS.get(name, SMALL["search__steps"])},
+    )  # fmt: skip
     folder = tmp_path / name
     Run.create(config, folder).all()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
