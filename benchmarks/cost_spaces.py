@@ -54,10 +54,11 @@ def judge(space, models, count, noise):
         started = time.perf_counter()
         for _ in range(CALLS):
             jax.block_until_ready(ask(uniform))
+        gradient_ms = 1e3 * (time.perf_counter() - started) / CALLS
         predicted = predict_architectures(model, test, space.num_options)["latency_ms"]
         found[name] = {
             "spearman": spearman(cost(test), predicted), "mape": mape(cost(test), predicted),
-            "fit_s": fit_s, "gradient_ms": 1e3 * (time.perf_counter() - started) / CALLS,
+            "fit_s": fit_s, "gradient_ms": gradient_ms,
         }  # fmt: skip
     return found
 
