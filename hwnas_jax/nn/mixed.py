@@ -1,6 +1,7 @@
 """Ways to mix candidate operations, or to run one of them."""
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -123,7 +124,8 @@ def mixed_weight_conv(
     dilations = dilations or [1] * len(kernels)
     spread = [spread_kernel(k, d) for k, d in zip(kernels, dilations, strict=True)]
     size = max(kernel.shape[0] for kernel in spread)
-    mixed = sum(w * pad_kernel(kernel, size) for w, kernel in zip(weight, spread, strict=True))
+    padded = [w * pad_kernel(kernel, size) for w, kernel in zip(weight, spread, strict=True)]
+    mixed = functools.reduce(operator.add, padded)
     return conv2d(x, mixed.astype(x.dtype), stride=stride)
 
 

@@ -274,7 +274,7 @@ class Codesign(Space):
         """Returns which accelerators are small enough, `bool` with an axis a decision."""
         areas = np.array([area_mm2(design) for design in self._designs.values()])
         if limit_mm2 is not None and not areas.min() <= limit_mm2:
-            smallest = list(self._designs.values())[int(areas.argmin())]
+            smallest = list(self._designs.values())[int(np.argmin(areas))]
             raise UserError(
                 f"space.args.area_limit_mm2 = {limit_mm2:g} is below every accelerator: the "
                 f"smallest, {smallest.label}, takes {areas.min():.4g} mm2"

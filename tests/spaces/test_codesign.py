@@ -27,8 +27,8 @@ from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.search.objective import expected_cost
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.hardware import TEMPLATES, Design, Technology, area_mm2
+from tests.helpers import SMALL
 from tests.spaces import contract
-from tests.spaces.test_mobile_search import SMALL
 
 SIZES = {"rows": "4,8", "columns": "4,16", "buffer_kib": "2,8,64", "dataflow": "ws,rs"}
 

@@ -8,14 +8,8 @@ import pytest
 from hwnas_jax.config import load_config, override
 from hwnas_jax.files import read_json
 from hwnas_jax.run import Run
+from tests.helpers import SMALL
 
-SMALL = {
-    "profile__networks": 12, "profile__rounds": 1, "profile__warmup": 1,
-    "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
-    "cost__members": 2, "search__steps": 400, "search__warmup_steps": 60,
-    "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 400,
-    "retrain__networks": 1, "retrain__epochs": 2, "target__confirm": 1, "parallel__devices": 1,
-}  # fmt: skip
 SIZES = {
     "nasbench_macro": {"width": 0.1, "depth": 1},
     "fbnet": {"width": 0.1, "depth": 1},
