@@ -34,7 +34,7 @@ SIZES = {
     "darts": {"channels": 2, "cells": 3, "network_cells": 3},
     "transnas_cell": {"channels": 4, "macro": "4"},
 }  # fmt: skip
-STEPS = {"ofa": 200, "single_path": 200, "channels": 200, "dash": 200, "darts": 100}
+STEPS = {"ofa": 200, "single_path": 200, "channels": 200, "dash": 200, "darts": 200}
 OFF = {
     "fbnet": {"*": ("k5*", "*g2", "k3_e6")},
     "proxylessnas": {"*": ("5x5*", "7x7*")},
