@@ -49,6 +49,7 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
 from hwnas_jax.loop import Progress, StopRequest, steps_per_dispatch
 from hwnas_jax.parallel import Replicas, statistics_axis
+from hwnas_jax.programs import drop_if_many
 from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.report import write_report
 from hwnas_jax.search import (
@@ -500,6 +501,7 @@ class Run:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
         """Shows a stage's progress, and notes its time when it ends well."""
+        drop_if_many()
         started = time.perf_counter()
         with self.display.stage(name) as report:
             yield report

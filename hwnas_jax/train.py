@@ -22,7 +22,7 @@ from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise
 from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
-from hwnas_jax.nn.initialisation import weight_rngs
+from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.precision import cast, compute_dtype
 
@@ -106,8 +106,8 @@ def train(
     def split(rngs):
         return nnx.split(build(rngs), nnx.Param, nnx.BatchStat)
 
-    graph, *abstract = nnx.eval_shape(lambda: split(nnx.Rngs(0)))
-    unravel_weights, unravel_statistics = (_unravel(part) for part in abstract)
+    graph, *shapes = abstract(split)
+    unravel_weights, unravel_statistics = (_unravel(part) for part in shapes)
     optimizer = optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
         optax.sgd(_schedule(settings.learning_rate, total), momentum=0.9, nesterov=True),
@@ -265,8 +265,8 @@ def _cross_entropy(logits, labels):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def _unravel(abstract):
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract)
+def _unravel(shapes):
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return ravel_pytree(zeros)[1]
 
 

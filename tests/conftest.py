@@ -15,6 +15,7 @@ import jax
 import pytest
 
 from hwnas_jax.cache import cache_folder
+from hwnas_jax.programs import drop_if_many
 
 jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -30,8 +31,8 @@ def shared() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def compiled_programs_are_dropped():
-    """Frees the compiled programs of each file; hundreds of them exhaust a process' memory maps."""
+    """Frees compiled programs between tests, before they exhaust a worker's memory maps."""
     yield
-    jax.clear_caches()
+    drop_if_many(0.3)

@@ -6,21 +6,21 @@ import jax
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.nn.initialisation import weight_rngs
+from hwnas_jax.nn.initialisation import abstract, weight_rngs
 
 # A whole run of a minute or two.
 SMALL = {
-    "profile__networks": 12, "profile__rounds": 1, "profile__warmup": 1,
+    "profile__networks": 12, "profile__rounds": 1, "profile__max_rounds": 2, "profile__warmup": 1,
     "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
-    "cost__members": 2, "search__steps": 400, "search__warmup_steps": 60,
-    "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 400,
+    "cost__members": 2, "search__steps": 200, "search__warmup_steps": 60,
+    "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
     "retrain__networks": 1, "retrain__epochs": 2, "target__confirm": 1, "parallel__devices": 1,
 }  # fmt: skip
 
 
 def initialise(build: Callable[[nnx.Rngs], nnx.Module], seed: int = 0) -> nnx.Module:
     """Returns the module with weights drawn in one compiled program; eager drawing is slow."""
-    graph = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))[0]
+    graph = nnx.split(abstract(build))[0]
     draw = jax.jit(lambda key: nnx.split(build(weight_rngs(key)))[1])
     return nnx.merge(graph, draw(jax.random.key(seed)))
 

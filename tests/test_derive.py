@@ -7,6 +7,7 @@ from flax import nnx
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.derive import make_supernet_accuracy
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax import Gates
 from hwnas_jax.search import Target, make_search
 from tests.search.dense import SPACE, DenseModel, images
@@ -23,9 +24,7 @@ def test_supernet_accuracy_is_that_of_the_mixture_of_one(architecture):
     accuracy = make_supernet_accuracy(SPACE, data, DenseModel(), config)
     found = accuracy(weights, np.array(architecture, np.int32), rows)
 
-    supernet = nnx.merge(
-        nnx.graphdef(nnx.eval_shape(lambda: SPACE.supernet(nnx.Rngs(0)))), search.unravel(weights)
-    )
+    supernet = nnx.merge(nnx.graphdef(abstract(SPACE.supernet)), search.unravel(weights))
     scaled = (data.train_images[rows[:48]] / 255.0 - data.mean) / data.std
     gates = Gates(np.eye(3, dtype=np.float32)[architecture])
     scores = np.asarray(supernet(scaled.astype(np.float32), gates))

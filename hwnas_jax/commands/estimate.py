@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.commands.options import Experiment, check_out, parse
+from hwnas_jax.commands.options import Experiment, check_out, data_and_space, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
@@ -115,11 +115,12 @@ def _hardware(options):
 
 
 def _space(options):
-    from hwnas_jax.data import load_data
     from hwnas_jax.spaces import make_space
 
-    config, shape, classes = options.config, options.image_shape, options.classes
-    if shape is None:
-        data = load_data(config.data)
-        shape, classes = data.image_shape, data.num_classes
-    return make_space(config.space.name, config.space.args, input_shape=shape, num_classes=classes)
+    if options.image_shape is None:
+        return data_and_space(options.config)[1]
+    config = options.config.space
+    return make_space(
+        config.name, config.args, off=config.off,
+        input_shape=options.image_shape, num_classes=options.classes,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ import tyro
 from hwnas_jax import distributed
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, choose
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
 """The options of a config, without a prefix."""
@@ -17,6 +17,36 @@ Experiment = Annotated[Config, tyro.conf.arg(name="")]
 _CONFIG_HELP = (
     "A config may come first, to set the defaults: a name from `hwnas list`, a .py or .json file."
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where a run lies, how far it goes, and what it is given in place of its first stages."""
+
+    run_dir: Path | None = None
+    """the new run folder; runs/<name>-<time> when left out"""
+    resume: Path | None = None
+    """an existing run folder to continue"""
+    from_step: int | None = None
+    """with --resume: the search checkpoint to continue from; the newest when left out"""
+    until: str = "report"
+    """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
+    measurements: Path | None = None
+    """a measurement file to use in place of profiling"""
+    cost_model: Path | None = None
+    """a cost model to use in place of profiling and fitting"""
+    config: Experiment = Config()
+
+    def check(self) -> None:
+        """Refuses an unknown stage, and options that go only with, or not with, `resume`."""
+        from hwnas_jax.run import STAGES
+
+        choose(self.until, STAGES, "stage")
+        if self.resume is None and self.from_step is not None:
+            raise UserError("--from-step needs --resume, the run folder to continue")
+        for name in ("run_dir", "measurements", "cost_model") if self.resume is not None else ():
+            if getattr(self, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
 
 
 def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: bool = False) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hwnas_jax import distributed
 from hwnas_jax.commands.options import (
-    Experiment,
+    RunOptions,
     data_and_space,
     job_display,
     join,
@@ -17,39 +17,24 @@ from hwnas_jax.commands.options import (
 )
 from hwnas_jax.config import Config
 from hwnas_jax.display import Silent, Terminal
-from hwnas_jax.errors import Interrupted, UserError, choose
+from hwnas_jax.errors import Interrupted, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(RunOptions):
     """From this device to a network that meets its budget: all stages, one run folder."""
 
-    run_dir: Path | None = None
-    """the new run folder; runs/<name>-<time> when left out"""
-    resume: Path | None = None
-    """an existing run folder to continue"""
-    from_step: int | None = None
-    """with --resume: the search checkpoint to continue from; the newest when left out"""
-    until: str = "report"
-    """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
-    measurements: Path | None = None
-    """a measurement file to use in place of profiling"""
-    cost_model: Path | None = None
-    """a cost model to use in place of profiling and fitting"""
     compile_for: str | None = None
     """a TPU topology such as v5e:16x16: only compile the search step for it, and print its needs"""
-    config: Experiment = Config()
 
 
 def run(words: list[str]) -> None:
     """Runs the whole job, or continues it."""
-    from hwnas_jax.run import STAGES
-
     options = parse(SearchOptions, words, "search", several=True)
-    choose(options.until, STAGES, "stage")
     if options.compile_for is not None:
         _compile_for(options, options.compile_for)
         return
+    options.check()
     join(options.config)
     open_run = _new_run if options.resume is None else _resumed_run
     if distributed.is_first():
@@ -111,8 +96,6 @@ def _new_run(options: SearchOptions) -> Any:
     """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
     from hwnas_jax.run import Run
 
-    if options.from_step is not None:
-        raise UserError("--from-step needs --resume, the run folder to continue")
     run = Run.create(options.config, options.run_dir)
     try:
         run.adopt(measurements=options.measurements, cost_model=options.cost_model)
@@ -141,9 +124,6 @@ def _resumed_run(options: SearchOptions) -> Any:
     from hwnas_jax.run import Run, check_names
 
     folder = options.resume
-    for name in ("run_dir", "measurements", "cost_model"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
     assert folder is not None
     run = Run.open(folder)
     refuse_sweep(folder, f"continue it with: hwnas sweep --resume {folder}")

@@ -4,17 +4,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas_jax.commands.options import Experiment, parse
+from hwnas_jax.commands.options import RunOptions, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
-from hwnas_jax.errors import Interrupted, UserError, choose
+from hwnas_jax.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from hwnas_jax.sweep import Sweep, Wanted
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepOptions:
+class SweepOptions(RunOptions):
     """Many targets searched in one program: a whole front, one run folder, one page."""
 
     targets: tuple[float, ...] = ()
@@ -25,29 +25,15 @@ class SweepOptions:
     """every target is searched with each; the config's seed when left out"""
     retrain: bool = True
     """train the network of every search from scratch"""
-    run_dir: Path | None = None
-    """the new run folder; runs/<name>-<time> when left out"""
-    resume: Path | None = None
-    """the run folder of a sweep to continue"""
-    from_step: int | None = None
-    """with --resume: the search checkpoint to continue from; the newest when left out"""
-    until: str = "report"
-    """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
-    measurements: Path | None = None
-    """a measurement file to use in place of profiling"""
-    cost_model: Path | None = None
-    """a cost model to use in place of profiling and fitting"""
-    config: Experiment = Config()
 
 
 def run(words: list[str]) -> None:
     """Runs a sweep, or continues it."""
     from hwnas_jax.parallel import one_cpu_device_per_core
-    from hwnas_jax.run import STAGES
 
     one_cpu_device_per_core()
     options = parse(SweepOptions, words, "sweep")
-    choose(options.until, STAGES, "stage")
+    options.check()
     sweep = _new(options) if options.resume is None else _resumed(options, options.resume)
     display = sweep.run.display = Terminal()
     display.say(f"run folder {sweep.folder}")
@@ -84,8 +70,6 @@ def _wanted(options: SweepOptions) -> "Wanted":
 def _new(options: SweepOptions) -> "Sweep":
     from hwnas_jax.sweep import Sweep
 
-    if options.from_step is not None:
-        raise UserError("--from-step needs --resume, the run folder to continue")
     return Sweep.create(
         options.config,
         _wanted(options),
@@ -98,9 +82,6 @@ def _new(options: SweepOptions) -> "Sweep":
 def _resumed(options: SweepOptions, folder: Path) -> "Sweep":
     from hwnas_jax.sweep import Sweep
 
-    for name in ("run_dir", "measurements", "cost_model"):
-        if getattr(options, name) is not None:
-            raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
     sweep = Sweep.open(folder)
     given = _wanted(options)
     asked = {

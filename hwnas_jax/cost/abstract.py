@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.spaces.base import Operation, Space
 
 
@@ -42,7 +43,7 @@ def network_program(
     """
     architecture = space.check(architecture)
     shape = (batch_size, *space.input_shape)
-    return _program(lambda: space.network(architecture, nnx.Rngs(0)), shape, dtype)
+    return _program(lambda rngs: space.network(architecture, rngs), shape, dtype)
 
 
 def operation_program(
@@ -50,11 +51,11 @@ def operation_program(
 ) -> Program:
     """Returns an operation as a program, as `network_program` does a network."""
     shape = (batch_size, *operation.input_shape)
-    return _program(lambda: operation.build(nnx.Rngs(0)), shape, dtype)
+    return _program(operation.build, shape, dtype)
 
 
 def _program(build, shape, dtype):
-    module = nnx.eval_shape(build)
+    module = abstract(build)
     module.eval()
     graph, state = nnx.split(module)
     leaves, structure = jax.tree.flatten(state)

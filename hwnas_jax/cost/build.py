@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces.base import Operation, Space
 
@@ -94,17 +95,17 @@ def _lower_network(space, architecture, batch_size, device):
 
 def _lower_operation(operation, batch_size, device):
     shape = (batch_size, *operation.input_shape)
-    return _lower(lambda: operation.build(nnx.Rngs(0)), shape, device)
+    return _lower(operation.build, shape, device)
 
 
-def network_build(space: Space, architecture: np.ndarray) -> Callable[[], nnx.Module]:
+def network_build(space: Space, architecture: np.ndarray) -> Callable[[nnx.Rngs], nnx.Module]:
     """Returns what builds the stand-alone network of `architecture` (`int32[D]`)."""
     architecture = space.check(architecture)
-    return lambda: space.network(architecture, nnx.Rngs(0))
+    return lambda rngs: space.network(architecture, rngs)
 
 
 def fill(
-    build: Callable[[], nnx.Module], shape: tuple[int, ...]
+    build: Callable[[nnx.Rngs], nnx.Module], shape: tuple[int, ...]
 ) -> tuple[Any, Any, list[np.ndarray], np.ndarray]:
     """Returns a module in inference mode, with weights of the right size, and an input for it.
 
@@ -117,7 +118,7 @@ def fill(
       `nnx.merge(graph, jax.tree.unflatten(structure, leaves))`, images are `float32[shape]`.
       The same module gets the same weights every time.
     """
-    module = nnx.eval_shape(build)
+    module = abstract(build)
     module.eval()
     graph, state = nnx.split(module)
     paths, structure = jax.tree_util.tree_flatten_with_path(state)

@@ -73,13 +73,15 @@ class Ensemble:
     def draw(
         rng: np.random.Generator, features: Features, metrics: int, hidden: int
     ) -> dict[str, np.ndarray]:
-        """Returns the initial parameters of one member's correction."""
-        raise NotImplementedError
+        """Returns the initial parameters of one member's correction; by default it has none."""
+        del rng, features, metrics, hidden
+        return {}
 
     @staticmethod
     def correct(parameters: dict[str, jax.Array], x: jax.Array, features: Features) -> jax.Array:
         """Returns one member's log correction `float32[..., Q]` of features `float32[..., F]`."""
-        raise NotImplementedError
+        del parameters, x, features
+        return jnp.zeros(())
 
     @staticmethod
     def base(parameters: dict[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -91,8 +93,7 @@ class Ensemble:
         cls, parameters: dict[str, jax.Array], x: jax.Array, features: Features
     ) -> jax.Array:
         """Returns one member's prediction in medians, `float32[..., Q]`, of `float32[..., F]`."""
-        base = cls.base(parameters, x)
-        return base * jnp.exp(cls.correct(parameters, x, features)) if cls.trained else base
+        return cls.base(parameters, x) * jnp.exp(cls.correct(parameters, x, features))
 
     @classmethod
     def fit(
@@ -202,9 +203,8 @@ class Ensemble:
         metrics = tuple(choose(str(metric), METRICS, "metric") for metric in metrics)
         features, count = Features(space), len(metrics)
         shapes = {"bias": (count,), "table": (count, features.size)}
-        if cls.trained:
-            drawn = cls.draw(np.random.default_rng(0), features, count, hidden)
-            shapes |= {name: leaf.shape for name, leaf in drawn.items()}
+        drawn = cls.draw(np.random.default_rng(0), features, count, hidden)
+        shapes |= {name: leaf.shape for name, leaf in drawn.items()}
         parameters = {
             name: jnp.asarray(check_array(arrays, f"parameters/{name}", (members, *shape)))
             for name, shape in shapes.items()

@@ -66,7 +66,7 @@ class OnnxRuntime:
         """
         calls: list[Call] = []
 
-        def add(build: Callable[[], nnx.Module], shape: tuple[int, ...], what: str) -> None:
+        def add(build: Callable[[nnx.Rngs], nnx.Module], shape: tuple[int, ...], what: str) -> None:
             calls.append(self._call(build, (batch_size, *shape), what))
             if on_compiled is not None:
                 on_compiled(len(calls))
@@ -76,7 +76,7 @@ class OnnxRuntime:
             add(network_build(space, architecture), space.input_shape, what)
         networks = len(calls)
         for operation in operations:
-            build = _operation_build(operation)
+            build = operation.build
             add(build, operation.input_shape, f"operation {operation.name}")
         return calls[:networks], calls[networks:]
 
@@ -99,10 +99,6 @@ class OnnxRuntime:
         feed = {INPUT: images}
         check_output(session.run(None, feed)[0], expected, what)
         return lambda: session.run(None, feed)
-
-
-def _operation_build(operation: Operation) -> Callable[[], nnx.Module]:
-    return lambda: operation.build(nnx.Rngs(0))
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ binary kernels of all sizes are mixed first, those of all leaving edges put side
 convolution a node is left, whatever the number of options.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import chex
@@ -20,8 +20,8 @@ from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
-from hwnas_jax.nn.quantise import binarise_activations, binarise_weights
-from hwnas_jax.nn.quantised import BinaryConv, shrink_and_widen
+from hwnas_jax.nn.quantise import binarise_activations
+from hwnas_jax.nn.quantised import BinaryConv, binary_kernel, shrink_and_widen
 from hwnas_jax.relax import Gates
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
@@ -54,8 +54,11 @@ class FloatConv(nnx.Module):
 class Reduction(nnx.Module):
     """Halves the image and changes the channels: two 3x3 convolutions beside a pooled input."""
 
-    def __init__(self, inputs: int, outputs: int, binary: bool, norm: Norm, rngs: nnx.Rngs):
-        kind = BinaryConv if binary else FloatConv
+    def __init__(
+        self, inputs: int, outputs: int, norm: Norm, rngs: nnx.Rngs, *,
+        kind: Callable[..., nnx.Module] = FloatConv,
+    ):  # fmt: skip
+        """Draws the weights of convolutions of a kind, `FloatConv` or `BinaryConv`."""
         self.outputs = outputs
         self.first = kind(inputs, outputs, 3, norm, rngs, stride=2)
         self.second = kind(outputs, outputs, 3, norm, rngs)
@@ -76,9 +79,6 @@ class Reduction(nnx.Module):
 class BinaryReduction(Reduction):
     """A reduction of binary convolutions."""
 
-    def __init__(self, inputs: int, outputs: int, norm: Norm, rngs: nnx.Rngs):
-        super().__init__(inputs, outputs, True, norm, rngs)
-
     def bit_operations(self, input_shape: tuple[int, ...]) -> int:
         """Returns products of single bits for one image of `input_shape` `(H, W, C)`."""
         return self._each("bit_operations", input_shape)
@@ -95,6 +95,7 @@ class BinaryCells(nnx.Module):
 
     Attributes:
       kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
+      projections: with `projected`, by size of convolution, `float32[N, E, k, k, 1, 1]`.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class BinaryCells(nnx.Module):
         rngs: nnx.Rngs,
         *,
         binary: bool = True,
+        projected: bool = False,
         axis_name: str | None = None,
         rematerialise: bool = False,
     ):
@@ -119,6 +121,7 @@ class BinaryCells(nnx.Module):
             convolved with binary weights.
           rngs: for the initial weights.
           binary: False rectifies instead, and convolves at full precision.
+          projected: binary kernels have learned projections, see `project_weights`.
           axis_name: replica axis over which batch statistics are averaged, if any.
           rematerialise: keep the inputs of the cells alone.
         """
@@ -134,6 +137,9 @@ class BinaryCells(nnx.Module):
                 for k in sizes
             }
         )
+        self.projections = nnx.Dict(
+            {str(k): nnx.Param(jnp.ones((*shape, k, k, 1, 1))) for k in sizes if projected}
+        )
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         """Runs the cells.
@@ -147,12 +153,18 @@ class BinaryCells(nnx.Module):
         run = self._mixed if gates.index is None else self._sampled
         if self.rematerialise:
             run = jax.checkpoint(run)
-        kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
+        kernels = {
+            int(k): tuple(
+                part[k][...].astype(x.dtype) for part in (self.kernels, self.projections) if part
+            )
+            for k in self.kernels
+        }
         return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
 
-    def kernel_of(self, cell: int, edge: int, candidate: int) -> jax.Array:
-        """Returns the weights `[k, k, C, C]` of one convolution."""
-        return self.kernels[str(self.candidates[candidate].kernel)][cell, edge]
+    def kernel_of(self, cell: int, edge: int, candidate: int) -> list[jax.Array]:
+        """Returns the weights `[k, k, C, C]` of one convolution, and its projection if it has."""
+        size = str(self.candidates[candidate].kernel)
+        return [part[size][cell, edge] for part in (self.kernels, self.projections) if part]
 
     def _columns(self, kind):
         return [i for i, c in enumerate(self.candidates) if c.kind == kind]
@@ -166,7 +178,7 @@ class BinaryCells(nnx.Module):
             leaving = [e for e, (_, source) in enumerate(self.edges) if source == node]
             joined = [
                 sum(
-                    weight[e, c] * pad_kernel(self._weights(kernels[k][e]), size)
+                    weight[e, c] * pad_kernel(self._weights([part[e] for part in kernels[k]]), size)
                     for c in columns
                     if (k := self.candidates[c].kernel)
                 )
@@ -213,5 +225,5 @@ class BinaryCells(nnx.Module):
         x = supernet_norm(self.axis_name)(x.shape[-1], None)(x)
         return binarise_activations(x) if self.binary else jax.nn.relu(x)
 
-    def _weights(self, kernel):
-        return binarise_weights(kernel) if self.binary else kernel
+    def _weights(self, parts):
+        return binary_kernel(*parts, *(None,) * (2 - len(parts))) if self.binary else parts[0]

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.initialisation import abstract
+
 
 def leading(source: Any, like: Any, number: int | None = None) -> Any:
     """Returns the leading part of every array of `source` that has the shape of that in `like`.
@@ -48,7 +50,7 @@ def leading_branch(
     Returns:
       `(x, state of the large module, factor) -> factor * small module(x)`.
     """
-    graph, like = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    graph, like = nnx.split(abstract(build))
 
     def run(x, state, factor):
         small = nnx.merge(graph, leading(state, like))

@@ -1,14 +1,24 @@
-"""Random numbers for initial weights that compile quickly and are the same on every backend."""
+"""Random numbers for initial weights that trace and compile quickly."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.extend import random as extend
 
+from hwnas_jax.nn.variables import Replaced
+
 _WIDTHS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}
+
+_Built = TypeVar("_Built")
+
+
+def abstract(build: Callable[[nnx.Rngs], _Built]) -> _Built:
+    """Returns what `build` makes of random streams, with shapes and types in place of arrays."""
+    return nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
 
 
 def weight_rngs(key: jax.Array) -> nnx.Rngs:
@@ -22,7 +32,13 @@ def weight_rngs(key: jax.Array) -> nnx.Rngs:
       key: a typed key, `key[]`.
     """
     data = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)[:2]
-    return nnx.Rngs(jax.random.wrap_key_data(data, impl=_HASH))
+    rngs = nnx.Rngs(jax.random.wrap_key_data(data, impl=_HASH))
+    rngs.default.count = _Count(rngs.default.count[...], tag="default")
+    return rngs
+
+
+class _Count(Replaced, nnx.RngCount):
+    pass
 
 
 def _mix(x):

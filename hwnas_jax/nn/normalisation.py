@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.variables import Replaced
+
 EPSILON = 1e-5
 
 Norm = Callable[[int, nnx.Rngs], nnx.Module]
@@ -47,8 +49,16 @@ def supernet_norm(axis_name: str | None = None) -> Norm:
     return lambda features, rngs: BatchStatistics(axis_name=axis_name)
 
 
+class _Average(Replaced, nnx.BatchStat):
+    pass
+
+
 class RunningStatistics(nnx.BatchNorm):
     """Normalises by the batch in training and by running averages after; keeps the input's type."""
+
+    def __init__(self, features: int, **options: Any):
+        super().__init__(features, **options)
+        self.mean, self.var = _Average(self.mean[...]), _Average(self.var[...])
 
     def __call__(self, x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
         """Returns `x` (`[B, ..., C]`) normalised, scaled and shifted per channel."""

@@ -7,7 +7,8 @@ that one kernel serves all bit widths of a supernet.
 References: Max, "Quantizing for Minimum Distortion", 1960 (the steps); Cai et al., "Deep Learning
 with Low Precision by Half-Wave Gaussian Quantization" (HWGQ), CVPR 2017 (activations); Cai and
 Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural Networks" (EdMIPS), CVPR
-2020 (one kernel for all bits); Rastegari et al., "XNOR-Net", ECCV 2016 (binary values).
+2020 (one kernel for all bits); Rastegari et al., "XNOR-Net", ECCV 2016 (binary values); Gu et al.,
+"Projection Convolutional Neural Networks for 1-bit CNNs" (PCNN), AAAI 2019 (projected ones).
 """
 
 import functools
@@ -19,6 +20,9 @@ from scipy import optimize
 
 FULL = 32
 """Bits of a number that is not quantised."""
+
+RECONSTRUCTION = 1e-4
+"""Weight of the reconstruction loss of projected kernels, halved."""
 
 _LEAST = 1e-8
 # Sums of few levels often equal their mean exactly; which side of it rounding puts them on differs
@@ -137,6 +141,39 @@ def binarise_weights(weight: jax.Array) -> jax.Array:
     scale = jnp.abs(weight).mean(axes)
     sign = jnp.where(weight >= 0, 1.0, -1.0).astype(weight.dtype)
     return scale * straight_through(sign, jnp.clip(weight, -1.0, 1.0))
+
+
+def project_weights(weight: jax.Array, projection: jax.Array) -> jax.Array:
+    """Returns the binary values of `weight` times a learned projection.
+
+    The gradient holds, beside that of the loss, the one of `RECONSTRUCTION / 2` times the squared
+    distance from the product to its binary values: of kernels that the loss depends on, so that
+    an operation which is not drawn rests.
+
+    Args:
+      weight: `[k, k, I, O]`.
+      projection: `[k, k, 1, 1]`, one matrix for all channels.
+
+    References: Gu et al., "Projection Convolutional Neural Networks for 1-bit CNNs via Discrete
+    Back Propagation" (PCNN), AAAI 2019, with one projection.
+    """
+    latent = projection * weight
+    binary = binarise_weights(latent)
+    apart = (latent - jax.lax.stop_gradient(binary)).astype(jnp.float32)
+    return _with_penalty(binary, 0.5 * RECONSTRUCTION * (apart**2).sum())
+
+
+@jax.custom_vjp
+def _with_penalty(value, penalty):
+    """Returns `value`; where a gradient reaches it, one of `penalty` is added to the loss's."""
+    del penalty
+    return value
+
+
+_with_penalty.defvjp(
+    lambda value, penalty: (value, None),
+    lambda _, gradient: (gradient, jnp.any(gradient != 0).astype(jnp.float32)),
+)
 
 
 def binarise_activations(x: jax.Array) -> jax.Array:

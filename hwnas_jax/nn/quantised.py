@@ -19,6 +19,7 @@ from hwnas_jax.nn.quantise import (
     FULL,
     binarise_activations,
     binarise_weights,
+    project_weights,
     quantise_activations,
     quantise_weights,
 )
@@ -180,23 +181,39 @@ class QuantisedHead(nnx.Module):
 class BinaryConv(_Layer):
     """Normalisation, sign, and a convolution whose weights are a sign and a scale per channel.
 
+    With `projected`, of the weights times a learned matrix, which is needed in training alone.
+
     References: Rastegari et al., "XNOR-Net: ImageNet Classification Using Binary Convolutional
-    Neural Networks", ECCV 2016.
+    Neural Networks", ECCV 2016; Gu et al., "Projection Convolutional Neural Networks for 1-bit
+    CNNs via Discrete Back Propagation" (PCNN), AAAI 2019.
     """
 
     weight_bits = activation_bits = 1
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, norm: Norm, rngs: nnx.Rngs, *,
-        stride: int = 1,
+        stride: int = 1, projected: bool = False,
     ):  # fmt: skip
         self.stride = stride
         self.norm = norm(inputs, rngs)
         self.kernel = _kernel(rngs, kernel, inputs, outputs)
+        ones = jnp.ones((kernel, kernel, 1, 1))
+        self.projection = nnx.data(nnx.Param(ones) if projected else None)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = binarise_activations(self.norm(x))
-        return conv2d(x, binarise_weights(self.kernel[...]), stride=self.stride)
+        projection = None if self.projection is None else self.projection[...]
+        kernel = binary_kernel(self.kernel[...], projection)
+        return conv2d(binarise_activations(self.norm(x)), kernel, stride=self.stride)
+
+    def size_bits(self) -> int:
+        """Returns the bits of what is stored; the projection is part of the signs by then."""
+        projection = 0 if self.projection is None else math.prod(self.projection.shape)
+        return super().size_bits() - FULL * projection
+
+
+def binary_kernel(kernel: jax.Array, projection: jax.Array | None) -> jax.Array:
+    """Returns the binary values of a kernel `[k, k, I, O]`, projected if it has a projection."""
+    return binarise_weights(kernel) if projection is None else project_weights(kernel, projection)
 
 
 def shrink_and_widen(x: jax.Array, stride: int, channels: int) -> jax.Array:

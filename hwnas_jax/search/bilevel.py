@@ -17,7 +17,7 @@ from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.config import SearchConfig, TargetConfig, check_search
 from hwnas_jax.cost.base import CostModel
 from hwnas_jax.errors import choose
-from hwnas_jax.nn.initialisation import weight_rngs
+from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.parallel import mean_over_replicas
 from hwnas_jax.precision import cast, compute_dtype
 from hwnas_jax.relax import RELAXATIONS, Gates, probabilities
@@ -132,8 +132,8 @@ def make_search(
     relaxation = RELAXATIONS[choose(config.relaxation, RELAXATIONS, "relaxation")]
     mask = jnp.asarray(space.mask)
     options: dict[str, Any] = {"rematerialise": True} if config.rematerialise else {}
-    abstract = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0), axis_name=sync_axis, **options))
-    graph, abstract_params = nnx.split(abstract)
+    supernet = abstract(lambda rngs: space.supernet(rngs, axis_name=sync_axis, **options))
+    graph, abstract_params = nnx.split(supernet)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract_params)
     flat_zeros, unravel = ravel_pytree(zeros)
     weight_optimizer = _weight_optimizer(config)

@@ -6,13 +6,15 @@ precision, shortcuts have no parameters. With `binary` off the same networks at 
 
 References: Chen et al., "Binarized Neural Architecture Search" (BNAS), AAAI 2020, and "BNAS:
 Binarized Neural Architecture Search for Efficient Object Recognition", IJCV 2021; Rastegari et
-al., "XNOR-Net", ECCV 2016; Dong and Yang, "NAS-Bench-201", ICLR 2020 (the cell).
+al., "XNOR-Net", ECCV 2016; Gu et al., "Projection Convolutional Neural Networks", AAAI 2019; Dong
+and Yang, "NAS-Bench-201", ICLR 2020 (the cell).
 """
 
 import dataclasses
 import functools
 import itertools
 import re
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -49,8 +51,7 @@ class _Skeleton(nnx.Module):
         self.stem = ops.Stem(space.input_shape[2], widths[0], norm, rngs)
         self.stages = nnx.List(make_stage(width) for width in widths)
         self.reductions = nnx.List(
-            Reduction(narrow, wide, space.binary, norm, rngs)
-            for narrow, wide in itertools.pairwise(widths)
+            space.reduction(narrow, wide, norm, rngs) for narrow, wide in itertools.pairwise(widths)
         )
         self.head = ops.Head(widths[-1], space.num_classes, norm, rngs)
 
@@ -67,7 +68,7 @@ class BNAS(NasBench201):
     """NAS-Bench-201's graph with binary convolutions."""
 
     name = "bnas"
-    summary = "cells of binary convolutions, 4 nodes, 6 edges (15,625); channels, cells, binary"
+    summary = "cells of 6 binary convolutions (15,625); channels, cells, binary, projected"
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class BNAS(NasBench201):
         channels: int = 16,
         cells: int = 5,
         binary: bool = True,
+        projected: bool = False,
     ):
         """Sets the size.
 
@@ -86,17 +88,27 @@ class BNAS(NasBench201):
           channels: width of the first of three stages; the others have twice and four times it.
           cells: cells per stage.
           binary: False for full precision.
+          projected: binary kernels are trained with learned projections (PCNN) in place of the
+            plain straight-through gradient (XNOR).
 
         Raises:
-          UserError: for a width or depth below one, or images too small to halve twice.
+          UserError: for a width or depth below one, images too small to halve twice, or
+            projections at full precision.
         """
-        if not isinstance(binary, bool):
-            raise UserError(f"space.args.binary must be true or false, got {binary!r}")
+        for name, value in (("binary", binary), ("projected", projected)):
+            if not isinstance(value, bool):
+                raise UserError(f"space.args.{name} must be true or false, got {value!r}")
+        if projected and not binary:
+            raise UserError("space.args.projected is for binary kernels: it needs binary true")
         super().__init__(
             input_shape=input_shape, num_classes=num_classes, channels=channels, cells=cells
         )
-        self.binary = binary
-        self.args["binary"] = binary
+        self.binary, self.projected = binary, projected
+        self.args |= {"binary": binary, "projected": projected}
+        self.conv: Callable[..., nnx.Module] = (
+            functools.partial(BinaryConv, projected=projected) if binary else FloatConv
+        )
+        self.reduction = functools.partial(BinaryReduction if binary else Reduction, kind=self.conv)
         prefix = "bin_conv" if binary else "conv"
         convs = {f"{prefix}_{k}x{k}": Candidate("conv", k) for k in (3, 5)}
         self.candidates = {**_SHARED, **convs, **_POOL}
@@ -112,8 +124,7 @@ class BNAS(NasBench201):
                 return ops.Identity()
             case "avg_pool":
                 return ops.AvgPool3x3()
-        kind = BinaryConv if self.binary else FloatConv
-        return kind(features, features, candidate.kernel, norm, rngs)
+        return self.conv(features, features, candidate.kernel, norm, rngs)
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
@@ -121,7 +132,8 @@ class BNAS(NasBench201):
         def stage(width):
             return BinaryCells(
                 self.cells, width, EDGES, tuple(self.candidates.values()), rngs,
-                binary=self.binary, axis_name=axis_name, rematerialise=rematerialise,
+                binary=self.binary, projected=self.projected, axis_name=axis_name,
+                rematerialise=rematerialise,
             )  # fmt: skip
 
         return _Skeleton(self, stage, supernet_norm(axis_name), rngs)
@@ -154,8 +166,10 @@ class BNAS(NasBench201):
             for number, cell in enumerate(fixed.layers):
                 for edge, option in enumerate(architecture):
                     if kinds[option] == "conv":
-                        kernel = mixed.kernel_of(number, edge, int(option))
+                        kernel, *projection = mixed.kernel_of(number, edge, int(option))
                         cell.edges[edge].kernel[...] = kernel
+                        for matrix in projection:
+                            cell.edges[edge].projection[...] = matrix
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm, shape = OperationTable(), network_norm(), self.input_shape
@@ -164,11 +178,7 @@ class BNAS(NasBench201):
         for stage, channels in enumerate(self.widths):
             if stage:
                 narrow = self.widths[stage - 1]
-                reduce = (
-                    functools.partial(BinaryReduction, narrow, channels, norm)
-                    if self.binary
-                    else functools.partial(Reduction, narrow, channels, False, norm)
-                )
+                reduce = functools.partial(self.reduction, narrow, channels, norm)
                 table.stands("reduction", (height, width, narrow), reduce)
                 height, width = -(-height // 2), -(-width // 2)
             for row, decision in enumerate(self.decisions):

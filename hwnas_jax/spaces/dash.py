@@ -21,6 +21,7 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.convolution import conv2d
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
@@ -267,7 +268,7 @@ class Dash(Space):
         def stands(name, shape, build, when=()):
             label = f"{name} {'x'.join(map(str, shape))}"
             if label not in table:
-                module = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+                module = abstract(build)
                 params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
                 table[label] = Operation(label, build, shape, module.macs(shape), params)
             places.append(Place(label, 1, when))

@@ -6,6 +6,7 @@ from typing import Any, cast
 import jax
 from flax import nnx
 
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.spaces.base import Operation, Place
 
 
@@ -42,7 +43,7 @@ class OperationTable:
         """
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
-            module = cast(Any, nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+            module = cast(Any, abstract(build))
             params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
             few = hasattr(module, "bit_operations")
             self.operations[name] = Operation(

@@ -6,6 +6,7 @@ from flax import nnx
 from hwnas_jax.cost.analytic import AnalyticModel
 from hwnas_jax.cost.base import predict_architectures
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import abstract
 from tests.cost.toy import FEATURES, WIDTHS, ToySpace, synthetic
 
 
@@ -20,7 +21,7 @@ def test_counts_are_those_of_the_built_networks():
     counts = predict_architectures(AnalyticModel.count(space), rows, space.num_options)
     assert set(counts) == {"macs", "flops", "params"}
     for row, macs, params in zip(rows, counts["macs"], counts["params"], strict=True):
-        network = nnx.eval_shape(lambda row=row: space.network(row, nnx.Rngs(0)))
+        network = abstract(lambda rngs, row=row: space.network(row, rngs))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
         assert params == sum(leaf.size for leaf in leaves)
         assert macs == _macs(space, row)

@@ -87,6 +87,33 @@ def test_binary_weights_are_a_sign_and_a_mean():
     assert set(np.unique(quantise.binarise_activations(jnp.array([-2.0, 0.0, 3.0])))) == {-1, 0, 1}
 
 
+def test_projected_weights_are_pulled_to_their_binary_values():
+    """The gradient is that of the loss with the reconstruction loss written out beside it."""
+    weight, projection, direction = (
+        drawn(3, 3, 2, 4),
+        1 + 0.1 * drawn(3, 3, 1, 1),
+        drawn(3, 3, 2, 4),
+    )
+
+    def loss(weight, projection):
+        return (quantise.project_weights(weight, projection) * direction).sum()
+
+    def apart(weight, projection):
+        binary = jax.lax.stop_gradient(quantise.binarise_weights(weight * projection))
+        return 0.5 * quantise.RECONSTRUCTION * ((weight * projection - binary) ** 2).sum()
+
+    def plain(weight, projection):
+        binary = quantise.binarise_weights(weight * projection)
+        return (binary * direction).sum() + apart(weight, projection)
+
+    own, expected = (jax.grad(f, argnums=(0, 1))(weight, projection) for f in (loss, plain))
+    for ours, theirs in zip(own, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert max(float(jnp.abs(g).max()) for g in jax.grad(apart, (0, 1))(weight, projection)) > 1e-5
+    rest = jax.grad(lambda *parts: 0.0 * loss(*parts), argnums=(0, 1))(weight, projection)
+    assert all((np.asarray(part) == 0).all() for part in rest)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_one_convolution_is_the_mixture_of_all_pairs(stride):
     """The identity EdMIPS rests on, to 1e-5 of the largest value."""

@@ -10,6 +10,7 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.entangled import leading
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.transformer import MLP, Attention
 from hwnas_jax.relax import Gates
 from hwnas_jax.report.cell import plot_cell
@@ -42,7 +43,7 @@ def test_deit_ti_counts_as_published():
     operations = space.operations()[0]
     weight = np.eye(space.num_options, dtype=np.float32)[row]
     params = sum_terms(space, {name: op.params for name, op in operations.items()}).total(weight)
-    network = nnx.eval_shape(lambda: space.network(row, nnx.Rngs(0)))
+    network = abstract(lambda rngs: space.network(row, rngs))
     assert params == sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     assert round(float(params) / 1e6, 1) == 5.7
     tokens, width = 14 * 14 + 1, 192
@@ -82,7 +83,7 @@ def test_supernet_is_the_network():
 
 def test_only_what_is_on_is_built():
     space = tiny(pool="mean").restricted({"embedding": ("6",), "depth": ("1",), "*.heads": ("1",)})
-    supernet = nnx.eval_shape(lambda: space.supernet(nnx.Rngs(0)))
+    supernet = abstract(space.supernet)
     assert supernet.patches.positions.shape == (4, 4)
     assert supernet.attention.out.kernel.shape == (2, 4, 4)
     assert not any(word in " ".join(space.operations()[0]) for word in ("to 6", "attention 1"))
@@ -90,7 +91,7 @@ def test_only_what_is_on_is_built():
 
 def small(module, kind, *sizes):
     """Returns the module of these sizes with the leading weights of a larger one."""
-    graph, like = nnx.split(nnx.eval_shape(lambda: kind(*sizes, rngs=nnx.Rngs(0))))
+    graph, like = nnx.split(abstract(lambda rngs: kind(*sizes, rngs=rngs)))
     return nnx.merge(graph, leading(nnx.state(module), like))
 
 

@@ -10,6 +10,7 @@ from flax import nnx
 
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.spaces import make_space
@@ -22,10 +23,12 @@ def space(shape=(8, 8, 1), **args):
     return make_space("bnas", {"channels": 2, "cells": 1, **args}, input_shape=shape, num_classes=3)
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_contract(binary):
-    own = space(binary=binary)
-    contract.check_supernet_equals_network(own, count=50 if binary else 3)
+@pytest.mark.parametrize(
+    ("args", "count"), [({}, 50), ({"projected": True}, 10), ({"binary": False}, 3)]
+)
+def test_contract(args, count):
+    own = space(**args)
+    contract.check_supernet_equals_network(own, count=count)
     contract.check_codecs(own)
     contract.check_counts(own, extra=3)
     contract.check_tables_agree(own)
@@ -35,7 +38,7 @@ def test_a_binary_network_stores_a_bit_per_weight():
     """Against the leaves of the built network: kernels at a bit, a scale a channel, the rest 32."""
     own = space((8, 8, 3), channels=4, cells=2)
     row = own.from_string(ALL_FIVE.format("bin_conv_5x5"))
-    network = nnx.eval_shape(lambda: own.network(row, nnx.Rngs(0)))
+    network = abstract(lambda rngs: own.network(row, rngs))
     whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
     edges = [edge for stage in network.stages for cell in stage.layers for edge in cell.edges]
     convs = edges + [conv for r in network.reductions for conv in (r.first, r.second)]
@@ -55,6 +58,16 @@ def test_full_precision_has_no_bits_to_count():
     assert "size_kib" not in AnalyticModel.count(space(binary=False)).metrics
 
 
+def test_projections_are_trained_and_not_stored():
+    sizes = [
+        [float(AnalyticModel.count(own).predict(weight)[name]) for name in ("params", "size_kib")]
+        for own in (space(), space(projected=True))
+        for weight in [jnp.asarray(np.eye(5)[own.from_string(ALL_FIVE.format("bin_conv_5x5"))])]
+    ]
+    assert sizes[1][0] == sizes[0][0] + 3 * 6 * 25 + 2 * 2 * 9
+    assert sizes[1][1] == sizes[0][1]
+
+
 def test_values_between_layers_are_signs():
     conv = BinaryConv(4, 4, 3, supernet_norm(), nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 8, 8, 4)), jnp.float32)
@@ -70,5 +83,7 @@ def test_what_is_no_binary_cell_is_named():
         space().from_string("|none~0|")
     with pytest.raises(UserError, match="true or false"):
         space(binary=1)
+    with pytest.raises(UserError, match="projected is for binary"):
+        space(binary=False, projected=True)
     with pytest.raises(UserError, match="4x4"):
         space((2, 2, 1))

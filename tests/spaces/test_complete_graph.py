@@ -119,10 +119,13 @@ def test_a_planted_sparse_graph_is_recovered():
     scores = search.logits(ravel_pytree(params)[0], coarse(rng, 512), gates)
     linear["bias"][...] = -scores.mean(0)
     state = state._replace(weights=ravel_pytree(params)[0])
+    # So many steps take longer than to compile with the optimiser.
+    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
     label = jax.jit(
-        lambda weights, x: search.logits(weights, x, gates).argmax(-1).astype(jnp.int32)
+        lambda weights, x: search.logits(weights, x, gates).argmax(-1).astype(jnp.int32),
+        compiler_options=options,
     )
-    step = jax.jit(search.step)
+    step = jax.jit(search.step, compiler_options=options)
     for _ in range(config.steps):
         a, b = coarse(rng, 64), coarse(rng, 64)
         batch = Batch(a, label(state.weights, a), b, label(state.weights, b))

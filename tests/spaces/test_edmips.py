@@ -10,6 +10,7 @@ from flax import nnx
 
 from hwnas_jax.cost import AnalyticModel, load_cost_model, predict_architectures
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
 
@@ -34,7 +35,7 @@ def test_contract(args):
 
 def stored_bits(own, architecture):
     """Bits of a network's state, leaf by leaf: kernels by their layer's precision."""
-    network = nnx.eval_shape(lambda: own.network(architecture, nnx.Rngs(0)))
+    network = abstract(lambda rngs: own.network(architecture, rngs))
     bits = iter(own.bits(own.canonical(architecture[None])[0]).reshape(-1, 2, 2)[:, :, 0])
     total = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) * 32
     for block in network.blocks:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, active_edges
@@ -77,7 +78,7 @@ def test_published_counts_of_index_0():
 def test_parameters_are_those_of_the_network():
     space, rng = small(), np.random.default_rng(0)
     for architecture in space.random(rng, 5):
-        network = nnx.eval_shape(lambda a=architecture: space.network(a, nnx.Rngs(0)))
+        network = abstract(lambda rngs, a=architecture: space.network(a, rngs))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
         assert counted(space, architecture, "params") == sum(leaf.size for leaf in leaves)
 

@@ -34,7 +34,6 @@ SIZES = {
     "darts": {"channels": 2, "cells": 3, "network_cells": 3},
     "transnas_cell": {"channels": 4, "macro": "4"},
 }  # fmt: skip
-STEPS = {"ofa": 200, "single_path": 200, "channels": 200, "dash": 200, "darts": 200}
 OFF = {
     "fbnet": {"*": ("k5*", "*g2", "k3_e6")},
     "proxylessnas": {"*": ("5x5*", "7x7*")},
@@ -48,10 +47,7 @@ OFF = {
 def test_search_meets_its_target(name, tmp_path):
     config = load_config(name)
     args = {**config.space.args, **SIZES[name]}
-    config = override(
-        config, space__args=args, space__off=OFF.get(name, {}),
-        **{**SMALL, "search__steps": STEPS.get(name, SMALL["search__steps"])},
-    )  # fmt: skip
+    config = override(config, space__args=args, space__off=OFF.get(name, {}), **SMALL)
     folder = tmp_path / name
     Run.create(config, folder).all()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]

@@ -129,11 +129,11 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
         networks = value["arch"]
         if task == "fbnet":
             blocks = np.array([network["op_idx_list"] for network in networks], int)
-            if ((blocks < 0) | (blocks >= len(tuple(FBNet.blocks)))).any():
-                raise UserError(f"a block is none of 0..{len(tuple(FBNet.blocks)) - 1}")
-            return published.fbnet(), encode(
-                published.fbnet(), np.array(tuple(FBNet.blocks))[blocks]
-            )
+            names = np.array(tuple(FBNet.blocks))
+            if ((blocks < 0) | (blocks >= len(names))).any():
+                raise UserError(f"a block is none of 0..{len(names) - 1}")
+            fbnet = published.fbnet()
+            return fbnet, encode(fbnet, names[blocks])
         columns = [
             np.array([np.ravel(network[key]) for network in networks], int)
             for key in ("ks", "e", "d", "r")
