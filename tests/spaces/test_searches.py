@@ -43,7 +43,9 @@ OFF = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in SIZES]
+)
 def test_search_meets_its_target(name, tmp_path):
     config = load_config(name)
     args = {**config.space.args, **SIZES[name]}
