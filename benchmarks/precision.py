@@ -5,7 +5,8 @@
 Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
 it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe
 and a few times each; a seed's accuracy is the mean over these trainings.
-Likewise binary cells are searched under a size, and trained at one bit and at full precision.
+Likewise binary cells are searched under a size, and trained at one bit, plainly (XNOR) and with
+projections (PCNN), and at full precision.
 `--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
 """
 
@@ -125,6 +126,7 @@ def binary_cells(name, dataset, options):
     args = SETTINGS[name][2]
     spaces = {
         "binary": space_of("bnas", dataset, {**args, "binary": True}),
+        "binary, projected": space_of("bnas", dataset, {**args, "projected": True}),
         "full precision": space_of("bnas", dataset, {**args, "binary": False}),
     }
     space = spaces["binary"]
