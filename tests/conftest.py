@@ -21,14 +21,6 @@ jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the tests of a file stay together, which share what they build."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real tables beside the project; the test is skipped where it is absent."""

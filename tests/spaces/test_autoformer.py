@@ -17,6 +17,7 @@ from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {
     "embeddings": "4,6", "depths": "1,2", "heads": "1,2", "ratios": "1.5,2", "head_size": 2,
@@ -207,3 +208,12 @@ def test_foreign_strings_are_named(text, words):
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {
+        "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
+        "patch": 2,
+    }  # fmt: skip
+    check_search("autoformer", tmp_path, args)

@@ -15,6 +15,7 @@ from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 ALL_FIVE = "|{0}~0|+|{0}~0|{0}~1|+|{0}~0|{0}~1|{0}~2|"
 
@@ -87,3 +88,9 @@ def test_what_is_no_binary_cell_is_named():
         space(binary=False, projected=True)
     with pytest.raises(UserError, match="4x4"):
         space((2, 2, 1))
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 8}
+    check_search("bnas", tmp_path, args)

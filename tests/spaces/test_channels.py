@@ -6,6 +6,7 @@ import pytest
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {
     "fractions": "0.5,1.0", "width": 0.25, "stages": 2, "depth": 2, "divisor": 2,
@@ -80,3 +81,9 @@ def test_strings_of_other_spaces_are_named(text, words):
 def test_impossible_arguments_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"width": 0.25, "stages": 2, "depth": 2, "divisor": 2, "head": 160}
+    check_search("channels", tmp_path, args)

@@ -16,6 +16,7 @@ from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.complete_graph import OPTIONS
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 
 def space(shape=(8, 8, 1), classes=3, **args):
@@ -134,3 +135,9 @@ def test_a_planted_sparse_graph_is_recovered():
     kept, wanted = found != 0, planted != 0
     assert (kept & wanted).sum() / max(kept.sum(), 1) > 0.9, own.to_string(found)
     assert (kept & wanted).sum() / wanted.sum() > 0.9, own.to_string(found)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 4, "nodes": 4}
+    check_search("complete_graph", tmp_path, args)

@@ -16,6 +16,7 @@ from hwnas_jax.spaces import make_space, sum_terms
 from hwnas_jax.spaces.darts import EDGES
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
@@ -224,3 +225,9 @@ def test_the_auxiliary_head_averages_5x5_windows_three_apart_on_8x8():
     wide = np.maximum(np.einsum("bnc,nco->bo", narrow, kernel), 0)
     np.testing.assert_allclose(head(jnp.asarray(x)), head.linear(wide), rtol=1e-4, atol=1e-4)
     assert head(jnp.ones((2, 1, 1, 2))).shape == (2, 3)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 2, "cells": 3, "network_cells": 3}
+    check_search("darts", tmp_path, args)

@@ -11,6 +11,7 @@ from hwnas_jax.search.bilevel import Batch, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 
 def space(shape=(8, 8, 1), **args):
@@ -96,3 +97,9 @@ def test_a_long_dilation_is_found():
     names = own.to_names(share.argmax(-1))
     assert "k3d15" in list(names.values())[:2], names
     assert float(info.weight_accuracy) > 0.8
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 4}
+    check_search("dash", tmp_path, args)

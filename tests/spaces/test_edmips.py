@@ -13,6 +13,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 
 def space(shape=(4, 4, 1), **args):
@@ -134,3 +135,9 @@ def test_foreign_strings_are_named(text, word):
 def test_impossible_arguments_are_named(args, word):
     with pytest.raises(UserError, match=word):
         space(**args)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 4, "stages": 2, "weights": "1,3", "activations": "2,3"}
+    check_search("edmips", tmp_path, args)

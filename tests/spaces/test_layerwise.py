@@ -21,6 +21,7 @@ from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Stage
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {
     "nasbench_macro": {"width": 0.1, "depth": 2, "halvings": 2},
@@ -287,3 +288,18 @@ def test_partial_weights_cannot_be_inherited():
     network = abstract(lambda rngs: space.network(row, rngs))
     with pytest.raises(UserError, match="partial"):
         space.inherit(network, row, supernet)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("nasbench_macro", ()),
+        ("fbnet", ("k5*", "*g2", "k3_e6")),
+        ("proxylessnas", ("5x5*", "7x7*")),
+        ("dna", ("*5x5", "*7x7")),
+    ],
+)
+def test_search_meets_its_target(name, off, tmp_path):
+    args = {"width": 0.1, "depth": 1} | ({"head": 160} if "head" in TINY[name] else {})
+    check_search(name, tmp_path, args, {"*": off})

@@ -10,6 +10,7 @@ from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {"blocks": 2, "width": 0.2, "depth": 1, "halvings": 2, "head": 40}
 
@@ -114,3 +115,10 @@ def test_strings_of_other_spaces_are_named(text, words):
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"width": 0.2, "depth": 1, "blocks": 2, "head": 160}
+    off = {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}
+    check_search("mnasnet", tmp_path, args, off)

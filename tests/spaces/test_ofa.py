@@ -12,6 +12,7 @@ from hwnas_jax.relax import Gates
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 # The ends of the published list by parameters and by products: kernels, expansions, depths, counts.
 LARGE = (
@@ -205,3 +206,12 @@ def test_impossible_arguments_are_named(args, words):
 def test_strings_of_other_spaces_are_named(text, words):
     with pytest.raises(UserError, match=words):
         tiny(units="1,2", resolutions="4,8").from_string(text)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {
+        "width": 0.1, "units": "2,4", "depths": "1,2", "kernels": "3,5", "expansions": "1,4",
+        "resolutions": "", "halvings": 1,
+    }  # fmt: skip
+    check_search("ofa", tmp_path, args)

@@ -16,6 +16,7 @@ from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {"width": 0.1, "stages": 1, "depth": 2, "halvings": 1, "head": 80}
 
@@ -140,3 +141,9 @@ def test_weight_steps_keep_thresholds_and_follow_the_gradient_through_the_indica
         after.logits - scores(after), before.logits - scores(before), atol=1e-5
     )
     assert float(norm) != float(step(before._replace(step=jnp.asarray(0)))[1][2])
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"width": 0.1, "stages": 2, "depth": 2, "halvings": 1, "head": 160}
+    check_search("single_path", tmp_path, args)

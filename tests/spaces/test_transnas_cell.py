@@ -11,6 +11,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 
 def tiny(shape=(8, 8, 1), classes=3, **args):
@@ -107,3 +108,9 @@ def test_strings_of_other_networks_are_named(text, words):
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 4, "macro": "4"}
+    check_search("transnas_cell", tmp_path, args)

@@ -16,6 +16,7 @@ from hwnas_jax.search.candidates import architectures_of
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
+from tests.spaces.searches import check_search
 
 TINY = {"channels": 2, "least": 2, "most": 3, "doublings": 2, "halvings": 2, "stem_halvings": 0}
 
@@ -181,3 +182,9 @@ def test_a_restriction_that_leaves_no_member_is_named():
     assert space.size == 0
     with pytest.raises(UserError, match="feasible"):
         space.random(np.random.default_rng(0), 3)
+
+
+@pytest.mark.slow
+def test_search_meets_its_target(tmp_path):
+    args = {"channels": 4, "least": 2, "most": 3, "doublings": 1, "halvings": 1}
+    check_search("transnas_macro", tmp_path, args)

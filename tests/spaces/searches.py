@@ -1,0 +1,36 @@
+"""A whole job in small, for the test file of every space."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.config import load_config, override
+from hwnas_jax.files import read_json
+from hwnas_jax.run import Run
+from tests.helpers import SMALL
+
+
+def check_search(
+    name: str, folder: Path, args: dict[str, Any], off: dict[str, tuple[str, ...]] | None = None
+) -> None:
+    """Searches digits by the config `name`, made smaller by `args`, under a latency target.
+
+    The loss falls, the target is met by what is derived, which is trained, measured, and shown.
+    """
+    config = load_config(name)
+    small = {**config.space.args, **args}
+    config = override(config, space__args=small, space__off=off or {}, **SMALL)
+    Run.create(config, folder / name).all()
+    lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").open()]
+    losses = [line["weight_loss"] for line in lines if "weight_loss" in line]
+    assert np.mean(losses[-3:]) < 0.95 * losses[0]
+    target = read_json(folder / name / "target.json", "target")["target_ms"]
+    networks = read_json(folder / name / "networks.json", "networks")["networks"]
+    assert [network["origin"] for network in networks] == ["search", "random"]
+    for network in networks:
+        assert network["predicted_ms"] <= target
+        assert network["measured_ms"] > 0
+        assert 0.1 < network["test_accuracy"] <= 1
+    assert (folder / name / "report.html").is_file()
