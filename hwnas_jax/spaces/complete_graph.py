@@ -20,10 +20,10 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.convolution import avg_pool_2x2
-from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
 _EDGE = re.compile(r"(\d+)<-(\d+):(\w+)")
@@ -243,31 +243,21 @@ class CompleteGraph(Space):
         return jnp.stack([forward[source] * backward[target] for target, source in self.pairs])
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table: dict[str, Operation] = {}
-        places: list[Place] = []
-
-        def stands(name, shape, build, when=()):
-            label = f"{name} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = abstract(build)
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, 1, when))
-
+        table = OperationTable()
         norm, shapes = network_norm(), self.node_shapes()
         features = self.input_shape[2]
-        stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
+        table.stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
         for edge, (_, source) in enumerate(self.pairs):
             sizes = self.edge_sizes(edge)
             for column, option in enumerate(OPTIONS[1:], 1):
-                stands(
+                table.stands(
                     f"{option} to {sizes[1]}, halved {sizes[2]}x", shapes[source],
                     functools.partial(EdgeOperation, option, *sizes, norm),
                     ((edge, column),),
                 )  # fmt: skip
         classes = self.num_classes
-        stands("head", shapes[-1], lambda r: ops.Head(shapes[-1][2], classes, norm, r))
-        return table, tuple(places)
+        table.stands("head", shapes[-1], lambda r: ops.Head(shapes[-1][2], classes, norm, r))
+        return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the edges that stay, "1<-0:conv_3x3 3<-1:skip_connect"."""

@@ -21,11 +21,11 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.convolution import conv2d
-from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.tabulate import OperationTable
 
 _init = nnx.initializers.he_uniform()
 _STAGES = 3
@@ -262,35 +262,27 @@ class Dash(Space):
                 nnx.update(own.shortcut, nnx.state(mixed.shortcut, nnx.Param))
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table: dict[str, Operation] = {}
-        places: list[Place] = []
-
-        def stands(name, shape, build, when=()):
-            label = f"{name} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = abstract(build)
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, 1, when))
-
+        table = OperationTable()
         norm, shape, row = network_norm(), self.input_shape, 0
-        stands("stem", shape, lambda r: ops.Conv(self.input_shape[2], self.channels, 1, r))
+        table.stands("stem", shape, lambda r: ops.Conv(self.input_shape[2], self.channels, 1, r))
         shape = (*shape[:2], self.channels)
         for convs, shortcut in self.blocks():
             if shortcut is not None:
-                stands(f"shortcut {shortcut[1]}", shape, functools.partial(_Shortcut, *shortcut))
+                table.stands(
+                    f"shortcut {shortcut[1]}", shape, functools.partial(_Shortcut, *shortcut)
+                )
             for inputs, outputs, stride in convs:
                 for option, (size, gap) in enumerate(self.options):
                     build = functools.partial(
                         ChosenConv, inputs, outputs, self._shape(size), gap, stride, norm
                     )
-                    stands(
+                    table.stands(
                         f"k{size}d{gap} {outputs} stride {stride}", shape, build, ((row, option),)
                     )
                 shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
                 row += 1
-        stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
-        return table, tuple(places)
+        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
+        return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:
         return "-".join(self.to_names(architecture).values())

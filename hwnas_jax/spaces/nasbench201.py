@@ -9,6 +9,7 @@ References: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible N
 Search", ICLR 2020.
 """
 
+import functools
 import itertools
 import re
 from typing import Any, cast
@@ -21,11 +22,11 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.cell import Candidate, MixedCells
-from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Step
 from hwnas_jax.spaces.four_nodes import EDGES, FourNodes, active_edges
+from hwnas_jax.spaces.tabulate import OperationTable
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STAGES = 3
@@ -188,38 +189,24 @@ class NasBench201(FourNodes):
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         height, width, features = self.input_shape
-        table: dict[str, Operation] = {}
-        places = []
-
-        def stands(name, shape, build, count=1, when=()):
-            label = f"{name} {'x'.join(map(str, shape))}"
-            if label not in table:
-                module = abstract(build)
-                params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-                table[label] = Operation(label, build, shape, module.macs(shape), params)
-            places.append(Place(label, count, when))
-
+        table = OperationTable()
         norm = network_norm()
-        stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
+        table.stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
         shape = (height, width, self.channels)
         for stage, channels in enumerate(self.widths):
             if stage:
                 narrow = self.widths[stage - 1]
-                stands(
-                    "reduction", shape,
-                    lambda r, a=narrow, b=channels: ops.ResidualReduction(a, b, norm, r),
-                )  # fmt: skip
+                reduce = functools.partial(ops.ResidualReduction, narrow, channels, norm)
+                table.stands("reduction", shape, reduce)
                 shape = (-(-shape[0] // 2), -(-shape[1] // 2), channels)
             for decision in range(self.num_decisions):
                 for option, name in enumerate(OPERATIONS):
                     if name == "none":
                         continue
-                    stands(
-                        name, shape, lambda r, n=name, c=channels: _operation(n, c, norm, r),
-                        self.cells, ((decision, option),),
-                    )  # fmt: skip
-        stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
-        return table, tuple(places)
+                    build = functools.partial(_operation, name, channels, norm)
+                    table.stands(name, shape, build, ((decision, option),), count=self.cells)
+        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
+        return table.result()
 
     def graph(self, architecture: np.ndarray) -> tuple[Step, ...]:
         """Returns what the network of `architecture` (`int32[6]`) computes, step by step."""
