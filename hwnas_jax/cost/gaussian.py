@@ -27,6 +27,7 @@ from hwnas_jax.spaces.base import Choices
 
 MOST_NETWORKS = 2000
 _LEAST_NETWORKS = 4
+_LEAST_SHARE = 0.01
 _CHUNK = 2048
 
 
@@ -69,6 +70,11 @@ class TabulatedForm:
                 place = (metric, *some.T)
                 means[place], variances[place] = scale * mean, scale**2 * variance
         return cls(jnp.asarray(means, jnp.float32), jnp.asarray(variances, jnp.float32))
+
+    def at_least(self, lowest: list[float]) -> "TabulatedForm":
+        """Returns the form with no mean of a metric below its lowest: costs are positive."""
+        each = jnp.asarray(lowest, jnp.float32).reshape(-1, *(1,) * (self.means.ndim - 1))
+        return dataclasses.replace(self, means=jnp.maximum(self.means, each))
 
     def arrays(self) -> dict[str, jax.Array]:
         """Returns the arrays by name."""
@@ -113,7 +119,8 @@ class GaussianProcess:
     row of the gates, so on relaxed gates it *is* the mean over independent draws, and its gradient
     is exact.
 
-    A space small enough is tabulated, with effects up to triples. A larger one keeps effects up
+    A space small enough is tabulated, with effects up to triples; nothing there is predicted to
+    cost less than a hundredth of the least that was observed. A larger one keeps effects up
     to pairs. The standard deviation is that of one measurement. On relaxed gates it is the root of
     the mean variance for a tabulated space; for a larger one it is that of the mean.
 
@@ -164,6 +171,9 @@ class GaussianProcess:
             fits.append(regress(parts, values / scale, start=starts(kernel.names), seed=seed))
         kind = TabulatedForm if small else PairwiseForm
         form = kind.build(space, kernels, observations.architectures, fits, scales)
+        if isinstance(form, TabulatedForm):
+            lowest = [_LEAST_SHARE * float(v.min()) for v in observations.values.values()]
+            form = form.at_least(lowest)
         return cls(form, observations.metrics)
 
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:

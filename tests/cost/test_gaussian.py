@@ -214,6 +214,16 @@ def test_several_metrics_and_disconnected_cells(cells):
         assert errors.mean() < 0.04
 
 
+def test_no_cell_is_predicted_to_cost_nothing():
+    """From cells that differ by far more than their parts do, an additive law leads below zero."""
+    rows = CELLS.random(np.random.default_rng(5), 12)
+    values = 10.0 ** np.random.default_rng(0).uniform(-1, 2, len(rows))
+    plain = BayesianAdditive.fit(CELLS, Observations(rows, {"latency_ms": values}))
+    assert _predict_all(plain, CELLS).min() < 0
+    model = GaussianProcess.fit(CELLS, Observations(rows, {"latency_ms": values}))
+    assert _predict_all(model, CELLS).min() >= 0.00999 * values.min()
+
+
 def test_a_network_that_computes_nothing_has_a_part_of_its_own():
     rng = np.random.default_rng(0)
     rows = CELLS.random(rng, 300)
