@@ -44,8 +44,9 @@ SETTINGS = {
     "digits": ({}, {"channels": 4}, {"channels": 8, "cells": 1}),
     "fashion_mnist": (
         {
-            "data__name": "idx", "data__shift": 1, "data__flip": True, "retrain__epochs": 4,
-            "retrain__batch_size": 128, "retrain__validation_fraction": 0.05,
+            "data__name": "idx", "data__shift": 1, "data__flip": True, "search__steps": 4000,
+            "search__warmup_steps": 1000, "retrain__epochs": 8, "retrain__batch_size": 128,
+            "retrain__validation_fraction": 0.05,
         },
         {"channels": 4, "stem_stride": 2},
         None,

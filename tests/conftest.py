@@ -35,4 +35,4 @@ def shared() -> Path:
 def compiled_programs_are_dropped():
     """Frees compiled programs between tests, before they exhaust a worker's memory maps."""
     yield
-    drop_if_many(0.3)
+    drop_if_many(0.1)
