@@ -13,7 +13,12 @@ from tests.helpers import SMALL
 
 
 def check_search(
-    name: str, folder: Path, args: dict[str, Any], off: dict[str, tuple[str, ...]] | None = None
+    name: str,
+    folder: Path,
+    args: dict[str, Any],
+    off: dict[str, tuple[str, ...]] | None = None,
+    *,
+    steps: int = SMALL["search__steps"],
 ) -> None:
     """Searches digits by the config `name`, made smaller by `args`, under a latency target.
 
@@ -21,7 +26,8 @@ def check_search(
     """
     config = load_config(name)
     small = {**config.space.args, **args}
-    config = override(config, space__args=small, space__off=off or {}, **SMALL)
+    changes = {**SMALL, "search__steps": steps}
+    config = override(config, space__args=small, space__off=off or {}, **changes)
     Run.create(config, folder / name).all()
     lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").open()]
     losses = [line["weight_loss"] for line in lines if "weight_loss" in line]
