@@ -17,17 +17,17 @@ def check_search(
     folder: Path,
     args: dict[str, Any],
     off: dict[str, tuple[str, ...]] | None = None,
-    *,
-    steps: int = SMALL["search__steps"],
+    **changes: Any,
 ) -> None:
     """Searches digits by the config `name`, made smaller by `args`, under a latency target.
+
+    `changes` are of further settings, as of `override`.
 
     The loss falls, the target is met by what is derived, which is trained, measured, and shown.
     """
     config = load_config(name)
     small = {**config.space.args, **args}
-    changes = {**SMALL, "search__steps": steps}
-    config = override(config, space__args=small, space__off=off or {}, **changes)
+    config = override(config, space__args=small, space__off=off or {}, **{**SMALL, **changes})
     Run.create(config, folder / name).all()
     lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").open()]
     losses = [line["weight_loss"] for line in lines if "weight_loss" in line]

@@ -93,4 +93,4 @@ def test_what_is_no_binary_cell_is_named():
 @pytest.mark.slow
 def test_search_meets_its_target(tmp_path):
     args = {"channels": 8}
-    check_search("bnas", tmp_path, args, steps=400)
+    check_search("bnas", tmp_path, args, search__steps=400)

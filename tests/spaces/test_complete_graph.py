@@ -140,4 +140,4 @@ def test_a_planted_sparse_graph_is_recovered():
 @pytest.mark.slow
 def test_search_meets_its_target(tmp_path):
     args = {"channels": 4, "nodes": 4}
-    check_search("complete_graph", tmp_path, args, steps=400)
+    check_search("complete_graph", tmp_path, args, search__steps=400)

@@ -292,14 +292,14 @@ def test_partial_weights_cannot_be_inherited():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "off"),
+    ("name", "off", "steps"),
     [
-        ("nasbench_macro", ()),
-        ("fbnet", ("k5*", "*g2", "k3_e6")),
-        ("proxylessnas", ("5x5*", "7x7*")),
-        ("dna", ("*5x5", "*7x7")),
+        ("nasbench_macro", (), 200),
+        ("fbnet", ("k5*", "*g2", "k3_e6"), 400),
+        ("proxylessnas", ("5x5*", "7x7*"), 200),
+        ("dna", ("*5x5", "*7x7"), 200),
     ],
 )
-def test_search_meets_its_target(name, off, tmp_path):
+def test_search_meets_its_target(name, off, steps, tmp_path):
     args = {"width": 0.1, "depth": 1} | ({"head": 160} if "head" in TINY[name] else {})
-    check_search(name, tmp_path, args, {"*": off})
+    check_search(name, tmp_path, args, {"*": off}, search__steps=steps)
