@@ -14,7 +14,7 @@ SMALL = {
     "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
     "cost__members": 2, "search__steps": 200, "search__warmup_steps": 60,
     "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
-    "retrain__networks": 1, "retrain__epochs": 2, "target__confirm": 1, "parallel__devices": 1,
+    "retrain__networks": 1, "retrain__epochs": 5, "target__confirm": 1, "parallel__devices": 1,
 }  # fmt: skip
 
 

@@ -216,4 +216,4 @@ def test_search_meets_its_target(tmp_path):
         "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
         "patch": 2,
     }  # fmt: skip
-    check_search("autoformer", tmp_path, args, search__steps=400)
+    check_search("autoformer", tmp_path, args, search__steps=400, retrain__epochs=12)
