@@ -31,10 +31,10 @@ class SearchOptions(RunOptions):
 def run(words: list[str]) -> None:
     """Runs the whole job, or continues it."""
     options = parse(SearchOptions, words, "search", several=True)
+    options.check()
     if options.compile_for is not None:
         _compile_for(options, options.compile_for)
         return
-    options.check()
     join(options.config)
     open_run = _new_run if options.resume is None else _resumed_run
     if distributed.is_first():

@@ -226,4 +226,4 @@ class BinaryCells(nnx.Module):
         return binarise_activations(x) if self.binary else jax.nn.relu(x)
 
     def _weights(self, parts):
-        return binary_kernel(*parts, *(None,) * (2 - len(parts))) if self.binary else parts[0]
+        return binary_kernel(*parts) if self.binary else parts[0]

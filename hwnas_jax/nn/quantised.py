@@ -211,7 +211,7 @@ class BinaryConv(_Layer):
         return super().size_bits() - FULL * projection
 
 
-def binary_kernel(kernel: jax.Array, projection: jax.Array | None) -> jax.Array:
+def binary_kernel(kernel: jax.Array, projection: jax.Array | None = None) -> jax.Array:
     """Returns the binary values of a kernel `[k, k, I, O]`, projected if it has a projection."""
     return binarise_weights(kernel) if projection is None else project_weights(kernel, projection)
 

@@ -95,6 +95,7 @@ def _load_zip(path):
                 if len(content) != count * kind.itemsize:
                     raise UserError(f"it is damaged: storage {key} is not {count} elements long")
                 storages[key] = np.frombuffer(content, kind)
+    # zipfile raises NotImplementedError for a compression it does not know.
     except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError) as error:
         raise UserError(f"it is damaged: {error}") from error
     return _resolve(value, storages)
