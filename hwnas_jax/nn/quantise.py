@@ -22,7 +22,7 @@ FULL = 32
 """Bits of a number that is not quantised."""
 
 RECONSTRUCTION = 1e-4
-"""Weight of the reconstruction loss of projected kernels; its half multiplies a squared distance."""
+"""Weight of the reconstruction loss of projected kernels, before its factor of one half."""
 
 _LEAST = 1e-8
 # Sums of few levels often equal their mean exactly; which side of it rounding puts them on differs
