@@ -1,5 +1,6 @@
 """Programs compiled before their first call: what they need, and whether that fits."""
 
+import ctypes
 import dataclasses
 import os
 import time
@@ -113,6 +114,7 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
             f"{what} does not fit, says the compiler: {reason} What helps: {helps}"
         ) from error
     finished_at = time.perf_counter()
+    _return_freed()
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
     return Program(
         call=compiled,
@@ -126,6 +128,13 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
         flops=float(costs.get("flops", 0.0)),
         bytes_accessed=float(costs.get("bytes accessed", 0.0)),
     )
+
+
+def _return_freed() -> None:
+    """Gives what compiling took and freed back to the system; glibc keeps it otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def _compiler_options() -> dict[str, str]:

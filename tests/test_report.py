@@ -154,6 +154,7 @@ def test_the_verdict_of_a_met_budget(run):
     ("measured_ms", "said"),
     [
         (1.43, "The budget was missed by 10.0 %."),
+        (1.3002, "missed by less than 0.1 %, which is within the spread of the measurement."),
         (1.305, "missed by 0.4 %, which is within the spread of the measurement."),
         (None, "not measured yet"),
     ],

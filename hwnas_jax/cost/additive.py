@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.spaces.base import Choices, Space
+from hwnas_jax.spaces.mixture import Governed, effective, effective_options
 from hwnas_jax.spaces.terms import sum_places
 
 _FLOOR = 0.02
@@ -27,10 +28,11 @@ class Features:
     """What of an architecture a cost can be a sum over; on gates, its expectation.
 
     A row holds the chosen options as written, `D * K`. Where the space has canonical forms the
-    chosen options of the canonical form follow, `D * K`, and, where the space says which options
-    run an operation, whether any is left to run. Both forms are needed: a compiler drops what
-    cannot reach the output, a runtime that executes operation by operation does not. Expectations
-    are exact for decisions drawn independently.
+    chosen options that matter follow, `D * K`: those of the canonical form, or, where decisions
+    leave others without effect, none there. Where instead an operation may fail to reach the
+    output and the space says which options run one, a last feature is whether any is left to run.
+    Both forms are needed: a compiler drops what cannot reach the output, a runtime that executes
+    operation by operation does not. Expectations are exact for decisions drawn independently.
 
     Attributes:
       space: what the architectures are of.
@@ -41,12 +43,17 @@ class Features:
     @functools.cached_property
     def canonical(self) -> bool:
         """Whether the space has canonical forms at all."""
-        return type(self.space).canonical_mixture is not Choices.canonical_mixture
+        return self.space.mixes_canonical
+
+    @property
+    def governed(self) -> bool:
+        """Whether decisions leave others without effect."""
+        return isinstance(self.space, Governed)
 
     @functools.cached_property
     def placed(self) -> np.ndarray | None:
         """`bool[D, K]`, which options run an operation; None where that is unknown or unneeded."""
-        if not self.canonical or not isinstance(self.space, Space):
+        if not isinstance(self.space, Space) or not self.canonical or self.governed:
             return None
         placed = np.zeros(self.space.mask.shape, bool)
         for place in self.space.operations()[1]:
@@ -74,17 +81,17 @@ class Features:
         return [written, ~written, everything]
 
     def encode(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `int32[N, blocks, D]`: the architectures (`int32[N, D]`) in their forms."""
+        """Returns `int32[N, blocks, D]`: options as written and those that matter, `K` for none."""
         architectures = np.asarray(architectures, np.int32)
         forms = [architectures]
         if self.canonical:
-            forms.append(self.space.canonical(architectures))
+            forms.append(effective_options(self.space, architectures))
         return np.stack(forms, axis=1)
 
     def observed(self, architectures: np.ndarray) -> np.ndarray:
         """Returns the features `float32[N, F]` of architectures `int32[N, D]`."""
         encoded = self.encode(architectures)
-        eye = np.eye(self.space.num_options, dtype=np.float32)
+        eye = np.eye(self.space.num_options + 1, self.space.num_options, dtype=np.float32)
         columns = [eye[encoded].reshape(len(encoded), -1)]
         if self.placed is not None:
             columns.append(self._run(encoded)[:, None].astype(np.float32))
@@ -95,16 +102,14 @@ class Features:
         chex.assert_shape(weight, self.space.mask.shape)
         parts = [weight.reshape(-1)]
         if self.canonical:
-            coefficient, rows = self.space.canonical_mixture(weight)
-            mass = rows.sum(axis=2)
-            # The mixture is of functions linear in every row, so a row alone is one times the
-            # mass of all others.
-            others = coefficient[:, None] * _products_of_others(mass)
-            parts.append((others[:, :, None] * rows).sum(axis=0).reshape(-1))
+            parts.append(effective(self.space, weight).reshape(-1))
             if self.placed is not None:
-                idle = jnp.where(self.placed, 0.0, rows).sum(axis=2)
-                runs = mass.prod(axis=1) - idle.prod(axis=1)
-                parts.append((coefficient * runs).sum()[None])
+                every, none = jnp.ones(()), jnp.ones(())
+                for decisions, coefficient, rows in self.space.canonical_mixture(weight):
+                    idle = jnp.where(self.placed[decisions], 0.0, rows)
+                    every *= coefficient @ rows.sum(axis=2).prod(axis=1)
+                    none *= coefficient @ idle.sum(axis=2).prod(axis=1)
+                parts.append((every - none)[None])
         return jnp.concatenate(parts)
 
     def numbered(self, architectures: np.ndarray) -> np.ndarray:
@@ -115,7 +120,7 @@ class Features:
         """
         encoded = self.encode(architectures)
         options, decisions = self.space.num_options, self.space.num_decisions
-        width = options**self.blocks
+        width = options * (options + 1) if self.canonical else options
         rows = encoded[:, 0] + options * encoded[:, 1] if self.canonical else encoded[:, 0]
         rows = rows + width * np.arange(decisions, dtype=np.int32)
         if self.placed is not None:
@@ -130,6 +135,7 @@ class Features:
         if not self.canonical:
             return written.reshape(self.space.mask.size, -1)
         form = weights[self.space.mask.size : 2 * self.space.mask.size].reshape(shape)
+        form = jnp.pad(form, ((0, 0), (0, 1), (0, 0)))  # a decision without effect adds nothing
         rows = (form[:, :, None] + written[:, None, :]).reshape(-1, weights.shape[1])
         if self.placed is None:
             return rows
@@ -224,14 +230,6 @@ def fit_additive(
             bias[m, q], fitted = _ridge(design, values[:, q], weights * draw, tried[best][1])
             table[m, q] = bases[best] @ fitted
     return Additive(bias, table)
-
-
-def _products_of_others(mass):
-    """Returns per entry of `float32[P, D]` the product of its row without it, zeros or not."""
-    ones = jnp.ones_like(mass[:, :1])
-    before = jnp.cumprod(jnp.concatenate([ones, mass[:, :-1]], axis=1), axis=1)
-    behind = jnp.cumprod(jnp.concatenate([ones, mass[:, :0:-1]], axis=1), axis=1)
-    return before * behind[:, ::-1]
 
 
 def _centred(design, values, weights):

@@ -16,10 +16,11 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.evidence import Regression, regress, starts
-from hwnas_jax.cost.kernel import Kernel, canonical_marginals, timed_table
+from hwnas_jax.cost.kernel import Kernel, timed_table
 from hwnas_jax.cost.observations import Observations, checked_metrics
 from hwnas_jax.cost.store import check_array, write_model
 from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.mixture import effective, marginals
 
 _LEAST_NETWORKS = 2
 _FIELDS = ("features", "mean", "root", "noise")
@@ -57,6 +58,7 @@ class BayesianAdditive:
     space: Choices
 
     name = "bayesian"
+    exact_expectation = True
 
     @classmethod
     def fit(
@@ -92,9 +94,9 @@ class BayesianAdditive:
         """Returns the features of a gate weight per metric, `float32[M, F]`."""
         weight = jnp.asarray(weight)
         views, metrics = [weight], len(self.metrics)
-        if Kernel(self.space, 1).has_canonical:
-            views.append(canonical_marginals(self.space, weight))
-        sums = jnp.einsum("dk,mdks->ms", views[-1], self.features)
+        if self.space.mixes_canonical:
+            views.append(marginals(self.space.canonical_mixture(weight), weight.shape))
+        sums = jnp.einsum("dk,mdks->ms", effective(self.space, weight), self.features)
         flat = jnp.concatenate([view.reshape(-1) for view in views])
         shared = jnp.broadcast_to(flat, (metrics, len(flat)))
         return jnp.concatenate([jnp.ones((metrics, 1)), sums, shared], axis=1)
@@ -160,7 +162,7 @@ def _weights(
     views = [eye[view] for view in kernel.views(rows)]
     for prefix, view in zip(("", "canonical "), views, strict=False):
         prior += [variances[prefix + "single"] / decisions] * view[0].size
-    sums = np.einsum("ndk,dks->ns", views[-1], features)
+    sums = np.einsum("ndk,dks->ns", kernel.effective(rows), features)
     flat = [view.reshape(len(rows), -1) for view in views]
     design = np.concatenate([np.ones((len(rows), 1)), sums, *flat], axis=1)
     variance = np.array(prior)

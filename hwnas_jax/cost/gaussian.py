@@ -136,6 +136,7 @@ class GaussianProcess:
     metrics: tuple[str, ...]
 
     name = "gaussian"
+    exact_expectation = True
 
     @classmethod
     def fit(
@@ -163,7 +164,7 @@ class GaussianProcess:
         kernels, fits, scales = [], [], []
         for metric, values in observations.values.items():
             timed = timed_table(space, observations, metric)
-            kernel = Kernel(space, 3 if small else 2, timed, empty)
+            kernel = Kernel(space, 3 if small else 2, timed, small, empty)
             scale = float(values.mean())
             parts = np.array(list(kernel.parts(*[observations.architectures] * 2)))
             kernels.append(kernel)

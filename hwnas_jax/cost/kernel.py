@@ -13,13 +13,12 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.cost.plausible import disconnected
 from hwnas_jax.spaces.base import Choices, Space
+from hwnas_jax.spaces.mixture import effective_options
 from hwnas_jax.spaces.terms import sum_places
 
 _ORDERS = ("constant", "single", "pair", "triple")
@@ -40,6 +39,7 @@ class Kernel:
       space: what the architectures are of.
       order: `O`, from one to three.
       timed: `float64[D, K]`, what each option adds by timing, in any unit; None without timings.
+      tabulated: whether the kernel is for a table of all architectures, not for gates.
       empty: whether networks without a path have a part of their own. It is not linear in the
         gates, so only a table can hold it.
     """
@@ -47,12 +47,15 @@ class Kernel:
     space: Choices
     order: int
     timed: np.ndarray | None = None
+    tabulated: bool = False
     empty: bool = False
 
     @property
     def has_canonical(self) -> bool:
-        """Whether the space tells which architectures build the same network."""
-        return type(self.space).canonical is not Choices.canonical
+        """Whether canonical forms are seen: gates need their mixture, a table the forms alone."""
+        if self.tabulated:
+            return type(self.space).canonical is not Choices.canonical
+        return self.space.mixes_canonical
 
     @property
     def shared(self) -> np.ndarray | None:
@@ -81,6 +84,13 @@ class Kernel:
         """Returns the architectures, `int32[N, D]`, as written and in canonical form."""
         return [architectures, *([self.space.canonical(architectures)] * self.has_canonical)]
 
+    def effective(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns what linear parts see, `float64[N, D, K]`: alike in all forms of a network."""
+        options = architectures
+        if self.has_canonical:
+            options = effective_options(self.space, architectures)
+        return np.eye(self.space.num_options + 1, self.space.num_options)[options]
+
     def features(self) -> list[np.ndarray]:
         """Returns the tables of the parts that are linear, `float64[D, K, S]` each."""
         timed = None if self.timed is None else self.timed[..., None]
@@ -89,11 +99,9 @@ class Kernel:
     def parts(self, left: np.ndarray, right: np.ndarray) -> Iterator[np.ndarray]:
         """Yields each part between `left` (`int32[N, D]`) and `right`, `float64[N, M]`."""
         yield np.ones((len(left), len(right)))
-        # Linear parts see what runs: of two forms of one network they must say the same.
-        runs = self.views(left)[-1], self.views(right)[-1]
-        decisions = np.arange(left.shape[1])
+        matter = self.effective(left), self.effective(right)
         for table in self.features():
-            sums = [table[decisions, rows].sum(axis=1) for rows in runs]
+            sums = [np.einsum("ndk,dks->ns", rows, table) for rows in matter]
             yield sums[0] @ sums[1].T
         if self.empty:
             cut = [disconnected(self.space, rows).astype(float) for rows in (left, right)]
@@ -103,10 +111,9 @@ class Kernel:
 
     def diagonal(self, architectures: np.ndarray) -> np.ndarray:
         """Returns each part between every architecture and itself, `float64[J, N]`."""
-        runs = self.views(architectures)[-1]
-        decisions = np.arange(runs.shape[1])
-        linear = [(t[decisions, runs].sum(axis=1) ** 2).sum(axis=1) for t in self.features()]
-        ones = np.ones(len(runs))
+        matter = self.effective(architectures)
+        linear = [(np.einsum("ndk,dks->ns", matter, t) ** 2).sum(axis=1) for t in self.features()]
+        ones = np.ones(len(architectures))
         if self.empty:
             linear.append(disconnected(self.space, architectures).astype(float))
         return np.array([ones, *linear, *[ones] * (self.order * (1 + self.has_canonical))])
@@ -146,20 +153,3 @@ def timed_table(space: Choices, observations: Observations, metric: str) -> np.n
     table, _ = sum_places(space, values)
     largest = table.max(axis=1).sum()
     return table / largest if largest > 0 else None
-
-
-def canonical_marginals(space: Choices, weight: jax.Array) -> jax.Array:
-    """Returns how probable each option of the canonical form is, `float32[D, K]`.
-
-    Args:
-      space: whose canonical forms.
-      weight: `float32[D, K]`, the probabilities of the options as they are drawn.
-    """
-    share, rows = space.canonical_mixture(weight)
-    # Rows may sum to less than one: what is missing there weighs all the other rows of the form.
-    mass = rows.sum(axis=-1)
-    before = jnp.cumprod(mass, axis=1)
-    behind = jnp.cumprod(mass[:, ::-1], axis=1)[:, ::-1]
-    one = jnp.ones_like(mass[:, :1])
-    others = jnp.concatenate([one, before[:, :-1]], 1) * jnp.concatenate([behind[:, 1:], one], 1)
-    return jnp.einsum("p,pd,pdk->dk", share, others, rows)

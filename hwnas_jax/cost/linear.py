@@ -1,6 +1,7 @@
 """Costs as a sum over what was chosen: a ridge on one-hot rows, in closed form.
 
-Exact on relaxed gates: what a sum costs in expectation is the sum at the expected features.
+On relaxed gates the sum is that of the expected features, so what it costs is the expectation but
+where a network is predicted near zero: costs stay positive, which bends the line there.
 """
 
 from typing import ClassVar

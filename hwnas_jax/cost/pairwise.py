@@ -7,6 +7,7 @@ Legend: `N` observed networks, `D` decisions, `K` options of the widest decision
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,10 @@ import numpy as np
 from scipy import linalg
 
 from hwnas_jax.cost.evidence import Regression
-from hwnas_jax.cost.kernel import Kernel, canonical_marginals
+from hwnas_jax.cost.kernel import Kernel
 from hwnas_jax.cost.store import check_array
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Forms
+from hwnas_jax.spaces.mixture import effective, marginals
 
 _FIELDS = (
     "constant", "table", "linear", "pairs", "observed", "features", "weights", "whiten",
@@ -33,7 +35,7 @@ class PairwiseForm:
 
     Attributes:
       constant: `float32[M]`.
-      table: `float32[M, D, K]`, what each option of the last view adds to the mean.
+      table: `float32[M, D, K]`, what each option that matters adds to the mean.
       linear: `float32[M, V, D * K]`, what each option of a view adds further.
       pairs: `float32[M, V, D * K, D * K]`, what two options together add; a pair is read once.
       observed: `float32[V, N, D, K]`, one-hot views of the observed networks.
@@ -57,43 +59,45 @@ class PairwiseForm:
     scale: jax.Array
     space: Choices
 
-    def _views(self, weight: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
-        """Returns per view the coefficients `float32[P]` and gates `float32[P, D, K]`."""
-        written = (jnp.ones(1, weight.dtype), weight[None])
+    def _views(self, weight: jax.Array) -> list[tuple[Forms, ...]]:
+        """Returns how the gates are distributed in each view."""
+        written = Choices.canonical_mixture(self.space, weight)
         return [written, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
-
-    def _last(self, weight: jax.Array) -> jax.Array:
-        """Returns the probabilities of the options of the last view, `float32[D, K]`."""
-        return weight if self.linear.shape[1] == 1 else canonical_marginals(self.space, weight)
 
     def mean(self, weight: jax.Array) -> jax.Array:
         """Returns the expected mean over independent draws, `float32[M]`."""
         decisions, options = weight.shape
-        total = self.constant + jnp.einsum("dk,mdk->m", self._last(weight), self.table)
-        for view, (share, rows) in enumerate(self._views(weight)):
-            linear = self.linear[:, view].reshape(-1, decisions, options)
-            pairs = self.pairs[:, view].reshape(-1, decisions, options, decisions * options)
-            singles = jnp.einsum("pdk,mdk->dpm", rows, linear)
-            reach = jnp.einsum("pdk,mdkj->dpmj", rows, pairs).reshape(
-                decisions, len(rows), -1, decisions, options
-            )
-            total += jnp.einsum("p,pm->m", share, _sum_sets(rows, singles, reach))
-        return total
+        wide = (len(self.constant), decisions, options)
+        total = self.constant
+        for view, mixtures in enumerate(self._views(weight)):
+            share = marginals(mixtures, weight.shape)
+            pairs = self.pairs[:, view].reshape(*wide, decisions, options)
+            apart = pairs * _apart(mixtures, decisions)[:, None, :, None]
+            total += jnp.einsum("dk,mdk->m", share, self.linear[:, view].reshape(wide))
+            total += 0.5 * jnp.einsum("dk,mdkej,ej->m", share, apart, share)
+            for members, coefficient, rows in filter(_is_joint, mixtures):
+                inner = pairs[:, members][:, :, :, members]
+                reach = jnp.einsum("pdk,mdkej->dpmej", rows, inner)
+                total += coefficient @ _sum_pairs(rows, reach)
+        return total + jnp.einsum("dk,mdk->m", effective(self.space, weight), self.table)
 
     def variance(self, weight: jax.Array) -> jax.Array:
         """Returns the variance of measuring the mean over independent draws, `float32[M]`."""
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
         across = jnp.broadcast_to(prior, (metrics, networks))
-        for view, (share, rows) in enumerate(self._views(weight)):
+        for view, mixtures in enumerate(self._views(weight)):
             weights = self.weights[:, 1 + 2 * view : 3 + 2 * view]
-            mass = rows.sum(axis=-1)
-            own = _matches(jnp.einsum("pdk,qdk->pqd", rows, rows), mass[:, None] * mass)
-            seen = _matches(jnp.einsum("pdk,ndk->pnd", rows, self.observed[view]), mass[:, None])
-            prior += jnp.einsum("mo,opq,p,q->m", weights, own, share, share)[:, None]
-            across += jnp.einsum("mo,opn,p->mn", weights, seen, share)
-        features = jnp.einsum("dk,mdks->ms", self._last(weight), self.features)
-        seen = jnp.einsum("ndk,mdks->mns", self.observed[-1], self.features)
+            share = marginals(mixtures, weight.shape)
+            own = _matches(mixtures, share, None)
+            seen = jax.vmap(lambda row, of=mixtures, p=share: _matches(of, p, row))(
+                self.observed[view]
+            )
+            prior += (weights @ own)[:, None]
+            across += jnp.einsum("mo,no->mn", weights, seen)
+        features = jnp.einsum("dk,mdks->ms", effective(self.space, weight), self.features)
+        observed = jax.vmap(lambda row: effective(self.space, row))(self.observed[0])
+        seen = jnp.einsum("ndk,mdks->mns", observed, self.features)
         prior += (features**2).sum(axis=1, keepdims=True)
         across += jnp.einsum("ms,mns->mn", features, seen)
         explained = (jnp.einsum("mij,mj->mi", self.whiten, across) ** 2).sum(axis=1)
@@ -111,7 +115,7 @@ class PairwiseForm:
         eye = np.eye(space.num_options)
         views = [eye[rows] for rows in kernels[0].views(observed)]
         per_metric = [
-            _polynomial(kernel, fit, scale, views)
+            _polynomial(kernel, fit, scale, views, kernel.effective(observed))
             for kernel, fit, scale in zip(kernels, fits, scales, strict=True)
         ]
         stacked = [np.stack(column) for column in zip(*per_metric, strict=True)]
@@ -148,41 +152,76 @@ class PairwiseForm:
         )  # fmt: skip
 
 
-def _sum_sets(rows: jax.Array, singles: jax.Array, reach: jax.Array) -> jax.Array:
-    """Returns the sum of singles and pairs of decisions, each times the mass of all the others.
+def _is_joint(mixture: Forms) -> bool:
+    """Whether its decisions depend on one another; those of a single form do not."""
+    return len(mixture.coefficient) > 1 and len(mixture.decisions) > 1
+
+
+def _apart(mixtures: Sequence[Forms], decisions: int) -> np.ndarray:
+    """Returns which pairs of decisions are independent, `float32[D, D]`."""
+    apart = 1.0 - np.eye(decisions, dtype=np.float32)
+    for members, *_ in filter(_is_joint, mixtures):
+        apart[np.ix_(members, members)] = 0.0
+    return apart
+
+
+def _sum_pairs(rows: jax.Array, reach: jax.Array) -> jax.Array:
+    """Returns the sum of what pairs of decisions add, each times the mass of all the others.
 
     Args:
-      rows: `float32[P, D, K]`; they may sum to less than one.
-      singles: `float32[D, P, M]`, what each decision adds.
-      reach: `float32[D, P, M, D, K]`, what each decision adds per option of another.
+      rows: `float32[P, G, K]`; they may sum to less than one.
+      reach: `float32[G, P, M, G, K]`, what each decision adds per option of another.
+
+    Returns:
+      `float32[P, M]`.
     """
 
     def step(carry, decision):
-        mass, one, pair, ahead = carry
-        number, single, further = decision
+        mass, pair, ahead = carry
+        number, further = decision
         own = rows[:, number].sum(axis=-1)[:, None]
         met = jnp.einsum("pk,pmk->pm", rows[:, number], ahead[:, :, number])
         wide = own[..., None, None]
         return (
             mass * own,
-            one * own + mass * single,
             pair * own + met,
             ahead * wide + mass[..., None, None] * further,
         ), None
 
-    decisions, forms, metrics = singles.shape
-    empty = jnp.zeros((forms, metrics))
-    start = jnp.ones((forms, 1)), empty, empty, jnp.zeros_like(reach[0])
-    (_, one, pair, _), _ = jax.lax.scan(step, start, (jnp.arange(decisions), singles, reach))
-    return one + pair
+    members, forms, metrics = reach.shape[:3]
+    start = jnp.ones((forms, 1)), jnp.zeros((forms, metrics)), jnp.zeros_like(reach[0])
+    return jax.lax.scan(step, start, (jnp.arange(members), reach))[0][1]
 
 
-def _matches(match: jax.Array, mass: jax.Array) -> jax.Array:
-    """Returns the shares of matching singles and pairs of decisions, `float32[2, ...]`.
+def _matches(mixtures: Sequence[Forms], share: jax.Array, other: jax.Array | None) -> jax.Array:
+    """Returns the expected shares of matching single decisions and pairs, `float32[2]`.
 
     Args:
-      match: `float32[..., D]`.
-      mass: of each decision, broadcast against `match`; the decisions outside a set weigh it.
+      mixtures: of the gates.
+      share: `float32[D, K]`, their marginals.
+      other: `float32[D, K]`, what they are matched with; None for a second draw of the same.
+    """
+    decisions = len(share)
+    match = (share * (share if other is None else other)).sum(axis=1)
+    single = match.sum()
+    pair = 0.5 * match @ _apart(mixtures, decisions) @ match
+    for members, coefficient, rows in filter(_is_joint, mixtures):
+        mass = rows.sum(axis=2)
+        if other is None:
+            met = jnp.einsum("pdk,qdk->pqd", rows, rows)
+            pair += coefficient @ _matching_pairs(met, mass[:, None] * mass) @ coefficient
+        else:
+            met = (rows * other[members]).sum(axis=2)
+            pair += coefficient @ _matching_pairs(met, mass)
+    return jnp.stack([single / decisions, pair / max(1, math.comb(decisions, 2))])
+
+
+def _matching_pairs(match: jax.Array, mass: jax.Array) -> jax.Array:
+    """Returns the sum over pairs of both matches and the mass of all others, `float32[...]`.
+
+    Args:
+      match: `float32[..., G]`.
+      mass: likewise.
     """
 
     def step(carry, decision):
@@ -190,15 +229,12 @@ def _matches(match: jax.Array, mass: jax.Array) -> jax.Array:
         met, own = decision
         return (one * own, single * own + one * met, pair * own + single * met), None
 
-    decisions = match.shape[-1]
-    mass = jnp.broadcast_to(mass, match.shape)
     start = (jnp.ones(match.shape[:-1]), *[jnp.zeros(match.shape[:-1])] * 2)
     columns = (jnp.moveaxis(match, -1, 0), jnp.moveaxis(mass, -1, 0))
-    (_, single, pair), _ = jax.lax.scan(step, start, columns)
-    return jnp.stack([single / decisions, pair / max(1, math.comb(decisions, 2))])
+    return jax.lax.scan(step, start, columns)[0][2]
 
 
-def _polynomial(kernel, fit, scale, views):
+def _polynomial(kernel, fit, scale, views, effective):
     """Returns one metric's arrays, in the order in which `PairwiseForm.build` stacks them."""
     networks, decisions, options = views[0].shape
     by_name = dict(zip(kernel.names, fit.variances, strict=True))
@@ -215,7 +251,7 @@ def _polynomial(kernel, fit, scale, views):
                 strict=False)  # fmt: skip
     features = [np.sqrt(by_name[name]) * table for name, table in named]
     features = np.concatenate([np.zeros((decisions, options, 0)), *features], axis=-1)
-    seen = np.einsum("ndk,dks->ns", views[-1], features)
+    seen = np.einsum("ndk,dks->ns", effective, features)
     table = features @ (fit.alpha @ seen)
     constant = by_name["constant"] * fit.alpha.sum()
     # The quadratic form of the precision as a sum of squares, which no rounding makes negative.

@@ -99,6 +99,7 @@ class RooflineModel:
     mixture: Any
 
     name = "roofline"
+    exact_expectation = True
     metrics = ("latency_ms",)
 
     @classmethod
@@ -149,17 +150,17 @@ class RooflineModel:
     def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns `{"latency_ms": float32[]}` of gate weights `float32[D, K]`."""
         chex.assert_shape(weight, self.shape)
-        coefficients, rows = self.mixture(weight)
-        # Every row of a form sums to one where its decision is drawn; what is left is its mass.
-        masses = rows.sum(axis=2)
-        index = self.bounds_ms.index
-        decisions = np.arange(self.shape[0])
-        asked = (index[:, :, None] // self.shape[1] == decisions).any(axis=1)  # by each term
-        flat = jnp.append(rows.reshape(len(rows), -1), jnp.ones((len(rows), 1)), axis=1)
-        chosen = flat[:, index].prod(axis=2)
-        others = jnp.where(asked, 1.0, masses[:, None]).prod(axis=2)
-        costs = (self.bounds_ms.values * chosen * others).sum(axis=1)
-        return {"latency_ms": (coefficients * costs).sum()}
+        index, costs = self.bounds_ms.index, self.bounds_ms.values
+        asked = (index[:, :, None] // self.shape[1] == np.arange(self.shape[0])).any(axis=1)
+        for decisions, coefficient, rows in self.mixture(weight):
+            # How probable it is that these decisions bring each term; all others count as one.
+            whole = jnp.ones((len(rows), *self.shape)).at[:, decisions].set(rows)
+            flat = jnp.append(whole.reshape(len(rows), -1), jnp.ones((len(rows), 1)), axis=1)
+            # A row of a form sums to one where its decision is drawn; what it has is its mass.
+            mass = jnp.ones((len(rows), self.shape[0])).at[:, decisions].set(rows.sum(axis=2))
+            others = jnp.where(asked, 1.0, mass[:, None]).prod(axis=2)
+            costs = costs * (coefficient @ (flat[:, index].prod(axis=2) * others))
+        return {"latency_ms": costs.sum()}
 
     def std(self, weight: jax.Array) -> dict[str, jax.Array]:
         """Returns zero: a bound does not know its own error."""

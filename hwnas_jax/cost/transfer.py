@@ -64,6 +64,7 @@ class TransferModel:
     devices: tuple[str, ...]
 
     name = "transfer"
+    exact_expectation = True
 
     @classmethod
     def fit(

@@ -201,7 +201,7 @@ class BinaryCells(nnx.Module):
         return run_drawn(
             x, index, (jax.tree.map(lambda k: k[rows], kernels), factor),
             branches=[self._branch(candidate) for candidate in self.candidates],
-            edges=[self.edges[edge] for edge in order],
+            edges=[self.edges[edge] for edge in order], cut=next(iter(self._columns("zero")), None),
         )  # fmt: skip
 
     def _branch(self, candidate):

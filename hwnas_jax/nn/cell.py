@@ -182,7 +182,7 @@ class MixedCells(nnx.Module):
         return run_drawn(
             x, index, (jax.tree.map(lambda k: k[rows], kernels), gates.weight[rows, index]),
             branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
-            edges=[self.edges[edge] for edge in order],
+            edges=[self.edges[edge] for edge in order], cut=next(iter(self._columns("zero")), None),
         )  # fmt: skip
 
 

@@ -164,7 +164,8 @@ def _budget(run: Run, network: dict[str, Any]) -> str | None:
     excess = network["measured_ms"] * over / (1 + over)
     deviation = half(network.get("measured_iqr_ms"))
     noise = ", which is within the spread of the measurement" if excess <= (deviation or 0) else ""
-    return f"The budget was missed by {percent(over)}{noise}."
+    much = percent(over) if over >= 0.0005 else "less than 0.1 %"
+    return f"The budget was missed by {much}{noise}."
 
 
 def _rivalry(run: Run, found: dict[str, Any], rival: dict[str, Any] | None) -> str | None:

@@ -28,13 +28,14 @@ from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.transformer import MLP, Attention, Patches, TokenHead
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.mixture import Governed, Governor
 from hwnas_jax.spaces.tabulate import OperationTable
 
 _POOLS = ("token", "mean")
 _EMBEDDING, _DEPTH, _FIRST = 0, 1, 2
 
 
-class AutoFormer(Space):
+class AutoFormer(Governed, Space):
     """AutoFormer's space at any size."""
 
     name = "autoformer"
@@ -191,29 +192,13 @@ class AutoFormer(Space):
             table.stands("head", inside, functools.partial(self._head, width), of)
         return table.result()
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with first options beyond the chosen depth."""
-        rows = np.array(architectures, np.int32)
-        beyond = self._beyond(np.array(self.depths)[rows[:, _DEPTH]])
-        return np.where(beyond, self.mask.argmax(1), rows).astype(np.int32)
-
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weight = jnp.asarray(weight)
-        options = np.arange(self.num_options)
-        idle = jnp.asarray(options == self.mask.argmax(1)[:, None], weight.dtype)
-        coefficients, rows = [], []
-        for option, depth in enumerate(self.depths):
-            beyond = self._beyond(np.array([depth]))[0]
-            chosen = jnp.where(beyond[:, None], idle, weight)
-            rows.append(chosen.at[_DEPTH].set(jnp.asarray(options == option, weight.dtype)))
-            mass = jnp.where(beyond, weight.sum(1), 1.0).prod()
-            coefficients.append(weight[_DEPTH, option] * mass)
-        return jnp.stack(coefficients), jnp.stack(rows)
-
-    def _beyond(self, depths: np.ndarray) -> np.ndarray:
-        """Returns which decisions are of blocks beyond each depth, `bool[N, D]`."""
-        blocks = (np.arange(self.num_decisions) - _FIRST) // 2
-        return blocks >= depths[:, None]
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        blocks = range(_FIRST, self.num_decisions)
+        number = (np.arange(_FIRST, self.num_decisions) - _FIRST) // 2
+        depths = np.full(self.num_options, len(blocks))
+        depths[: len(self.depths)] = self.depths
+        return (Governor(_DEPTH, blocks, number >= depths[:, None]),)
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the embedding, then heads and ratio of each block, "192-3x4-4x3.5"."""

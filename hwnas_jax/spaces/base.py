@@ -11,7 +11,7 @@ import fnmatch
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,23 @@ class Operation:
     params: int
     bit_operations: int | None = None
     size_bits: int | None = None
+
+
+class Forms(NamedTuple):
+    """The distribution of the canonical form of some of the decisions.
+
+    For any function `f` of their gates that is linear in every row, the expectation of `f` at the
+    canonical form is `sum(coefficient[p] * f(rows[p]))`.
+
+    Attributes:
+      decisions: `int[G]`, which ones.
+      coefficient: `float32[P]`, of each form.
+      rows: `float32[P, G, K]`; a row may sum to less than one.
+    """
+
+    decisions: np.ndarray
+    coefficient: jax.Array
+    rows: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,20 +219,24 @@ class Choices:
         """
         return architectures
 
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the distribution of the canonical form of an architecture drawn from `weight`.
+    @property
+    def mixes_canonical(self) -> bool:
+        """Whether there are canonical forms and `canonical_mixture` is of them."""
+        return type(self).canonical_mixture is not Choices.canonical_mixture
 
-        Decisions are drawn independently, but their canonical forms are not independent. For any
-        function `f` of gates that is linear in every row, the expectation of `f` at the canonical
-        form is `sum(coefficient[p] * f(rows[p]))`.
+    def canonical_mixture(self, weight: jax.Array) -> tuple[Forms, ...]:
+        """Returns how the canonical form of an architecture drawn from `weight` is distributed.
+
+        Decisions are drawn independently, but their canonical forms are not all independent:
+        those of one mixture may depend on one another, those of different ones do not.
 
         Args:
           weight: `float32[D, K]`.
 
         Returns:
-          `coefficient` (`float32[P]`) and `rows` (`float32[P, D, K]`).
+          Mixtures that hold every decision once.
         """
-        return jnp.ones(1, weight.dtype), weight[None]
+        return (Forms(np.arange(len(weight)), jnp.ones(1, weight.dtype), weight[None]),)
 
     def random(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Returns `int32[count, D]` feasible architectures drawn uniformly, with repetition.

@@ -24,7 +24,7 @@ from flax import nnx
 from hwnas_jax import spaces
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import Decision, Forms, Operation, Place, Space
 from hwnas_jax.spaces.hardware import DATAFLOWS, TEMPLATES, Design, area_mm2
 
 _HARDWARE = re.compile(
@@ -175,13 +175,20 @@ class Codesign(Space):
         form = self.network_space.canonical(architectures[:, :count])
         return np.concatenate([form, architectures[:, count:]], axis=1).astype(np.int32)
 
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    @property
+    def mixes_canonical(self) -> bool:
+        return self.network_space.mixes_canonical
+
+    def canonical_mixture(self, weight: jax.Array) -> tuple[Forms, ...]:
         inner = self.network_space
         count, options = inner.num_decisions, inner.num_options
-        coefficient, rows = inner.canonical_mixture(weight[:count, :options])
-        rows = jnp.pad(rows, ((0, 0), (0, 0), (0, self.num_options - options)))
-        hardware = jnp.broadcast_to(weight[count:], (len(rows), *weight[count:].shape))
-        return coefficient, jnp.concatenate([rows, hardware], axis=1)
+        wider = ((0, 0), (0, 0), (0, self.num_options - options))
+        network = [
+            Forms(decisions, coefficient, jnp.pad(rows, wider))
+            for decisions, coefficient, rows in inner.canonical_mixture(weight[:count, :options])
+        ]
+        hardware = np.arange(count, self.num_decisions)
+        return *network, Forms(hardware, jnp.ones(1, weight.dtype), weight[hardware][None])
 
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each decision's output reaches the network's, `float32[D]`."""

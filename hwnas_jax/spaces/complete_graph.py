@@ -21,6 +21,7 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.paths import on_open_path, open_paths
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.tabulate import OperationTable
@@ -202,45 +203,24 @@ class CompleteGraph(Space):
                 source = nnx.state(supernet.edges[edge][int(option) - 1], nnx.Param)
                 nnx.update(network.edges[edge][0], source)
 
-    def _reach(self, architectures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns per architecture which nodes the input reaches and which reach the output."""
-        kept = np.asarray(architectures) != 0
-        forward = np.zeros((len(kept), self.nodes), bool)
-        backward = np.zeros((len(kept), self.nodes), bool)
-        forward[:, 0] = backward[:, -1] = True
-        for edge, (target, source) in enumerate(self.pairs):
-            forward[:, target] |= forward[:, source] & kept[:, edge]
-        for edge, (target, source) in reversed(list(enumerate(self.pairs))):
-            backward[:, source] |= backward[:, target] & kept[:, edge]
-        return forward, backward
-
     def feasible(self, architectures: np.ndarray) -> np.ndarray:
         """Returns whether a path leads from the input to the output, `bool[N]`."""
-        return self._reach(architectures)[0][:, -1]
+        return open_paths(self.pairs, self._kept(architectures))[0][-1] > 0
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns `architectures` (`int32[N, E]`) with `none` on every edge off all paths."""
-        forward, backward = self._reach(architectures)
-        targets, sources = np.array(self.pairs).T
-        runs = forward[:, sources] & backward[:, targets]
+        runs = on_open_path(self.pairs, self._kept(architectures)).T > 0
         return np.where(runs, architectures, 0).astype(np.int32)
+
+    def _kept(self, architectures):
+        return (np.asarray(architectures).T != 0) * 1.0
 
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each edge's output reaches the network's, `float32[E]`.
 
         Exact on one-hot rows; in between paths count as independent.
         """
-        kept = 1.0 - weight[:, 0]
-        forward, backward = [jnp.ones(())], {self.nodes - 1: jnp.ones(())}
-        number = {pair: edge for edge, pair in enumerate(self.pairs)}
-        for node in range(1, self.nodes):
-            closed = [1 - forward[s] * kept[number[node, s]] for s in range(node)]
-            forward.append(1 - jnp.stack(closed).prod())
-        for node in reversed(range(self.nodes - 1)):
-            later = range(node + 1, self.nodes)
-            closed = [1 - backward[t] * kept[number[t, node]] for t in later]
-            backward[node] = 1 - jnp.stack(closed).prod()
-        return jnp.stack([forward[source] * backward[target] for target, source in self.pairs])
+        return on_open_path(self.pairs, 1.0 - weight[:, 0])
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()

@@ -43,6 +43,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.genotype import KINDS, read_genotype, write_genotype
+from hwnas_jax.spaces.mixture import Governed, Governor
 from hwnas_jax.spaces.tabulate import OperationTable
 
 EDGES = graph_edges(INPUTS, NODES)
@@ -59,7 +60,7 @@ def _pair_row(kind: int, node: int) -> int:
     return kind * _PER_CELL + len(EDGES) + _CHOOSING.index(node)
 
 
-class Darts(Space):
+class Darts(Governed, Space):
     """The cell space of DARTS at any width and depth."""
 
     name = "darts"
@@ -165,15 +166,17 @@ class Darts(Space):
             kept += [EDGES.index((node, source)) for source in pair]
         return kept
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with the first option on edges not kept."""
-        rows = np.array(architectures, np.int32)
-        first = self.mask.argmax(1)
-        for row, kind in itertools.product(rows, range(len(KINDS))):
-            start = kind * _PER_CELL
-            left = np.setdiff1d(np.arange(len(EDGES)), self.kept(row, kind)) + start
-            row[left] = first[left]
-        return rows
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        """The pair of a node closes its other edges."""
+        found = []
+        for kind, node in itertools.product(range(len(KINDS)), _CHOOSING):
+            closed = np.zeros((self.num_options, node), bool)
+            for option, pair in enumerate(PAIRS[node]):
+                closed[option] = [source not in pair for source in range(node)]
+            edges = [kind * _PER_CELL + EDGES.index((node, source)) for source in range(node)]
+            found.append(Governor(_pair_row(kind, node), edges, closed))
+        return tuple(found)
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False

@@ -32,6 +32,7 @@ from hwnas_jax.nn.quantised import (
 )
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.mixture import Governed, Governor
 from hwnas_jax.spaces.tabulate import OperationTable
 
 _WORD = re.compile(r"w(\d+)a(\d+)")
@@ -100,7 +101,7 @@ class _Backbone(nnx.Module):
         return self.head(x)
 
 
-class EdMIPS(Space):
+class EdMIPS(Governed, Space):
     """Bits of the weights and activations of a residual network's convolutions."""
 
     name = "edmips"
@@ -290,16 +291,16 @@ class EdMIPS(Space):
         )  # fmt: skip
         return table.result()
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with the first bits allowed in skipped blocks."""
-        if not self.skips:
-            return architectures
-        blocks = np.array(architectures, np.int32).reshape(len(architectures), -1, 4)
-        first = self.mask.argmax(axis=1).astype(np.int32).reshape(-1, 4)
-        skipped = blocks[:, :, 2] == 0
-        skipped &= self.mask[2::4, 0]
-        filled = np.where(skipped[..., None], first, blocks)
-        return filled.reshape(len(filled), -1)
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        """A block is skipped by its second weights; no bits of it matter then."""
+        skipping = np.zeros((self.num_options, 3), bool)
+        skipping[0] = True
+        blocks = range(0, self.num_decisions if self.skips else 0, 4)
+        return tuple(
+            Governor(row + 2, (row, row + 1, row + 3), skipping & self.mask[row + 2, 0])
+            for row in blocks
+        )
 
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how probably each decision matters at gates `float32[D, K]`, `float32[D]`."""

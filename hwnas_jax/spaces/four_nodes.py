@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.nn.paths import on_open_path
+from hwnas_jax.spaces.base import Forms, Space
 
 EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
 _NONE = 0
@@ -26,23 +27,7 @@ def active_edges(weight):
     Args:
       weight: `float32[6, K]`, `none` first, numpy or jax; further axes behind are carried along.
     """
-    is_open = 1.0 - weight[:, _NONE]
-    edge = {pair: is_open[i] for i, pair in enumerate(EDGES)}
-    one = is_open[0] * 0.0 + 1.0
-    from_input = {0: one}
-    for node in (1, 2, 3):
-        closed = 1.0
-        for source in range(node):
-            closed = closed * (1.0 - from_input[source] * edge[node, source])
-        from_input[node] = 1.0 - closed
-    to_output = {3: one}
-    for node in (2, 1, 0):
-        closed = 1.0
-        for target in range(node + 1, 4):
-            closed = closed * (1.0 - edge[target, node] * to_output[target])
-        to_output[node] = 1.0 - closed
-    stack = np.stack if isinstance(weight, np.ndarray) else jnp.stack
-    return stack([from_input[source] * to_output[target] for target, source in EDGES])
+    return on_open_path(EDGES, 1.0 - weight[:, _NONE])
 
 
 def _running_sets():
@@ -80,7 +65,7 @@ class FourNodes(Space, abc.ABC):
         """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
         return np.where(running_edges(architectures), architectures, _NONE).astype(np.int32)
 
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def canonical_mixture(self, weight: jax.Array) -> tuple[Forms, ...]:
         weight = jnp.asarray(weight)
         closed, opened = weight[:, _NONE], weight.sum(axis=1) - weight[:, _NONE]
         cut = jnp.zeros(weight.shape[1], weight.dtype).at[_NONE].set(1.0)
@@ -91,4 +76,4 @@ class FourNodes(Space, abc.ABC):
             masses = jnp.where(jnp.array(patterns), opened, closed)
             coefficients.append(jnp.where(off, masses, 1.0).prod(axis=1).sum())
             rows.append(jnp.where(off[:, None], cut, weight.at[:, _NONE].set(0.0)))
-        return jnp.stack(coefficients), jnp.stack(rows)
+        return (Forms(np.arange(len(EDGES)), jnp.stack(coefficients), jnp.stack(rows)),)

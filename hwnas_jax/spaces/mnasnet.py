@@ -37,6 +37,7 @@ from hwnas_jax.nn.mbconv import (
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.tabulate import OperationTable
 
 _BASE = ((16, 1, 1), (24, 2, 2), (40, 3, 2), (80, 4, 2), (112, 2, 1), (160, 3, 2), (320, 1, 1))
@@ -47,7 +48,7 @@ _DEPTHS = ("-1", "0", "+1")
 PER_BLOCK = ("op", "kernel", "se", "skip", "filters", "layers")
 
 
-class MnasNet(Space):
+class MnasNet(Governed, Space):
     """MnasNet's space at any size."""
 
     name = "mnasnet"
@@ -248,14 +249,21 @@ class MnasNet(Space):
             )  # fmt: skip
         return table.result()
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) without skips in blocks of a single layer."""
-        rows = np.array(architectures, np.int32)
+    @property
+    def idle(self) -> np.ndarray:
+        """What the skip of a block of one layer is set to, `int[D]`: the last option there is."""
+        return last_options(self.mask)
+
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        """Within a block of a single layer nothing is skipped."""
+        found = []
         for block in range(len(self.depths)):
-            alone = np.array(self.counts(block))[rows[:, 6 * block + 5]] == 1
-            skips = np.flatnonzero(self.mask[6 * block + 3])
-            rows[alone, 6 * block + 3] = skips[-1]
-        return rows
+            alone = np.zeros((self.num_options, 1), bool)
+            counts = self.counts(block)
+            alone[: len(counts), 0] = np.array(counts) == 1
+            found.append(Governor(6 * block + 5, (6 * block + 3,), alone))
+        return tuple(found)
 
     def to_string(self, architecture: np.ndarray) -> str:
         names = list(self.to_names(architecture).values())

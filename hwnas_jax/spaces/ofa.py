@@ -29,6 +29,7 @@ from hwnas_jax.nn.resize import Resize, resize
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.arguments import factor, halve, rising, whole
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.tabulate import OperationTable
 
 # Channels, stride, squeeze-excitation and activation of each unit.
@@ -43,7 +44,7 @@ _STEM, _EXPANDED, _LAST = 16, 960, 1280
 _LAYER = re.compile(r"k(\d+)e(\d+)")
 
 
-class OFA(Space):
+class OFA(Governed, Space):
     """Once-for-All's space at any width."""
 
     name = "ofa"
@@ -243,42 +244,29 @@ class OFA(Space):
         height, width = (-(-size // sizes.stride) for size in shape[:2])
         return height, width, sizes.widths[0]
 
-    def _closed(self, depths: Sequence[int]) -> np.ndarray:
-        """Returns which decisions do not matter at these options of depth, `bool[D]`."""
-        closed = np.zeros(self.num_decisions, bool)
-        for unit, option in enumerate(depths):
-            end = self._layer_row(unit, max(self.depths))
-            closed[self._layer_row(unit, self.depths[option]) : end] = True
-        return closed
-
     @property
-    def _idle(self) -> np.ndarray:
-        """What decisions that do not matter are set to, `int32[D]`: the last option there is."""
-        options = self.mask.shape[1]
-        return (options - 1 - self.mask[:, ::-1].argmax(1)).astype(np.int32)
+    def idle(self) -> np.ndarray:
+        """What decisions that do not matter are set to, `int[D]`: the last option there is."""
+        return last_options(self.mask)
 
     @property
     def _depth_rows(self) -> list[int]:
         return [self.depth_row(unit) for unit in range(len(self.units))]
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with layers beyond a unit's depth all alike."""
-        rows = np.asarray(architectures, np.int32)
-        kinds, which = np.unique(rows[:, self._depth_rows], axis=0, return_inverse=True)
-        closed = np.array([self._closed(kind) for kind in kinds]).reshape(-1, self.num_decisions)
-        return np.where(closed[which.reshape(-1)], self._idle, rows).astype(np.int32)
-
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        weight, rows = jnp.asarray(weight), self._depth_rows
-        allowed = [np.flatnonzero(self.mask[row]) for row in rows]
-        chosen = np.array(list(itertools.product(*allowed)))
-        closed = np.array([self._closed(options) for options in chosen])
-        one_hot = np.eye(self.num_options, dtype=np.float32)
-        fixed = np.broadcast_to(one_hot[self._idle], (len(chosen), *weight.shape)).copy()
-        fixed[:, rows] = one_hot[chosen]
-        closed[:, rows] = True
-        coefficient = weight[np.array(rows), chosen].prod(axis=1)
-        return coefficient, jnp.where(closed[:, :, None], fixed.astype(weight.dtype), weight)
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        """The depth of a unit closes the layers beyond it."""
+        layer = np.arange(max(self.depths)).repeat(2)
+        depths = np.full(self.num_options, max(self.depths))
+        depths[: len(self.depths)] = self.depths
+        closed = layer >= depths[:, None]
+        return tuple(
+            Governor(
+                self.depth_row(unit),
+                range(self._layer_row(unit, 0), self._layer_row(unit, max(self.depths))), closed,
+            )
+            for unit in range(len(self.units))
+        )  # fmt: skip
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the layers there are, "224:k7e6-k5e4|k3e3-k3e3-k7e6"; `|` between units."""
@@ -297,7 +285,7 @@ class OFA(Space):
         if not known:
             some = self.to_string(self.mask.argmax(-1).astype(np.int32))
             raise UserError(f"{text!r} is no network of {self.name}; the form is {some!r}")
-        names = dict(zip([d.name for d in self.decisions], self._idle, strict=True))
+        names = dict(zip([d.name for d in self.decisions], self.idle, strict=True))
         words = {d.name: d.options[names[d.name]] for d in self.decisions}
         if size:
             words["resolution"] = size

@@ -1,20 +1,17 @@
 """The spaces that published tables cover, with decisions and options named as there.
 
-Legend: `N` architectures, `D` decisions, `K` options of the widest decision, `P` parts of a
-mixture.
+Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
 """
 
-import itertools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax import spaces
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Decision
 from hwnas_jax.spaces.fbnet import FBNet
+from hwnas_jax.spaces.mixture import Governed, Governor
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 _OFA_STAGES, _OFA_DEPTH = 5, 4
@@ -49,7 +46,7 @@ class CellChoices(Choices):
     from_string = NasBench201.from_string
 
 
-class OnceForAll(Choices):
+class OnceForAll(Governed):
     """Once-for-All's MobileNetV3: five stages of two to four blocks, and the image size.
 
     A block has a kernel size `ks` and an expansion `e`, a stage a depth `d`, the network a
@@ -71,32 +68,21 @@ class OnceForAll(Choices):
             ),
         )
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, 46]`) with the first option on blocks not built."""
-        depths = architectures[:, _DEPTH_ROWS]
-        return np.where(_left_out(depths), 0, architectures).astype(np.int32)
-
-    def canonical_mixture(self, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-        depths = np.array(list(itertools.product(range(3), repeat=_OFA_STAGES)))
-        off = jnp.asarray(_left_out(depths))
-        rows = np.asarray(_DEPTH_ROWS)
-        coefficient = weight[rows, depths].prod(axis=1)
-        coefficient = coefficient * jnp.where(off, weight.sum(axis=1), 1.0).prod(axis=1)
-        fixed = jax.nn.one_hot(depths, self.num_options, dtype=weight.dtype)
-        first = jax.nn.one_hot(0, self.num_options, dtype=weight.dtype)
-        mixed = jnp.where(off[:, :, None], first, weight)
-        return coefficient, mixed.at[:, rows].set(fixed)
-
-
-_DEPTH_ROWS = tuple(range(40, 45))
-
-
-def _left_out(depths):
-    """Returns which decisions `bool[N, 46]` concern blocks beyond depth options `int[N, 5]`."""
-    block = np.arange(_OFA_DEPTH)
-    unbuilt = (block >= 2 + depths[:, :, None]).reshape(len(depths), -1)
-    rest = np.zeros((len(depths), _OFA_STAGES + 1), bool)
-    return np.concatenate([unbuilt, unbuilt, rest], axis=1)
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        blocks = _OFA_STAGES * _OFA_DEPTH
+        closed = np.arange(_OFA_DEPTH) >= 2 + np.arange(self.num_options)[:, None]
+        return tuple(
+            Governor(
+                2 * blocks + stage,
+                (
+                    *range(first, first + _OFA_DEPTH),
+                    *range(blocks + first, blocks + first + _OFA_DEPTH),
+                ),
+                np.concatenate([closed, closed], axis=1),
+            )
+            for stage, first in enumerate(range(0, blocks, _OFA_DEPTH))
+        )
 
 
 def choices_from_spec(spec: Any) -> Choices:

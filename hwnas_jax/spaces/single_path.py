@@ -22,6 +22,7 @@ from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.arguments import whole
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.layerwise import Inverted, Layer, Layerwise, Skip, Stage
+from hwnas_jax.spaces.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
@@ -45,7 +46,7 @@ class _Backbone(Layerwise):
         super().__init__(**sizes)
 
 
-class SinglePath(Space):
+class SinglePath(Governed, Space):
     """Single-Path NAS's space at any width."""
 
     name = "single_path"
@@ -160,13 +161,15 @@ class SinglePath(Space):
             for place in places
         )  # fmt: skip
 
-    def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`) with one kernel where a layer is left out."""
-        rows = np.array(architectures, np.int32)
-        kernels = self.mask[::2]
-        idle = kernels.shape[1] - 1 - kernels[:, ::-1].argmax(1)
-        rows[:, ::2] = np.where(rows[:, 1::2] == _LEFT_OUT, idle, rows[:, ::2])
-        return rows
+    @property
+    def idle(self) -> np.ndarray:
+        """What the kernel of a layer that is left out is set to, `int[D]`: the last there is."""
+        return last_options(self.mask)
+
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        closed = np.arange(self.num_options)[:, None] == _LEFT_OUT
+        return tuple(Governor(row + 1, (row,), closed) for row in range(0, self.num_decisions, 2))
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the layers, "5x5-6/3x3-3/skip"."""

@@ -4,9 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, CostModel, predict_architectures
+from hwnas_jax.cost.base import is_exact
 from hwnas_jax.cost.table import TableModel
-from tests.cost.toy import ToySpace, synthetic
+from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 2048, 5000])
@@ -30,6 +32,24 @@ def test_many_architectures_are_quick():
     start = time.perf_counter()
     predict_architectures(model, rows, space.num_options)
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("name", ["gaussian", "bayesian", "linear", "table", "analytic", "mlp"])
+def test_models_know_whether_soft_gates_give_the_expectation(name):
+    """The search takes those at their word, and draws architectures for all others."""
+    space = CuttableSpace()
+    rows = space.enumerate()
+    observed = synthetic(space, rows[::3], noise=0.02).observations(space)
+    model = COST_MODELS[name][1].fit(space, observed, CostConfig(steps=200, members=2), seed=0)
+    costs = predict_architectures(model, rows, space.num_options)["latency_ms"]
+    gaps = []
+    for seed in range(5):
+        weight = space.mask * np.random.default_rng(seed).uniform(0.1, 1, space.mask.shape)
+        weight /= weight.sum(axis=1, keepdims=True)
+        chance = weight[np.arange(space.num_decisions), rows].prod(axis=1)
+        found = float(model.predict(jax.numpy.asarray(weight, jax.numpy.float32))["latency_ms"])
+        gaps.append(abs(found / (chance @ costs) - 1))
+    assert is_exact(model) == (max(gaps) < 1e-4), gaps
 
 
 def test_the_registry_holds_cost_models():

@@ -9,10 +9,16 @@ from hwnas_jax.cost.bayesian import BayesianAdditive
 from hwnas_jax.cost.gaussian import GaussianProcess
 from hwnas_jax.cost.observations import Observations
 from hwnas_jax.errors import UserError
+from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.published import fbnet, nasbench201
 from tests.cost.toy import ToySpace, law_ms, synthetic
 
 CELLS, TOY = nasbench201(), ToySpace()
+SIZES = {
+    "width": 0.1, "units": "1,2", "resolutions": "4,8", "depths": "1,2", "kernels": "3,5",
+    "expansions": "1,2", "halvings": 1,
+}  # fmt: skip
+ELASTIC = make_space("ofa", SIZES, input_shape=(8, 8, 1), num_classes=3)
 
 
 def _toy(noise=0.02, count=75, seed=3):
@@ -60,6 +66,21 @@ def untabulated():
         return GaussianProcess.fit(CELLS, _cells())
 
 
+def _elastic_law(rows):
+    """Of networks in which depths close layers; what is closed costs nothing."""
+    form = ELASTIC.canonical(rows)
+    each = np.random.default_rng(1).uniform(0.1, 1.0, ELASTIC.mask.shape)
+    return 1 + each[np.arange(form.shape[1]), form].sum(axis=1) + 0.5 * form[:, 0] * form[:, -1]
+
+
+@pytest.fixture(scope="module")
+def elastic():
+    rows = ELASTIC.random(np.random.default_rng(0), 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gaussian, "is_enumerable", lambda space: False)
+        return GaussianProcess.fit(ELASTIC, Observations(rows, {"latency_ms": _elastic_law(rows)}))
+
+
 _PREDICTED = {}
 
 
@@ -97,8 +118,8 @@ def test_the_law_is_learned_and_the_interval_holds(toy):
     assert 0.8 < (np.abs(fresh - mean) < 1.645 * deviation).mean() <= 1.0
 
 
-def test_relaxed_gates_give_the_mean_over_architectures(toy, cells, untabulated):
-    for model, space in [(toy, TOY), (cells, CELLS), (untabulated, CELLS)]:
+def test_relaxed_gates_give_the_mean_over_architectures(toy, cells, untabulated, elastic):
+    for model, space in [(toy, TOY), (cells, CELLS), (untabulated, CELLS), (elastic, ELASTIC)]:
         for seed in range(3):
             weight = _gates(space, seed)
             predicted = float(model.predict(weight)["latency_ms"])
@@ -124,6 +145,15 @@ def _moved(weight, d, k, step):
     moved[d, k] += step
     moved[d, 2] -= step
     return moved
+
+
+def test_what_other_decisions_close_costs_nothing(elastic):
+    """Also where it is written: networks that are equal are predicted alike, and right."""
+    rows = ELASTIC.enumerate()
+    found = _every(elastic, ELASTIC)
+    alike = predict_architectures(elastic, ELASTIC.canonical(rows), 2)["latency_ms"]
+    np.testing.assert_allclose(found, alike, rtol=0.02)
+    assert np.abs(found / _elastic_law(rows) - 1).mean() < 0.02
 
 
 def test_both_forms_of_the_process_agree(untabulated):

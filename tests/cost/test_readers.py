@@ -15,6 +15,7 @@ from hwnas_jax.spaces.base import Choices, Decision
 from hwnas_jax.spaces.nasbench201 import OPERATIONS
 from tests.cost.test_pickles import torch_zip
 from tests.cost.toy import ToySpace, synthetic
+from tests.spaces.contract import mean_of_products
 
 CELLS = published.nasbench201()
 OPS = np.array(OPERATIONS)[::-1]  # a file may name its operations in any order
@@ -197,11 +198,8 @@ def test_the_mixture_of_once_for_all_is_the_mean_over_its_networks():
     rng = np.random.default_rng(1)
     weight = np.where(space.mask, rng.dirichlet(np.ones(space.num_options), 46), 0)
     weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
-    coefficient, rows = space.canonical_mixture(weight)
-    # Linear in every row, and the rows are multiplied.
     functions = rng.uniform(0.5, 1.5, (46, space.num_options))
-    parts = (np.asarray(rows, float) * functions).sum(axis=2).prod(axis=1)
-    found = float((np.asarray(coefficient, float) * parts).sum())
+    found = mean_of_products(space.canonical_mixture(weight), functions)
     draws = (rng.random((40_000, 46, 1)) > weight.astype(float).cumsum(axis=1)[None]).sum(axis=2)
     draws = space.canonical(np.minimum(draws, space.mask.sum(axis=1) - 1))
     samples = functions[np.arange(46), draws].prod(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.cost.records import Measurements, Sample
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import Decision, Forms, Operation, Place, Space
 
 FEATURES = 4
 WIDTHS = {"skip": 0, "narrow": 8, "wide": 32}
@@ -100,7 +100,8 @@ class CuttableSpace(ToySpace):
         cut = jnp.zeros_like(weight).at[:, 0].set(1.0)
         whole = weight.at[0, 0].set(0.0)
         mass = weight[0, 0] * weight[1:].sum(axis=1).prod()
-        return jnp.stack([mass, 1.0]), jnp.stack([cut, whole])
+        decisions = np.arange(len(weight))
+        return (Forms(decisions, jnp.stack([mass, 1.0]), jnp.stack([cut, whole])),)
 
 
 OPERATIONS_MS = {"narrow": 0.5, "wide": 1.5, "head": 0.4}

@@ -7,6 +7,7 @@ import pytest
 
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import mixed_weight_conv, run_drawn
+from hwnas_jax.nn.platform import platform
 from tests.nn.numeric import assert_near, draw, lax_conv
 
 WIDE = 32
@@ -20,7 +21,10 @@ BRANCHES = (
 
 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
-INDICES = ((4, 2, 3, 1, 2, 0), (2, 2, 2, 2, 2, 2), (1, 0, 4, 3, 3, 2))
+INDICES = (
+    (4, 2, 3, 1, 2, 0), (2, 2, 2, 2, 2, 2), (1, 0, 4, 3, 3, 2),
+    (0, 4, 2, 2, 3, 0), (0, 0, 2, 3, 2, 4),
+)  # fmt: skip
 
 
 def operands():
@@ -31,7 +35,7 @@ def operands():
 
 
 def drawn(x, index, operands):
-    return run_drawn(x, index, operands, branches=BRANCHES, edges=EDGES)
+    return run_drawn(x, index, operands, branches=BRANCHES, edges=EDGES, cut=0)
 
 
 def one_by_one(x, index, operands):
@@ -50,9 +54,11 @@ def through(run, index):
     return value, pull_back(gradient)
 
 
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
 @pytest.mark.parametrize("index", INDICES)
-def test_drawn_operations_equal_calls_one_by_one(index):
-    found = jax.jit(lambda index: through(drawn, index))(jnp.array(index))
+def test_drawn_operations_equal_calls_one_by_one(index, target):
+    with platform(target):
+        found = jax.jit(lambda index: through(drawn, index))(jnp.array(index))
     expected = through(one_by_one, index)
     assert abs(expected[0]).max() > 0.1
     assert_near(found, expected, 1e-5)
@@ -84,7 +90,7 @@ def kept(run):
 
 
 def test_nodes_and_operands_alone_are_kept():
-    given = [(6,), (3, 2, 4, 8, 3), *(leaf.shape for leaf in jax.tree.leaves(operands()[1]))]
+    given = [(6,), (6,), (3, 2, 4, 8, 3), *(leaf.shape for leaf in jax.tree.leaves(operands()[1]))]
     assert kept(drawn) == sorted(given)
 
 

@@ -1,5 +1,7 @@
 """What every search space must keep, checked against independent ways to compute the same."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces import Space, from_spec, sum_places, sum_terms
+from hwnas_jax.spaces.base import Choices, Forms
 
 KINDS = ("logits", "images", "weights")
 DRAWS = 50
@@ -196,6 +199,8 @@ def check_codecs(space: Space, *, count: int = 200, seed: int = 0) -> None:
     rows = space.random(np.random.default_rng(seed), count)
     canonical = space.canonical(rows)
     np.testing.assert_array_equal(space.canonical(canonical), canonical)
+    if space.mixes_canonical:
+        check_mixture(space, seed=seed)
     again = from_spec(space.spec)
     assert again.spec == space.spec
     for row, form in zip(rows, canonical, strict=True):
@@ -204,6 +209,41 @@ def check_codecs(space: Space, *, count: int = 200, seed: int = 0) -> None:
         parsed = again.from_string(text)
         assert space.to_string(parsed) == text
         np.testing.assert_array_equal(space.canonical(parsed[None])[0], form)
+
+
+def mean_of_products(mixture: tuple[Forms, ...], values: np.ndarray) -> float:
+    """Returns the expectation of the product over decisions of the canonical options' values."""
+    factors = [
+        (np.asarray(rows, float) * values[decisions]).sum(-1).prod(-1) @ np.asarray(coefficient)
+        for decisions, coefficient, rows in mixture
+    ]
+    return float(np.prod(factors))
+
+
+def check_mixture(space: Choices, *, count: int = 20, seed: int = 0) -> None:
+    """The mixture is the mean over canonical forms, where a few decisions have two options each."""
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(0.5, 1.5, space.mask.shape)
+    decisions = np.arange(space.num_decisions)
+    mixture = jax.jit(space.canonical_mixture)
+    held = np.concatenate([forms.decisions for forms in mixture(jnp.asarray(space.mask, float))])
+    np.testing.assert_array_equal(np.sort(held), decisions)
+    for _ in range(count):
+        row, other = space.random(rng, 2)
+        chance = np.zeros(len(row))
+        chance[rng.choice(len(row), min(5, len(row)), replace=False)] = rng.uniform(0.2, 0.8)
+        chance[row == other] = 0.0
+        mixed = np.flatnonzero(chance)
+        expected = 0.0
+        for taken in itertools.product((False, True), repeat=len(mixed)):
+            form = row.copy()
+            form[mixed] = np.where(taken, other[mixed], row[mixed])
+            share = np.where(taken, chance[mixed], 1 - chance[mixed]).prod()
+            expected += share * values[decisions, space.canonical(form[None])[0]].prod()
+        eye = np.eye(space.num_options)
+        weight = (1 - chance[:, None]) * eye[row] + chance[:, None] * eye[other]
+        found = mean_of_products(mixture(jnp.asarray(weight, jnp.float32)), values)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def check_counts(space: Space, *, count: int = 20, seed: int = 0, extra: int = 0) -> None:

@@ -166,8 +166,7 @@ def test_the_mixture_of_canonical_forms_is_their_expectation():
         chance = weight[np.arange(space.num_decisions), row].prod()
         form = space.canonical(np.array([row], np.int32))[0]
         expected += chance * value(np.eye(space.num_options)[form])
-    coefficient, rows = space.canonical_mixture(weight)
-    found = sum(float(c) * value(r) for c, r in zip(coefficient, rows, strict=True))
+    found = contract.mean_of_products(space.canonical_mixture(weight), values)
     assert found == pytest.approx(expected, rel=1e-4)
 
 

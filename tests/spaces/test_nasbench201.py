@@ -259,7 +259,7 @@ def test_canonical_mixture_is_the_distribution_of_canonical_forms():
     edges = np.arange(space.num_decisions)
     chances = weight[edges, every].prod(axis=1)
     values = multilinear(np.eye(space.num_options)[space.canonical(every)])
-    coefficient, rows = space.canonical_mixture(jnp.asarray(weight, jnp.float32))
+    ((_, coefficient, rows),) = space.canonical_mixture(jnp.asarray(weight, jnp.float32))
     np.testing.assert_allclose(
         (coefficient * multilinear(np.asarray(rows))).sum(), (chances * values).sum(), rtol=1e-5
     )

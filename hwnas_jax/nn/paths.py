@@ -1,0 +1,46 @@
+"""Which edges of a graph lie on a path from its first node to its last."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def open_paths(edges: Sequence[tuple[int, int]], is_open: Any) -> tuple[list[Any], list[Any]]:
+    """Returns which nodes the first node reaches by open edges, and which reach the last.
+
+    Exactly zero or one where the edges are; between, the probability that some path is open, paths
+    taken as independent.
+
+    Args:
+      edges: `(target, source)` of each edge, sources below targets.
+      is_open: `float32[E, ...]`, numpy or jax; further axes are carried along.
+
+    Returns:
+      Two lists by node, each entry `float32[...]`.
+    """
+    nodes = max(target for target, _ in edges) + 1
+    one = is_open[0] * 0.0 + 1.0
+
+    def spread(ends, order):
+        found: dict[int, Any] = {order[0]: one}
+        for node in order[1:]:
+            closed = one
+            for edge, pair in enumerate(edges):
+                if pair[ends] == node:
+                    closed = closed * (1.0 - found[pair[1 - ends]] * is_open[edge])
+            found[node] = 1.0 - closed
+        return [found[node] for node in range(nodes)]
+
+    return spread(0, range(nodes)), spread(1, range(nodes)[::-1])
+
+
+def on_open_path(edges: Sequence[tuple[int, int]], is_open: Any) -> Any:
+    """Returns how much of what each edge gives reaches the last node, `float32[E, ...]`.
+
+    That is with the edge itself taken as open; arguments and meaning as of `open_paths`.
+    """
+    from_first, to_last = open_paths(edges, is_open)
+    stack = np.stack if isinstance(is_open, np.ndarray) else jnp.stack
+    return stack([from_first[source] * to_last[target] for target, source in edges])
