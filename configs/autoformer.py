@@ -2,7 +2,8 @@
 
     hwnas search autoformer
 
-The published size, AutoFormer-Tiny, is the space's default. Wall time and result are not measured.
+The published size, AutoFormer-Tiny, is the space's default. One run, seed 0, on 2 CPU cores: 4
+minutes, 93.6 % at 2.55 ms of 2.56 asked for; the best random network under that 93.3 %.
 """
 
 from hwnas_jax.config import Config, RetrainConfig, SpaceConfig, override
@@ -17,8 +18,13 @@ config = override(
                 "head_size": 8, "patch": 2,
             },
         ),
-        retrain=RetrainConfig(networks=1, learning_rate=0.05, weight_decay=5e-4),
+        retrain=RetrainConfig(
+            networks=1, optimizer="adamw", learning_rate=0.01, weight_decay=0.05
+        ),
     ),
-    search__weight_learning_rate=0.05,
+    search__weight_optimizer="adamw",
+    search__weight_learning_rate=0.01,
+    search__weight_learning_rate_end=0.0,
+    search__weight_decay=0.05,
     search__weight_clip_norm=1.0,
 )  # fmt: skip

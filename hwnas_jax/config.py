@@ -163,6 +163,9 @@ class SearchConfig:
     """steps compiled into one call; checkpoints and log lines fall between calls"""
     temperature_start: float = 2.0
     temperature_end: float = 0.2
+    weight_optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd, with Nesterov momentum, for convolutions; adamw for transformers, at a tenth of the
+    learning rate or less"""
     weight_learning_rate: float = 0.1
     weight_learning_rate_end: float = 0.001
     weight_decay: float = 5e-4
@@ -202,6 +205,8 @@ class RetrainConfig:
     epochs: int = 60
     batch_size: int = 64
     steps_per_dispatch: int = 50
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """as `search.weight_optimizer`"""
     learning_rate: float = 0.1
     weight_decay: float = 5e-3
     validation_fraction: float = 0.1
@@ -443,6 +448,16 @@ def check_search(search: SearchConfig, *, sync_batch_statistics: bool) -> None:
     Replicas that draw their own paths would wait for each other in different branches.
     """
     _check_types(search, "search.")
+    if (
+        search.order == "implicit"
+        and search.weight_optimizer == "adamw"
+        and search.inner_step_size is None
+    ):
+        raise UserError(
+            "search.order = 'implicit' with search.weight_optimizer = 'adamw' needs "
+            "search.inner_step_size, a step size of plain gradient descent: AdamW's learning rate "
+            "is none"
+        )
     if search.paths == "own" and search.relaxation == "sampled_path" and sync_batch_statistics:
         raise UserError(
             "search.paths = 'own' does not go with parallel.sync_batch_statistics and "

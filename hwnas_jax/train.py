@@ -23,6 +23,7 @@ from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
 from hwnas_jax.nn.initialisation import abstract, weight_rngs
+from hwnas_jax.optimizers import make_weight_optimizer
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.precision import cast, compute_dtype
 
@@ -73,7 +74,7 @@ def train(
     from_step: int | None = None,
     progress: Progress = quiet,
 ) -> Trained:
-    """Trains a network from scratch with SGD, Nesterov momentum and a one-cycle cosine schedule.
+    """Trains a network from scratch, with a one-cycle cosine schedule.
 
     Args:
       build: makes the network from random keys; any NNX module `[B, H, W, C] -> [B, classes]`
@@ -108,9 +109,9 @@ def train(
 
     graph, *shapes = abstract(split)
     unravel_weights, unravel_statistics = (_unravel(part) for part in shapes)
-    optimizer = optax.chain(
-        optax.add_decayed_weights(settings.weight_decay),
-        optax.sgd(_schedule(settings.learning_rate, total), momentum=0.9, nesterov=True),
+    schedule = _schedule(settings.learning_rate, total)
+    optimizer = make_weight_optimizer(
+        settings.optimizer, schedule, weight_decay=settings.weight_decay
     )
 
     @jax.jit

@@ -13,6 +13,7 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.normalisation import network_norm
+from hwnas_jax.optimizers import make_weight_optimizer
 from hwnas_jax.train import run_in_training, train
 
 
@@ -119,3 +120,15 @@ def test_what_cannot_be_is_named():
         trained(retrain__dtype="float16")
     with pytest.raises(UserError, match=r"batch_size = 16 .* times 3 micro-batches; .* is 15"):
         trained(retrain__accumulate=3)
+
+
+def test_adamw_follows_the_gradient_whatever_its_scale():
+    """And decays outside it: without a gradient, weights shrink by the learning rate's share."""
+    options = {"retrain__optimizer": "adamw", "retrain__weight_decay": 0.1}
+    assert trained(retrain__epochs=20, **options)[0].test_accuracy > 0.8
+    step = make_weight_optimizer("adamw", lambda count: 0.02, weight_decay=0.1)
+    weights = jnp.array([2.0, -3.0])
+    for scale in (1.0, 1e-4):
+        slope = scale * jnp.array([1.0, 0.0])
+        moved, _ = step.update(slope, step.init(weights), weights)
+        np.testing.assert_allclose(moved, [-0.02 - 0.02 * 0.1 * 2, 0.02 * 0.1 * 3], rtol=1e-3)

@@ -18,6 +18,7 @@ from hwnas_jax.config import SearchConfig, TargetConfig, check_search
 from hwnas_jax.cost.base import CostModel
 from hwnas_jax.errors import choose
 from hwnas_jax.nn.initialisation import abstract, weight_rngs
+from hwnas_jax.optimizers import make_weight_optimizer
 from hwnas_jax.parallel import mean_over_replicas
 from hwnas_jax.precision import cast, compute_dtype
 from hwnas_jax.relax import RELAXATIONS, Gates, probabilities
@@ -347,8 +348,7 @@ def _weight_schedule(config: SearchConfig) -> optax.Schedule:
 
 
 def _weight_optimizer(config: SearchConfig) -> optax.GradientTransformation:
-    return optax.chain(
-        optax.clip_by_global_norm(config.weight_clip_norm),
-        optax.add_decayed_weights(config.weight_decay),
-        optax.sgd(_weight_schedule(config), momentum=0.9, nesterov=True),
+    step = make_weight_optimizer(
+        config.weight_optimizer, _weight_schedule(config), weight_decay=config.weight_decay
     )
+    return optax.chain(optax.clip_by_global_norm(config.weight_clip_norm), step)
