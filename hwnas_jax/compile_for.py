@@ -23,7 +23,7 @@ from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel import Replicas, statistics_axis
 from hwnas_jax.search.bilevel import make_search
 from hwnas_jax.search.objective import Target
-from hwnas_jax.search.stage import device_data, make_dispatch
+from hwnas_jax.search.stage import device_data, make_dispatch, stream_shapes
 from hwnas_jax.spaces import Space
 from hwnas_jax.topology import CHIPS, Chip, topology_devices
 
@@ -40,7 +40,7 @@ class ChipStep:
       images: images a step takes, weight and architecture batch together, over all replicas.
       lower_seconds: time spent tracing and lowering, on this machine.
       compile_seconds: time spent compiling, likewise.
-      argument_bytes: state and data, per replica.
+      argument_bytes: state and data, per replica; streamed data are those of one dispatch.
       temporary_bytes: in between, per replica.
       memory_bytes: all of it, with the program, per replica.
       flops: of convolutions and matrix products, per step and replica; of operations of which
@@ -161,7 +161,8 @@ def compile_for(
       space: what would be searched.
       dataset: its shapes count.
       config: `search`, `target`, `data` and `parallel` are read; `parallel.devices` takes that
-        many of the topology's devices.
+        many of the topology's devices. As in a search, data are streamed where several hosts hold
+        the devices, unless `data.resident` says otherwise.
       cost_model: what would be in the loss; the space's operation counts when left out.
 
     Raises:
@@ -182,15 +183,23 @@ def compile_for(
     metric = "macs" if cost_model is None else config.target.metric
     choose(metric, model.metrics, "metric of the cost model")
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
+    own_data = replicas.streams(config.data.resident)
     with platform("tpu"), _without_cache():
         search = make_search(
             space, model, _target(space, model, metric), settings, config.target,
             sync_axis=statistics_axis(config.parallel),
         )  # fmt: skip
-        dispatch = replicas.compile(make_dispatch(search, dataset, config, length))
+        dispatch = replicas.compile(
+            make_dispatch(search, dataset, config, length), own_data=own_data
+        )
         state = jax.eval_shape(search.init, jax.random.key(0))
+        data = (
+            stream_shapes(dataset, config, length, count)
+            if own_data
+            else device_data(dataset, config)
+        )
         program = compile_ahead(
-            dispatch, *replicas.shapes(state, device_data(dataset, config)),
+            dispatch, *replicas.shapes(state, data, own_data=own_data),
             f"search on {topology}", memory_help("search", settings, platform="tpu"),
         )  # fmt: skip
     found = tally(str(program.call.as_text()))

@@ -109,6 +109,10 @@ class Replicas:
         """Whether other processes hold replicas too."""
         return len(self.own) < self.count
 
+    def streams(self, resident: bool | None) -> bool:
+        """Whether each replica gets data of its own, by `data.resident`."""
+        return self.several_processes if resident is None else not resident
+
     @property
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
@@ -175,14 +179,18 @@ class Replicas:
 
         return jax.tree.map(replicate, state)
 
-    def shapes(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """Returns the shapes of what `place(state)` and `share(data)` would return."""
+    def shapes(self, state: Any, data: Any, *, own_data: bool = False) -> tuple[Any, Any]:
+        """Returns the shapes of what `place(state)` and `share(data)` would return.
+
+        With `own_data` the second are those of `spread`, of `data` for each replica.
+        """
 
         def shape(leaf, *leading):
             return jax.ShapeDtypeStruct((*leading, *leaf.shape), leaf.dtype)
 
         placed = jax.tree.map(lambda leaf: shape(leaf, self.count), state)
-        return placed, jax.tree.map(shape, data)
+        leading = (self.count,) if own_data else ()
+        return placed, jax.tree.map(lambda leaf: shape(leaf, *leading), data)
 
     def lowered_as(self, state: Any, data: Any) -> tuple[Any, Any]:
         """Returns what to lower a dispatch for that will be called with `state` and `data`.

@@ -181,7 +181,7 @@ def train(
         checkpoints = Checkpoints(folder / "checkpoints" / label, keep=1)
         if distributed.is_first():
             log = MetricsLog(folder / "metrics.jsonl", stage="retrain", network=label)
-    own_data = replicas.several_processes if (r := config.data.resident) is None else not r
+    own_data = replicas.streams(config.data.resident)
     data: Any = {
         "images": dataset.train_images, "labels": dataset.train_labels, "rows": rows,
         "mean": dataset.mean, "std": dataset.std,

@@ -17,6 +17,7 @@ from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel import Replicas
+from hwnas_jax.search.stage import make_stream, stream_shapes
 from tests.test_parallel import SPACE, images
 
 needs_libtpu = pytest.mark.skipif(
@@ -126,6 +127,22 @@ def tiny(chips, backend="pmap"):
         search__steps_per_dispatch=3, parallel__devices=chips, parallel__backend=backend,
     )  # fmt: skip
     return compile_for("v5e:2x4", SPACE, images(), config)
+
+
+def test_streamed_shapes_are_those_of_the_stream():
+    """What a topology of several hosts is compiled for is what a job there would read."""
+    config = override(Config(), search__batch_size=8)
+    replicas = Replicas(tuple(jax.devices("cpu")[:2]))
+    stream = make_stream(images(), config, 3, replicas)
+    read = stream.load(jax.random.key(0), 0)
+    _, expected = replicas.shapes(
+        {}, stream_shapes(images(), config, 3, replicas.count), own_data=True
+    )
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), read) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), expected
+    )
+    assert not replicas.streams(None)
+    assert replicas.streams(False)
 
 
 @needs_libtpu

@@ -83,7 +83,7 @@ def search_architecture(
         sync_axis=statistics_axis(config.parallel),
     )  # fmt: skip
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
-    own_data = replicas.several_processes if (r := config.data.resident) is None else not r
+    own_data = replicas.streams(config.data.resident)
     dispatch = replicas.compile(make_dispatch(search, dataset, config, length), own_data=own_data)
     refinement = Refinement(
         space, cost_model, [target], config, range(0, settings.steps, length),
@@ -191,6 +191,21 @@ def make_stream(dataset: Dataset, config: Config, length: int, replicas: Replica
 
     first, second = split_halves(count, config.seed)
     return Stream(dataset, plan, {"weight": first, "arch": second}, replicas)
+
+
+def stream_shapes(dataset: Dataset, config: Config, length: int, count: int) -> dict[str, Any]:
+    """Returns the shapes of what `make_stream` gives one of `count` replicas in a dispatch."""
+    batch = (length, config.search.batch_size // count)
+    images, labels = (
+        jax.ShapeDtypeStruct((*batch, *whole.shape[1:]), whole.dtype)
+        for whole in (dataset.train_images, dataset.train_labels)
+    )
+    halves = _samplers(config, len(dataset.train_labels), length)
+    return {
+        "batches": dict.fromkeys(halves, (images, labels)),
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
 
 
 def _samplers(config: Config, count: int, length: int) -> dict[str, Sampler]:
