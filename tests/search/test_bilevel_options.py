@@ -93,10 +93,8 @@ def directional(function, direction, size):
 DIRECTION = np.random.default_rng(3).normal(size=MASK.shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("optimizer", "rate", "size"), [("sgd", 0.5, 0.02), ("adamw", 0.05, 0.01)])
-def test_second_order_is_the_difference_quotient_through_the_weight_step(
-    smooth, optimizer, rate, size
-):
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.5), ("adamw", 0.05)])
+def test_second_order_is_the_difference_quotient_through_the_weight_step(smooth, optimizer, rate):
     """The weights step by the optimiser itself: clipped, decayed, with momentum."""
     options = {"weight_learning_rate": rate, "weight_clip_norm": 0.2, "weight_decay": 0.1}
     data = batch()
@@ -117,9 +115,11 @@ def test_second_order_is_the_difference_quotient_through_the_weight_step(
         return float(value)
 
     assert float(loss) == pytest.approx(unrolled(state.logits), rel=1e-5)
-    expected = directional(unrolled, DIRECTION, size)
-    found = float((logit_gradient(after) * DIRECTION).sum())
-    assert found == pytest.approx(expected, rel=5e-3)
+    # Along the gradient itself the difference is largest beside the rounding of the loss.
+    found = logit_gradient(after)
+    length = float(np.linalg.norm(found))
+    expected = directional(unrolled, found / length, 0.05)
+    assert length == pytest.approx(expected, rel=2e-3)
     ahead, (_, _, norm) = weight_step(state, data, KEY, 1.0)
     assert float(norm) > options["weight_clip_norm"]
     _, (_, direct) = smooth(ahead.weights, state.logits, data.arch_images, data.arch_labels, KEY)
