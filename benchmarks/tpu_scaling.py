@@ -8,7 +8,8 @@ NAS-Bench-201 at its standard size (C=16, N=5, images 32x32x3, 10 classes, float
 as for ImageNet `--space fbnet --size 224 --classes 1000 --per-chip 16 --batch 4096`. Weak scaling
 keeps the batch of a replica, strong scaling the batch of all. Efficiency is images/s per chip
 against the first topology of the same kind; the all-reduces are counted at the published speed of
-the links, without latency and without overlap.
+the links, without latency and without overlap. Where several hosts hold the chips the data are
+streamed, as a search there would; elsewhere they are resident.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     hwnas search autoformer
 
 The published size, AutoFormer-Tiny, is the space's default. One run, seed 0, on 2 CPU cores: 4
-minutes, 93.6 % at 2.55 ms of 2.56 asked for; the best random network under that 93.3 %.
+minutes, 93.6 % at 2.55 ms of 2.56 asked for; a random network under that 93.3 %.
 """
 
 from hwnas_jax.config import Config, RetrainConfig, SpaceConfig, override

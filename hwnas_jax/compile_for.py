@@ -23,7 +23,7 @@ from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel import Replicas, statistics_axis
 from hwnas_jax.search.bilevel import make_search
 from hwnas_jax.search.objective import Target
-from hwnas_jax.search.stage import device_data, make_dispatch, stream_shapes
+from hwnas_jax.search.stage import device_data, make_dispatch, make_stream
 from hwnas_jax.spaces import Space
 from hwnas_jax.topology import CHIPS, Chip, topology_devices
 
@@ -194,7 +194,7 @@ def compile_for(
         )
         state = jax.eval_shape(search.init, jax.random.key(0))
         data = (
-            stream_shapes(dataset, config, length, count)
+            make_stream(dataset, config, length, replicas).shapes()
             if own_data
             else device_data(dataset, config)
         )

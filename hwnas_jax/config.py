@@ -448,15 +448,11 @@ def check_search(search: SearchConfig, *, sync_batch_statistics: bool) -> None:
     Replicas that draw their own paths would wait for each other in different branches.
     """
     _check_types(search, "search.")
-    if (
-        search.order == "implicit"
-        and search.weight_optimizer == "adamw"
-        and search.inner_step_size is None
-    ):
+    if search.order == "implicit" and search.weight_optimizer == "adamw":
         raise UserError(
-            "search.order = 'implicit' with search.weight_optimizer = 'adamw' needs "
-            "search.inner_step_size, a step size of plain gradient descent: AdamW's learning rate "
-            "is none"
+            "search.order = 'implicit' does not go with search.weight_optimizer = 'adamw': it "
+            "differentiates a minimum of the loss plus the weights' squares, and AdamW, whose "
+            "decay is no part of the loss, ends at another point. Use 'sgd', or order = 'second'"
         )
     if search.paths == "own" and search.relaxation == "sampled_path" and sync_batch_statistics:
         raise UserError(

@@ -17,7 +17,7 @@ from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel import Replicas
-from hwnas_jax.search.stage import make_stream, stream_shapes
+from hwnas_jax.search.stage import make_stream
 from tests.test_parallel import SPACE, images
 
 needs_libtpu = pytest.mark.skipif(
@@ -135,9 +135,7 @@ def test_streamed_shapes_are_those_of_the_stream():
     replicas = Replicas(tuple(jax.devices("cpu")[:2]))
     stream = make_stream(images(), config, 3, replicas)
     read = stream.load(jax.random.key(0), 0)
-    _, expected = replicas.shapes(
-        {}, stream_shapes(images(), config, 3, replicas.count), own_data=True
-    )
+    _, expected = replicas.shapes({}, stream.shapes(), own_data=True)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), read) == jax.tree.map(
         lambda leaf: (leaf.shape, leaf.dtype), expected
     )

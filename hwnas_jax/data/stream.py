@@ -71,6 +71,21 @@ class Stream:
         repeated = {k: np.stack([v] * len(self._replicas.own)) for k, v in constants.items()}
         return self._replicas.spread({"batches": batches, **repeated})
 
+    def shapes(self) -> Any:
+        """Returns the shapes and types of one replica's share of what a dispatch reads."""
+        plan = jax.eval_shape(self._plan, jax.random.key(0), np.int32(0))
+        arrays = self._dataset.train_images, self._dataset.train_labels
+
+        def share(entries):
+            rows = (entries.shape[0], entries.shape[1] // self._replicas.count)
+            return tuple(jax.ShapeDtypeStruct((*rows, *a.shape[1:]), a.dtype) for a in arrays)
+
+        return {
+            "batches": {part: share(entries) for part, entries in plan.items()},
+            "mean": self._dataset.mean,
+            "std": self._dataset.std,
+        }
+
     @contextlib.contextmanager
     def running(self, key: jax.Array, starts: range) -> Iterator[Iterator[Any]]:
         """Yields the data of the dispatches that start at the steps `starts`, in order."""

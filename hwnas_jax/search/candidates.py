@@ -11,6 +11,7 @@ from hwnas_jax.cost.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.mixture import last_options
 
 ENUMERABLE = 200_000
 SAMPLES = 65_536
@@ -77,8 +78,7 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
         sharp = (sharp / sharp.sum(-1, keepdims=True)).cumsum(-1)
         uniform = 1.0 - rng.random((SAMPLES // 4, space.num_decisions, 1))
         drawn = (uniform > sharp[None]).sum(-1)
-        last = space.num_options - 1 - space.mask[:, ::-1].argmax(-1)
-        draws.append(np.minimum(drawn, last).astype(np.int32))
+        draws.append(np.minimum(drawn, last_options(space.mask)).astype(np.int32))
     found = np.unique(np.concatenate(draws), axis=0)
     found = found[space.feasible(found)]
     return found if len(found) else np.unique(space.random(rng, SAMPLES), axis=0)

@@ -193,21 +193,6 @@ def make_stream(dataset: Dataset, config: Config, length: int, replicas: Replica
     return Stream(dataset, plan, {"weight": first, "arch": second}, replicas)
 
 
-def stream_shapes(dataset: Dataset, config: Config, length: int, count: int) -> dict[str, Any]:
-    """Returns the shapes of what `make_stream` gives one of `count` replicas in a dispatch."""
-    batch = (length, config.search.batch_size // count)
-    images, labels = (
-        jax.ShapeDtypeStruct((*batch, *whole.shape[1:]), whole.dtype)
-        for whole in (dataset.train_images, dataset.train_labels)
-    )
-    halves = _samplers(config, len(dataset.train_labels), length)
-    return {
-        "batches": dict.fromkeys(halves, (images, labels)),
-        "mean": dataset.mean,
-        "std": dataset.std,
-    }
-
-
 def _samplers(config: Config, count: int, length: int) -> dict[str, Sampler]:
     size = config.search.batch_size
     return {
