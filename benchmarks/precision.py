@@ -4,13 +4,16 @@
 
 Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
 it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe
-and a few times each; a seed's accuracy is the mean over these trainings.
+and a few times each; a seed's accuracy is the mean over these trainings. Of two backbones one
+doubles its width where it halves the image, so that all its layers cost about the same, and one
+keeps its width, so that the first two of six layers cost sixteen times as much as the last two.
 Likewise binary cells are searched under a size, and trained at one bit, plainly (XNOR) and with
 projections (PCNN), and at full precision.
 `--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -39,16 +42,23 @@ DIGITS = Config(
     retrain=RetrainConfig(epochs=60, batch_size=64, learning_rate=0.1, weight_decay=1e-3),
 )  # fmt: skip
 BITS = {"weights": "1,2,3,4", "activations": "2,3,4"}
-# Per data set: changes of the config, the backbone, and the cells.
+# Per data set: changes of the config, the backbones, and the cells.
 SETTINGS = {
-    "digits": ({}, {"channels": 4}, {"channels": 8, "cells": 1}),
+    "digits": (
+        {},
+        {"widening": {"channels": 4}, "even": {"channels": 6, "growth": 1}},
+        {"channels": 8, "cells": 1},
+    ),
     "fashion_mnist": (
         {
             "data__name": "idx", "data__shift": 1, "data__flip": True, "search__steps": 4000,
             "search__warmup_steps": 1000, "retrain__epochs": 8, "retrain__batch_size": 128,
             "retrain__validation_fraction": 0.05,
         },
-        {"channels": 4, "stem_stride": 2},
+        {
+            "widening": {"channels": 4, "stem_stride": 2},
+            "even": {"channels": 6, "growth": 1, "stem_stride": 2},
+        },
         None,
     ),
 }  # fmt: skip
@@ -86,9 +96,9 @@ def trained(space, architecture, dataset, config, retrains):
     ]))  # fmt: skip
 
 
-def mixed_bits(name, dataset, options, uniform):
+def mixed_bits(name, dataset, options, backbone, uniform):
     """Returns a row per seed and origin: what the network is, costs, and reaches."""
-    space = space_of("edmips", dataset, {**SETTINGS[name][1], **BITS})
+    space = space_of("edmips", dataset, {**SETTINGS[name][1][backbone], **BITS})
     same = space.uniform(uniform, uniform)
     model = AnalyticModel.count(space)
     budget = float(predict_architectures(model, same[None], space.num_options)["bit_operations"][0])
@@ -99,7 +109,8 @@ def mixed_bits(name, dataset, options, uniform):
         for origin, architecture in networks.items():
             costs = predict_architectures(model, architecture[None], space.num_options)
             rows.append({
-                "data": name, "uniform_bits": uniform, "seed": seed, "origin": origin,
+                "data": name, "backbone": backbone, "uniform_bits": uniform, "seed": seed,
+                "origin": origin,
                 "architecture": space.to_string(architecture),
                 "bit_operations": float(costs["bit_operations"][0]),
                 "size_kib": float(costs["size_kib"][0]),
@@ -153,17 +164,18 @@ def summary(rows, key):
     """Returns per group the mean, the standard deviation over seeds, and the sizes."""
     groups = {}
     for row in rows:
-        groups.setdefault((row["data"], row.get("uniform_bits"), row[key]), []).append(row)
+        group = row["data"], row.get("backbone"), row.get("uniform_bits"), row[key]
+        groups.setdefault(group, []).append(row)
     return [
         {
-            "data": data, "uniform_bits": bits, key: which,
+            "data": data, "backbone": backbone, "uniform_bits": bits, key: which,
             "mean": float(np.mean([row["test_accuracy"] for row in group])),
             "std": float(np.std([row["test_accuracy"] for row in group], ddof=1))
             if len(group) > 1 else None,
             "size_kib": [round(row["size_kib"], 2) for row in group],
             "bit_operations": [row.get("bit_operations") for row in group],
         }
-        for (data, bits, which), group in groups.items()
+        for (data, backbone, bits, which), group in groups.items()
     ]  # fmt: skip
 
 
@@ -173,6 +185,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--retrains", type=int, default=3, help="trainings per network")
     parser.add_argument("--uniform", type=int, nargs="+", default=[2])
+    parser.add_argument("--backbones", nargs="+", default=["widening", "even"])
     parser.add_argument("--parts", nargs="+", default=["bits", "binary"])
     parser.add_argument("--data", nargs="+", choices=list(SETTINGS))
     parser.add_argument("--out", type=Path)
@@ -183,8 +196,8 @@ def main():
     for name in names:
         dataset = load_data(setting(name, options.idx, 0).data)
         if "bits" in options.parts:
-            for uniform in options.uniform:
-                bits += mixed_bits(name, dataset, options, uniform)
+            for backbone, uniform in itertools.product(options.backbones, options.uniform):
+                bits += mixed_bits(name, dataset, options, backbone, uniform)
         if "binary" in options.parts and SETTINGS[name][2]:
             cells += binary_cells(name, dataset, options)
     result = {
@@ -196,7 +209,7 @@ def main():
     print("| data | network | accuracy | size KiB |\n|---|---|---:|---:|")
     for row in result["mixed"] + result["binary"]:
         which = row.get("origin") or row["precision"]
-        bits_of = f" ({row['uniform_bits']} bits)" if row["uniform_bits"] else ""
+        bits_of = f" ({row['backbone']}, {row['uniform_bits']} bits)" if row["backbone"] else ""
         spread = "" if row["std"] is None else f" +- {row['std']:.2%}"
         size = np.mean(row["size_kib"])
         print(f"| {row['data']} | {which}{bits_of} | {row['mean']:.2%}{spread} | {size:.2f} |")

@@ -25,7 +25,7 @@ _LEAST_SHARE = 0.02
 _COVERED, _COVERED_SIGMAS = 0.9, 1.6449
 _WIDTH = 5.0
 # Logarithms of variances before anything is seen: the higher the order, the smaller its effects.
-_START = {"single": -2.0, "pair": -4.0, "triple": -5.0}
+_START = {"single": -2.0, "pair": -4.0, "triple": -5.0, "relations": -2.0}
 
 
 def starts(names: Sequence[str]) -> np.ndarray:

@@ -19,6 +19,8 @@ from hwnas_jax.cost.multilinear import expectation_float64, tabulate
 from hwnas_jax.spaces.base import Choices
 
 TEMPERATURES = (5.0, 2.0, 1.0, 0.5, 0.1)
+# Neighbours in predicted cost whose errors are exchanged.
+_ALIKE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Fidelity:
         predictions of architectures, as a share of that mean.
       error: `float64[n]`, how far it is from the true mean, as a share of that.
       ceiling: `float64[n]`, the cosine by logits between the model's own predictions as they are
-        and with its errors shuffled onto them: what a model without any error would score on a
-        table as noisy as that.
+        and with its errors shuffled among architectures of like cost: what a model without any
+        error would score on a table as noisy as that.
     """
 
     temperature: float
@@ -87,16 +89,34 @@ def measure_fidelity(
         space,
         lambda rows: predict_architectures(model, rows, space.num_options)[metric],
     )
-    shuffled = tabulate(space, lambda rows: _shuffled(own, table, rows, rng))
+    shuffled = tabulate(space, lambda rows: shuffled_errors(own, table, rows, rng))
     compare = functools.partial(_compare, model, space, metric, (table, own, shuffled), logits)
     return [compare(temperature) for temperature in temperatures]
 
 
-def _shuffled(own, table, rows, rng):
-    """Returns the model's predictions with the relative errors of other architectures."""
+def shuffled_errors(
+    own: np.ndarray, table: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns predictions with the relative errors of others that cost about as much.
+
+    Of others whatever their cost would not do: of what costs next to nothing errors are huge.
+
+    Args:
+      own: `float64[K, ..., K]`, predictions.
+      table: `float64[K, ..., K]`, what they were to be.
+      rows: `int32[N, D]`, all architectures.
+      rng: draws the exchange.
+
+    Returns:
+      `float64[N]`.
+    """
     place = tuple(rows.T)
     errors = table[place] / own[place]
-    return own[place] * errors[rng.permutation(len(errors))]
+    ranked = np.argsort(own[place])
+    moved = np.empty_like(errors)
+    for alike in np.array_split(ranked, -(-len(ranked) // _ALIKE)):
+        moved[alike] = errors[rng.permutation(alike)]
+    return own[place] * moved
 
 
 def _compare(model, space, metric, tables, logits, temperature):

@@ -1,7 +1,8 @@
 """How alike two architectures are: a sum of kernels over single decisions, pairs and triples.
 
-Every part is a sum of products of matches `[x_d = y_d]` over distinct decisions `d`, so whatever is
-a weighted sum of kernels to fixed architectures is linear in each row of the gates.
+Every part but those for tables alone is a sum of products of matches `[x_d = y_d]` over distinct
+decisions `d`, so whatever is a weighted sum of kernels to fixed architectures is linear in each
+row of the gates.
 
 Legend: `N, M` architectures, `D` decisions, `K` options of the widest decision, `J` parts,
 `O` the highest order.
@@ -10,6 +11,7 @@ References: Duvenaud, Nickisch and Rasmussen, "Additive Gaussian Processes", 201
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 
@@ -31,7 +33,9 @@ class Kernel:
     The parts are, in this order: a constant; `shared`, which counts options whatever the decision,
     where several decisions have the same options; `timed`, the sums of timed operations, where
     operations were timed; `empty`, whether no path leads from input to output, where asked for;
-    then per view the orders `1..O`. The views are the architecture as it is
+    `relations`, products of the counts of what a compiler leaves, and `alike relations`, one where
+    they are equal and falling with their distance, in a table of a space that tells them; then per
+    view the orders `1..O`. The views are the architecture as it is
     written and, in spaces where different architectures build the same network, its canonical form:
     some runtimes drop what cannot reach the output, others run it.
 
@@ -49,6 +53,26 @@ class Kernel:
     timed: np.ndarray | None = None
     tabulated: bool = False
     empty: bool = False
+
+    @functools.cached_property
+    def _relations(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Which relations differ between architectures, their means and their scales."""
+        counts = self.space.relations(self.space.enumerate()) if self.tabulated else None
+        if counts is None:
+            return None
+        differ = np.flatnonzero(counts.std(axis=0) > 0)
+        return differ, counts[:, differ].mean(axis=0), counts[:, differ].std(axis=0)
+
+    def related(self, architectures: np.ndarray) -> np.ndarray | None:
+        """Returns the counts of relations, each of mean zero, `float64[N, S]`, or None.
+
+        Over the space their squares add up to one on average.
+        """
+        if self._relations is None:
+            return None
+        differ, mean, scale = self._relations
+        counts = np.asarray(self.space.relations(architectures))[:, differ]
+        return (counts - mean) / scale / math.sqrt(len(differ))
 
     @property
     def has_canonical(self) -> bool:
@@ -78,7 +102,8 @@ class Kernel:
         linear = ["shared"] * (self.shared is not None) + ["timed"] * (self.timed is not None)
         views = ["", "canonical "][: 1 + self.has_canonical]
         orders = [view + order for view in views for order in _ORDERS[1 : self.order + 1]]
-        return ("constant", *linear, *["empty"] * self.empty, *orders)
+        relations = ["relations", "alike relations"] if self._relations else []
+        return ("constant", *linear, *["empty"] * self.empty, *relations, *orders)
 
     def views(self, architectures: np.ndarray) -> list[np.ndarray]:
         """Returns the architectures, `int32[N, D]`, as written and in canonical form."""
@@ -106,6 +131,12 @@ class Kernel:
         if self.empty:
             cut = [disconnected(self.space, rows).astype(float) for rows in (left, right)]
             yield np.outer(*cut)
+        one, other = self.related(left), self.related(right)
+        if one is not None and other is not None:
+            products = one @ other.T
+            lengths = [(counts**2).sum(axis=1) for counts in (one, other)]
+            yield products
+            yield np.exp(products - np.add.outer(*lengths) / 2)
         for one, other in zip(self.views(left), self.views(right), strict=True):
             yield from symmetric_matches(one, other, self.order)
 
@@ -116,6 +147,9 @@ class Kernel:
         ones = np.ones(len(architectures))
         if self.empty:
             linear.append(disconnected(self.space, architectures).astype(float))
+        counts = self.related(architectures)
+        if counts is not None:
+            linear += [(counts**2).sum(axis=1), ones]
         return np.array([ones, *linear, *[ones] * (self.order * (1 + self.has_canonical))])
 
     def weighted(self, variances: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

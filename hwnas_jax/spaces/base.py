@@ -219,6 +219,19 @@ class Choices:
         """
         return architectures
 
+    def relations(self, architectures: np.ndarray) -> np.ndarray | None:
+        """Returns counts of what a compiler leaves of the networks, `float64[N, S]`, or None.
+
+        Of operations and of pairs that follow one another, read the same, or are added up, once
+        identities are followed through and equal operations are done once. Networks that compute
+        the same have the same counts. By default nothing is known.
+
+        Args:
+          architectures: `int32[N, D]`.
+        """
+        del architectures
+        return None
+
     @property
     def mixes_canonical(self) -> bool:
         """Whether there are canonical forms and `canonical_mixture` is of them."""

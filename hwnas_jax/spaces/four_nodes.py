@@ -16,6 +16,10 @@ from hwnas_jax.spaces.base import Forms, Space
 
 EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
 _NONE = 0
+_TARGETS, _SOURCES = np.array(EDGES).T
+_OUTPUT = 3
+# The operation that hands its input on, and those that have no weights of their own.
+_IDENTITY, _WEIGHTLESS = "skip_connect", ("avg_pool_3x3",)
 
 
 def active_edges(weight):
@@ -54,6 +58,28 @@ def running_edges(architectures: np.ndarray) -> np.ndarray:
     return _RUNS.take(opened, axis=0)
 
 
+def _followed(chosen, identity):
+    """Returns which node each node is once identities are followed, and which edges are left.
+
+    Args:
+      chosen: `int32[N, 6]`, canonical.
+      identity: the option that hands its input on.
+
+    Returns:
+      `int[N, 4]` and `bool[N, 6]`.
+    """
+    node = np.tile(np.arange(_OUTPUT + 1), (len(chosen), 1))
+    runs = chosen != _NONE
+    for target in range(1, _OUTPUT):
+        into = np.flatnonzero(target == _TARGETS)
+        skips = runs[:, into] & (chosen[:, into] == identity)
+        only = (runs[:, into].sum(axis=1) == 1) & skips.any(axis=1)
+        source = np.take_along_axis(node, _SOURCES[into][skips.argmax(axis=1)][:, None], axis=1)
+        node[:, target] = np.where(only, source[:, 0], target)
+        runs[:, into] &= ~only[:, None]
+    return node, runs
+
+
 class FourNodes(Space, abc.ABC):
     """A space of such cells; its decisions are the `EDGES` in order, `none` their first option."""
 
@@ -64,6 +90,42 @@ class FourNodes(Space, abc.ABC):
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
         return np.where(running_edges(architectures), architectures, _NONE).astype(np.int32)
+
+    def relations(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns counts of what a compiler leaves of the cells, `float64[N, S]`.
+
+        A node that only skips is the node it reads, and equal poolings of one node are one.
+        """
+        options = self.decisions[0].options
+        chosen = self.canonical(architectures)
+        node, runs = _followed(chosen, options.index(_IDENTITY))
+        weightless = np.isin(
+            chosen, [options.index(name) for name in _WEIGHTLESS if name in options]
+        )
+        reads = node[:, _SOURCES]
+        # `same[n, i, j]`: edge j computes what edge i does. The first of them stands for all.
+        equal = (chosen[:, :, None] == chosen[:, None]) & (reads[:, :, None] == reads[:, None])
+        equal &= weightless[:, :, None] & runs[:, :, None] & runs[:, None]
+        same = equal | np.eye(len(EDGES), dtype=bool)
+        first = runs & (same.argmax(axis=2) == np.arange(len(EDGES)))
+        writes = (same[..., None] & (_TARGETS[:, None] == np.arange(_OUTPUT + 1))).any(axis=2)
+        writes &= first[..., None]
+
+        shares = (writes[:, :, None] & writes[:, None]).any(axis=-1)
+        follows = np.take_along_axis(writes, reads[:, None, :].repeat(len(EDGES), 1), axis=2)
+        beside = reads[:, :, None] == reads[:, None]
+        later = np.triu(np.ones((len(EDGES), len(EDGES)), bool), 1)
+        kinds = np.eye(len(options))[chosen] * first[..., None]
+        alone = (np.ones_like(first), reads == 0, writes[..., _OUTPUT])
+        counts = [np.einsum("nek,ne->nk", kinds, which) for which in alone]
+        for pairs in (follows, beside & later, shares & later):
+            found = np.einsum("nik,nij,njl->nkl", kinds, pairs, kinds)
+            if pairs is not follows:  # of two side by side either may come first
+                found = np.triu(found + np.swapaxes(found, 1, 2))
+            counts.append(found.reshape(len(chosen), -1))
+        added = writes.sum(axis=1)[:, 1:]
+        counts.append(np.stack([(added > least).sum(axis=1) for least in range(3)], axis=1))
+        return np.concatenate(counts, axis=1)
 
     def canonical_mixture(self, weight: jax.Array) -> tuple[Forms, ...]:
         weight = jnp.asarray(weight)

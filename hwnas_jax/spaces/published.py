@@ -42,6 +42,7 @@ class CellChoices(Choices):
 
     canonical = NasBench201.canonical
     canonical_mixture = NasBench201.canonical_mixture
+    relations = NasBench201.relations
     to_string = NasBench201.to_string
     from_string = NasBench201.from_string
 

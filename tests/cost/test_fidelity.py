@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.fidelity import complete_table, cosine, measure_fidelity
+from hwnas_jax.cost.fidelity import (
+    complete_table,
+    cosine,
+    measure_fidelity,
+    shuffled_errors,
+)
 from hwnas_jax.cost.multilinear import tabulate
 from tests.cost.toy import ToySpace, law_ms
 
@@ -84,14 +89,30 @@ def test_gradients_by_logits_are_those_of_the_chain_rule():
 
 
 def test_noise_bounds_what_can_be_reached():
-    rng = np.random.default_rng(0)
-    noisy = tabulate(
-        SPACE, lambda rows: _truth(rows) * np.exp(0.01 * rng.standard_normal(len(rows)))
-    )
-    found = _measure(Additive(), noisy, draws=200)
-    for row in found:
-        assert row.by_logits.mean() == pytest.approx(row.ceiling.mean(), abs=0.15)
-    assert found[-1].ceiling.mean() < 0.95 < found[0].ceiling.mean()
+    """The cosine with a noisy table is the ceiling, on average over tables."""
+    cosines = []
+    for seed in range(20):
+        noise = np.exp(0.01 * np.random.default_rng(seed).standard_normal(SPACE.size))
+        noisy = tabulate(SPACE, lambda rows, noise=noise: _truth(rows) * noise)
+        found = measure_fidelity(Additive(), SPACE, noisy, "latency_ms", draws=50, seed=seed)
+        cosines.append([(row.by_logits.mean(), row.ceiling.mean()) for row in found])
+    reached, ceiling = np.mean(cosines, axis=0).T
+    np.testing.assert_allclose(reached, ceiling, atol=0.06)
+    assert ceiling[-1] < 0.85
+    assert ceiling[0] > 0.95
+
+
+def test_errors_of_what_is_cheap_are_not_laid_on_what_is_dear():
+    """Of cells that hardly compute, predictions may be wrong by a factor of hundreds."""
+    rows = SPACE.enumerate()
+    costs = _truth(rows)
+    wrong = costs < np.sort(costs)[20]
+    own = tabulate(SPACE, _truth)
+    table = tabulate(SPACE, lambda _: np.where(wrong, 300 * costs, costs))
+    moved = shuffled_errors(own, table, rows, np.random.default_rng(0)) > 2 * costs
+    assert moved.sum() == wrong.sum() > 10
+    assert (moved != wrong).any()
+    assert costs[moved].max() < np.median(costs)
 
 
 def test_cosines_and_tables_with_holes():

@@ -24,13 +24,18 @@ def test_matches_are_counted_over_all_sets_of_decisions():
 
 def test_parts_have_names_and_one_is_theirs_on_the_diagonal():
     space = nasbench201()
-    kernel = Kernel(space, 3, empty=True)
+    kernel = Kernel(space, 3, tabulated=True, empty=True)
     rows = np.concatenate([np.zeros((1, 6), np.int32), space.random(np.random.default_rng(0), 7)])
     parts = list(kernel.parts(rows, rows))
     assert len(parts) == len(kernel.names)
-    assert kernel.names[:3] == ("constant", "shared", "empty")
+    assert kernel.names[:5] == ("constant", "shared", "empty", "relations", "alike relations")
     np.testing.assert_allclose(kernel.diagonal(rows), [np.diag(part) for part in parts])
     assert parts[2][0, 0] == 1
+    for part in parts:
+        assert np.linalg.eigvalsh(part).min() > -1e-9
+    over_all = kernel.diagonal(space.enumerate()).mean(axis=1)
+    assert over_all[3] == pytest.approx(1)
+    assert over_all[4] == 1
 
 
 def test_cells_that_build_one_network_are_equal_in_canonical_form():

@@ -246,6 +246,50 @@ def test_bad_architectures_are_named():
         space.check(np.full(6, 5))
 
 
+def relations(text):
+    """The counts of the cell whose edges are `text`: - none, s skip, 1 and 3 convolutions, p."""
+    return STANDARD.relations(np.array([["-s13p".index(letter) for letter in text]], np.int32))[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("s---p-", "---p--"),  # node 1 is the input
+        ("-s---3", "---3--"),
+        ("1-s--3", "1---3-"),  # node 2 is node 1
+        ("sp---1", "s-p--1"),
+        ("p-1---", "------"),  # no path to the output
+        ("s--pp-", "-s-p-p"),  # one pooling, added to itself
+    ],
+)
+def test_cells_that_a_compiler_makes_equal_have_equal_relations(one, other):
+    np.testing.assert_array_equal(relations(one), relations(other))
+
+
+@pytest.mark.parametrize(
+    ("text", "running"),
+    [
+        ("ppp333", [0, 0, 0, 3, 2]),  # both poolings of the input are one
+        ("333333", [0, 0, 0, 6, 0]),  # each convolution has weights of its own
+        ("s3p3p1", [0, 0, 1, 2, 1]),
+        ("s-----", [0, 0, 0, 0, 0]),
+        ("---s--", [0, 1, 0, 0, 0]),
+    ],
+)
+def test_relations_begin_with_the_operations_that_run(text, running):
+    np.testing.assert_array_equal(relations(text)[:5], running)
+
+
+def test_relations_tell_what_follows_and_what_stands_beside():
+    follows, beside, added = relations("1-3p--")[15:90].reshape(3, 5, 5)
+    pairs = lambda table: {tuple(pair) for pair in np.argwhere(table)}  # noqa: E731
+    assert (pairs(follows), pairs(beside), pairs(added)) == (set(), set(), set())
+    follows, beside, added = relations("1-3p-s")[15:90].reshape(3, 5, 5)
+    assert pairs(follows) == {(2, 3), (3, 1)}
+    assert pairs(beside) == {(2, 4)}
+    assert pairs(added) == {(1, 4)}
+
+
 def test_canonical_mixture_is_the_distribution_of_canonical_forms():
     space = NasBench201(input_shape=(8, 8, 1), num_classes=10, channels=2, cells=1)
     rng = np.random.default_rng(0)
