@@ -17,6 +17,8 @@ _LEAST_TIMINGS = 8
 _SIGNIFICANCE = 0.01
 _SMALLEST_CHANGE = 0.01
 _OUTLIER = 4.0
+# Scatter, as a share, beyond that of a device that is left alone.
+_MUCH = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +113,8 @@ class Drift:
         if self.timings < _LEAST_TIMINGS:
             return "too few reference timings to tell whether the device kept its pace"
         scatter = f"a single one scatters by {self.scatter:.1%}"
+        if self.scatter > _MUCH:
+            scatter += ", which is much: is the device doing other work?"
         if not self.found:
             return (
                 f"the device kept its pace: {self.timings} timings of reference networks in "

@@ -94,6 +94,12 @@ def test_references_that_differ_from_one_another_are_no_drift():
     assert not find_drift(at_s, which, (1.0 + which) * (ms / ms)).found
 
 
+@pytest.mark.parametrize(("noise", "much"), [(0.02, False), (0.5, True)])
+def test_much_scatter_is_told(noise, much):
+    words = find_drift(*timings(steady, noise=noise)).words()
+    assert ("is the device doing other work?" in words) == much
+
+
 def test_few_timings_say_so():
     drift = find_drift(*timings(step(0.5), count=7))
     assert not drift.found
