@@ -29,6 +29,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="digits")
     parser.add_argument("--runtime", choices=["jax", "onnxruntime"], default="jax")
+    parser.add_argument("--threads", type=int, help="of ONNX Runtime; one a core")
     parser.add_argument("--models", nargs="+", default=["mlp"], help="cost models to fit")
     parser.add_argument("--networks", type=int, default=30, help="never seen")
     parser.add_argument("--profiled", type=int, help="networks of the profile; the config's")
@@ -60,7 +61,10 @@ def judge(first, second):
 
 
 def run(args, seed):
-    config = override(load_config(args.config), seed=seed, profile__runtime=args.runtime)
+    config = override(
+        load_config(args.config), seed=seed,
+        profile__runtime=args.runtime, profile__threads=args.threads,
+    )  # fmt: skip
     if args.profiled:
         config = override(config, profile__networks=args.profiled)
     data = load_data(config.data)
