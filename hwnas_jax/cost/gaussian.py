@@ -119,10 +119,11 @@ class GaussianProcess:
     row of the gates, so on relaxed gates it *is* the mean over independent draws, and its gradient
     is exact.
 
-    A space small enough is tabulated, with effects up to triples; nothing there is predicted to
-    cost less than a hundredth of the least that was observed. A larger one keeps effects up
-    to pairs. The standard deviation is that of one measurement. On relaxed gates it is the root of
-    the mean variance for a tabulated space; for a larger one it is that of the mean.
+    A space small enough is tabulated, with effects up to triples and, where the space tells them,
+    of the relations that a compiler leaves between operations; nothing there is predicted to cost
+    less than a hundredth of the least that was observed. A larger one keeps effects up to pairs.
+    The standard deviation is that of one measurement. On relaxed gates it is the root of the mean
+    variance for a tabulated space; for a larger one it is that of the mean.
 
     References: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006; Duvenaud,
     Nickisch and Rasmussen, "Additive Gaussian Processes", 2011.
