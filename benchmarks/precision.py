@@ -5,8 +5,9 @@
 Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
 it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe
 and a few times each; a seed's accuracy is the mean over these trainings. Of two backbones one
-doubles its width where it halves the image, so that all its layers cost about the same, and one
-keeps its width, so that the first two of six layers cost sixteen times as much as the last two.
+doubles its width where it halves the image, so that its layers cost about the same, and one keeps
+its width, so that the first two of six layers cost 12 (Fashion-MNIST) or 16 times (digits) as much
+as the last two.
 Likewise binary cells are searched under a size, and trained at one bit, plainly (XNOR) and with
 projections (PCNN), and at full precision.
 `--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
