@@ -13,7 +13,7 @@ References: Duvenaud, Nickisch and Rasmussen, "Additive Gaussian Processes", 201
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -35,9 +35,10 @@ class Kernel:
     operations were timed; `empty`, whether no path leads from input to output, where asked for;
     `relations`, products of the counts of what a compiler leaves, and `alike relations`, one where
     they are equal and falling with their distance, in a table of a space that tells them; then per
-    view the orders `1..O`. The views are the architecture as it is
-    written and, in spaces where different architectures build the same network, its canonical form:
-    some runtimes drop what cannot reach the output, others run it.
+    view the orders `1..O`. The views are the architecture as it is written and, in spaces where
+    different architectures build the same network, its canonical form: some runtimes drop what
+    cannot reach the output, others run it. In a table there is a third, without what nothing reads
+    but with what computes on zeros.
 
     Attributes:
       space: what the architectures are of.
@@ -100,14 +101,22 @@ class Kernel:
     def names(self) -> tuple[str, ...]:
         """Of the parts, `J` of them."""
         linear = ["shared"] * (self.shared is not None) + ["timed"] * (self.timed is not None)
-        views = ["", "canonical "][: 1 + self.has_canonical]
+        views = ["", *(f"{name} " for name, _ in self._forms)]
         orders = [view + order for view in views for order in _ORDERS[1 : self.order + 1]]
         relations = ["relations", "alike relations"] if self._relations else []
         return ("constant", *linear, *["empty"] * self.empty, *relations, *orders)
 
     def views(self, architectures: np.ndarray) -> list[np.ndarray]:
-        """Returns the architectures, `int32[N, D]`, as written and in canonical form."""
-        return [architectures, *([self.space.canonical(architectures)] * self.has_canonical)]
+        """Returns the architectures, `int32[N, D]`, as written and in each other form."""
+        return [architectures, *(form(architectures) for _, form in self._forms)]
+
+    @property
+    def _forms(self) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+        """Names and functions of the views beside the architecture as it is written."""
+        forms = [("canonical", self.space.canonical)] if self.has_canonical else []
+        if self.tabulated and type(self.space).used is not Choices.used:
+            forms.append(("used", self.space.used))
+        return forms
 
     def effective(self, architectures: np.ndarray) -> np.ndarray:
         """Returns what linear parts see, `float64[N, D, K]`: alike in all forms of a network."""
@@ -150,7 +159,7 @@ class Kernel:
         counts = self.related(architectures)
         if counts is not None:
             linear += [(counts**2).sum(axis=1), ones]
-        return np.array([ones, *linear, *[ones] * (self.order * (1 + self.has_canonical))])
+        return np.array([ones, *linear, *[ones] * (self.order * (1 + len(self._forms)))])
 
     def weighted(self, variances: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Returns the sum of the parts times `variances` (`float64[J]`), `float64[N, M]`."""

@@ -219,6 +219,14 @@ class Choices:
         """
         return architectures
 
+    def used(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns the architectures (`int32[N, D]`) without what nothing reads.
+
+        What reads nothing, and so could be left out too, stays: some runtimes drop the one and
+        compute the other on zeros. By default nothing is known to be unread.
+        """
+        return architectures
+
     def relations(self, architectures: np.ndarray) -> np.ndarray | None:
         """Returns counts of what a compiler leaves of the networks, `float64[N, S]`, or None.
 

@@ -91,6 +91,14 @@ class FourNodes(Space, abc.ABC):
         """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
         return np.where(running_edges(architectures), architectures, _NONE).astype(np.int32)
 
+    def used(self, architectures: np.ndarray) -> np.ndarray:
+        """Returns `architectures` (`int32[N, 6]`) with `none` into nodes that nothing reads."""
+        found = np.array(architectures, np.int32)
+        for node in (2, 1):
+            unread = (found[:, node == _SOURCES] == _NONE).all(axis=1)
+            found[np.ix_(unread, node == _TARGETS)] = _NONE
+        return found
+
     def relations(self, architectures: np.ndarray) -> np.ndarray:
         """Returns counts of what a compiler leaves of the cells, `float64[N, S]`.
 

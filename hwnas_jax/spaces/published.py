@@ -43,6 +43,7 @@ class CellChoices(Choices):
     canonical = NasBench201.canonical
     canonical_mixture = NasBench201.canonical_mixture
     relations = NasBench201.relations
+    used = NasBench201.used
     to_string = NasBench201.to_string
     from_string = NasBench201.from_string
 

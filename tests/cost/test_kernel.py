@@ -50,6 +50,18 @@ def test_cells_that_build_one_network_are_equal_in_canonical_form():
     assert parts["pair"][0, 1] < 1
 
 
+def test_cells_that_differ_in_what_is_not_read_are_equal_in_the_form_used():
+    """Node 2 is not read; node 1 is, though nothing flows into it."""
+    space = nasbench201()
+    kernel = Kernel(space, 2, tabulated=True)
+    rows = np.array([[0, 3, 2, 1, 3, 0], [0, 4, 0, 1, 3, 0], [0, 0, 0, 1, 0, 0]], np.int32)
+    parts = dict(zip(kernel.names, kernel.parts(rows, rows), strict=True))
+    np.testing.assert_array_equal(parts["canonical pair"], 1)
+    np.testing.assert_array_equal(parts["used pair"][:2, :2], 1)
+    assert parts["used pair"][0, 2] < 1
+    assert "used pair" not in Kernel(space, 2).names
+
+
 def test_shared_counts_options_wherever_they_stand():
     space = Choices("x", (Decision("a", ("p", "q")), Decision("b", ("p", "q")),
                           Decision("c", ("r",))))  # fmt: skip

@@ -246,6 +246,20 @@ def test_bad_architectures_are_named():
         space.check(np.full(6, 5))
 
 
+def test_used_is_what_the_output_is_computed_from():
+    rng = np.random.default_rng(0)
+    for row in STANDARD.random(rng, 100):
+        reads = {3}
+        for node in (2, 1):
+            later = [target for (target, source), o in zip(EDGES, row, strict=True)
+                     if source == node and o and target in reads]  # fmt: skip
+            reads |= {node} if later else set()
+        expected = [o if target in reads else 0 for (target, _), o in zip(EDGES, row, strict=True)]
+        np.testing.assert_array_equal(STANDARD.used(row[None])[0], expected)
+        np.testing.assert_array_equal(STANDARD.canonical(STANDARD.used(row[None])),
+                                      STANDARD.canonical(row[None]))  # fmt: skip
+
+
 def relations(text):
     """The counts of the cell whose edges are `text`: - none, s skip, 1 and 3 convolutions, p."""
     return STANDARD.relations(np.array([["-s13p".index(letter) for letter in text]], np.int32))[0]
