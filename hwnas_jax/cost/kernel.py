@@ -13,7 +13,7 @@ References: Duvenaud, Nickisch and Rasmussen, "Additive Gaussian Processes", 201
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Kernel:
         return [architectures, *(form(architectures) for _, form in self._forms)]
 
     @property
-    def _forms(self) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    def _forms(self) -> Sequence[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
         """Names and functions of the views beside the architecture as it is written."""
         forms = [("canonical", self.space.canonical)] if self.has_canonical else []
         if self.tabulated and type(self.space).used is not Choices.used:
