@@ -80,7 +80,7 @@ def main():
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--held-out", type=int, default=50)
-    parser.add_argument("--models", nargs="+", default=["mlp", "analytic"])
+    parser.add_argument("--models", nargs="+", default=["gaussian", "mlp", "analytic"])
     parser.add_argument("--accelerators", action="store_true", help="simulate accelerators too")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--fresh", action="store_true", help="keep nothing of other runs")

@@ -231,8 +231,8 @@ class Choices:
         """Returns counts of what a compiler leaves of the networks, `float64[N, S]`, or None.
 
         Of operations and of pairs that follow one another, read the same, or are added up, once
-        identities are followed through and equal operations are done once. Networks that compute
-        the same have the same counts. By default nothing is known.
+        identities are followed through and equal operations are done once. Networks that are
+        equal after that have the same counts. By default nothing is known.
 
         Args:
           architectures: `int32[N, D]`.
