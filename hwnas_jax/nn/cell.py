@@ -10,12 +10,12 @@ outputs and the inputs of the cells; the rest is cheaper to compute again than t
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
@@ -107,73 +107,36 @@ class MixedCells(nnx.Module):
         """Returns the weights `[k, k, C, C]` of one convolution."""
         return self.kernels[str(self.candidates[candidate].kernel)][cell, edge]
 
-    def _columns(self, kind: str) -> list[int]:
-        return [i for i, c in enumerate(self.candidates) if c.kind == kind]
-
     def _mixed_cell(self, x, kernels, gates):
         last = max(target for target, _ in self.edges)
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
         for node in range(last):
             value = x if node == 0 else jax.lax.optimization_barrier(sum(incoming[node]))
-            leaving = np.array([e for e, (_, source) in enumerate(self.edges) if source == node])
-            own = jax.tree.map(lambda kernel, leaving=leaving: kernel[leaving], kernels)
-            outputs = self._leave(value, own, jnp.asarray(gates.weight)[leaving])
-            for edge, output in zip(leaving, outputs, strict=True):
+            leaving = [e for e, (_, source) in enumerate(self.edges) if source == node]
+            # Slices put side by side; indexing by a list would compile to gathers and scatters.
+            joined = {
+                k: jax.lax.concatenate([kernel[e] for e in leaving], 3)
+                for k, kernel in kernels.items()
+            }
+            weight = jnp.stack([gates.weight[e] for e in leaving])
+            for edge, output in zip(leaving, self._leave(value, joined, weight), strict=True):
                 incoming[self.edges[edge][0]].append(output)
         return jax.lax.optimization_barrier(sum(incoming[last]))
 
-    def _leave(self, x, kernels, weight):
-        """Returns what the `T` edges that leave a node of value `x` add to their targets."""
-        joined = {k: _join(v) for k, v in kernels.items()}
-        pointwise = joined.pop(1, None) if target_platform() == "cpu" else None
-        if not joined:
-            return self._finish(x, None, pointwise, weight)
-        size = max(joined)
-        stacked = jnp.concatenate([pad_kernel(joined[k], size) for k in sorted(joined)], -1)
-        return _convolve_then(self._finish)(x, stacked, pointwise, weight)
-
-    def _finish(self, x, convolved, pointwise, weight):
-        """Mixes all operations of the edges that leave a node, given its convolutions.
+    def _leave(self, x, joined, weight):
+        """Returns what the `T` edges that leave a node of value `x` add to their targets.
 
         Args:
           x: `[B, H, W, C]`.
-          convolved: `[B, H, W, S T C]` for `S` sizes of convolution, the smallest first, or None.
-          pointwise: `[1, 1, C, T C]`, the 1x1 convolutions where they are not among `convolved`.
+          joined: by size of convolution, the kernels of the edges side by side, `[k, k, C, T C]`.
           weight: `float32[T, O]`.
         """
-        edges, features = len(weight), x.shape[-1]
-        columns = {self.candidates[c].kernel: c for c in self._columns("conv")}
-        terms: list[list[jax.Array]] = [[] for _ in range(edges)]
-
-        def add(values, column, mean, square):
-            scale, offset = scale_and_offset(mean, square)
-            factor = jnp.repeat(weight[:, column], features)
-            mixed = (values * (scale * factor) + offset * factor).astype(x.dtype)
-            for edge, part in enumerate(jax.lax.split(mixed, [features] * edges, axis=-1)):
-                terms[edge].append(part)
-
-        for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-            for column in self._columns(kind):
-                value = apply(x)
-                for edge in range(edges):
-                    terms[edge].append(weight[edge, column].astype(x.dtype) * value)
-        if pointwise is not None:
-            # A product is cheap enough to fold the scale into its kernel, once the moments of its
-            # output are known from those of its input.
-            rectified, kernel = jax.nn.relu(x), pointwise[0, 0]
-            scale, offset = scale_and_offset(
-                *_moments_of_product(rectified, kernel, self.axis_name)
-            )
-            factor = jnp.repeat(weight[:, columns.pop(1)], features)
-            values = matmul(rectified, (kernel * (scale * factor)).astype(x.dtype))
-            values = values + (offset * factor).astype(x.dtype)
-            for edge, part in enumerate(jax.lax.split(values, [features] * edges, axis=-1)):
-                terms[edge].append(part)
-        if convolved is not None:
-            parts = jax.lax.split(convolved, [edges * features] * len(columns), axis=-1)
-            for size, part in zip(sorted(columns), parts, strict=True):
-                add(part, columns[size], *moments(part, self.axis_name))
-        return [sum(each) for each in terms]
+        pointwise = joined.pop(1, None) if target_platform() == "cpu" else None
+        stacked = None
+        if joined:
+            size = max(joined)
+            stacked = jax.lax.concatenate([pad_kernel(joined[k], size) for k in sorted(joined)], 3)
+        return _mix(_Mixture(self.candidates, self.axis_name), x, stacked, pointwise, weight)
 
     def _sampled_cell(self, x, kernels, gates):
         order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
@@ -182,8 +145,13 @@ class MixedCells(nnx.Module):
         return run_drawn(
             x, index, (jax.tree.map(lambda k: k[rows], kernels), gates.weight[rows, index]),
             branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
-            edges=[self.edges[edge] for edge in order], cut=next(iter(self._columns("zero")), None),
+            edges=[self.edges[edge] for edge in order],
+            cut=next(iter(_columns(self.candidates, "zero")), None),
         )  # fmt: skip
+
+
+def _columns(candidates, kind):
+    return [i for i, c in enumerate(candidates) if c.kind == kind]
 
 
 def _branch(candidate: Candidate, axis_name: str | None):
@@ -206,39 +174,101 @@ def _branch(candidate: Candidate, axis_name: str | None):
     raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")
 
 
-def _join(kernels):
-    """Puts `T` kernels side by side: `[T, k, k, I, O]` to `[k, k, I, T O]`."""
-    edges, size, _, inputs, outputs = kernels.shape
-    return kernels.transpose(1, 2, 3, 0, 4).reshape(size, size, inputs, edges * outputs)
+@dataclasses.dataclass(frozen=True)
+class _Mixture:
+    """All operations of the `T` edges that leave a node, in steps.
 
+    Of the `S` sizes of convolution the smallest comes first everywhere, its edges side by side.
 
-def _convolve_then(finish):
-    """Returns `finish(x, conv2d(relu(x), kernel), ...)` that keeps `x` and the convolution alone.
-
-    What `finish` needs for its gradient is cheaper to compute again than to store.
+    Legend: `x` is `[B, H, W, C]`; `pointwise` `[1, 1, C, T C]`, the 1x1 convolutions where they
+    run as products, or None; `kernel` `[k, k, C, S' T C]`, the others, or None; `convolved`
+    `[B, H, W, S' T C]` or None; `weight` `float32[T, O]`.
     """
 
-    def convolve(x, kernel):
-        return conv2d(jax.nn.relu(x), kernel)
+    candidates: tuple[Candidate, ...]
+    axis_name: str | None
 
-    @jax.custom_vjp
-    def run(x, kernel, *rest):
-        return finish(x, convolve(x, kernel), *rest)
+    def convolve(self, x, kernel):
+        """Returns `convolved`."""
+        return None if kernel is None else conv2d(jax.nn.relu(x), kernel)
 
-    def forward(x, kernel, *rest):
-        convolved = convolve(x, kernel)
-        return finish(x, convolved, *rest), (x, kernel, convolved, rest)
+    def statistics(self, x, convolved, pointwise):
+        """Returns mean and mean square of all convolutions' outputs, `float32[2, S T C]`."""
+        parts = []
+        if pointwise is not None:
+            parts.append(_moments_of_product(jax.nn.relu(x), pointwise[0, 0], self.axis_name))
+        if convolved is not None:
+            parts.append(moments(convolved, self.axis_name))
+        return jnp.concatenate([jnp.stack(part) for part in parts], -1)
 
-    def backward(residuals, gradient):
-        x, kernel, convolved, rest = residuals
-        x_gradient, convolved_gradient, *rest_gradient = jax.vjp(finish, x, convolved, *rest)[1](
-            gradient
-        )
-        through, kernel_gradient = jax.vjp(convolve, x, kernel)[1](convolved_gradient)
-        return x_gradient + through, kernel_gradient, *rest_gradient
+    def finish(self, x, convolved, pointwise, weight, statistics):
+        """Returns what each edge adds to its target, `T` times an array like `x`."""
+        edges, features = len(weight), x.shape[-1]
+        terms: list[list[jax.Array]] = [[] for _ in range(edges)]
+        for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
+            for column in _columns(self.candidates, kind):
+                value = apply(x)
+                for edge in range(edges):
+                    terms[edge].append(weight[edge, column].astype(x.dtype) * value)
 
-    run.defvjp(forward, backward)
-    return run
+        columns = sorted(_columns(self.candidates, "conv"), key=lambda c: self.candidates[c].kernel)
+        factor = jnp.repeat(jnp.concatenate([weight[:, c] for c in columns]), features)
+        scale, offset = (part * factor for part in scale_and_offset(*statistics))
+
+        def share_out(values):
+            count = values.shape[-1] // features
+            for i, part in enumerate(jax.lax.split(values, [features] * count, axis=-1)):
+                terms[i % edges].append(part)
+
+        if pointwise is not None:
+            # A product is cheap enough to fold the scale into its kernel, as the moments of its
+            # output are known from those of its input.
+            width = pointwise.shape[-1]
+            kernel = (pointwise[0, 0] * scale[:width]).astype(x.dtype)
+            share_out(matmul(jax.nn.relu(x), kernel) + offset[:width].astype(x.dtype))
+            scale, offset = scale[width:], offset[width:]
+        if convolved is not None:
+            share_out((convolved * scale + offset).astype(x.dtype))
+        return [sum(each) for each in terms]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _mix(mixture, x, kernel, pointwise, weight):
+    """Returns what the edges that leave a node add to their targets.
+
+    Kept for the backward pass are the inputs, the convolutions and their statistics; what else a
+    gradient needs is cheaper to compute again than to store. Forward and backward pass are jitted:
+    both halves of a step, and every pass over them, trace each shape once.
+    """
+    return _mix_forward(mixture, x, kernel, pointwise, weight)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_mixture(mixture, x, kernel, pointwise, weight):
+    convolved = mixture.convolve(x, kernel)
+    statistics = mixture.statistics(x, convolved, pointwise)
+    return mixture.finish(x, convolved, pointwise, weight, statistics), convolved, statistics
+
+
+def _mix_forward(mixture, x, kernel, pointwise, weight):
+    outputs, *kept = _run_mixture(mixture, x, kernel, pointwise, weight)
+    return outputs, (x, kernel, pointwise, weight, *kept)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _mix_backward(mixture, residuals, gradient):
+    x, kernel, pointwise, weight, convolved, statistics = residuals
+    pull_back = jax.vjp(mixture.finish, x, convolved, pointwise, weight, statistics)[1]
+    *gradients, weight_gradient, statistics_gradient = pull_back(gradient)
+    pull_back = jax.vjp(mixture.statistics, x, convolved, pointwise)[1]
+    x_gradient, convolved_gradient, pointwise_gradient = jax.tree.map(
+        jax.lax.add, tuple(gradients), pull_back(statistics_gradient)
+    )
+    through, kernel_gradient = jax.vjp(mixture.convolve, x, kernel)[1](convolved_gradient)
+    return x_gradient + through, kernel_gradient, pointwise_gradient, weight_gradient
+
+
+_mix.defvjp(_mix_forward, _mix_backward)
 
 
 def _moments_of_product(x, kernel, axis_name):

@@ -51,6 +51,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _products(x, kernel)
 
 
+@jax.jit
 def _products(x, kernel):
     batch, height, width, _ = x.shape
     features = kernel.shape[-1]
@@ -65,6 +66,7 @@ def _forward(x, kernel):
     return _products(x, kernel), (x, kernel)
 
 
+@jax.jit
 def _backward(residuals, gradient):
     x, kernel = residuals
     gradient = jax.lax.optimization_barrier(gradient)
