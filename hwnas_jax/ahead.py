@@ -114,8 +114,9 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
             f"{what} does not fit, says the compiler: {reason} What helps: {helps}"
         ) from error
     finished_at = time.perf_counter()
-    _return_freed()
     memory, costs = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    del lowered
+    _return_freed()
     return Program(
         call=compiled,
         lower_seconds=lowered_at - started,

@@ -30,7 +30,6 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
 from hwnas_jax.loop import Progress
 from hwnas_jax.parallel import Members
-from hwnas_jax.report.sweep import write_sweep_report
 from hwnas_jax.run import STAGES, Run
 from hwnas_jax.search import Candidate, Target, cost_range, resolve_target, within_budget
 from hwnas_jax.search.population import Member, make_members, resolve_within, search_population
@@ -368,6 +367,8 @@ class Sweep:
 
     def report(self) -> Path:
         """Writes the page and its figures as JSON; returns the page."""
+        from hwnas_jax.report.sweep import write_sweep_report
+
         with self.run.stage("report") as report:
             report(0, 1, "report")
             page = write_sweep_report(self.folder)

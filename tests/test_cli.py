@@ -250,3 +250,10 @@ def test_module_exit_code(words, code):
     )
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_starts_without_what_only_some_commands_need():
+    heavy = {"matplotlib", "orbax", "scipy.stats", "scipy.optimize", "sklearn"}
+    code = f"import sys, hwnas_jax.cli; print(*sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not found.stdout.split()

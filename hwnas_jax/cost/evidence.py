@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import linalg, optimize, stats
+import scipy
 
 # Observations that the variances are chosen on: more cost time with the cube and say little new.
 _SUBSET = 350
@@ -115,7 +115,7 @@ def _fit(parts, values, centre, logs, seed, freedom):
     # One more than the observations: the next one must be covered too.
     level = min(1.0, _COVERED * (count + 1) / count)
     spread = float(np.quantile(np.abs(error) / deviation, level)) / _COVERED_SIGMAS
-    density = stats.norm if math.isinf(freedom) else stats.t(freedom)
+    density = scipy.stats.norm if math.isinf(freedom) else scipy.stats.t(freedom)
     score = (density.logpdf(error / deviation) - np.log(deviation)).sum()
     fit = Regression(variances, float(relative), float(absolute), alpha, precision, spread, freedom)
     return fit, score, logs
@@ -130,12 +130,12 @@ def _weights(expected, freedom):
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
     """Returns the inverse of a positive definite matrix."""
-    factor = linalg.cholesky(matrix, lower=True, check_finite=False)
+    factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
     return _inverse_of(factor)
 
 
 def _inverse_of(factor):
-    found, _ = linalg.lapack.dpotri(factor, lower=1)
+    found, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
     return np.tril(found) + np.tril(found, -1).T
 
 
@@ -143,7 +143,7 @@ def _maximise(parts, values, mean, weight, logs, centre):
     bounds = [(low - 12, low + 8) for low in centre]
     for noise in (-2, -1):
         bounds[noise] = (2 * math.log(_LEAST_NOISE), bounds[noise][1])
-    found = optimize.minimize(
+    found = scipy.optimize.minimize(
         lambda logs: negative_log_evidence(logs, parts, values, mean, weight, centre), logs,
         jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40},
     )  # fmt: skip
@@ -173,9 +173,9 @@ def negative_log_evidence(
     matrix = np.tensordot(variances[:-2], parts, 1)
     relative, absolute = variances[-2] * mean**2, variances[-1] / weight
     matrix[np.diag_indices_from(matrix)] += relative + absolute
-    factor = linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+    factor = scipy.linalg.cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
     log_determinant = 2 * np.log(np.diag(factor)).sum()
-    alpha = linalg.cho_solve((factor, True), values, check_finite=False)
+    alpha = scipy.linalg.cho_solve((factor, True), values, check_finite=False)
     slope = _inverse_of(factor) - np.outer(alpha, alpha)
     along = np.diag(slope)
     by_noise = [(along * relative).sum(), (along * absolute).sum()]

@@ -12,7 +12,7 @@ import dataclasses
 
 import chex
 import numpy as np
-from scipy.stats import qmc
+import scipy
 
 from hwnas_jax.cost.sources import FREEDOM, weight_bound
 
@@ -64,7 +64,7 @@ def draw_hypotheses(count: int, blocks: int, sources: int, seed: int) -> Hypothe
       sources: `V`.
       seed: of the draws.
     """
-    points = qmc.Sobol(blocks + 2, seed=seed).random(count)
+    points = scipy.stats.qmc.Sobol(blocks + 2, seed=seed).random(count)
     shares = 10 ** (_SMALLEST_SHARE * (1 - points[:, :-1]))
     noise = 10 ** (_SMALLEST_NOISE * (1 - points[:, -1]))
     anchors = np.random.default_rng(seed).gamma(_SPARSE, size=(count, sources)) + 1e-12

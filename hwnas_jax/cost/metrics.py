@@ -5,7 +5,7 @@ Legend: `N` networks.
 
 import chex
 import numpy as np
-from scipy import stats
+import scipy
 
 
 def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -21,7 +21,7 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
     measured, predicted = _pair(measured, predicted)
     if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
         return float("nan")
-    return float(stats.spearmanr(measured, predicted).statistic)
+    return float(scipy.stats.spearmanr(measured, predicted).statistic)
 
 
 def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def kendall(measured: np.ndarray, predicted: np.ndarray) -> float:
     measured, predicted = _pair(measured, predicted)
     if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
         return float("nan")
-    return float(stats.kendalltau(measured, predicted).statistic)
+    return float(scipy.stats.kendalltau(measured, predicted).statistic)
 
 
 def coverage(measured: np.ndarray, predicted: np.ndarray, std: np.ndarray, level: float) -> float:
@@ -59,7 +59,7 @@ def coverage(measured: np.ndarray, predicted: np.ndarray, std: np.ndarray, level
     std, _ = _pair(std, predicted)
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
-    reach = stats.norm.ppf((1 + level) / 2) * std
+    reach = scipy.stats.norm.ppf((1 + level) / 2) * std
     return float((np.abs(measured - predicted) <= reach).mean())
 
 

@@ -10,7 +10,7 @@ import dataclasses
 
 import chex
 import numpy as np
-from scipy import ndimage, stats
+import scipy
 
 _WINDOW = 9
 _LEAST_TIMINGS = 8
@@ -62,7 +62,7 @@ def running_pace(
     usual_ms = _medians(which, ms) if usual_ms is None else np.asarray(usual_ms, float)
     # A window sees every reference, so that none sets the pace by being measured badly before.
     width = max(_WINDOW, len(usual_ms) | 1)
-    return Pace(at_s, ndimage.median_filter(ms / usual_ms[which], width, mode="reflect"))
+    return Pace(at_s, scipy.ndimage.median_filter(ms / usual_ms[which], width, mode="reflect"))
 
 
 def disagreement(which: np.ndarray, ms: np.ndarray, usual_ms: np.ndarray) -> float:
@@ -78,7 +78,7 @@ def disagreement(which: np.ndarray, ms: np.ndarray, usual_ms: np.ndarray) -> flo
     """
     ratio = _medians(which, ms) / usual_ms[: which.max() + 1]
     ratio = ratio[~np.isnan(ratio)]
-    return float(stats.median_abs_deviation(np.log(ratio), scale="normal"))
+    return float(scipy.stats.median_abs_deviation(np.log(ratio), scale="normal"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,12 +157,12 @@ def find_drift(at_s: np.ndarray, which: np.ndarray, ms: np.ndarray) -> Drift:
     pace = running_pace(at_s, which, ms)
     logs = np.log(ms / _medians(which, ms)[which])
     steps = np.diff(logs)
-    scatter = float(stats.median_abs_deviation(steps, scale="normal")) / np.sqrt(2)
+    scatter = float(scipy.stats.median_abs_deviation(steps, scale="normal")) / np.sqrt(2)
     scores = np.clip((logs - np.median(logs)) / max(scatter, 1e-9), -_OUTLIER, _OUTLIER)
     path = np.cumsum(scores - scores.mean())[:-1] / np.sqrt(count)
     turn = int(np.abs(path).argmax()) + 1
     before, after = float(np.median(logs[:turn])), float(np.median(logs[turn:]))
-    slope, offset, *_ = stats.theilslopes(logs, at_s)
+    slope, offset, *_ = scipy.stats.theilslopes(logs, at_s)
     left_by_step = np.abs(logs - np.where(np.arange(count) < turn, before, after)).sum()
     left_by_line = np.abs(logs - offset - slope * at_s).sum()
     stepped = left_by_step <= left_by_line
@@ -170,7 +170,7 @@ def find_drift(at_s: np.ndarray, which: np.ndarray, ms: np.ndarray) -> Drift:
     return Drift(
         timings=count,
         scatter=scatter,
-        p_value=float(stats.kstwobign.sf(np.abs(path).max())),
+        p_value=float(scipy.stats.kstwobign.sf(np.abs(path).max())),
         change=float(np.expm1(change)),
         after_s=float(at_s[turn] - at_s[0]) if stepped else None,
         lasting_s=lasting_s,

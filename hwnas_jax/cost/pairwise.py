@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg
+import scipy
 
 from hwnas_jax.cost.evidence import Regression
 from hwnas_jax.cost.kernel import Kernel
@@ -255,7 +255,7 @@ def _polynomial(kernel, fit, scale, views, effective):
     table = features @ (fit.alpha @ seen)
     constant = by_name["constant"] * fit.alpha.sum()
     # The quadratic form of the precision as a sum of squares, which no rounding makes negative.
-    factor = linalg.cholesky(fit.precision, lower=False, check_finite=False)
+    factor = scipy.linalg.cholesky(fit.precision, lower=False, check_finite=False)
     return (
         scale * constant, scale * table, scale * np.array(linear), scale * np.array(pairs),
         features, weights, factor, np.array([fit.relative, fit.absolute, fit.spread]),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import chex
 import numpy as np
-from scipy.special import digamma, gammaln
+import scipy
 
 from hwnas_jax.cost.observations import CostTable
 from hwnas_jax.errors import UserError
@@ -224,9 +224,9 @@ def weight_bound(weights: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """
     shape, prior = (FREEDOM + 1) / 2, FREEDOM / 2
     divergence = (
-        (shape - prior) * digamma(shape)
-        - gammaln(shape) + gammaln(prior)
+        (shape - prior) * scipy.special.digamma(shape)
+        - scipy.special.gammaln(shape) + scipy.special.gammaln(prior)
         + prior * (np.log(rate) - np.log(prior))
         + shape * (prior - rate) / rate
     )  # fmt: skip
-    return 0.5 * (digamma(shape) - np.log(rate) - np.log(weights)) - divergence
+    return 0.5 * (scipy.special.digamma(shape) - np.log(rate) - np.log(weights)) - divergence

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy import stats
+import scipy
 
 from hwnas_jax.cost.pace import Drift, Pace, disagreement, find_drift, running_pace
 from hwnas_jax.cost.records import Sample
@@ -266,5 +266,5 @@ def relative_width(samples: np.ndarray) -> float:
 @functools.cache
 def _rank(count: int) -> int:
     """Returns the rank from either end at which the interval of `count` samples begins."""
-    below = stats.binom.cdf(np.arange(count), count, 0.5)
+    below = scipy.stats.binom.cdf(np.arange(count), count, 0.5)
     return int((below <= (1 - LEVEL) / 2).sum())

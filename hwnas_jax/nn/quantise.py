@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
+import scipy
 
 FULL = 32
 """Bits of a number that is not quantised."""
@@ -85,7 +85,7 @@ def _best_step(quantised, lowest, least, most):
     def error(step):
         return (density * (x - quantised(x, step)) ** 2).sum()
 
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         error, bounds=(least, most), method="bounded", options={"xatol": 1e-7}
     )
     return float(found.x)

@@ -1,19 +1,11 @@
 """What a run found, as one HTML page, as JSON, as a table and as figures for a notebook."""
 
+import importlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from hwnas_jax.report.cell import plot_cell
-from hwnas_jax.report.page import render
-from hwnas_jax.report.plots import (
-    plot_cost_fit,
-    plot_probabilities,
-    plot_progress,
-    plot_retraining,
-    plot_tradeoff,
-)
 from hwnas_jax.report.read import Run, read_run
 from hwnas_jax.report.summary import chosen, headings, network_row, verdict
 
@@ -27,6 +19,22 @@ __all__ = [
     "summary_rows",
     "write_report",
 ]
+
+_FIGURES = {
+    "plot_cell": "cell",
+    "plot_cost_fit": "plots",
+    "plot_probabilities": "plots",
+    "plot_progress": "plots",
+    "plot_retraining": "plots",
+    "plot_tradeoff": "plots",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a figure's module when it is asked for: a search needs no matplotlib."""
+    if name not in _FIGURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FIGURES[name]}"), name)
 
 
 def write_report(run: Path) -> Path:
@@ -43,6 +51,8 @@ def write_report(run: Path) -> Path:
     Raises:
       UserError: when `run` is not a run folder, or one of its files is damaged.
     """
+    from hwnas_jax.report.page import render
+
     data = read_run(run)
     page = render(data)
     path = data.path / "report.html"
