@@ -98,18 +98,20 @@ def _conv2d_cpu_forward(x, kernel, stride, dilation):
 
 def _conv2d_cpu_backward(stride, dilation, residuals, gradient):
     x, kernel = residuals
-    if stride == 1:
-        turned = kernel[::-1, ::-1].swapaxes(2, 3)
-        x_gradient = _conv2d_lax(gradient, turned, 1, dilation)
-    else:
-        _, pull_back = jax.vjp(lambda v: _conv2d_lax(v, kernel, stride, dilation), x)
-        (x_gradient,) = pull_back(gradient)
-    pads = []
+    pads, x_pads = [], []
     for axis in (0, 1):
         low = dilation * (kernel.shape[axis] // 2)
         reach = stride * (gradient.shape[axis + 1] - 1) + 1
         high = reach + dilation * (kernel.shape[axis] - 1) - x.shape[axis + 1] - low
         pads.append((low, high))
+        x_pads.append((low, x.shape[axis + 1] + low - reach))
+    # Zeros between the lines, as an array: a convolution told of them has no fast form in `cond`.
+    gaps = (0, 0, stride - 1)
+    spread = jax.lax.pad(gradient, np.zeros((), gradient.dtype), ((0, 0, 0), gaps, gaps, (0, 0, 0)))
+    x_gradient = jax.lax.conv_general_dilated(
+        spread, kernel[::-1, ::-1].swapaxes(2, 3), (1, 1), x_pads,
+        rhs_dilation=(dilation, dilation), dimension_numbers=_DIMENSIONS,
+    )  # fmt: skip
     kernel_gradient = jax.lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), (dilation, dilation), pads,
         rhs_dilation=(stride, stride), dimension_numbers=_DIMENSIONS,
