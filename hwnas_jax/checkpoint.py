@@ -2,8 +2,7 @@
 
 A checkpoint holds unreplicated state, so that a run resumes on another number of devices, and a
 checksum of every array, so that damage is found before it is trained on. In a job of several
-processes, process 0 reads and writes for all. Orbax is imported where it is used: it takes a
-quarter of a second that `hwnas --help` need not.
+processes, process 0 reads and writes for all.
 """
 
 import logging
@@ -15,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from hwnas_jax import distributed
@@ -23,6 +23,18 @@ from hwnas_jax.errors import UserError
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 _WRITING_S = 10.0
+_ALONE = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
+)
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax before 0.12 asks a service of JAX's whether to stop, which is off in a job of ours."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Returns False: the processes of a job agree on a stop themselves."""
+        del step
+        return False
 
 
 class Checkpoints:
@@ -36,16 +48,11 @@ class Checkpoints:
         self.folder = Path(folder).resolve()
         self._manager: Any = None
         if distributed.is_first():
-            import orbax.checkpoint as ocp
-
-            alone = ocp.options.MultiprocessingOptions(
-                primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
-            )
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(
+            self._manager = _Manager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, multiprocessing_options=alone, create=False
+                    max_to_keep=keep, multiprocessing_options=_ALONE, create=False
                 ),
                 item_names=("state", "checksums"),
             )
@@ -60,15 +67,12 @@ class Checkpoints:
         """Saves `state` in the background; a step that is there already is left alone."""
         if self._manager is None or step in self._manager.all_steps():
             return
-        import orbax.checkpoint as ocp
-
         plain = jax.tree.map(_plain, state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(plain), checksums=ocp.args.JsonSave(_checksums(plain))
             ),
-            # Orbax before 0.12 asks a service of JAX's whether to save, which is off here.
             force=True,
         )
 
@@ -133,8 +137,6 @@ class Checkpoints:
             self._manager.close()
 
     def _load(self, template: Any, step: int) -> Any:
-        import orbax.checkpoint as ocp
-
         plain = jax.tree.map(_plain, template)
         try:
             restored = self._manager.restore(

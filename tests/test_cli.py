@@ -253,7 +253,7 @@ def test_module_exit_code(words, code):
 
 
 def test_the_command_line_starts_without_what_only_some_commands_need():
-    heavy = {"matplotlib", "orbax", "scipy.stats", "scipy.optimize", "sklearn"}
+    heavy = {"matplotlib", "scipy.stats", "scipy.optimize", "sklearn"}
     code = f"import sys, hwnas_jax.cli; print(*sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not found.stdout.split()
