@@ -5,8 +5,7 @@
 
 Every contestant is a process of its own; they take turns, step by step, so that all see the same
 minutes of the machine, and a ratio is the median over the turns with its quartiles. Ours starts
-twice, without and with its compiled program in the cache, and once with XLA told to unroll no
-loops, which on CPU compiles faster. Peak memory is that of the process, the
+twice, without and with its compiled program in the cache. Peak memory is that of the process, the
 interpreter and its libraries included. `--compiled` adds `torch.compile`, which takes minutes.
 
 The share of the peak is what the step must compute by definition, every operation as a direct
@@ -26,12 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-NO_UNROLLING = "ours, loops not unrolled"
 CONTESTANTS = {
-    "mixed": ["ours", NO_UNROLLING, "torch", "torch channels_last", "torch compiled"],
-    "sampled": ["ours", NO_UNROLLING, "torch", "torch channels_last"],
+    "mixed": ["ours", "torch", "torch channels_last", "torch compiled"],
+    "sampled": ["ours", "torch", "torch channels_last"],
 }
-FLAGS = {NO_UNROLLING: "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"}
 
 
 def options():
@@ -166,7 +163,7 @@ def their_step(args):
 
 def work(args):
     """Takes one step for each line read, and says how long it took; in the end, the peaks."""
-    step, facts = our_step(args) if args.worker.startswith("ours") else their_step(args)
+    step, facts = our_step(args) if args.worker == "ours" else their_step(args)
     started = time.perf_counter()
     step()
     print(json.dumps({**facts, "first_step_s": time.perf_counter() - started}), flush=True)
@@ -187,10 +184,9 @@ class Worker:
         words = [sys.executable, __file__, "--worker", name, "--mode", mode]
         for key in ("channels", "cells", "size", "batch", "dtype"):
             words += [f"--{key}", str(getattr(args, key))]
-        flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS.get(name, '')}".strip()
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "STEP_CACHE": cache, "XLA_FLAGS": flags},
+            env={**os.environ, "STEP_CACHE": cache},
         )  # fmt: skip
         self.facts, self.seconds, self.peak_mib = self.read(), [], 0.0
 
@@ -265,11 +261,6 @@ def show(rows):
             f"{row['ours_over_this_of_means']:.2f} | {row['ours_over_this_memory']:.2f} |"
         )
     for row in rows:
-        if row["name"] == NO_UNROLLING:
-            print(
-                f"\n{row['mode']}, {row['name']}: lowered in {row['lower_s']:.1f} s and compiled "
-                f"in {row['compile_s']:.1f} s"
-            )
         if "cold" in row:
             cold = row["cold"]
             print(

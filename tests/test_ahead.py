@@ -11,6 +11,7 @@ from hwnas_jax import ahead
 from hwnas_jax.config import ParallelConfig, RetrainConfig, SearchConfig
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import run_steps
+from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas
 from tests.test_loop import Info, State
 
@@ -158,6 +159,18 @@ def test_other_errors_of_the_compiler_stay():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
         ahead.compile_ahead(SimpleNamespace(lower=lower), 0, 0, "searching", "")
+
+
+def test_options_that_the_compiler_does_not_know_or_the_user_gives_stay_out(monkeypatch):
+    for known in ("xla_cpu_opt_preset", "xla_cpu_experimental_ynn_fusion_type"):
+        assert known in ahead.compiler_options()
+    monkeypatch.setitem(ahead._CPU_OPTIONS, "xla_of_another_year", 1)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_opt_preset=FAST_RUNTIME --xla_dump_to=x")
+    options = ahead.compiler_options()
+    assert set(options) == set(ahead._CPU_OPTIONS) - {"xla_of_another_year", "xla_cpu_opt_preset"}
+    jax.jit(lambda x: x + 1, compiler_options=options).lower(1.0).compile()
+    with platform("tpu"):
+        assert ahead.compiler_options() == {}
 
 
 def device(process=0, **account):

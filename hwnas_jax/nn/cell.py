@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
+from hwnas_jax.nn.convolution import as_trained, avg_pool_3x3, conv2d, matmul
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
@@ -240,18 +240,19 @@ def _mix(mixture, x, kernel, pointwise, weight):
     gradient needs is cheaper to compute again than to store. Forward and backward pass are jitted:
     both halves of a step, and every pass over them, trace each shape once.
     """
-    return _mix_forward(mixture, x, kernel, pointwise, weight)[0]
+    return _run_mixture(mixture, False, x, kernel, pointwise, weight)[0]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _run_mixture(mixture, x, kernel, pointwise, weight):
-    convolved = mixture.convolve(x, kernel)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run_mixture(mixture, is_trained, x, kernel, pointwise, weight):
+    convolve = as_trained(mixture.convolve) if is_trained else mixture.convolve
+    convolved = convolve(x, kernel)
     statistics = mixture.statistics(x, convolved, pointwise)
     return mixture.finish(x, convolved, pointwise, weight, statistics), convolved, statistics
 
 
 def _mix_forward(mixture, x, kernel, pointwise, weight):
-    outputs, *kept = _run_mixture(mixture, x, kernel, pointwise, weight)
+    outputs, *kept = _run_mixture(mixture, True, x, kernel, pointwise, weight)
     return outputs, (x, kernel, pointwise, weight, *kept)
 
 

@@ -3,11 +3,15 @@
 Arrays are NHWC, kernels HWIO, padding is symmetric and keeps the size at stride one.
 XLA:CPU has a fast form for plain forward convolutions anywhere in a program, but the gradients
 that JAX derives get it only at the top level; inside `scan` or `switch` they fall to a naive loop.
-The CPU forms therefore write both gradients as plain convolutions or products themselves; a 3x3
-convolution at stride one takes half the multiplications. On GPU and TPU `lax` stays.
+The CPU forms therefore write both gradients as plain convolutions or products themselves. What is
+fastest depends on the compiler's options too: programs that take gradients are compiled with those
+of `hwnas_jax.ahead`, which make plain convolutions twice as fast; any other program is taken to be
+compiled without. On GPU and TPU `lax` stays.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -19,6 +23,7 @@ from hwnas_jax.nn import winograd
 from hwnas_jax.nn.platform import target_platform
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_WINOGRAD_GRADIENTS_WIDTH = 16
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
@@ -41,8 +46,16 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
     if target_platform() != "cpu":
         return _conv2d_lax(x, kernel, stride, dilation)
     if _winograd_pays(x, kernel, stride, dilation):
-        return _conv3x3_winograd(x, kernel)
+        return _conv3x3(x, kernel)
     return _conv2d_cpu(x, kernel, stride, dilation)
+
+
+def as_trained(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `function` in the form it has where its gradient is taken.
+
+    For the forward rule of a `custom_vjp`, which would take it for one that nothing differentiates.
+    """
+    return lambda *inputs: jax.vjp(function, *inputs)[0]
 
 
 def _winograd_pays(x, kernel, stride, dilation):
@@ -52,10 +65,35 @@ def _winograd_pays(x, kernel, stride, dilation):
     return plain and x.dtype == jnp.float32 and -width % winograd.TILE <= width // 4
 
 
-def _conv3x3_winograd(x, kernel):
-    width = x.shape[2]
-    padded = jnp.pad(x, ((0, 0), (0, 0), (0, -width % winograd.TILE), (0, 0)))
-    return winograd.conv3x3(padded, kernel)[:, :, :width]
+def _pad_to_tiles(x):
+    return jnp.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % winograd.TILE), (0, 0)))
+
+
+@jax.custom_vjp
+def _conv3x3(x, kernel):
+    """Convolves in half the multiplications; where a gradient is taken, plainly.
+
+    The gradients take half the multiplications, too, where their transforms, which both share, are
+    paid for by that.
+    """
+    return winograd.conv3x3(_pad_to_tiles(x), kernel)[:, :, : x.shape[2]]
+
+
+def _conv3x3_forward(x, kernel):
+    return _conv2d_cpu(x, kernel, 1, 1), (x, kernel)
+
+
+def _conv3x3_backward(residuals, gradient):
+    x, kernel = residuals
+    if x.shape[2] < _WINOGRAD_GRADIENTS_WIDTH:
+        return _conv2d_cpu_backward(1, 1, residuals, gradient)
+    x_gradient, kernel_gradient = winograd.conv3x3_gradients(
+        _pad_to_tiles(x), kernel, _pad_to_tiles(gradient)
+    )
+    return x_gradient[:, :, : x.shape[2]], kernel_gradient
+
+
+_conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 
 @jax.custom_vjp

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.nn.convolution import conv2d
+from hwnas_jax.nn.convolution import as_trained, conv2d
 from hwnas_jax.nn.paths import on_open_path
 from hwnas_jax.nn.platform import target_platform
 
@@ -92,6 +92,7 @@ def _run_drawn(branches, edges, x, index, runs, operands):
 
 
 def _run_drawn_forward(branches, edges, x, index, runs, operands):
+    branches = [as_trained(branch) for branch in branches]
     nodes = _run_nodes(branches, edges, x, index, runs, operands)
     return nodes[-1], (nodes[:-1], index, runs, operands)
 

@@ -45,14 +45,9 @@ _OUTPUT = np.array(
 )
 
 
-@jax.custom_vjp
+@jax.jit
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Convolves `x` (`[B, H, W, I]`, `W` a multiple of `TILE`) with `kernel` (`[3, 3, I, O]`)."""
-    return _products(x, kernel)
-
-
-@jax.jit
-def _products(x, kernel):
     batch, height, width, _ = x.shape
     features = kernel.shape[-1]
     products = jax.lax.dot_general(
@@ -62,13 +57,11 @@ def _products(x, kernel):
     return _stack(_combine(_OUTPUT, points), 3).reshape(batch, height, width, features)
 
 
-def _forward(x, kernel):
-    return _products(x, kernel), (x, kernel)
-
-
 @jax.jit
-def _backward(residuals, gradient):
-    x, kernel = residuals
+def conv3x3_gradients(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients of `x` and `kernel` for that of `conv3x3(x, kernel)`."""
     gradient = jax.lax.optimization_barrier(gradient)
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[-1]
@@ -88,9 +81,6 @@ def _backward(residuals, gradient):
     inner[-1] = inner[-1] + _shift(left, 2, -1)
     x_gradient = jax.lax.optimization_barrier(_stack(inner, 3).reshape(x.shape))
     return x_gradient, jnp.einsum("pt,prio->rtio", _KERNEL, kernel_points)
-
-
-conv3x3.defvjp(_forward, _backward)
 
 
 def _transform_kernel(kernel):
