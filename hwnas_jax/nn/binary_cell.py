@@ -194,14 +194,12 @@ class BinaryCells(nnx.Module):
         return sum(incoming[last])
 
     def _sampled(self, x, kernels, gates):
-        order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
-        rows = jnp.array(order)
-        index = jnp.asarray(gates.index)[rows]
-        factor = jnp.asarray(gates.weight)[rows, index].astype(x.dtype)
+        factor = jnp.asarray(gates.weight)[jnp.arange(len(self.edges)), gates.index]
+        operands = jax.tree.map(lambda leaf: leaf[None], (kernels, factor.astype(x.dtype)))
         return run_drawn(
-            x, index, (jax.tree.map(lambda k: k[rows], kernels), factor),
+            x, gates.index, operands,
             branches=[self._branch(candidate) for candidate in self.candidates],
-            edges=[self.edges[edge] for edge in order], cut=next(iter(self._columns("zero")), None),
+            edges=self.edges, cut=next(iter(self._columns("zero")), None),
         )  # fmt: skip
 
     def _branch(self, candidate):

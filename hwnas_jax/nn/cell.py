@@ -95,10 +95,12 @@ class MixedCells(nnx.Module):
         """
         chex.assert_rank(x, 4)
         chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
+        kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
+        if gates.index is not None and not self.rematerialise:
+            return self._sampled_cells(x, kernels, gates)
         run = self._mixed_cell if gates.index is None else self._sampled_cell
         if self.rematerialise:
             run = jax.checkpoint(run)
-        kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
         if len(next(iter(kernels.values()))) == 1:
             return run(x, jax.tree.map(lambda leaf: leaf[0], kernels), gates)
         return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
@@ -139,14 +141,16 @@ class MixedCells(nnx.Module):
         return _mix(_Mixture(self.candidates, self.axis_name), x, stacked, pointwise, weight)
 
     def _sampled_cell(self, x, kernels, gates):
-        order = sorted(range(len(self.edges)), key=lambda edge: self.edges[edge])
-        rows = jnp.array(order)
-        index = jnp.asarray(gates.index)[rows]
+        return self._sampled_cells(x, jax.tree.map(lambda leaf: leaf[None], kernels), gates)
+
+    def _sampled_cells(self, x, kernels, gates):
+        """Runs all cells with `kernels` `[N, E, k, k, C, C]` in one loop over their edges."""
+        factor = gates.weight[jnp.arange(len(self.edges)), gates.index]
+        count = len(next(iter(kernels.values())))
         return run_drawn(
-            x, index, (jax.tree.map(lambda k: k[rows], kernels), gates.weight[rows, index]),
+            x, gates.index, (kernels, jnp.broadcast_to(factor, (count, len(factor)))),
             branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
-            edges=[self.edges[edge] for edge in order],
-            cut=next(iter(_columns(self.candidates, "zero")), None),
+            edges=self.edges, cut=next(iter(_columns(self.candidates, "zero")), None),
         )  # fmt: skip
 
 

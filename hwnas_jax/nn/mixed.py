@@ -28,62 +28,100 @@ def run_drawn(
 ) -> jax.Array:
     """Runs one drawn operation on every edge of a graph; only those cost time and memory.
 
-    The edges are walked in a loop, so that each operation is compiled once for all of them; on
-    CPU it leaves out those on no open path from the first node to the last. Kept for the
-    backward pass are the nodes; it goes through the drawn operations again, of which what a
-    gradient does not need (a convolution's output, where nothing follows it) falls away. Plain
+    `N` such graphs follow one another, each from the last node of the one before, with the same
+    operations drawn. All edges are walked in one loop, so that each operation is compiled once; on
+    CPU it leaves out those on no open path from the first node to the last. Kept for the backward
+    pass are the nodes; it goes through the drawn operations again, of which what a gradient does
+    not need (a convolution's output, where nothing follows it) falls away. Plain
     `jax.lax.switch` keeps what every operation would need, as zeros for those that did not run.
 
     Args:
       x: the value of node zero.
       index: `int32[E]`, the operation of each edge.
-      operands: arrays, or trees of them, with a leading axis of `E`.
+      operands: arrays, or trees of them, with leading axes of `N` and `E`.
       branches: functions `(value of the source, *operands of the edge) -> array like x`, which
         close over no traced value and make zeros of zeros.
-      edges: `(target, source)` of each edge, ordered by target.
+      edges: `(target, source)` of each edge.
       cut: the operation whose output is zero, if there is one.
 
     Returns:
       The value of the last node; every node but the first sums its edges.
     """
     chex.assert_shape(index, (len(edges),))
-    is_open = jnp.ones(len(edges)) if cut is None else (jnp.asarray(index) != cut) * 1.0
+    index = jnp.asarray(index)
+    is_open = jnp.ones(len(edges)) if cut is None else (index != cut) * 1.0
     runs = on_open_path(edges, is_open) * is_open > 0
-    return _run_drawn(tuple(branches), tuple(edges), x, index, runs, operands)
+    count, last = len(jax.tree.leaves(operands)[0]), max(target for target, _ in edges)
+    order = sorted(range(len(edges)), key=lambda edge: edges[edge])
+    if order != list(range(len(edges))):
+        rows = np.array(order)
+        index, runs = index[rows], runs[rows]
+        operands = jax.tree.map(lambda leaf: leaf[:, rows], operands)
+    chain = [(t + n * last, s + n * last) for n in range(count) for t, s in sorted(edges)]
+    operands = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), operands)
+    return _run_drawn(
+        tuple(branches), tuple(chain), x, jnp.tile(index, count), jnp.tile(runs, count), operands
+    )
 
 
-def _walk(visit, edges, runs, carry, given):
-    """Returns `carry` after `carry = visit(carry, edge, given)` for the edges that run, in order.
+def _walk(branches, read, write, edges, index, runs, carry, given):
+    """Returns `carry` after the edges that run, in the order of `edges`.
 
-    Going through all edges gives the same. It can be differentiated, which a loop of unknown length
-    cannot; a GPU would wait for the host to learn that length, and a TPU's compiler, which
-    estimates what a step takes, would count one edge for all. `visit` closes over no traced value.
+    Each is `carry = write(given, carry, edge, branch(*read(given, carry, edge)))`, with the drawn
+    one of `branches`. Going through all edges gives the same, with zeros to `write` for those that
+    do not run. It can be differentiated, which a loop of unknown length cannot; a GPU would wait
+    for the host to learn that length, and a TPU's compiler, which estimates what a step takes,
+    would count one edge for all. None of the functions closes over a traced value.
     """
 
-    def some(order, count, carry, given):
-        return jax.lax.fori_loop(0, count, lambda i, carry: visit(carry, order[i], given), carry)
+    def some(index, runs, carry, given):
+        order = jnp.asarray(edges)[jnp.argsort(jnp.logical_not(runs[edges]), stable=True)]
 
-    def every(order, count, carry, given):
-        return jax.lax.scan(lambda carry, e: (visit(carry, e, given), None), carry, edges)[0]
+        def visit(place, carry):
+            # Loops of one turn or none: unlike a switch they change `carry` in place.
+            for number, branch in enumerate(branches):
 
+                def run(turn, carry, branch=branch):
+                    # What does not depend on the turn would be computed even where there is none.
+                    edge, _ = jax.lax.optimization_barrier((order[place], turn))
+                    return write(given, carry, edge, branch(*read(given, carry, edge)))
+
+                turns = (index[order[place]] == number).astype(jnp.int32)
+                carry = jax.lax.fori_loop(0, turns, run, carry)
+            return carry
+
+        return jax.lax.fori_loop(0, runs.sum(), visit, carry)
+
+    def every(index, runs, carry, given):
+        def visit(carry, edge):
+            value = jax.lax.switch(index[edge], branches, *read(given, carry, edge))
+            value = jax.tree.map(lambda leaf: jnp.where(runs[edge], leaf, 0), value)
+            return write(given, carry, edge, value), None
+
+        return jax.lax.scan(visit, carry, edges)[0]
+
+    index, given = jax.tree.map(jnp.asarray, (index, given))
     if target_platform() != "cpu":
-        return every(None, None, carry, jax.tree.map(jnp.asarray, given))
+        return every(index, runs, carry, given)
     walk = jax.custom_vjp(some)
     walk.defvjp(lambda *args: jax.vjp(every, *args), lambda pull_back, out: pull_back(out))
-    order = jnp.asarray(edges)[jnp.argsort(jnp.logical_not(runs[edges]), stable=True)]
-    return walk(order, runs.sum(), carry, given)
+    return walk(index, runs, carry, given)
 
 
 def _run_nodes(branches, edges, x, index, runs, operands):
     targets, sources = np.array(edges).T
     nodes = jnp.zeros((max(targets) + 1, *x.shape), x.dtype).at[0].set(x)
 
-    def visit(nodes, edge, given):
-        index, operands = jax.tree.map(lambda leaf: leaf[edge], given)
-        source, target = jnp.array(sources)[edge], jnp.array(targets)[edge]
-        return _add_at(nodes, target, jax.lax.switch(index, branches, nodes[source], *operands))
+    def read(operands, nodes, edge):
+        x = jax.lax.optimization_barrier(nodes[jnp.array(sources)[edge]])
+        return x, *jax.tree.map(lambda leaf: leaf[edge], operands)
 
-    return _walk(visit, np.arange(len(edges)), runs, nodes, (index, operands))
+    def write(operands, nodes, edge, value):
+        place = jnp.array(targets)[edge]
+        return _put(nodes, place, nodes[place] + value)
+
+    order = np.arange(len(edges))
+    return _walk(branches, read, write, order, index, runs, nodes, operands)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -92,40 +130,82 @@ def _run_drawn(branches, edges, x, index, runs, operands):
 
 
 def _run_drawn_forward(branches, edges, x, index, runs, operands):
+    fixed = jax.tree.map(lambda leaf: None if leaf.perturbed else leaf.value, operands)
+    wanted = jax.tree.map(lambda leaf: leaf.value if leaf.perturbed else None, operands)
+    index, runs = index.value, runs.value
     branches = [as_trained(branch) for branch in branches]
-    nodes = _run_nodes(branches, edges, x, index, runs, operands)
-    return nodes[-1], (nodes[:-1], index, runs, operands)
+    nodes = _run_nodes(branches, edges, x.value, index, runs, _joined(fixed, wanted))
+    return nodes[-1], (nodes, index, runs, fixed, wanted)
 
 
 def _run_drawn_backward(branches, edges, residuals, gradient):
-    nodes, index, runs, operands = residuals
+    """Returns the gradients of `x` and, of the operands, of those that were differentiated."""
+    nodes, index, runs, fixed, wanted = residuals
     targets, sources = np.array(edges).T
-    gradients = jnp.zeros((len(nodes) + 1, *gradient.shape), gradient.dtype).at[-1].set(gradient)
+    slots = _slots(edges)
+    # Of the edges that run, the last to leave a node is the first to bring it a gradient.
+    later = (sources[:, None] == sources) & np.triu(np.ones((len(edges), len(edges)), bool), 1)
+    is_first = jnp.logical_not((later & runs).any(1))
 
     def pull_back(branch):
-        return lambda gradient, *inputs: jax.vjp(branch, *inputs)[1](gradient)
+        def pulled(gradient, x, fixed, wanted):
+            call = lambda x, wanted: branch(x, *_joined(fixed, wanted))  # noqa: E731
+            return jax.vjp(call, x, wanted)[1](gradient)
 
-    pulls = [pull_back(branch) for branch in branches]
+        return pulled
 
-    def visit(carry, edge, given):
-        (gradients, found), (nodes, *of_edges) = carry, given
-        index, operands = jax.tree.map(lambda leaf: leaf[edge], tuple(of_edges))
-        source, target = jnp.array(sources)[edge], jnp.array(targets)[edge]
-        through, *own = jax.lax.switch(index, pulls, gradients[target], nodes[source], *operands)
-        found = jax.tree.map(lambda leaf, one: leaf.at[edge].set(one), found, tuple(own))
-        return _add_at(gradients, source, through), found
+    def read(given, carry, edge):
+        _, nodes, fixed, wanted = given
+        values = carry[0][jnp.array(slots[targets])[edge]], nodes[jnp.array(sources)[edge]]
+        own = jax.tree.map(lambda leaf: leaf[edge], (fixed, wanted))
+        return *jax.lax.optimization_barrier(values), *own
 
-    carry = gradients, jax.tree.map(jnp.zeros_like, operands)
-    backwards = np.arange(len(edges))[::-1]
-    gradients, found = _walk(visit, backwards, runs, carry, (nodes, index, operands))
-    return gradients[0], None, None, found
+    def write(given, carry, edge, change):
+        (gradients, found), (through, own), is_first = carry, change, given[0][edge]
+        # Nothing is written before all is computed, hence read: then both can change in place.
+        own, edge = jax.lax.optimization_barrier((own, edge))
+        found = jax.tree.map(lambda leaf, one: leaf.at[edge].set(one), found, own)
+        slot = jnp.array(slots[sources])[edge]
+        sum_ = jnp.where(is_first, through, gradients[slot] + through)
+        return _put(gradients, slot, sum_), found
+
+    gradients = jnp.zeros((max(slots) + 1, *gradient.shape), gradient.dtype)
+    carry = gradients.at[slots[-1]].set(gradient), jax.tree.map(jnp.zeros_like, wanted)
+    gradients, found = _walk(
+        [pull_back(branch) for branch in branches], read, write, np.arange(len(edges))[::-1],
+        index, runs, carry, (is_first, nodes, fixed, wanted),
+    )  # fmt: skip
+    return jnp.where(runs.any(), gradients[slots[0]], 0), None, None, found
 
 
-_run_drawn.defvjp(_run_drawn_forward, _run_drawn_backward)
+_run_drawn.defvjp(_run_drawn_forward, _run_drawn_backward, symbolic_zeros=True)
 
 
-def _add_at(nodes, node, value):
-    return jax.lax.dynamic_update_index_in_dim(nodes, nodes[node] + value, node, 0)
+def _joined(fixed, wanted):
+    """Returns the tree of which each leaf is in one of the two and None in the other."""
+    is_none = lambda leaf: leaf is None  # noqa: E731
+    return jax.tree.map(lambda a, b: b if a is None else a, fixed, wanted, is_leaf=is_none)
+
+
+def _slots(edges):
+    """Returns where each node's gradient is when edges are walked backwards, `int[nodes]`.
+
+    A place is free again once all edges into its node are done.
+    """
+    targets, sources = np.array(edges).T
+    nodes = range(max(targets) + 1)
+    begins = [max(np.flatnonzero(sources == node), default=len(edges)) for node in nodes]
+    ends = [min(np.flatnonzero(targets == node), default=-1) for node in nodes]
+    slots, free_from = np.zeros(len(nodes), int), []
+    for node in sorted(nodes, key=lambda node: -begins[node]):
+        free = [slot for slot, end in enumerate(free_from) if end > begins[node]]
+        slots[node] = free[0] if free else len(free_from)
+        free_from[slots[node] : slots[node] + 1] = [ends[node]]
+    return slots
+
+
+def _put(values, place, value):
+    return jax.lax.dynamic_update_index_in_dim(values, value, place, 0)
 
 
 def mixed_weight_conv(
