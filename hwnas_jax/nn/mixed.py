@@ -117,8 +117,7 @@ def _run_nodes(branches, edges, x, index, runs, operands):
         return x, *jax.tree.map(lambda leaf: leaf[edge], operands)
 
     def write(operands, nodes, edge, value):
-        place = jnp.array(targets)[edge]
-        return _put(nodes, place, nodes[place] + value)
+        return _change(nodes, jnp.array(targets)[edge], lambda node: node + value)
 
     order = np.arange(len(edges))
     return _walk(branches, read, write, order, index, runs, nodes, operands)
@@ -165,9 +164,9 @@ def _run_drawn_backward(branches, edges, residuals, gradient):
         # Nothing is written before all is computed, hence read: then both can change in place.
         own, edge = jax.lax.optimization_barrier((own, edge))
         found = jax.tree.map(lambda leaf, one: leaf.at[edge].set(one), found, own)
-        slot = jnp.array(slots[sources])[edge]
-        sum_ = jnp.where(is_first, through, gradients[slot] + through)
-        return _put(gradients, slot, sum_), found
+        kept = jnp.where(is_first, 0, 1).astype(through.dtype)
+        add = lambda old: kept * old + through  # noqa: E731
+        return _change(gradients, jnp.array(slots[sources])[edge], add), found
 
     gradients = jnp.zeros((max(slots) + 1, *gradient.shape), gradient.dtype)
     carry = gradients.at[slots[-1]].set(gradient), jax.tree.map(jnp.zeros_like, wanted)
@@ -204,8 +203,14 @@ def _slots(edges):
     return slots
 
 
-def _put(values, place, value):
-    return jax.lax.dynamic_update_index_in_dim(values, value, place, 0)
+def _change(values, place, change):
+    """Returns `values` with `values[place]` replaced by `change(values[place])`.
+
+    Slices that keep their axis, at a place known not to be negative, become one pass in place.
+    """
+    start = (place, *[jnp.zeros_like(place)] * (values.ndim - 1))
+    old = jax.lax.dynamic_slice(values, start, (1, *values.shape[1:]))
+    return jax.lax.dynamic_update_slice(values, change(old), start)
 
 
 def mixed_weight_conv(
