@@ -150,15 +150,17 @@ class BinaryCells(nnx.Module):
         """
         chex.assert_rank(x, 4)
         chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
-        run = self._mixed if gates.index is None else self._sampled
-        if self.rematerialise:
-            run = jax.checkpoint(run)
         kernels = {
             int(k): tuple(
                 part[k][...].astype(x.dtype) for part in (self.kernels, self.projections) if part
             )
             for k in self.kernels
         }
+        if gates.index is not None and not self.rematerialise:
+            return self._sampled_cells(x, kernels, gates)
+        run = self._mixed_cell if gates.index is None else self._sampled_cell
+        if self.rematerialise:
+            run = jax.checkpoint(run)
         return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
 
     def kernel_of(self, cell: int, edge: int, candidate: int) -> list[jax.Array]:
@@ -169,7 +171,7 @@ class BinaryCells(nnx.Module):
     def _columns(self, kind):
         return [i for i, c in enumerate(self.candidates) if c.kind == kind]
 
-    def _mixed(self, x, kernels, gates):
+    def _mixed_cell(self, x, kernels, gates):
         last, size = max(target for target, _ in self.edges), max(kernels)
         weight, columns = jnp.asarray(gates.weight).astype(x.dtype), self._columns("conv")
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
@@ -193,11 +195,16 @@ class BinaryCells(nnx.Module):
                 incoming[self.edges[edge][0]] += terms
         return sum(incoming[last])
 
-    def _sampled(self, x, kernels, gates):
+    def _sampled_cell(self, x, kernels, gates):
+        return self._sampled_cells(x, jax.tree.map(lambda leaf: leaf[None], kernels), gates)
+
+    def _sampled_cells(self, x, kernels, gates):
+        """Runs all cells, whose `kernels` have leading axes of cells and edges, in one loop."""
         factor = jnp.asarray(gates.weight)[jnp.arange(len(self.edges)), gates.index]
-        operands = jax.tree.map(lambda leaf: leaf[None], (kernels, factor.astype(x.dtype)))
+        count = len(jax.tree.leaves(kernels)[0])
         return run_drawn(
-            x, gates.index, operands,
+            x, gates.index,
+            (kernels, jnp.broadcast_to(factor.astype(x.dtype), (count, len(factor)))),
             branches=[self._branch(candidate) for candidate in self.candidates],
             edges=self.edges, cut=next(iter(self._columns("zero")), None),
         )  # fmt: skip
@@ -214,7 +221,9 @@ class BinaryCells(nnx.Module):
             case "identity":
                 return lambda x, kernels, factor: factor * x
             case "avg_pool":
-                return lambda x, kernels, factor: factor * avg_pool_3x3(x)
+                # Every pass of the pooling would read the node through an index of its own.
+                pool = lambda x: avg_pool_3x3(jax.lax.optimization_barrier(x))  # noqa: E731
+                return lambda x, kernels, factor: factor * pool(x)
             case "conv":
                 return convolve
         raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")

@@ -172,7 +172,9 @@ def _branch(candidate: Candidate, axis_name: str | None):
         case "identity":
             return lambda x, kernels, factor: factor.astype(x.dtype) * x
         case "avg_pool":
-            return lambda x, kernels, factor: factor.astype(x.dtype) * avg_pool_3x3(x)
+            # Every pass of the pooling would read the node through an index of its own.
+            pool = lambda x: avg_pool_3x3(jax.lax.optimization_barrier(x))  # noqa: E731
+            return lambda x, kernels, factor: factor.astype(x.dtype) * pool(x)
         case "conv":
             return convolve
     raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")

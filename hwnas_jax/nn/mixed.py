@@ -113,8 +113,8 @@ def _run_nodes(branches, edges, x, index, runs, operands):
     nodes = jnp.zeros((max(targets) + 1, *x.shape), x.dtype).at[0].set(x)
 
     def read(operands, nodes, edge):
-        x = jax.lax.optimization_barrier(nodes[jnp.array(sources)[edge]])
-        return x, *jax.tree.map(lambda leaf: leaf[edge], operands)
+        own = jax.tree.map(lambda leaf: leaf[edge], operands)
+        return nodes[jnp.array(sources)[edge]], *own
 
     def write(operands, nodes, edge, value):
         return _change(nodes, jnp.array(targets)[edge], lambda node: node + value)
@@ -155,9 +155,9 @@ def _run_drawn_backward(branches, edges, residuals, gradient):
 
     def read(given, carry, edge):
         _, nodes, fixed, wanted = given
-        values = carry[0][jnp.array(slots[targets])[edge]], nodes[jnp.array(sources)[edge]]
+        gradient = jax.lax.optimization_barrier(carry[0][jnp.array(slots[targets])[edge]])
         own = jax.tree.map(lambda leaf: leaf[edge], (fixed, wanted))
-        return *jax.lax.optimization_barrier(values), *own
+        return gradient, nodes[jnp.array(sources)[edge]], *own
 
     def write(given, carry, edge, change):
         (gradients, found), (through, own), is_first = carry, change, given[0][edge]
