@@ -23,8 +23,9 @@ _HELPS = {
 }
 _CPU_OPTIONS: dict[str, str | int] = {
     # Barriers between an operation's parts stay; without them a node of a cell is computed again
-    # in every operation that reads it.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
+    # in every operation that reads it. What makes one kernel of a small loop cannot emit them, and
+    # ends the process.
+    "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting",
     # YNNPACK sums; its plain convolutions take twice as long as Eigen's.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
     # No unrolled loops: a third less to compile, and the step is a little faster for it.

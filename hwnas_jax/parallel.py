@@ -170,9 +170,6 @@ class Replicas:
 
         def replicate(leaf):
             leaf = jnp.asarray(leaf)
-            if sharding.is_fully_addressable:
-                shape = (sharding.num_devices, *leaf.shape)
-                return jax.device_put(jnp.broadcast_to(leaf[None], shape), sharding)
             bits = np.asarray(_plain(leaf))[None]
             shape = (self.count, *bits.shape[1:])
             return _like(leaf, jax.make_array_from_callback(shape, sharding, lambda index: bits))

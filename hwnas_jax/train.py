@@ -22,7 +22,7 @@ from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise
 from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
 from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
-from hwnas_jax.nn.initialisation import abstract, weight_rngs
+from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
 from hwnas_jax.optimizers import make_weight_optimizer
 from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.precision import cast, compute_dtype
@@ -108,7 +108,7 @@ def train(
         return nnx.split(build(rngs), nnx.Param, nnx.BatchStat)
 
     graph, *shapes = abstract(split)
-    unravel_weights, unravel_statistics = (_unravel(part) for part in shapes)
+    unravel_weights, unravel_statistics = (flat_form(part)[1] for part in shapes)
     schedule = _schedule(settings.learning_rate, total)
     optimizer = make_weight_optimizer(
         settings.optimizer, schedule, weight_decay=settings.weight_decay
@@ -264,11 +264,6 @@ def accuracy_of(
 def _cross_entropy(logits, labels):
     logits = logits.astype(jnp.float32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-
-def _unravel(shapes):
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return ravel_pytree(zeros)[1]
 
 
 def _schedule(peak: float, total: int) -> optax.Schedule:

@@ -173,6 +173,19 @@ def test_options_that_the_compiler_does_not_know_or_the_user_gives_stay_out(monk
         assert ahead.compiler_options() == {}
 
 
+def test_small_loops_keep_their_barriers():
+    @jax.checkpoint
+    def body(carry, x):
+        return jnp.sin(carry) * x, None
+
+    def last(carry, xs):
+        return jax.lax.scan(body, carry, xs)[0].sum()
+
+    gradient = jax.jit(jax.grad(last), compiler_options=ahead.compiler_options())
+    x, xs = jnp.full(4, 0.5), jnp.ones((3, 4))
+    np.testing.assert_allclose(gradient(x, xs), jax.grad(last)(x, xs), rtol=1e-6)
+
+
 def device(process=0, **account):
     return SimpleNamespace(process_index=process, memory_stats=lambda: account or None)
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.extend import random as extend
+from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.nn.variables import Replaced
 
@@ -19,6 +20,25 @@ _Built = TypeVar("_Built")
 def abstract(build: Callable[[nnx.Rngs], _Built]) -> _Built:
     """Returns what `build` makes of random streams, with shapes and types in place of arrays."""
     return nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
+
+
+def flat_form(shapes: Any) -> tuple[jax.ShapeDtypeStruct, Callable[[jax.Array], Any]]:
+    """Returns the shape of all arrays of a tree in one row, and what makes the tree of such a row.
+
+    The second is that of `jax.flatten_util.ravel_pytree`, which computes with arrays; here there
+    are none.
+
+    Args:
+      shapes: a tree of arrays or of their shapes and types.
+    """
+    unravel = []
+
+    def ravel(tree):
+        flat, back = ravel_pytree(tree)
+        unravel.append(back)
+        return flat
+
+    return jax.eval_shape(ravel, shapes), unravel[0]
 
 
 def weight_rngs(key: jax.Array) -> nnx.Rngs:

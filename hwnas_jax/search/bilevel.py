@@ -17,7 +17,7 @@ from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.config import SearchConfig, TargetConfig, check_search
 from hwnas_jax.cost.base import CostModel
 from hwnas_jax.errors import choose
-from hwnas_jax.nn.initialisation import abstract, weight_rngs
+from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
 from hwnas_jax.optimizers import make_weight_optimizer
 from hwnas_jax.parallel import mean_over_replicas
 from hwnas_jax.precision import cast, compute_dtype
@@ -135,8 +135,7 @@ def make_search(
     options: dict[str, Any] = {"rematerialise": True} if config.rematerialise else {}
     supernet = abstract(lambda rngs: space.supernet(rngs, axis_name=sync_axis, **options))
     graph, abstract_params = nnx.split(supernet)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract_params)
-    flat_zeros, unravel = ravel_pytree(zeros)
+    flat, unravel = flat_form(abstract_params)
     weight_optimizer = _weight_optimizer(config)
     logit_optimizer = optax.chain(
         optax.add_decayed_weights(config.logit_decay),
@@ -145,12 +144,10 @@ def make_search(
     fixed_weight = target_config.weight
     damping = target_config.damping if fixed_weight is None else 0.0
 
+    @jax.jit
     def init(key: jax.Array) -> SearchState:
-        def draw(key):
-            return ravel_pytree(nnx.state(space.supernet(weight_rngs(key)), nnx.Param))[0]
-
         run_key, weight_key = jax.random.split(key)
-        weights = jax.jit(draw)(weight_key)
+        weights = ravel_pytree(nnx.state(space.supernet(weight_rngs(weight_key)), nnx.Param))[0]
         logits = jnp.zeros(mask.shape, jnp.float32)
         return SearchState(
             step=jnp.zeros((), jnp.int32),
@@ -179,7 +176,7 @@ def make_search(
     def scores(weights):
         return space.scores(nnx.merge(graph, unravel(weights)))
 
-    scored = jax.eval_shape(scores, flat_zeros) is not None
+    scored = jax.eval_shape(scores, flat) is not None
 
     def with_thresholds_kept(state, weights):
         """Returns the logits at other weights; the warm-up leaves all options even."""
