@@ -1,11 +1,13 @@
 """Programs compiled before their first call: what they need, and whether that fits."""
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
+import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,8 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
       UserError: when the compiler finds that the program does not fit the device.
     """
     started = time.perf_counter()
-    lowered = dispatch.lower(state, data)
+    with _no_garbage_collection():
+        lowered = dispatch.lower(state, data)
     lowered_at = time.perf_counter()
     try:
         compiled = lowered.compile(compiler_options=compiler_options())
@@ -145,6 +148,18 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
     )
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Tracing makes a million objects to keep; looking through them again and again is a fifth."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _return_freed() -> None:
     """Gives what compiling took and freed back to the system; glibc keeps it otherwise."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
@@ -153,9 +168,9 @@ def _return_freed() -> None:
 
 
 @functools.cache
-def _is_known(option: str, value: str | int) -> bool:
+def _are_known(*options: tuple[str, str | int]) -> bool:
     try:
-        jax.jit(lambda x: x, compiler_options={option: value}).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=dict(options)).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -171,11 +186,10 @@ def compiler_options() -> dict[str, str | int]:
         return {}
     flags = os.environ.get("XLA_FLAGS", "").split()
     named = {flag.lstrip("-").partition("=")[0] for flag in flags}
-    return {
-        option: value
-        for option, value in _CPU_OPTIONS.items()
-        if option not in named and _is_known(option, value)
-    }
+    options = [item for item in _CPU_OPTIONS.items() if item[0] not in named]
+    if not _are_known(*options):
+        options = [item for item in options if _are_known(item)]
+    return dict(options)
 
 
 def memory_help(section: str, settings: Any, *, platform: str | None = None) -> str:
