@@ -5,7 +5,8 @@ Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `T` edges
 The edges that leave one node read the same array, so their convolutions run as one over `T C`
 output channels. Normalisation has no parameters here, hence is a scale and an offset per channel,
 and folds into the weights that mix the operations. The cells of a stage are stacked and scanned:
-one cell is compiled for all of them. What is kept for the backward pass are the convolutions'
+one cell is compiled for all of them. Drawn operations run in one loop over the edges of all cells
+instead (`run_drawn`). What is kept for the backward pass are the convolutions'
 outputs and the inputs of the cells; the rest is cheaper to compute again than to store.
 """
 
