@@ -313,8 +313,9 @@ class Members(Replicas):
         rows = np.minimum(np.arange(self.count * self.each), self.members - 1)
 
         def spread(leaf):
-            leaf = jnp.asarray(leaf)[rows]
-            return jax.device_put(leaf.reshape(self.count, self.each, *leaf.shape[1:]), sharding)
+            bits = np.asarray(_plain(leaf))[rows]
+            bits = bits.reshape(self.count, self.each, *bits.shape[1:])
+            return _like(leaf, jax.device_put(bits, sharding))
 
         return jax.tree.map(spread, state)
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.cell import Candidate
+from hwnas_jax.nn.cell import Candidate, run_cells
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
@@ -156,12 +156,10 @@ class BinaryCells(nnx.Module):
             )
             for k in self.kernels
         }
-        if gates.index is not None and not self.rematerialise:
-            return self._sampled_cells(x, kernels, gates)
-        run = self._mixed_cell if gates.index is None else self._sampled_cell
-        if self.rematerialise:
-            run = jax.checkpoint(run)
-        return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
+        return run_cells(
+            x, kernels, gates, mixed=self._mixed_cell, sampled=self._sampled_cells,
+            rematerialise=self.rematerialise,
+        )  # fmt: skip
 
     def kernel_of(self, cell: int, edge: int, candidate: int) -> list[jax.Array]:
         """Returns the weights `[k, k, C, C]` of one convolution, and its projection if it has."""
@@ -195,11 +193,8 @@ class BinaryCells(nnx.Module):
                 incoming[self.edges[edge][0]] += terms
         return sum(incoming[last])
 
-    def _sampled_cell(self, x, kernels, gates):
-        return self._sampled_cells(x, jax.tree.map(lambda leaf: leaf[None], kernels), gates)
-
     def _sampled_cells(self, x, kernels, gates):
-        """Runs all cells, whose `kernels` have leading axes of cells and edges, in one loop."""
+        """Runs the cells of `kernels`, whose first axes are cells and edges, in one loop."""
         factor = jnp.asarray(gates.weight)[jnp.arange(len(self.edges)), gates.index]
         count = len(jax.tree.leaves(kernels)[0])
         return run_drawn(

@@ -97,14 +97,10 @@ class MixedCells(nnx.Module):
         chex.assert_rank(x, 4)
         chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
         kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
-        if gates.index is not None and not self.rematerialise:
-            return self._sampled_cells(x, kernels, gates)
-        run = self._mixed_cell if gates.index is None else self._sampled_cell
-        if self.rematerialise:
-            run = jax.checkpoint(run)
-        if len(next(iter(kernels.values()))) == 1:
-            return run(x, jax.tree.map(lambda leaf: leaf[0], kernels), gates)
-        return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
+        return run_cells(
+            x, kernels, gates, mixed=self._mixed_cell, sampled=self._sampled_cells,
+            rematerialise=self.rematerialise,
+        )  # fmt: skip
 
     def kernel_of(self, cell: int, edge: int, candidate: int) -> jax.Array:
         """Returns the weights `[k, k, C, C]` of one convolution."""
@@ -141,11 +137,8 @@ class MixedCells(nnx.Module):
             stacked = jax.lax.concatenate([pad_kernel(joined[k], size) for k in sorted(joined)], 3)
         return _mix(_Mixture(self.candidates, self.axis_name), x, stacked, pointwise, weight)
 
-    def _sampled_cell(self, x, kernels, gates):
-        return self._sampled_cells(x, jax.tree.map(lambda leaf: leaf[None], kernels), gates)
-
     def _sampled_cells(self, x, kernels, gates):
-        """Runs all cells with `kernels` `[N, E, k, k, C, C]` in one loop over their edges."""
+        """Runs the cells of `kernels`, `[N, E, k, k, C, C]`, in one loop over all edges."""
         factor = gates.weight[jnp.arange(len(self.edges)), gates.index]
         count = len(next(iter(kernels.values())))
         return run_drawn(
@@ -153,6 +146,28 @@ class MixedCells(nnx.Module):
             branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
             edges=self.edges, cut=next(iter(_columns(self.candidates, "zero")), None),
         )  # fmt: skip
+
+
+def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
+    """Returns `x` after all cells of `kernels`, arrays with a leading axis of cells.
+
+    Args:
+      x: `[B, H, W, C]`.
+      kernels: the weights of the cells.
+      gates: with `index` only the drawn operations run.
+      mixed: `(x, kernels of one cell, gates)` to an array like `x`.
+      sampled: likewise, with the kernels of several cells.
+      rematerialise: keep the inputs of the cells alone.
+    """
+    run = mixed
+    if gates.index is not None:
+        run = sampled
+        kernels = jax.tree.map(lambda k: k[:, None] if rematerialise else k[None], kernels)
+    if rematerialise:
+        run = jax.checkpoint(run)
+    if len(jax.tree.leaves(kernels)[0]) == 1:
+        return run(x, jax.tree.map(lambda leaf: leaf[0], kernels), gates)
+    return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
 
 
 def _columns(candidates, kind):

@@ -164,6 +164,7 @@ def _run_drawn_backward(branches, edges, residuals, gradient):
         # Nothing is written before all is computed, hence read: then both can change in place.
         own, edge = jax.lax.optimization_barrier((own, edge))
         found = jax.tree.map(lambda leaf, one: leaf.at[edge].set(one), found, own)
+        # A product, as a choice between arrays would not be one pass with the write.
         kept = jnp.where(is_first, 0, 1).astype(through.dtype)
         add = lambda old: kept * old + through  # noqa: E731
         return _change(gradients, jnp.array(slots[sources])[edge], add), found
