@@ -14,27 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from hwnas_jax import distributed
 from hwnas_jax.errors import UserError
 
-logging.getLogger("absl").setLevel(logging.ERROR)
-
 _WRITING_S = 10.0
-_ALONE = ocp.options.MultiprocessingOptions(
-    primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
-)
-
-
-class _Manager(ocp.CheckpointManager):
-    """Orbax before 0.12 asks a service of JAX's whether to stop, which is off in a job of ours."""
-
-    def reached_preemption(self, step: int) -> bool:
-        """Returns False: the processes of a job agree on a stop themselves."""
-        del step
-        return False
 
 
 class Checkpoints:
@@ -49,13 +34,7 @@ class Checkpoints:
         self._manager: Any = None
         if distributed.is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._manager = _Manager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, multiprocessing_options=_ALONE, create=False
-                ),
-                item_names=("state", "checksums"),
-            )
+            self._manager = _open(self.folder, keep)
 
     def steps(self) -> list[int]:
         """Returns the steps there are, oldest first."""
@@ -67,11 +46,13 @@ class Checkpoints:
         """Saves `state` in the background; a step that is there already is left alone."""
         if self._manager is None or step in self._manager.all_steps():
             return
+        from orbax.checkpoint import args
+
         plain = jax.tree.map(_plain, state)
         self._manager.save(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(plain), checksums=ocp.args.JsonSave(_checksums(plain))
+            args=args.Composite(
+                state=args.StandardSave(plain), checksums=args.JsonSave(_checksums(plain))
             ),
             force=True,
         )
@@ -137,14 +118,12 @@ class Checkpoints:
             self._manager.close()
 
     def _load(self, template: Any, step: int) -> Any:
+        from orbax.checkpoint import args
+
         plain = jax.tree.map(_plain, template)
+        wanted = args.Composite(state=args.StandardRestore(plain), checksums=args.JsonRestore())
         try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(plain), checksums=ocp.args.JsonRestore()
-                ),
-            )
+            restored = self._manager.restore(step, args=wanted)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0][:160]
             raise _Damaged(f"{type(error).__name__}: {reason}") from error
@@ -164,6 +143,28 @@ class Checkpoints:
 
 class _Damaged(Exception):
     pass
+
+
+def _open(folder: Path, keep: int) -> Any:
+    """Returns Orbax's manager of a folder; what only searches in memory does without Orbax."""
+    import orbax.checkpoint as ocp
+
+    class Manager(ocp.CheckpointManager):
+        """Orbax before 0.12 asks a service of JAX's whether to stop: off in a job of ours."""
+
+        def reached_preemption(self, step: int) -> bool:
+            """Returns False: the processes of a job agree on a stop themselves."""
+            del step
+            return False
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
+    )
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, multiprocessing_options=alone, create=False
+    )
+    return Manager(folder, options=options, item_names=("state", "checksums"))
 
 
 def _checksums(plain: Any) -> dict[str, int]:

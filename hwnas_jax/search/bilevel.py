@@ -202,6 +202,8 @@ def make_search(
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
         )
+        # Else moments are computed again with the weights, whose old values must be kept for it.
+        updates, optimizer = jax.lax.optimization_barrier((updates, optimizer))
         weights = optax.apply_updates(state.weights, updates)
         state = state._replace(
             weights=weights,
