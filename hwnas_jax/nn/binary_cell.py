@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.cell import Candidate, run_cells
+from hwnas_jax.nn.cell import Candidate, drawn_branch, run_cells
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
@@ -200,28 +200,15 @@ class BinaryCells(nnx.Module):
         return run_drawn(
             x, gates.index,
             (kernels, jnp.broadcast_to(factor.astype(x.dtype), (count, len(factor)))),
-            branches=[self._branch(candidate) for candidate in self.candidates],
+            branches=[drawn_branch(each, self._convolution(each)) for each in self.candidates],
             edges=self.edges, cut=next(iter(self._columns("zero")), None),
         )  # fmt: skip
 
-    def _branch(self, candidate):
-        """Returns `(x, kernels, factor) -> factor * operation(x)`."""
-
+    def _convolution(self, candidate):
         def convolve(x, kernels, factor):
             return conv2d(self._signs(x), factor * self._weights(kernels[candidate.kernel]))
 
-        match candidate.kind:
-            case "zero":
-                return lambda x, kernels, factor: jnp.zeros_like(x)
-            case "identity":
-                return lambda x, kernels, factor: factor * x
-            case "avg_pool":
-                # Every pass of the pooling would read the node through an index of its own.
-                pool = lambda x: avg_pool_3x3(jax.lax.optimization_barrier(x))  # noqa: E731
-                return lambda x, kernels, factor: factor * pool(x)
-            case "conv":
-                return convolve
-        raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")
+        return convolve
 
     def _signs(self, x):
         x = supernet_norm(self.axis_name)(x.shape[-1], None)(x)

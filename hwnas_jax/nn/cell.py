@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwnas_jax.nn.convolution import as_trained, avg_pool_3x3, conv2d, matmul
-from hwnas_jax.nn.mixed import pad_kernel, run_drawn
+from hwnas_jax.nn.mixed import Branch, pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax import Gates
@@ -143,9 +143,17 @@ class MixedCells(nnx.Module):
         count = len(next(iter(kernels.values())))
         return run_drawn(
             x, gates.index, (kernels, jnp.broadcast_to(factor, (count, len(factor)))),
-            branches=[_branch(candidate, self.axis_name) for candidate in self.candidates],
+            branches=[drawn_branch(each, self._convolution(each)) for each in self.candidates],
             edges=self.edges, cut=next(iter(_columns(self.candidates, "zero")), None),
         )  # fmt: skip
+
+    def _convolution(self, candidate):
+        def convolve(x, kernels, factor):
+            values = conv2d(jax.nn.relu(x), kernels[candidate.kernel])
+            scale, offset = scale_and_offset(*moments(values, self.axis_name))
+            return (values * (factor * scale) + factor * offset).astype(x.dtype)
+
+        return convolve
 
 
 def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
@@ -174,14 +182,13 @@ def _columns(candidates, kind):
     return [i for i, c in enumerate(candidates) if c.kind == kind]
 
 
-def _branch(candidate: Candidate, axis_name: str | None):
-    """Returns `(x, kernels, factor) -> factor * operation(x)`."""
+def drawn_branch(candidate: Candidate, convolve: Branch) -> Branch:
+    """Returns `(x, kernels, factor) -> factor * operation(x)`.
 
-    def convolve(x, kernels, factor):
-        values = conv2d(jax.nn.relu(x), kernels[candidate.kernel])
-        scale, offset = scale_and_offset(*moments(values, axis_name))
-        return (values * (factor * scale) + factor * offset).astype(x.dtype)
-
+    Args:
+      candidate: the operation.
+      convolve: what is returned for a convolution.
+    """
     match candidate.kind:
         case "zero":
             return lambda x, kernels, factor: jnp.zeros_like(x)

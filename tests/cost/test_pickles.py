@@ -325,6 +325,20 @@ def test_other_zips_and_cut_files_are_refused(tmp_path):
                 load_torch(path)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "said"), [(6, 100, "version 10.0"), (8, 1, "encrypted")]
+)
+def test_zips_that_zipfile_does_not_read_are_refused(tmp_path, offset, value, said):
+    path = tmp_path / "t.pt"
+    torch_zip(path, _value(), {"0": DATA, "1": LONGS})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + offset] = value
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"damaged.*{said}"):
+        load_torch(path)
+
+
 def test_this_file_knows_what_a_trusting_reader_would_do(tmp_path):
     proof = tmp_path / "proof"
     pickle.loads(pickle.dumps(Runs(builtins.eval, _touch(proof))))

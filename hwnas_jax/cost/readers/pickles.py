@@ -95,8 +95,8 @@ def _load_zip(path):
                 if len(content) != count * kind.itemsize:
                     raise UserError(f"it is damaged: storage {key} is not {count} elements long")
                 storages[key] = np.frombuffer(content, kind)
-    # zipfile raises NotImplementedError for a compression it does not know.
-    except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError) as error:
+    # zipfile raises RuntimeError for encryption and what else of the format it does not read.
+    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError) as error:
         raise UserError(f"it is damaged: {error}") from error
     return _resolve(value, storages)
 
