@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.cell import Candidate, drawn_branch, run_cells
+from hwnas_jax.nn.cell import drawn_branch, run_cells
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
+from hwnas_jax.nn.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations

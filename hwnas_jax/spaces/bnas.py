@@ -23,7 +23,7 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.binary_cell import BinaryCells, BinaryReduction, FloatConv, Reduction
-from hwnas_jax.nn.cell import Candidate
+from hwnas_jax.nn.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.relax import Gates

@@ -21,7 +21,8 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.cell import Candidate, MixedCells
+from hwnas_jax.nn.cell import MixedCells
+from hwnas_jax.nn.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Step

@@ -17,8 +17,9 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.cell import Candidate, MixedCells
+from hwnas_jax.nn.cell import MixedCells
 from hwnas_jax.nn.classifier import Classifier
+from hwnas_jax.nn.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.transnas import OPERATIONS, EnteringCell, FixedCell, Stem, edge_operation
 from hwnas_jax.relax import Gates

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hwnas_jax.nn.cell import Candidate, MixedCells
+from hwnas_jax.nn.cell import MixedCells
+from hwnas_jax.nn.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import moments
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax import Gates, one_hot_gates
