@@ -133,7 +133,7 @@ def _run(mixture, is_trained, x, kernels, pointwise, weight):
     nodes, rectified, convolved, statistics = [x], [], [], []
     arriving = [[] for _ in range(len(mixture.leaving) + 1)]
     for node, leaving in enumerate(mixture.leaving):
-        value = jax.nn.relu(nodes[node])
+        value = _rectified(nodes[node])
         output = None if kernels[node] is None else convolve(value, kernels[node])
         of_output = None if output is None else moments(output)
         of_input = None if pointwise[node] is None else _second_moments(value)
@@ -198,8 +198,9 @@ def _backward(mixture, residuals, gradient):
     for node in reversed(range(last)):
         leaving = mixture.leaving[node]
         targets = [mixture.edges[edge][0] for edge in leaving]
-        value = jax.nn.relu(nodes[node]) if rectified is None else rectified[node]
-        own = jnp.concatenate([gradients[target] for target in targets], -1)
+        value = _rectified(nodes[node]) if rectified is None else rectified[node]
+        # The barrier keeps one copy for all that read it, whatever shape they read.
+        own = _concatenated([gradients[target] for target in targets])
         (scale, product, _), pull_back = jax.vjp(
             mixture.coefficients, statistics[node], pointwise[node], _rows(weight, leaving)
         )
@@ -224,7 +225,7 @@ def _backward(mixture, residuals, gradient):
             mean, second = (part / count for part in of_input)
             through = through + own @ product.T.astype(own.dtype) + mean
             through = through + value @ (second + second.T).astype(value.dtype)
-        found = jnp.where(value > 0, through, 0.0)
+        found = _where_positive(value, through)
         for edge, target in zip(leaving, targets, strict=True):
             for column in identities:
                 found = found + weight[edge, column] * gradients[target]
@@ -253,6 +254,19 @@ mix_cell.defvjp(_forward, _backward, symbolic_zeros=True)
 def _rows(weight, edges):
     """Slices put side by side; indexing by a list would compile to gathers and scatters."""
     return jnp.stack([weight[edge] for edge in edges])
+
+
+def _rectified(x):
+    # Not `jax.nn.relu`, which is jitted: XLA:CPU fuses nothing with what is called in many places.
+    return _where_positive(x, x)
+
+
+def _where_positive(x, value):
+    return jax.lax.select(x > 0, value, jax.lax.full_like(value, 0))
+
+
+def _concatenated(parts):
+    return jax.lax.optimization_barrier(jax.lax.concatenate(parts, parts[0].ndim - 1))
 
 
 def _part(values, place, edges, features, size):
