@@ -3,11 +3,12 @@
 Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `S` sizes of convolution, `T`
 edges that leave a node.
 
-The cells of a stage are stacked and scanned: one cell is compiled for all of them. It mixes all
-operations at once (`mix_cell`). Drawn operations run in one loop over the edges of all cells
-instead (`run_drawn`).
+The cells of a stage are stacked and scanned, so that one cell is compiled for all of them; a few
+cells of large images follow one another on CPU. A cell mixes all operations at once (`mix_cell`).
+Drawn operations run in one loop over the edges of all cells instead (`run_drawn`).
 """
 
+import operator
 from collections.abc import Sequence
 
 import chex
@@ -15,12 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.activation import relu
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import Branch, pad_kernel, run_drawn
 from hwnas_jax.nn.mixed_cell import Candidate, Mixture, columns, mix_cell
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax import Gates
+
+_UNROLLED_BYTES, _UNROLLED_CELLS = 2**22, 8
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
@@ -123,7 +127,7 @@ class MixedCells(nnx.Module):
 
     def _convolution(self, candidate):
         def convolve(x, kernels, factor):
-            values = conv2d(jax.nn.relu(x), kernels[candidate.kernel])
+            values = conv2d(relu(x), kernels[candidate.kernel])
             scale, offset = scale_and_offset(*moments(values, self.axis_name))
             return (values * (factor * scale) + factor * offset).astype(x.dtype)
 
@@ -147,9 +151,18 @@ def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
         kernels = jax.tree.map(lambda k: k[:, None] if rematerialise else k[None], kernels)
     if rematerialise:
         run = jax.checkpoint(run)
-    if len(jax.tree.leaves(kernels)[0]) == 1:
-        return run(x, jax.tree.map(lambda leaf: leaf[0], kernels), gates)
+    count = len(jax.tree.leaves(kernels)[0])
+    if count == 1 or _unrolling_pays(x, count):
+        for cell in range(count):
+            x = run(x, jax.tree.map(operator.itemgetter(cell), kernels), gates)
+        return x
     return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
+
+
+def _unrolling_pays(x, count):
+    """Whether copying what each cell keeps, into and out of a stack, is dear; on CPU."""
+    large = x.size * x.dtype.itemsize >= _UNROLLED_BYTES
+    return target_platform() == "cpu" and large and count <= _UNROLLED_CELLS
 
 
 def drawn_branch(candidate: Candidate, convolve: Branch) -> Branch:

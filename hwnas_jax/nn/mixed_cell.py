@@ -18,6 +18,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from hwnas_jax.nn.activation import relu, where_positive
 from hwnas_jax.nn.convolution import as_trained, avg_pool_3x3, conv2d, matmul
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 
@@ -133,7 +134,7 @@ def _run(mixture, is_trained, x, kernels, pointwise, weight):
     nodes, rectified, convolved, statistics = [x], [], [], []
     arriving = [[] for _ in range(len(mixture.leaving) + 1)]
     for node, leaving in enumerate(mixture.leaving):
-        value = _rectified(nodes[node])
+        value = relu(nodes[node])
         output = None if kernels[node] is None else convolve(value, kernels[node])
         of_output = None if output is None else moments(output)
         of_input = None if pointwise[node] is None else _second_moments(value)
@@ -198,7 +199,7 @@ def _backward(mixture, residuals, gradient):
     for node in reversed(range(last)):
         leaving = mixture.leaving[node]
         targets = [mixture.edges[edge][0] for edge in leaving]
-        value = _rectified(nodes[node]) if rectified is None else rectified[node]
+        value = relu(nodes[node]) if rectified is None else rectified[node]
         # The barrier keeps one copy for all that read it, whatever shape they read.
         own = _concatenated([gradients[target] for target in targets])
         (scale, product, _), pull_back = jax.vjp(
@@ -225,7 +226,7 @@ def _backward(mixture, residuals, gradient):
             mean, second = (part / count for part in of_input)
             through = through + own @ product.T.astype(own.dtype) + mean
             through = through + value @ (second + second.T).astype(value.dtype)
-        found = _where_positive(value, through)
+        found = where_positive(value, through)
         for edge, target in zip(leaving, targets, strict=True):
             for column in identities:
                 found = found + weight[edge, column] * gradients[target]
@@ -254,15 +255,6 @@ mix_cell.defvjp(_forward, _backward, symbolic_zeros=True)
 def _rows(weight, edges):
     """Slices put side by side; indexing by a list would compile to gathers and scatters."""
     return jnp.stack([weight[edge] for edge in edges])
-
-
-def _rectified(x):
-    # Not `jax.nn.relu`, which is jitted: XLA:CPU fuses nothing with what is called in many places.
-    return _where_positive(x, x)
-
-
-def _where_positive(x, value):
-    return jax.lax.select(x > 0, value, jax.lax.full_like(value, 0))
 
 
 def _concatenated(parts):
