@@ -3,12 +3,11 @@
 Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `S` sizes of convolution, `T`
 edges that leave a node.
 
-The cells of a stage are stacked and scanned, so that one cell is compiled for all of them; a few
-cells of large images follow one another on CPU. A cell mixes all operations at once (`mix_cell`).
-Drawn operations run in one loop over the edges of all cells instead (`run_drawn`).
+The cells of a stage are stacked and scanned: one cell is compiled for all of them. It mixes all
+operations at once (`mix_cell`). Drawn operations run in one loop over the edges of all cells
+instead (`run_drawn`).
 """
 
-import operator
 from collections.abc import Sequence
 
 import chex
@@ -23,8 +22,6 @@ from hwnas_jax.nn.mixed_cell import Candidate, Mixture, columns, mix_cell
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax import Gates
-
-_UNROLLED_BYTES, _UNROLLED_CELLS = 2**22, 8
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
@@ -151,18 +148,9 @@ def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
         kernels = jax.tree.map(lambda k: k[:, None] if rematerialise else k[None], kernels)
     if rematerialise:
         run = jax.checkpoint(run)
-    count = len(jax.tree.leaves(kernels)[0])
-    if count == 1 or _unrolling_pays(x, count):
-        for cell in range(count):
-            x = run(x, jax.tree.map(operator.itemgetter(cell), kernels), gates)
-        return x
+    if len(jax.tree.leaves(kernels)[0]) == 1:
+        return run(x, jax.tree.map(lambda leaf: leaf[0], kernels), gates)
     return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
-
-
-def _unrolling_pays(x, count):
-    """Whether copying what each cell keeps, into and out of a stack, is dear; on CPU."""
-    large = x.size * x.dtype.itemsize >= _UNROLLED_BYTES
-    return target_platform() == "cpu" and large and count <= _UNROLLED_CELLS
 
 
 def drawn_branch(candidate: Candidate, convolve: Branch) -> Branch:

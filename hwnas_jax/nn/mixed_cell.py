@@ -68,8 +68,9 @@ class Mixture:
             return statistics
         return jax.lax.pmean(statistics, self.axis_name)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def coefficients(self, statistics, pointwise, weight):
-        """Returns what mixes the convolutions that leave a node.
+        """Returns what mixes the convolutions that leave a node; jitted, to be traced once.
 
         Args:
           statistics: mean and mean square of the convolutions' outputs, `float32[S T C]` each,
