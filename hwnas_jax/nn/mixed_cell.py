@@ -14,6 +14,7 @@ compute again than to store.
 
 import dataclasses
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,129 +129,168 @@ def mix_cell(
     return _run(mixture, False, x, kernels, pointwise, weight)[0][-1]
 
 
+class _Source(NamedTuple):
+    """What leaves a node.
+
+    Attributes:
+      value: the node behind its ReLU, `[B, H, W, C]`.
+      convolved: `[B, H, W, S T C]` or None.
+      statistics: what `Mixture.coefficients` takes.
+    """
+
+    value: jax.Array
+    convolved: jax.Array | None
+    statistics: Any
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(mixture, is_trained, x, kernels, pointwise, weight):
-    """Returns the nodes and, by node, its ReLU, the convolutions' outputs and statistics."""
+    """Returns the nodes, and what leaves each but the last."""
     convolve = as_trained(conv2d) if is_trained else conv2d
-    nodes, rectified, convolved, statistics = [x], [], [], []
-    arriving = [[] for _ in range(len(mixture.leaving) + 1)]
+    nodes, sources, parts = [x], [], {}
     for node, leaving in enumerate(mixture.leaving):
         value = relu(nodes[node])
-        output = None if kernels[node] is None else convolve(value, kernels[node])
-        of_output = None if output is None else moments(output)
+        convolved = None if kernels[node] is None else convolve(value, kernels[node])
+        of_output = None if convolved is None else moments(convolved)
         of_input = None if pointwise[node] is None else _second_moments(value)
-        found = mixture.average((of_output, of_input))
-        scale, product, offset = mixture.coefficients(
-            found, pointwise[node], _rows(weight, leaving)
-        )
-        multiplied = None if product is None else matmul(value, product.astype(x.dtype))
-        for place, edge in enumerate(leaving):
-            parts = [_part(offset, place, len(leaving), x.shape[-1], 0)]
-            if product is not None:
-                parts.append(_part(multiplied, place, len(leaving), x.shape[-1], 0))
-            if output is not None:
-                for size in range(output.shape[-1] // (len(leaving) * x.shape[-1])):
-                    own = (place, len(leaving), x.shape[-1], size)
-                    parts.append(_part(output, *own) * _part(scale, *own))
-            arriving[mixture.edges[edge][0]].append((edge, sum(parts)))
-        rectified.append(value)
-        convolved.append(output)
-        statistics.append(found)
-        target = node + 1
-        total = sum(part for _, part in arriving[target])
-        for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-            for column in columns(mixture.candidates, kind):
-                mixed = sum(
-                    weight[edge, column] * nodes[mixture.edges[edge][1]]
-                    for edge, _ in arriving[target]
-                )
-                total = total + apply(mixed)
-        nodes.append(jax.lax.optimization_barrier(total.astype(x.dtype)))
-    return nodes, rectified, convolved, statistics
+        source = _Source(value, convolved, mixture.average((of_output, of_input)))
+        sources.append(source)
+        parts |= _shared_out(mixture, source, pointwise[node], weight, leaving)
+        nodes.append(_arrived(mixture, node + 1, nodes, parts, weight))
+    return nodes, sources
+
+
+def _shared_out(mixture, source, pointwise, weight, leaving):
+    """Returns what the convolutions bring along each edge, in parts."""
+    scale, product, offset = mixture.coefficients(
+        source.statistics, pointwise, _rows(weight, leaving)
+    )
+    wholes = [(offset, None)]
+    if product is not None:
+        wholes.append((matmul(source.value, product.astype(source.value.dtype)), None))
+    if source.convolved is not None:
+        wholes.append((source.convolved, scale))
+    features, parts = source.value.shape[-1], {edge: [] for edge in leaving}
+    for whole, factor in wholes:
+        for start in range(0, whole.shape[-1], features):
+            part, own = (
+                None if v is None else jax.lax.slice_in_dim(v, start, start + features, axis=-1)
+                for v in (whole, factor)
+            )
+            edge = leaving[start // features % len(leaving)]
+            parts[edge].append(part if own is None else part * own)
+    return parts
+
+
+def _arrived(mixture, target, nodes, parts, weight):
+    """Returns the sum of all edges into a node, in one pass and with one pooling."""
+    entering = [(e, source) for e, (node, source) in enumerate(mixture.edges) if node == target]
+    total = sum(part for edge, _ in entering for part in parts[edge])
+    for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
+        for column in columns(mixture.candidates, kind):
+            total = total + apply(sum(weight[e, column] * nodes[source] for e, source in entering))
+    return jax.lax.optimization_barrier(total.astype(nodes[0].dtype))
 
 
 def _forward(mixture, x, kernels, pointwise, weight):
     wants_weight = weight.perturbed
-    kernels, pointwise = jax.tree.map(lambda leaf: leaf.value, (kernels, pointwise))
-    x, weight = x.value, weight.value
-    nodes, rectified, *kept = _run(mixture, True, x, kernels, pointwise, weight)
-    # Where no gate wants a gradient the nodes are needed behind their ReLU alone.
-    values = (nodes[:-1], None) if wants_weight else (None, rectified)
-    return nodes[-1], (values, kernels, pointwise, weight, *kept)
+    x, kernels, pointwise, weight = jax.tree.map(
+        lambda leaf: leaf.value, (x, kernels, pointwise, weight)
+    )
+    nodes, sources = _run(mixture, True, x, kernels, pointwise, weight)
+    # The nodes themselves are for the gates alone; their ReLU is cheap to compute again.
+    kept = nodes[:-1] if wants_weight else None
+    if wants_weight:
+        sources = [source._replace(value=None) for source in sources]
+    return nodes[-1], (kept, sources, kernels, pointwise, weight)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _backward(mixture, residuals, gradient):
-    (nodes, rectified), kernels, pointwise, weight, convolved, statistics = residuals
-    count, last = gradient.size // gradient.shape[-1], len(mixture.leaving)
-    axes = tuple(range(gradient.ndim - 1))
-    total = lambda v: v.astype(jnp.float32).sum(axes)  # noqa: E731
-    identities, pools = (columns(mixture.candidates, kind) for kind in ("identity", "avg_pool"))
-    gradients, pooled, sums = ([None] * (last + 1) for _ in range(3))
-    kernel_gradients, pointwise_gradients = list(kernels), list(pointwise)
-    weight_gradients = [None] * len(mixture.edges)
+    nodes, sources, kernels, pointwise, weight = residuals
+    rows = [None] * len(mixture.edges)
+    pools = columns(mixture.candidates, "avg_pool")
+    # Of each node: its gradient, that of what is pooled, and the sum over all pixels.
+    gradients, pooled, sums = {}, {}, {}
+    of_kernels, of_pointwise = [None] * len(sources), [None] * len(sources)
 
-    def arrived(node, value):
-        value = jax.lax.optimization_barrier(value)
-        gradients[node], sums[node] = value, total(value)
+    def arrive(node, found):
+        gradients[node] = jax.lax.optimization_barrier(found)
+        sums[node] = _total(gradients[node])
         if pools:
-            pooled[node] = jax.vjp(avg_pool_3x3, value)[1](value)[0]
+            pooled[node] = jax.vjp(avg_pool_3x3, found)[1](gradients[node])[0]
 
-    arrived(last, gradient)
-    for node in reversed(range(last)):
-        leaving = mixture.leaving[node]
+    arrive(len(sources), gradient)
+    for node, leaving in reversed(list(enumerate(mixture.leaving))):
         targets = [mixture.edges[edge][0] for edge in leaving]
-        value = relu(nodes[node]) if rectified is None else rectified[node]
-        # The barrier keeps one copy for all that read it, whatever shape they read.
-        own = _concatenated([gradients[target] for target in targets])
-        (scale, product, _), pull_back = jax.vjp(
-            mixture.coefficients, statistics[node], pointwise[node], _rows(weight, leaving)
-        )
-        output, sizes = convolved[node], 0
-        if output is not None:
-            sizes = output.shape[-1] // own.shape[-1]
-            repeated = own if sizes == 1 else jnp.concatenate([own] * sizes, -1)
-        slopes = (
-            None if output is None else total(repeated * output),
-            None if product is None else _contracted(value, own),
-            jnp.concatenate([sums[target] for target in targets]),
-        )
-        of_statistics, pointwise_gradients[node], of_weight = pull_back(slopes)
-        (of_output, of_input) = _transposed(mixture.average, of_statistics)
-        through = jnp.zeros((), jnp.float32)
-        if output is not None:
-            mean, square = (part / count for part in of_output)
-            of_convolution = (repeated * scale + (mean + 2.0 * square * output)).astype(own.dtype)
-            back, kernel_gradients[node] = jax.vjp(conv2d, value, kernels[node])[1](of_convolution)
-            through = through + back
-        if product is not None:
-            mean, second = (part / count for part in of_input)
-            through = through + own @ product.T.astype(own.dtype) + mean
-            through = through + value @ (second + second.T).astype(value.dtype)
-        found = where_positive(value, through)
-        for edge, target in zip(leaving, targets, strict=True):
-            for column in identities:
-                found = found + weight[edge, column] * gradients[target]
-            for column in pools:
-                found = found + weight[edge, column] * pooled[target]
-        arrived_value = found.astype(own.dtype)
+        source = sources[node]
         if nodes is not None:
-            for place, (edge, target) in enumerate(zip(leaving, targets, strict=True)):
-                row = of_weight[place]
-                for found_columns, of_target in ((identities, gradients), (pools, pooled)):
-                    for column in found_columns:
-                        slope = total(nodes[node] * of_target[target]).sum()
-                        row = row.at[column].add(slope)
-                weight_gradients[edge] = row
+            source = source._replace(value=relu(nodes[node]))
+        # The barrier keeps one copy for all that read it, whatever shape they read.
+        own = jax.lax.optimization_barrier(
+            jax.lax.concatenate([gradients[target] for target in targets], gradient.ndim - 1)
+        )
+        of_sum = jnp.concatenate([sums[target] for target in targets])
+        through, of_kernels[node], of_pointwise[node], of_rows = _through_convolutions(
+            mixture, source, kernels[node], pointwise[node], _rows(weight, leaving), own, of_sum
+        )
+        found = where_positive(source.value, through)
+        for kind, of_targets in (("identity", gradients), ("avg_pool", pooled)):
+            for column in columns(mixture.candidates, kind):
+                for place, (edge, target) in enumerate(zip(leaving, targets, strict=True)):
+                    found = found + weight[edge, column] * of_targets[target]
+                    if nodes is not None:
+                        slope = _total(nodes[node] * of_targets[target]).sum()
+                        of_rows = of_rows.at[place, column].add(slope)
+        for place, edge in enumerate(leaving):
+            rows[edge] = of_rows[place]
         if node:
-            arrived(node, arrived_value)
-        else:
-            gradients[0] = jax.lax.optimization_barrier(arrived_value)
-    weight_gradient = None if nodes is None else jnp.stack(weight_gradients)
-    return gradients[0], tuple(kernel_gradients), tuple(pointwise_gradients), weight_gradient
+            arrive(node, found.astype(gradient.dtype))
+    of_x = jax.lax.optimization_barrier(found.astype(gradient.dtype))
+    of_weight = None if nodes is None else jnp.stack(rows)
+    return of_x, tuple(of_kernels), tuple(of_pointwise), of_weight
 
 
 mix_cell.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _through_convolutions(mixture, source, kernel, pointwise, rows, own, of_sum):
+    """Returns the gradients of a node behind its ReLU, of its kernels and of its gates' rows.
+
+    Args:
+      mixture: the graph.
+      source: what leaves the node.
+      kernel: `[k, k, C, S T C]` or None.
+      pointwise: `[C, T C]` or None.
+      rows: `float32[T, O]`.
+      own: the gradients of the targets side by side, `[B, H, W, T C]`.
+      of_sum: their sums over all pixels, `float32[T C]`.
+    """
+    value, convolved, statistics = source
+    count = value.size // value.shape[-1]
+    (scale, product, _), pull_back = jax.vjp(mixture.coefficients, statistics, pointwise, rows)
+    of_scale = of_product = of_kernel = None
+    if convolved is not None:
+        sizes = convolved.shape[-1] // own.shape[-1]
+        of_each = own if sizes == 1 else jnp.concatenate([own] * sizes, -1)
+        of_scale = _total(of_each * convolved)
+    if product is not None:
+        of_product = _contracted(value, own)
+    of_statistics, of_pointwise, of_rows = pull_back((of_scale, of_product, of_sum))
+    # Averaging is linear; its transpose takes what it returns to what it was given.
+    of_output, of_input = jax.linear_transpose(mixture.average, of_statistics)(of_statistics)[0]
+    through = jnp.zeros((), jnp.float32)
+    if convolved is not None:
+        mean, square = (part / count for part in of_output)
+        of_convolved = of_each * scale + (mean + 2.0 * square * convolved)
+        pull_back = jax.vjp(conv2d, value, kernel)[1]
+        back, of_kernel = pull_back(of_convolved.astype(convolved.dtype))
+        through = through + back
+    if product is not None:
+        mean, second = (part / count for part in of_input)
+        through = through + own @ product.T.astype(own.dtype) + mean
+        through = through + value @ (second + second.T).astype(value.dtype)
+    return through, of_kernel, of_pointwise, of_rows
 
 
 def _rows(weight, edges):
@@ -258,28 +298,18 @@ def _rows(weight, edges):
     return jnp.stack([weight[edge] for edge in edges])
 
 
-def _concatenated(parts):
-    return jax.lax.optimization_barrier(jax.lax.concatenate(parts, parts[0].ndim - 1))
-
-
-def _part(values, place, edges, features, size):
-    """Returns the channels of one edge and size."""
-    start = (size * edges + place) * features
-    return jax.lax.slice_in_dim(values, start, start + features, axis=-1)
+def _total(x):
+    """Returns the sum over all pixels, `float32[C]`."""
+    return x.astype(jnp.float32).sum(tuple(range(x.ndim - 1)))
 
 
 def _second_moments(x):
     """Returns mean `float32[C]` and second moment `float32[C, C]` of `x` (`[B, H, W, C]`)."""
-    mean = x.astype(jnp.float32).mean(tuple(range(x.ndim - 1)))
-    return mean, _contracted(x, x) / (x.size // x.shape[-1])
+    count = x.size // x.shape[-1]
+    return _total(x) / count, _contracted(x, x) / count
 
 
 def _contracted(x, y):
     """Returns `float32[I, J]`, the sum over all pixels of `x_i y_j`."""
     flat = [v.reshape(-1, v.shape[-1]) for v in (x, y)]
     return jax.lax.dot_general(*flat, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def _transposed(function, gradient):
-    """Returns the gradient in the input of a linear function from its shape to the same."""
-    return jax.linear_transpose(function, gradient)(gradient)[0]
