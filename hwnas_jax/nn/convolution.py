@@ -162,13 +162,20 @@ _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
 
 def _window_sum_3x3(x):
     """Returns the sum over each 3x3 window, zeros outside; its own transpose."""
-    margins = [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)]
-    # Two passes: padding is slow, as it asks of every element whether it lies inside.
-    sums = jax.lax.optimization_barrier(jax.lax.pad(x, np.zeros((), x.dtype), margins))
+    zero = np.zeros((), x.dtype)
+    on_cpu = target_platform() == "cpu"
+    if on_cpu:
+        # Padding is slow, as it asks of every element whether it lies inside: a pass by itself.
+        margins = [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)]
+        x = jax.lax.optimization_barrier(jax.lax.pad(x, zero, margins))
     for axis in (1, 2):
-        size = x.shape[axis]
-        sums = sum(jax.lax.slice_in_dim(sums, i, i + size, axis=axis) for i in range(3))
-    return sums
+        if not on_cpu:
+            margins = [(0, 0, 0)] * 4
+            margins[axis] = (1, 1, 0)
+            x = jax.lax.pad(x, zero, margins)
+        size = x.shape[axis] - 2
+        x = sum(jax.lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(3))
+    return x
 
 
 def _window_sums_of_ones(size):
