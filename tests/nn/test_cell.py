@@ -120,6 +120,25 @@ def test_mixed_cells_equal_the_graph(count, size, target):
     assert_near(found, expected(count, size), TOLERANCE)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_gradients_where_the_gates_want_none(count):
+    """As in a weight step, which keeps other arrays."""
+    state, x, weight, gradient = inputs(count, (5, 7))
+    fixed = lambda state, x: cells(count)(state, x, weight)  # noqa: E731
+    value, pull_back = jax.vjp(jax.jit(fixed), state, x)
+    assert_near((value, *pull_back(gradient)), expected(count, (5, 7))[:3], TOLERANCE)
+
+
+def test_edges_in_any_order():
+    edges = ((3, 1), (1, 0), (3, 2), (2, 1), (3, 0))
+    graph, state = build(2, edges)
+    _, x, weight, gradient = inputs(2, (5, 7))
+    plain = with_gradients(lambda s, x, w: reference(kernels_of(s), x, w, edges))
+    found = with_gradients(lambda s, x, w: nnx.merge(graph, s)(x, Gates(w)))
+    given = state, x, weight[:5], gradient
+    assert_near(jax.jit(found)(*given), jax.jit(plain)(*given), TOLERANCE)
+
+
 def test_forms_of_the_platforms_differ():
     """Or comparing them would show nothing."""
     texts = set()
