@@ -8,8 +8,8 @@ import jax
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """Returns `max(x, 0)`."""
-    return where_positive(x, x)
+    """Returns `max(x, 0)`; what is no number stays none, so that a search notices."""
+    return jax.lax.select(x <= 0, jax.lax.full_like(x, 0), x)
 
 
 def where_positive(x: jax.Array, value: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from flax import nnx
 from hwnas_jax.nn.cell import drawn_branch, run_cells
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
-from hwnas_jax.nn.mixed_cell import Candidate
+from hwnas_jax.nn.mixed_cell import Candidate, columns
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations
@@ -167,12 +167,10 @@ class BinaryCells(nnx.Module):
         size = str(self.candidates[candidate].kernel)
         return [part[size][cell, edge] for part in (self.kernels, self.projections) if part]
 
-    def _columns(self, kind):
-        return [i for i, c in enumerate(self.candidates) if c.kind == kind]
-
     def _mixed_cell(self, x, kernels, gates):
         last, size = max(target for target, _ in self.edges), max(kernels)
-        weight, columns = jnp.asarray(gates.weight).astype(x.dtype), self._columns("conv")
+        weight = jnp.asarray(gates.weight).astype(x.dtype)
+        convolutions = columns(self.candidates, "conv")
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
         for node in range(last):
             value = x if node == 0 else sum(incoming[node])
@@ -180,7 +178,7 @@ class BinaryCells(nnx.Module):
             joined = [
                 sum(
                     weight[e, c] * pad_kernel(self._weights([part[e] for part in kernels[k]]), size)
-                    for c in columns
+                    for c in convolutions
                     if (k := self.candidates[c].kernel)
                 )
                 for e in leaving
@@ -190,7 +188,8 @@ class BinaryCells(nnx.Module):
             for edge, part in zip(leaving, parts, strict=True):
                 terms = [part]
                 for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-                    terms += [weight[edge, c] * apply(value) for c in self._columns(kind)]
+                    found = columns(self.candidates, kind)
+                    terms += [weight[edge, c] * apply(value) for c in found]
                 incoming[self.edges[edge][0]] += terms
         return sum(incoming[last])
 
@@ -202,7 +201,7 @@ class BinaryCells(nnx.Module):
             x, gates.index,
             (kernels, jnp.broadcast_to(factor.astype(x.dtype), (count, len(factor)))),
             branches=[drawn_branch(each, self._convolution(each)) for each in self.candidates],
-            edges=self.edges, cut=next(iter(self._columns("zero")), None),
+            edges=self.edges, cut=next(iter(columns(self.candidates, "zero")), None),
         )  # fmt: skip
 
     def _convolution(self, candidate):

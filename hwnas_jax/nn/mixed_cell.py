@@ -165,20 +165,16 @@ def _shared_out(mixture, source, pointwise, weight, leaving):
     scale, product, offset = mixture.coefficients(
         source.statistics, pointwise, _rows(weight, leaving)
     )
-    wholes = [(offset, None)]
+    wholes = [offset]
     if product is not None:
-        wholes.append((matmul(source.value, product.astype(source.value.dtype)), None))
+        wholes.append(matmul(source.value, product.astype(source.value.dtype)))
     if source.convolved is not None:
-        wholes.append((source.convolved, scale))
+        wholes.append(source.convolved * scale)
     features, parts = source.value.shape[-1], {edge: [] for edge in leaving}
-    for whole, factor in wholes:
-        for start in range(0, whole.shape[-1], features):
-            part, own = (
-                None if v is None else jax.lax.slice_in_dim(v, start, start + features, axis=-1)
-                for v in (whole, factor)
-            )
-            edge = leaving[start // features % len(leaving)]
-            parts[edge].append(part if own is None else part * own)
+    for whole in wholes:
+        for place in range(whole.shape[-1] // features):
+            part = jax.lax.slice_in_dim(whole, place * features, (place + 1) * features, axis=-1)
+            parts[leaving[place % len(leaving)]].append(part)
     return parts
 
 

@@ -19,6 +19,10 @@ def test_relu_is_that_of_jax_in_value_and_gradient(dtype):
     np.testing.assert_array_equal(gradient, jax.vmap(jax.grad(jax.nn.relu))(x))
 
 
+def test_what_is_no_number_stays_none():
+    np.testing.assert_array_equal(relu(jnp.array([jnp.nan, -1.0])), [jnp.nan, 0.0])
+
+
 def test_what_is_not_positive_is_replaced():
     np.testing.assert_array_equal(where_positive(VALUES, VALUES + 1.0), [0, 0, 0, 1, 4, jnp.inf])
 
