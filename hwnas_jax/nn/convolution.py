@@ -162,19 +162,15 @@ _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
 
 def _window_sum_3x3(x):
     """Returns the sum over each 3x3 window, zeros outside; its own transpose."""
-    zero = np.zeros((), x.dtype)
-    on_cpu = target_platform() == "cpu"
-    if on_cpu:
-        # Padding is slow, as it asks of every element whether it lies inside: a pass by itself.
-        margins = [(0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 0)]
-        x = jax.lax.optimization_barrier(jax.lax.pad(x, zero, margins))
-    for axis in (1, 2):
-        if not on_cpu:
-            margins = [(0, 0, 0)] * 4
-            margins[axis] = (1, 1, 0)
-            x = jax.lax.pad(x, zero, margins)
-        size = x.shape[axis] - 2
-        x = sum(jax.lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(3))
+    # On CPU padding is a pass by itself, as it asks of every element whether it lies inside.
+    alone = target_platform() == "cpu"
+    for axes in [(1, 2)] if alone else [(1,), (2,)]:
+        margins = [(1, 1, 0) if axis in axes else (0, 0, 0) for axis in range(4)]
+        padded = jax.lax.pad(x, np.zeros((), x.dtype), margins)
+        x = jax.lax.optimization_barrier(padded) if alone else padded
+        for axis in axes:
+            size = x.shape[axis] - 2
+            x = sum(jax.lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(3))
     return x
 
 
