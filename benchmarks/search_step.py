@@ -3,9 +3,11 @@
     pip install -e ".[bench]"
     python benchmarks/search_step.py --out search_step.json
 
-Every contestant is a process of its own; they take turns, step by step, so that all see the same
-minutes of the machine, and a ratio is the median over the turns with its quartiles. Ours starts
-twice, without and with its compiled program in the cache. Peak memory is that of the process, the
+Every contestant is a process of its own; they take turns, so that all see the same minutes of the
+machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps` steps, of
+which the mean counts: ours run in one dispatch, as in a search, which takes up to 50. With one step
+a turn, every step of every contestant finds its memory cold. Ours starts twice, without and with
+its compiled program in the cache. Peak memory is that of the process, the
 interpreter and its libraries included. `--compiled` adds `torch.compile`, which takes minutes.
 
 The share of the peak is what the step must compute by definition, every operation as a direct
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+SIZE = ("channels", "cells", "size", "batch", "dtype", "steps")
 CONTESTANTS = {
     "mixed": ["ours", "torch", "torch channels_last", "torch compiled"],
     "sampled": ["ours", "torch", "torch channels_last"],
@@ -40,6 +43,7 @@ def options():
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--modes", nargs="+", default=["mixed", "sampled"])
     parser.add_argument("--turns", type=int, default=10, help="sampled takes three times as many")
+    parser.add_argument("--steps", type=int, default=5, help="of a turn")
     parser.add_argument("--compiled", action="store_true", help="torch.compile too")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -47,8 +51,8 @@ def options():
     return parser.parse_args()
 
 
-def our_step(args):
-    """Returns a step of ours, and what compiling it took."""
+def our_turn(args):
+    """Returns a turn of ours, and what compiling it took."""
     import jax
 
     from hwnas_jax.ahead import compile_ahead
@@ -74,14 +78,19 @@ def our_step(args):
         space, AnalyticModel.count(space), Target("macs", 1e8), config, TargetConfig()
     )
     replicas = Replicas.from_config(ParallelConfig(devices=1))
-    images = np.random.default_rng(0).normal(size=(2, args.batch, *shape)).astype(np.float32)
-    labels = np.arange(args.batch, dtype=np.int32) % 10
+    images = np.random.default_rng(0).normal(size=(2, args.steps, args.batch, *shape))
+    images = images.astype(np.float32)
+    labels = np.tile(np.arange(args.batch, dtype=np.int32) % 10, (args.steps, 1))
+
+    def steps(state, data):
+        return jax.lax.scan(lambda state, batch: search.step(state, batch, AXIS), state, data)
+
     data = replicas.share(Batch(images[0], labels, images[1], labels))
     state = [replicas.place(search.init(jax.random.key(1)))]
-    dispatch = replicas.compile(lambda state, data: search.step(state, data, AXIS))
+    dispatch = replicas.compile(steps)
     program = compile_ahead(dispatch, state[0], data, "the step", "")
 
-    def step():
+    def turn():
         state[0], info = program.call(state[0], data)
         jax.block_until_ready((state[0], info))
 
@@ -93,7 +102,7 @@ def our_step(args):
         "device": jax.local_devices()[0].device_kind,
         "jax": jax.__version__,
     }
-    return step, facts
+    return turn, facts
 
 
 def step_gflop(space, batch, *, mixed):
@@ -146,7 +155,7 @@ def peaks(dtype):
     }
 
 
-def their_step(args):
+def their_turn(args):
     import torch
     from torch_reference import make_step
 
@@ -156,19 +165,24 @@ def their_step(args):
         channels_last="channels_last" in args.worker, channels=args.channels, cells=args.cells,
         batch=args.batch, size=args.size, device=device, dtype=args.dtype,
     )  # fmt: skip
-    return step, {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+    def turn():
+        for _ in range(args.steps):
+            step()
+
+    return turn, {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def work(args):
-    """Takes one step for each line read, and says how long it took; in the end, the peaks."""
-    step, facts = our_step(args) if args.worker == "ours" else their_step(args)
+    """Takes a turn for each line read, and says how long a step took; in the end, the peaks."""
+    turn, facts = our_turn(args) if args.worker == "ours" else their_turn(args)
     started = time.perf_counter()
-    step()
-    print(json.dumps({**facts, "first_step_s": time.perf_counter() - started}), flush=True)
+    turn()
+    print(json.dumps({**facts, "first_turn_s": time.perf_counter() - started}), flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - started
+        turn()
+        seconds = (time.perf_counter() - started) / args.steps
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
     # Not before: what they need would count as the step's memory.
@@ -180,7 +194,7 @@ class Worker:
 
     def __init__(self, args, mode, name, cache):
         words = [sys.executable, __file__, "--worker", name, "--mode", mode]
-        for key in ("channels", "cells", "size", "batch", "dtype"):
+        for key in SIZE:
             words += [f"--{key}", str(getattr(args, key))]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -283,7 +297,7 @@ def main():
     rows = [row for mode in args.modes for row in compare(args, mode)]
     show(rows)
     if args.out:
-        size = {key: getattr(args, key) for key in ("channels", "cells", "size", "batch", "dtype")}
+        size = {key: getattr(args, key) for key in SIZE}
         args.out.write_text(json.dumps({"size": size, "rows": rows}, indent=1))
 
 
