@@ -6,9 +6,10 @@
 Every contestant is a process of its own; they take turns, so that all see the same minutes of the
 machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps` steps, of
 which the mean counts: ours run in one dispatch, as in a search, which takes up to 50. With one step
-a turn, every step of every contestant finds its memory cold. Ours starts twice, without and with
-its compiled program in the cache. Peak memory is that of the process, the
-interpreter and its libraries included. `--compiled` adds `torch.compile`, which takes minutes.
+a turn, every step of every contestant finds its memory cold. Who waits for a turn stays in memory,
+and that is not the same to all: `--contestants` says who takes part. Ours starts twice, without and
+with its compiled program in the cache. Peak memory is that of the process, the interpreter and its
+libraries included.
 
 The share of the peak is what the step must compute by definition, every operation as a direct
 convolution, three forward passes' worth for the weight step and two for the architecture step, over
@@ -28,10 +29,7 @@ from pathlib import Path
 import numpy as np
 
 SIZE = ("channels", "cells", "size", "batch", "dtype", "steps")
-CONTESTANTS = {
-    "mixed": ["ours", "torch", "torch channels_last", "torch compiled"],
-    "sampled": ["ours", "torch", "torch channels_last"],
-}
+CONTESTANTS = ["torch", "torch channels_last", "torch compiled"]
 
 
 def options():
@@ -44,7 +42,10 @@ def options():
     parser.add_argument("--modes", nargs="+", default=["mixed", "sampled"])
     parser.add_argument("--turns", type=int, default=10, help="sampled takes three times as many")
     parser.add_argument("--steps", type=int, default=5, help="of a turn")
-    parser.add_argument("--compiled", action="store_true", help="torch.compile too")
+    parser.add_argument(
+        "--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS[:2],
+        help="who runs beside ours; compiled takes minutes to start, and no part in sampled",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--mode", help=argparse.SUPPRESS)
@@ -225,7 +226,8 @@ class Worker:
 
 def compare(args, mode):
     """Returns a row for each contestant."""
-    names = [n for n in CONTESTANTS[mode] if args.compiled or "compiled" not in n]
+    skipped = {"torch compiled"} if mode == "sampled" else set()
+    names = ["ours", *(name for name in args.contestants if name not in skipped)]
     with tempfile.TemporaryDirectory() as cache:
         cold = Worker(args, mode, "ours", cache)
         cold.turn()
