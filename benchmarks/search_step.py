@@ -17,6 +17,7 @@ what this device does in the same process in a large matrix product and in a lar
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -296,6 +297,8 @@ def main():
     if args.worker:
         work(args)
         return
+    if importlib.util.find_spec("torch") is None:
+        raise SystemExit('PyTorch is not installed: pip install -e ".[bench]"')
     rows = [row for mode in args.modes for row in compare(args, mode)]
     show(rows)
     if args.out:
