@@ -26,9 +26,9 @@ import jax
 import numpy as np
 
 from hwnas_jax import distributed
-from hwnas_jax.config import Config, alone, load_config, override, save_config, validate
+from hwnas_jax.checks import check_config
+from hwnas_jax.config import Config, alone, load_config, override, save_config
 from hwnas_jax.cost import (
-    COST_MODELS,
     CostModel,
     Measured,
     fit_cost,
@@ -39,7 +39,6 @@ from hwnas_jax.cost import (
 )
 from hwnas_jax.cost.counted import count_networks
 from hwnas_jax.cost.estimates import estimate_again
-from hwnas_jax.cost.fit import split_sizes
 from hwnas_jax.cost.observations import unit
 from hwnas_jax.cost.records import describe_device, describe_software
 from hwnas_jax.data import Dataset, load_data
@@ -47,10 +46,9 @@ from hwnas_jax.derive import confirm, describe
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files import load_or_offer, read_json, write_json
-from hwnas_jax.loop import Progress, StopRequest, steps_per_dispatch
-from hwnas_jax.parallel import Replicas, statistics_axis
+from hwnas_jax.loop import Progress, StopRequest
+from hwnas_jax.parallel import statistics_axis
 from hwnas_jax.programs import drop_if_many
-from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.report import write_report
 from hwnas_jax.search import (
     Candidate,
@@ -60,7 +58,7 @@ from hwnas_jax.search import (
     search_architecture,
     within_budget,
 )
-from hwnas_jax.search.refine import newest_model, rounds
+from hwnas_jax.search.refine import newest_model
 from hwnas_jax.spaces import Space, make_space
 from hwnas_jax.spaces.files import save_architecture
 from hwnas_jax.train import Trained, train
@@ -90,7 +88,7 @@ class Run:
         Raises:
           UserError: when the folder exists; nothing is ever overwritten.
         """
-        check_names(config)
+        check_config(config)
         if folder is None:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             folder = Path("runs") / f"{config.name}-{stamp}"
@@ -507,25 +505,6 @@ class Run:
             yield report
         if name != "report" or self.finished("measure"):
             self._finish(name, round(time.perf_counter() - started, 2))
-
-
-def check_names(config: Config) -> None:
-    """Refuses before minutes of profiling what a later stage would refuse.
-
-    Raises:
-      UserError: for a value out of range, a name that is not there, too few devices, a batch that
-        does not divide by them, too few networks to fit a cost model to, or a search too short
-        to measure in.
-    """
-    validate(config)
-    choose(config.cost.model, COST_MODELS, "cost model")
-    choose(config.search.relaxation, RELAXATIONS, "relaxation")
-    replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
-    replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
-    split_sizes(config.profile.networks, config.cost)
-    length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
-    rounds(config.search, config.target, range(0, config.search.steps, length))
 
 
 def versions() -> dict[str, Any]:

@@ -109,9 +109,10 @@ def _new_run(options: SearchOptions) -> Any:
 
 def _run_of_job(options: SearchOptions, folder: Path) -> Any:
     """Returns the run that process 0 has opened, as the other processes see it."""
-    from hwnas_jax.run import Run, check_names
+    from hwnas_jax.checks import check_config
+    from hwnas_jax.run import Run
 
-    check_names(options.config)
+    check_config(options.config)
     if not (folder / "config.json").is_file():
         raise UserError(
             f"there is no {folder / 'config.json'} here: the processes of a job need the run "
@@ -121,7 +122,8 @@ def _run_of_job(options: SearchOptions, folder: Path) -> Any:
 
 
 def _resumed_run(options: SearchOptions) -> Any:
-    from hwnas_jax.run import Run, check_names
+    from hwnas_jax.checks import check_config
+    from hwnas_jax.run import Run
 
     folder = options.resume
     assert folder is not None
@@ -130,7 +132,7 @@ def _resumed_run(options: SearchOptions) -> Any:
     _only_parallel_changed(run.config, options.config)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
-    check_names(options.config)
+    check_config(options.config)
     run.config = options.config
     return run
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.activation import relu
 from hwnas_jax.nn.cell import drawn_branch, run_cells
 from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
@@ -212,7 +213,7 @@ class BinaryCells(nnx.Module):
 
     def _signs(self, x):
         x = supernet_norm(self.axis_name)(x.shape[-1], None)(x)
-        return binarise_activations(x) if self.binary else jax.nn.relu(x)
+        return binarise_activations(x) if self.binary else relu(x)
 
     def _weights(self, parts):
         return binary_kernel(*parts) if self.binary else parts[0]
