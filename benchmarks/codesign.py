@@ -22,13 +22,13 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import Observations
-from hwnas_jax.cost.codesign import joint_costs
-from hwnas_jax.cost.mlp import MLPEnsemble
-from hwnas_jax.relax import probabilities
+from hwnas_jax.cost.models.mlp import MLPEnsemble
+from hwnas_jax.cost.simulate.codesign import joint_costs
+from hwnas_jax.relax.base import probabilities
 from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.codesign import Codesign
-from hwnas_jax.spaces.hardware import TEMPLATES
+from hwnas_jax.spaces.core.hardware import TEMPLATES
 
 ARGS = {
     "network": "nasbench_macro", "rows": "8,16,32,64", "columns": "8,16,32,64",
@@ -58,7 +58,7 @@ class Problem(NamedTuple):
 
 
 def make(**args) -> Codesign:
-    shape: dict[str, Any] = {"input_shape": (32, 32, 3), "num_classes": 10}
+    shape: dict[str, Any] = {"input_shape": (32, 32, 3), "num_outputs": 10}
     space = make_space("codesign", {**ARGS, **args}, off=OFF, **shape)
     assert isinstance(space, Codesign)
     return space

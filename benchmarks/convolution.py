@@ -13,8 +13,8 @@ import time
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.ahead import compiler_options
-from hwnas_jax.nn.convolution import _conv2d_lax, conv2d
+from hwnas_jax.compile.ahead import compiler_options
+from hwnas_jax.nn.kernels.convolution import _conv2d_lax, conv2d
 
 BATCH, SIZE, CHANNELS, ROUNDS, LENGTH = 64, 32, 16, 15, 10
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.cost.observations import CostTable
-from hwnas_jax.cost.readers import load_table
-from hwnas_jax.cost.study import Study, run_study, temperature_rows
-from hwnas_jax.files import write_json
+from hwnas_jax.cost.files.observations import CostTable
+from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
+from hwnas_jax.files.json_files import write_json
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS
 
 HARD = ("raspi4", "pixel3", "silver_4114")

@@ -22,8 +22,8 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import AnalyticModel, Observations, predict_architectures
-from hwnas_jax.cost.fit import COST_MODELS
-from hwnas_jax.cost.records import describe_device, describe_software
+from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.models.fit import COST_MODELS
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--steps", type=int, default=100, help="of training; not part of the rate")
     options = parser.parse_args()
     space = make_space(
-        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     config = CostConfig(members=options.members, hidden=options.hidden, steps=options.steps)
     rows = []

@@ -22,7 +22,7 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig, config_names, load_config
 from hwnas_jax.cost import COST_MODELS, AnalyticModel, Observations, predict_architectures
-from hwnas_jax.cost.metrics import mape, spearman
+from hwnas_jax.cost.judge.metrics import mape, spearman
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
 from hwnas_jax.spaces import SPACES, make_space
@@ -78,7 +78,7 @@ def main():
         config = load_config(name) if name in config_names() else load_config()
         data = load_data(config.data)
         args = config.space.args if config.space.name == name else {}
-        space = make_space(name, args, input_shape=data.image_shape, num_classes=data.num_classes)
+        space = make_space(name, args, input_shape=data.input_shape, num_outputs=data.num_outputs)
         result[name] = judge(space, options.models, options.networks, options.noise)
         for model, found in result[name].items():
             rows.append((name, model, f"{found['spearman']:.3f}", f"{found['mape']:.1%}",

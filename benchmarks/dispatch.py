@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.ahead import compile_ahead
+from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.config import Config
 from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.records import describe_device, describe_software
-from hwnas_jax.parallel import Replicas
+from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.search.bilevel import SearchInfo, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
@@ -37,7 +37,7 @@ DEVICES, ROUNDS, CALLS = (1, 2, 4, 8), 30, 20
 
 def standard_state():
     space = make_space(
-        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     config = Config()
     model = AnalyticModel.count(space)

@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.records import describe_device, describe_software
+from hwnas_jax.cost.files.measurements import describe_device, describe_software
 from hwnas_jax.data import Dataset
-from hwnas_jax.parallel import Replicas
+from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.search.stage import device_data, make_dispatch, make_stream
 
 SIZES = {  # name: images, side, batch, shift, steps per dispatch
@@ -57,8 +57,8 @@ def random_images(count, side):
     labels = np.arange(count, dtype=np.int32) % 10
     images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     return Dataset(
-        name="random", train_images=images, train_labels=labels, test_images=images[:10],
-        test_labels=labels[:10], class_names=tuple("0123456789"),
+        name="random", train_inputs=images, train_targets=labels, test_inputs=images[:10],
+        test_targets=labels[:10], class_names=tuple("0123456789"),
     )  # fmt: skip
 
 

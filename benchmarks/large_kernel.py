@@ -18,10 +18,10 @@ import numpy as np
 
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.records import describe_device, describe_software
-from hwnas_jax.cost.timing import sample_interleaved
-from hwnas_jax.nn.convolution import conv2d
-from hwnas_jax.nn.large_kernel import conv_fourier
+from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.measure.timing import sample_interleaved
+from hwnas_jax.nn.kernels.convolution import conv2d
+from hwnas_jax.nn.kernels.large_kernel import conv_fourier
 from hwnas_jax.search.bilevel import Batch, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
@@ -69,7 +69,7 @@ def steps(rounds):
     for kernels, dilations in OPTIONS:
         space = make_space(
             "dash", {"channels": 8, "kernels": kernels, "dilations": dilations},
-            input_shape=(32, 32, 3), num_classes=10,
+            input_shape=(32, 32, 3), num_outputs=10,
         )  # fmt: skip
         config = SearchConfig(relaxation="gumbel_softmax", steps=10, warmup_steps=0)
         search = make_search(

@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     space = make_space(
-        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     with np.load(options.latency) as file, np.load(options.accuracy) as accuracies:
         table, devices = file["ops"].astype(np.int32), file["devices"].tolist()

@@ -22,15 +22,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hwnas_jax.cache import cache_folder
 from hwnas_jax.config import Config, DataConfig, RetrainConfig, SearchConfig, TargetConfig, override
 from hwnas_jax.cost import AnalyticModel, predict_architectures
-from hwnas_jax.cost.bits import size_bits
-from hwnas_jax.cost.records import describe_device, describe_software
+from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.models.bits import size_bits
 from hwnas_jax.data import load_data
+from hwnas_jax.files.cache import cache_folder
 from hwnas_jax.search import Target, search_architecture, within_budget
 from hwnas_jax.spaces import make_space
-from hwnas_jax.train import train
+from hwnas_jax.train.training import train
 
 TOLERANCE = 0.01
 DIGITS = Config(
@@ -72,7 +72,7 @@ def setting(name, idx, seed):
 
 
 def space_of(name, dataset, args):
-    return make_space(name, args, input_shape=dataset.image_shape, num_classes=dataset.num_classes)
+    return make_space(name, args, input_shape=dataset.input_shape, num_outputs=dataset.num_outputs)
 
 
 def found(space, dataset, metric, budget, config):

@@ -19,8 +19,8 @@ import numpy as np
 
 from hwnas_jax.config import load_config, override
 from hwnas_jax.cost import COST_MODELS, measure_networks, profile
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.metrics import mape, share_within, spearman
+from hwnas_jax.cost.judge.metrics import mape, share_within, spearman
+from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.data import load_data
 from hwnas_jax.spaces import make_space
 
@@ -70,7 +70,7 @@ def run(args, seed):
     data = load_data(config.data)
     space = make_space(
         config.space.name, config.space.args,
-        input_shape=data.image_shape, num_classes=data.num_classes,
+        input_shape=data.input_shape, num_outputs=data.num_outputs,
     )  # fmt: skip
     started = time.perf_counter()
     measured = profile(space, config.profile, seed=seed)

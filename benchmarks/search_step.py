@@ -57,10 +57,10 @@ def our_turn(args):
     """Returns a turn of ours, and what compiling it took."""
     import jax
 
-    from hwnas_jax.ahead import compile_ahead
+    from hwnas_jax.compile.ahead import compile_ahead
     from hwnas_jax.config import ParallelConfig, SearchConfig, TargetConfig
-    from hwnas_jax.cost.analytic import AnalyticModel
-    from hwnas_jax.parallel import AXIS, Replicas
+    from hwnas_jax.cost.models.analytic import AnalyticModel
+    from hwnas_jax.parallel.replicas import AXIS, Replicas
     from hwnas_jax.search import Batch, Target, make_search
     from hwnas_jax.spaces import make_space
 
@@ -69,7 +69,7 @@ def our_turn(args):
     shape = (args.size, args.size, 3)
     space = make_space(
         "nasbench201", {"channels": args.channels, "cells": args.cells},
-        input_shape=shape, num_classes=10,
+        input_shape=shape, num_outputs=10,
     )  # fmt: skip
     relaxation = {"mixed": "softmax", "sampled": "sampled_path"}[args.mode]
     config = SearchConfig(

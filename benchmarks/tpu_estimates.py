@@ -26,12 +26,12 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, AnalyticModel, mape, predict_architectures, spearman
-from hwnas_jax.cost.accelerator import TEMPLATES, Accelerator
-from hwnas_jax.cost.compiler import TPU, kept_in
-from hwnas_jax.cost.estimates import estimate
-from hwnas_jax.cost.measure import sample_architectures
+from hwnas_jax.cost.measure.profile import sample_architectures
+from hwnas_jax.cost.simulate.accelerator import TEMPLATES, Accelerator
+from hwnas_jax.cost.simulate.compiler import TPU, kept_in
+from hwnas_jax.cost.simulate.estimates import estimate
 from hwnas_jax.display import Terminal
-from hwnas_jax.files import write_json
+from hwnas_jax.files.json_files import write_json
 from hwnas_jax.spaces import make_space
 
 DRAWS = 10
@@ -88,7 +88,7 @@ def main():
     if options.fresh:
         os.environ["HWNAS_CACHE"] = tempfile.mkdtemp(prefix="hwnas_estimates_")
     space = make_space(
-        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     architectures = sample_architectures(space, options.networks, np.random.default_rng(0))
     tpu = TPU(options.topology, options.batch, options.dtype)

@@ -23,11 +23,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from hwnas_jax.compile_for import compile_for, topology_devices
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.records import describe_software
+from hwnas_jax.cost.files.measurements import describe_software
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
+from hwnas_jax.runs.compile_for import compile_for, topology_devices
 from hwnas_jax.spaces import make_space
 
 TOPOLOGIES = ("v5e:4x4", "v5e:8x8", "v5e:16x16", "v5p:2x2x4", "v5p:4x4x4", "v5p:4x8x8")
@@ -73,7 +73,7 @@ def main():
     dataset = shapes_only(options.size, options.classes)
     space = make_space(
         options.space, {"channels": 16, "cells": 5} if options.space == "nasbench201" else {},
-        input_shape=dataset.image_shape, num_classes=dataset.num_classes,
+        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
     )  # fmt: skip
     table, rows, first, known = [], [], {}, {}
     for scaling in ("weak", "strong"):

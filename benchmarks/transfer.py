@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.cost.metrics import coverage, spearman
-from hwnas_jax.cost.prior import TransferConfig, choose_samples, learn_prior
-from hwnas_jax.cost.protocols import Task, fbnet_tasks, help_cells, help_split, source_rows
-from hwnas_jax.cost.readers import load_table
-from hwnas_jax.cost.sources import one_hot
+from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.judge.metrics import coverage, spearman
+from hwnas_jax.cost.judge.protocols import Task, fbnet_tasks, help_cells, help_split, source_rows
+from hwnas_jax.cost.models.prior import TransferConfig, choose_samples, learn_prior
+from hwnas_jax.cost.models.sources import one_hot
 
 OURS, CHOSEN, ADDITIVE, RIDGE = "transfer, random", "transfer, chosen", "additive", "source ridge"
 PUBLISHED = {

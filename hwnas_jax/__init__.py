@@ -12,9 +12,10 @@ from hwnas_jax.cost import (
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
-from hwnas_jax.relax import RELAXATIONS, Gates
+from hwnas_jax.relax.base import RELAXATIONS, Gates
 from hwnas_jax.report import write_report
-from hwnas_jax.run import STAGES, Run
+from hwnas_jax.runs.run import STAGES, Run
+from hwnas_jax.runs.sweep import Sweep, Wanted
 from hwnas_jax.search import (
     Target,
     cost_range,
@@ -26,9 +27,8 @@ from hwnas_jax.search import (
     within_budget,
 )
 from hwnas_jax.spaces import SPACES, Space, make_space
-from hwnas_jax.spaces.files import load_architecture, save_architecture
-from hwnas_jax.sweep import Sweep, Wanted
-from hwnas_jax.train import train
+from hwnas_jax.spaces.core.architecture_files import load_architecture, save_architecture
+from hwnas_jax.train.training import train
 
 __all__ = [
     "RELAXATIONS", "SPACES", "STAGES", "Config", "Gates", "Interrupted", "Run", "Space", "Sweep",

@@ -5,10 +5,10 @@ import os
 import sys
 import traceback
 
-from hwnas_jax import distributed
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError, choose
-from hwnas_jax.loop import StopRequest
+from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.progress import StopRequest
 
 COMMANDS: dict[str, str] = {
     "search": "the whole job: profile, fit, search, retrain, measure, report",
@@ -82,7 +82,7 @@ def _prepare_jax() -> None:
     """Keeps compiled programs in the user's cache, so that a second start is quick."""
     import jax
 
-    from hwnas_jax.cache import cache_folder
+    from hwnas_jax.files.cache import cache_folder
 
     jax.config.update(
         "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR")

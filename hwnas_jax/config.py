@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files import read_json, write_json
+from hwnas_jax.files.json_files import read_json, write_json
 
 _FORMAT = "hwnas_jax.config"
 _VERSION = 1

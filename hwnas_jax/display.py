@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from hwnas_jax import loop
+from hwnas_jax.runs import loop
 
 
 class Silent:

@@ -14,8 +14,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
-from hwnas_jax.cache import cache_folder
-from hwnas_jax.programs import drop_if_many
+from hwnas_jax.compile.programs import drop_if_many
+from hwnas_jax.files.cache import cache_folder
 
 jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

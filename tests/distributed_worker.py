@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax import distributed
-from hwnas_jax.cache import cache_folder
 from hwnas_jax.cli import _failed
 from hwnas_jax.config import Config, override
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import Interrupted, UserError
-from hwnas_jax.loop import StopRequest
+from hwnas_jax.files.cache import cache_folder
+from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import search_architecture
 
@@ -77,8 +77,8 @@ def images():
     labels = np.arange(96, dtype=np.int32) % 3
     pictures = rng.integers(0, 80, (96, 4, 4, 1)) + 60 * labels[:, None, None, None]
     return Dataset(
-        name="stripes", train_images=pictures.astype(np.uint8), train_labels=labels,
-        test_images=pictures[:30].astype(np.uint8), test_labels=labels[:30],
+        name="stripes", train_inputs=pictures.astype(np.uint8), train_targets=labels,
+        test_inputs=pictures[:30].astype(np.uint8), test_targets=labels[:30],
         class_names=("a", "b", "c"),
     )  # fmt: skip
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hwnas_jax import distributed
-from hwnas_jax.cache import cache_folder
 from hwnas_jax.config import Config, override
 from hwnas_jax.cost import Measured, Sample, load_cost_model
+from hwnas_jax.files.cache import cache_folder
+from hwnas_jax.parallel import distributed
 from hwnas_jax.search import refine
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.stage import search_architecture

@@ -10,10 +10,10 @@ import pytest
 from hwnas_jax import export
 from hwnas_jax.cli import main
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.files import save_architecture
+from hwnas_jax.spaces.core.architecture_files import save_architecture
 
 onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -99,7 +99,7 @@ def architecture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     space = make_space(
-        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=10
+        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_outputs=10
     )
     save_architecture(tmp_path / "a.json", space, np.array([3, 2, 4, 1, 0, 3]))
     return tmp_path
@@ -162,7 +162,7 @@ def test_the_retrained_network_of_a_run_is_exported_with_its_weights(tmp_path, m
     from hwnas_jax import Run
 
     run = Run.open(tmp_path / "run")
-    images, labels = run.dataset.test_images, run.dataset.test_labels
+    images, labels = run.dataset.test_inputs, run.dataset.test_targets
     found = ran((tmp_path / "net.onnx").read_bytes(), images).argmax(1)
     networks = json.loads((tmp_path / "run" / "networks.json").read_text())["networks"]
     accuracy = next(e["test_accuracy"] for e in networks if e["origin"] == "search")
@@ -173,7 +173,7 @@ def test_the_retrained_network_of_a_run_is_exported_with_its_weights(tmp_path, m
 
 def test_nothing_is_imported_before_it_is_used():
     code = (
-        "import sys, hwnas_jax, hwnas_jax.cli, hwnas_jax.export, hwnas_jax.cost.runtime;"
+        "import sys, hwnas_jax, hwnas_jax.cli, hwnas_jax.export, hwnas_jax.cost.measure.runtimes;"
         "print([m for m in ('onnx', 'onnxruntime', 'jax2onnx', 'pynvml') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -106,7 +106,7 @@ def test_a_space_of_ones_own_is_short_and_keeps_the_contract(tmp_path):
     (tmp_path / "mixer.py").write_text(source)
     space = make_space(
         f"{tmp_path / 'mixer.py'}:Mixer", {"layers": 3, "channels": 2},
-        input_shape=(4, 6, 1), num_classes=3,
+        input_shape=(4, 6, 1), num_outputs=3,
     )  # fmt: skip
     contract.check_supernet_equals_network(space, count=8)
     contract.check_codecs(space, count=20)

@@ -29,10 +29,10 @@ class Edge(nnx.Module):
 
 
 class Supernet(nnx.Module):
-    def __init__(self, features, num_classes, norm, rngs):
+    def __init__(self, features, num_outputs, norm, rngs):
         self.stem = ops.Stem(1, features, norm, rngs)
         self.edges = nnx.List([Edge(features, norm, rngs) for _ in range(2)])
-        self.head = ops.Head(features, num_classes, norm, rngs)
+        self.head = ops.Head(features, num_outputs, norm, rngs)
 
     def __call__(self, x, gates):
         x = self.stem(x)
@@ -47,13 +47,13 @@ class TinySpace(Space):
 
     name, summary = "tiny", "two edges"
     decisions = (Decision("first", OPTIONS), Decision("second", OPTIONS))
-    input_shape, num_classes, args = (4, 4, 1), 3, {}
+    input_shape, num_outputs, args = (4, 4, 1), 3, {}
 
     def __init__(self, features=3):
         self.features = features
 
     def supernet(self, rngs, *, axis_name=None):
-        return Supernet(self.features, self.num_classes, supernet_norm(axis_name), rngs)
+        return Supernet(self.features, self.num_outputs, supernet_norm(axis_name), rngs)
 
     def _unused(self, *args, **kwargs):
         raise NotImplementedError("a search step needs the supernet alone")

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
-from hwnas_jax.cost.fit import open_cost_model
-from hwnas_jax.cost.metrics import coverage, kendall, mape, share_within, spearman
-from hwnas_jax.cost.observations import Observations
-from hwnas_jax.cost.readers import load_observations
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.files.readers import load_observations
+from hwnas_jax.cost.judge.metrics import coverage, kendall, mape, share_within, spearman
+from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.models.fit import open_cost_model
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
-from hwnas_jax.files import load_or_offer
+from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.spaces import admit
 from hwnas_jax.spaces.base import Choices
 

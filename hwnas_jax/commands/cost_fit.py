@@ -29,8 +29,8 @@ class CostFitOptions:
 def run(words: list[str]) -> None:
     """Writes a cost model."""
     from hwnas_jax.cost import COST_MODELS, fit_cost
-    from hwnas_jax.cost.readers import load_observations
-    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.cost.files.readers import load_observations
+    from hwnas_jax.files.json_files import load_or_offer
 
     options = parse(CostFitOptions, words, "cost fit", files=1)
     check_out(options.out)

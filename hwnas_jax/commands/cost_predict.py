@@ -9,15 +9,15 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.fit import open_cost_model
-from hwnas_jax.cost.plain import parse_architecture, parse_sheet
-from hwnas_jax.cost.records import check_spec
+from hwnas_jax.cost.files.measurements import check_spec
+from hwnas_jax.cost.files.plain_text import parse_architecture, parse_sheet
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.fit import open_cost_model
 from hwnas_jax.errors import UserError
-from hwnas_jax.files import load_or_offer
+from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.spaces import admit
 from hwnas_jax.spaces.base import Choices
-from hwnas_jax.spaces.files import load_architecture
+from hwnas_jax.spaces.core.architecture_files import load_architecture
 
 
 @dataclasses.dataclass(frozen=True)

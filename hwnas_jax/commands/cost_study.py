@@ -7,12 +7,12 @@ from typing import Any
 import tyro
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.fit import COST_MODELS
-from hwnas_jax.cost.readers import load_table
-from hwnas_jax.cost.study import Study, run_study, temperature_rows
+from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
+from hwnas_jax.cost.models.fit import COST_MODELS
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files import write_json
+from hwnas_jax.files.json_files import write_json
 from hwnas_jax.report.study import draw_study
 
 _MOST_DEVICES = 6

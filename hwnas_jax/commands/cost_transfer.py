@@ -10,19 +10,19 @@ import numpy as np
 import tyro
 
 from hwnas_jax.commands.cost_eval import LEVEL, evaluate
-from hwnas_jax.cost.observations import CostTable, Observations
-from hwnas_jax.cost.prior import (
+from hwnas_jax.cost.files.observations import CostTable, Observations
+from hwnas_jax.cost.files.readers import load_observations, load_table
+from hwnas_jax.cost.models.prior import (
     TransferConfig,
     TransferPrior,
     check_samples,
     choose_samples,
     learn_prior,
 )
-from hwnas_jax.cost.readers import load_observations, load_table
-from hwnas_jax.cost.transfer import TransferModel, source_devices
+from hwnas_jax.cost.models.transfer import TransferModel, source_devices
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
-from hwnas_jax.loop import Progress
+from hwnas_jax.parallel.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

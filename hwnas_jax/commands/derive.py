@@ -25,9 +25,9 @@ class DeriveOptions:
 
 def run(words: list[str]) -> None:
     """Writes an architecture file."""
-    from hwnas_jax.run import Run
+    from hwnas_jax.runs.run import Run
     from hwnas_jax.search import cost_range, resolve_target
-    from hwnas_jax.spaces.files import save_architecture
+    from hwnas_jax.spaces.core.architecture_files import save_architecture
 
     options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
     check_out(options.out)

@@ -39,7 +39,7 @@ class EstimateOptions:
     """accelerator: size of its largest memory on the chip"""
     clock_mhz: float | None = None
     """accelerator: its clock"""
-    image_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, int, int] | None = None
     """height, width and channels of the images; without it the data set's"""
     classes: int = 10
     """with --image-shape: how many classes there are"""
@@ -75,8 +75,8 @@ def run(words: list[str]) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
-    from hwnas_jax.cost.estimates import estimate as estimate_space
-    from hwnas_jax.cost.measure import sample_architectures
+    from hwnas_jax.cost.measure.profile import sample_architectures
+    from hwnas_jax.cost.simulate.estimates import estimate as estimate_space
 
     hardware, batch_size = _hardware(options)
     space = _space(options)
@@ -100,8 +100,8 @@ def run(words: list[str]) -> None:
 
 def _hardware(options):
     """Returns the hardware, known to exist, and the images per call."""
-    from hwnas_jax.cost.accelerator import Accelerator, require_zigzag
-    from hwnas_jax.cost.compiler import TPU, clock_ghz
+    from hwnas_jax.cost.simulate.accelerator import Accelerator, require_zigzag
+    from hwnas_jax.cost.simulate.compiler import TPU, clock_ghz
 
     if options.topology is not None:
         batch_size = 8 if options.batch is None else options.batch
@@ -117,10 +117,10 @@ def _hardware(options):
 def _space(options):
     from hwnas_jax.spaces import make_space
 
-    if options.image_shape is None:
+    if options.input_shape is None:
         return data_and_space(options.config)[1]
     config = options.config.space
     return make_space(
         config.name, config.args, off=config.off,
-        input_shape=options.image_shape, num_classes=options.classes,
+        input_shape=options.input_shape, num_outputs=options.classes,
     )  # fmt: skip

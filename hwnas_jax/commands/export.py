@@ -11,16 +11,16 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from hwnas_jax.cost.build import fill, network_build
+from hwnas_jax.cost.measure.build import fill, network_build
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx, to_stablehlo
-from hwnas_jax.files import load_or_offer
-from hwnas_jax.run import Run
+from hwnas_jax.files.json_files import load_or_offer
+from hwnas_jax.runs.run import Run
+from hwnas_jax.runs.sweep import is_sweep
 from hwnas_jax.spaces import Space
-from hwnas_jax.spaces.files import load_architecture
-from hwnas_jax.sweep import is_sweep
+from hwnas_jax.spaces.core.architecture_files import load_architecture
 
 _CHECKED = 16
 
@@ -133,7 +133,7 @@ def _of_run(options: ExportOptions) -> _Exported:
 
     return _Exported(
         function,
-        run.dataset.test_images[:_CHECKED],
+        run.dataset.test_inputs[:_CHECKED],
         f"{entry['string']}, {entry['label']} of {run.folder}, retrained: test accuracy "
         f"{trained.test_accuracy:.2%}",
         {

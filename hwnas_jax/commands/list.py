@@ -10,7 +10,7 @@ from hwnas_jax.config import config_folder, config_names
 from hwnas_jax.cost import COST_MODELS
 from hwnas_jax.data import DATA_SETS
 from hwnas_jax.display import Terminal
-from hwnas_jax.relax import RELAXATIONS
+from hwnas_jax.relax.base import RELAXATIONS
 from hwnas_jax.spaces import known_spaces
 
 

@@ -24,9 +24,9 @@ class MeasureOptions:
 def run(words: list[str]) -> None:
     """Times one network and prints it."""
     from hwnas_jax.cost import load_cost_model, measure_networks
-    from hwnas_jax.cost.base import predict_architectures
-    from hwnas_jax.files import load_or_offer
-    from hwnas_jax.spaces.files import load_architecture
+    from hwnas_jax.cost.models.base import predict_architectures
+    from hwnas_jax.files.json_files import load_or_offer
+    from hwnas_jax.spaces.core.architecture_files import load_architecture
 
     options = parse(MeasureOptions, words, "measure", files=1)
     space, architecture = load_or_offer(options.architecture, load_architecture)

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from hwnas_jax import distributed
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.parallel import distributed
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
 """The options of a config, without a prefix."""
@@ -39,7 +39,7 @@ class RunOptions:
 
     def check(self) -> None:
         """Refuses an unknown stage, and options that go only with, or not with, `resume`."""
-        from hwnas_jax.run import STAGES
+        from hwnas_jax.runs.run import STAGES
 
         choose(self.until, STAGES, "stage")
         if self.resume is None and self.from_step is not None:
@@ -66,7 +66,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     resumed = _resumed_folder(words)
     given = len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1])
     if resumed is not None:
-        from hwnas_jax.run import Run
+        from hwnas_jax.runs.run import Run
 
         if given:
             raise UserError(f"a resumed run keeps its config; leave out {rest[0]}")
@@ -114,7 +114,7 @@ def data_and_space(config: Config) -> tuple[Any, Any]:
     data = load_data(config.data)
     space = make_space(
         config.space.name, config.space.args, off=config.space.off,
-        input_shape=data.image_shape, num_classes=data.num_classes,
+        input_shape=data.input_shape, num_outputs=data.num_outputs,
     )  # fmt: skip
     return data, space
 
@@ -140,7 +140,7 @@ def job_display() -> Silent:
 
 def refuse_sweep(folder: Path, hint: str) -> None:
     """Refuses the run folder of a sweep; `hint` says what to do with it."""
-    from hwnas_jax.sweep import is_sweep
+    from hwnas_jax.runs.sweep import is_sweep
 
     if is_sweep(folder):
         raise UserError(f"{folder} is a sweep, not a run of one search; {hint}")

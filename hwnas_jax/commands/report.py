@@ -20,8 +20,8 @@ class ReportOptions:
 
 def run(words: list[str]) -> None:
     """Writes the page of a run or a sweep again."""
-    from hwnas_jax.run import Run
-    from hwnas_jax.sweep import Sweep, is_sweep
+    from hwnas_jax.runs.run import Run
+    from hwnas_jax.runs.sweep import Sweep, is_sweep
 
     options = tyro.cli(ReportOptions, args=words, prog="hwnas report")
     if is_sweep(options.run):

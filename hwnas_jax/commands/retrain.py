@@ -6,10 +6,10 @@ from pathlib import Path
 
 import tyro
 
-from hwnas_jax import distributed
 from hwnas_jax.commands.options import Experiment, job_display, join, parse, refuse_existing
 from hwnas_jax.config import Config
 from hwnas_jax.errors import UserError
+from hwnas_jax.parallel import distributed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +26,19 @@ class RetrainOptions:
 def run(words: list[str]) -> None:
     """Trains one network and prints its accuracy."""
     from hwnas_jax.data import load_data
-    from hwnas_jax.files import load_or_offer
-    from hwnas_jax.parallel import statistics_axis
-    from hwnas_jax.spaces.files import load_architecture
-    from hwnas_jax.train import train
+    from hwnas_jax.files.json_files import load_or_offer
+    from hwnas_jax.parallel.replicas import statistics_axis
+    from hwnas_jax.spaces.core.architecture_files import load_architecture
+    from hwnas_jax.train.training import train
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
     join(options.config)
     space, architecture = load_or_offer(options.architecture, load_architecture)
     data = load_data(options.config.data)
-    if (data.image_shape, data.num_classes) != (space.input_shape, space.num_classes):
+    if (data.input_shape, data.num_outputs) != (space.input_shape, space.num_outputs):
         raise UserError(
-            f"{options.architecture} is for images {space.input_shape} and {space.num_classes} "
-            f"classes; {data.name} has {data.image_shape} and {data.num_classes}"
+            f"{options.architecture} is for images {space.input_shape} and {space.num_outputs} "
+            f"classes; {data.name} has {data.input_shape} and {data.num_outputs}"
         )
     if options.out is not None and distributed.is_first():
         refuse_existing(options.out)

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hwnas_jax import distributed
 from hwnas_jax.commands.options import (
     RunOptions,
     data_and_space,
@@ -18,6 +17,7 @@ from hwnas_jax.commands.options import (
 from hwnas_jax.config import Config
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import Interrupted, UserError
+from hwnas_jax.parallel import distributed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def show_result(run: Any) -> None:
 def _compile_for(options: SearchOptions, topology: str) -> None:
     """Prints what the search step takes on TPU chips; leaves no files."""
     from hwnas_jax.cost import load_cost_model
-    from hwnas_jax.files import load_or_offer
+    from hwnas_jax.files.json_files import load_or_offer
 
     for name in ("run_dir", "resume", "from_step", "measurements"):
         if getattr(options, name) is not None:
@@ -76,7 +76,7 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
-    from hwnas_jax.compile_for import compile_for, topology_devices
+    from hwnas_jax.runs.compile_for import compile_for, topology_devices
 
     topology_devices(topology)  # a mistake in its name shows before the data is read
     config, model = options.config, None
@@ -94,7 +94,7 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
 
 def _new_run(options: SearchOptions) -> Any:
     """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
-    from hwnas_jax.run import Run
+    from hwnas_jax.runs.run import Run
 
     run = Run.create(options.config, options.run_dir)
     try:
@@ -109,8 +109,8 @@ def _new_run(options: SearchOptions) -> Any:
 
 def _run_of_job(options: SearchOptions, folder: Path) -> Any:
     """Returns the run that process 0 has opened, as the other processes see it."""
-    from hwnas_jax.checks import check_config
-    from hwnas_jax.run import Run
+    from hwnas_jax.runs.checks import check_config
+    from hwnas_jax.runs.run import Run
 
     check_config(options.config)
     if not (folder / "config.json").is_file():
@@ -122,8 +122,8 @@ def _run_of_job(options: SearchOptions, folder: Path) -> Any:
 
 
 def _resumed_run(options: SearchOptions) -> Any:
-    from hwnas_jax.checks import check_config
-    from hwnas_jax.run import Run
+    from hwnas_jax.runs.checks import check_config
+    from hwnas_jax.runs.run import Run
 
     folder = options.resume
     assert folder is not None

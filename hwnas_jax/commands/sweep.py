@@ -10,7 +10,7 @@ from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
-    from hwnas_jax.sweep import Sweep, Wanted
+    from hwnas_jax.runs.sweep import Sweep, Wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SweepOptions(RunOptions):
 
 def run(words: list[str]) -> None:
     """Runs a sweep, or continues it."""
-    from hwnas_jax.parallel import one_cpu_device_per_core
+    from hwnas_jax.parallel.replicas import one_cpu_device_per_core
 
     one_cpu_device_per_core()
     options = parse(SweepOptions, words, "sweep")
@@ -56,7 +56,7 @@ def show_sweep(sweep: "Sweep") -> None:
 
 
 def _wanted(options: SweepOptions) -> "Wanted":
-    from hwnas_jax.sweep import Wanted
+    from hwnas_jax.runs.sweep import Wanted
 
     return Wanted.check(
         options.config,
@@ -68,7 +68,7 @@ def _wanted(options: SweepOptions) -> "Wanted":
 
 
 def _new(options: SweepOptions) -> "Sweep":
-    from hwnas_jax.sweep import Sweep
+    from hwnas_jax.runs.sweep import Sweep
 
     return Sweep.create(
         options.config,
@@ -80,7 +80,7 @@ def _new(options: SweepOptions) -> "Sweep":
 
 
 def _resumed(options: SweepOptions, folder: Path) -> "Sweep":
-    from hwnas_jax.sweep import Sweep
+    from hwnas_jax.runs.sweep import Sweep
 
     sweep = Sweep.open(folder)
     given = _wanted(options)

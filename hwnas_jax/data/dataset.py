@@ -19,10 +19,10 @@ class Dataset:
 
     Attributes:
       name: as in `DataConfig.name`.
-      train_images: `uint8[N, H, W, C]`.
-      train_labels: `int32[N]`, indices into `class_names`.
-      test_images: `uint8[N', H, W, C]`.
-      test_labels: `int32[N']`.
+      train_inputs: `uint8[N, H, W, C]`.
+      train_targets: `int32[N]`, indices into `class_names`.
+      test_inputs: `uint8[N', H, W, C]`.
+      test_targets: `int32[N']`.
       class_names: one name for each class.
 
     Raises:
@@ -30,19 +30,19 @@ class Dataset:
     """
 
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train_inputs: np.ndarray
+    train_targets: np.ndarray
+    test_inputs: np.ndarray
+    test_targets: np.ndarray
     class_names: tuple[str, ...]
 
     def __post_init__(self):
         for part in ("train", "test"):
-            self._check(part, getattr(self, f"{part}_images"), getattr(self, f"{part}_labels"))
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            self._check(part, getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets"))
+        if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
             raise UserError(
-                f"data set {self.name}: train images are {self.train_images.shape[1:]}, "
-                f"test images {self.test_images.shape[1:]}"
+                f"data set {self.name}: train images are {self.train_inputs.shape[1:]}, "
+                f"test images {self.test_inputs.shape[1:]}"
             )
 
     def _check(self, part: str, images: np.ndarray, labels: np.ndarray) -> None:
@@ -60,19 +60,19 @@ class Dataset:
         if images.size == 0:
             raise UserError(f"{where} images are empty: uint8{list(images.shape)}")
         low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= self.num_classes:
+        if low < 0 or high >= self.num_outputs:
             raise UserError(
-                f"{where} labels must lie in 0..{self.num_classes - 1}, one for each of the "
-                f"{self.num_classes} class names; they run from {low} to {high}"
+                f"{where} labels must lie in 0..{self.num_outputs - 1}, one for each of the "
+                f"{self.num_outputs} class names; they run from {low} to {high}"
             )
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, int, int]:
         """`(H, W, C)`."""
-        return self.train_images.shape[1:]
+        return self.train_inputs.shape[1:]
 
     @property
-    def num_classes(self) -> int:
+    def num_outputs(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
 
@@ -89,10 +89,10 @@ class Dataset:
     @functools.cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
         # Pixels have 256 values: moments from their counts are exact and need no float copy.
-        channels = self.image_shape[-1]
+        channels = self.input_shape[-1]
         counts = np.zeros((channels, 256), np.int64)
-        for start in range(0, len(self.train_images), _CHUNK):
-            chunk = self.train_images[start : start + _CHUNK]
+        for start in range(0, len(self.train_inputs), _CHUNK):
+            chunk = self.train_inputs[start : start + _CHUNK]
             for channel in range(channels):
                 counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
         values = np.arange(256) / 255.0

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.cache import cache_folder
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.pipeline import holdout
 from hwnas_jax.data.tfds_source import FILE_FORMAT, one_line, quiet, read_builder
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.cache import cache_folder
 
 _SEED = 0
 

@@ -63,15 +63,15 @@ def load_idx(folder: str | Path) -> Dataset:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {folder} to read idx files from")
-    train_images, train_labels = _pair(folder, "train")
-    test_images, test_labels = _pair(folder, "t10k")
-    classes = 1 + int(max(train_labels.max(initial=0), test_labels.max(initial=0)))
+    train_inputs, train_targets = _pair(folder, "train")
+    test_inputs, test_targets = _pair(folder, "t10k")
+    classes = 1 + int(max(train_targets.max(initial=0), test_targets.max(initial=0)))
     return Dataset(
         name="idx",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
+        train_inputs=train_inputs,
+        train_targets=train_targets,
+        test_inputs=test_inputs,
+        test_targets=test_targets,
         class_names=tuple(map(str, range(classes))),
     )
 

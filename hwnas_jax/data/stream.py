@@ -66,7 +66,7 @@ class Stream:
             examples = self._rows[part][np.asarray(entries)]
             share = examples.shape[1] // self._replicas.count
             own = np.stack([examples[:, n * share : (n + 1) * share] for n in self._replicas.own])
-            batches[part] = self._dataset.train_images[own], self._dataset.train_labels[own]
+            batches[part] = self._dataset.train_inputs[own], self._dataset.train_targets[own]
         constants = {"mean": self._dataset.mean, "std": self._dataset.std}
         repeated = {k: np.stack([v] * len(self._replicas.own)) for k, v in constants.items()}
         return self._replicas.spread({"batches": batches, **repeated})
@@ -74,7 +74,7 @@ class Stream:
     def shapes(self) -> Any:
         """Returns the shapes and types of one replica's share of what a dispatch reads."""
         plan = jax.eval_shape(self._plan, jax.random.key(0), np.int32(0))
-        arrays = self._dataset.train_images, self._dataset.train_labels
+        arrays = self._dataset.train_inputs, self._dataset.train_targets
 
         def share(entries):
             rows = (entries.shape[0], entries.shape[1] // self._replicas.count)

@@ -75,10 +75,10 @@ def read_builder(builder: Any, name: str, *, test_fraction: float) -> Dataset:
     with quiet():
         image_key, label_key = _keys(builder, name)
         try:
-            train_images, train_labels = _read(builder, name, "train", image_key, label_key)
+            train_inputs, train_targets = _read(builder, name, "train", image_key, label_key)
             other = next((s for s in ("test", "validation") if s in builder.info.splits), None)
             if other:
-                test_images, test_labels = _read(builder, name, other, image_key, label_key)
+                test_inputs, test_targets = _read(builder, name, other, image_key, label_key)
         except UserError:
             raise
         except Exception as error:
@@ -86,13 +86,13 @@ def read_builder(builder: Any, name: str, *, test_fraction: float) -> Dataset:
                 f"cannot read TFDS data set {name} from {builder.data_path}: {one_line(error)}"
             ) from error
     if not other:
-        kept, held_out = holdout(train_labels, test_fraction, _SEED)
-        test_images, test_labels = train_images[held_out], train_labels[held_out]
-        train_images, train_labels = train_images[kept], train_labels[kept]
+        kept, held_out = holdout(train_targets, test_fraction, _SEED)
+        test_inputs, test_targets = train_inputs[held_out], train_targets[held_out]
+        train_inputs, train_targets = train_inputs[kept], train_targets[kept]
     names = getattr(builder.info.features[label_key], "names", None)
     if names is None:
-        names = map(str, range(1 + max(train_labels.max(), test_labels.max())))
-    return Dataset(name, train_images, train_labels, test_images, test_labels, tuple(names))
+        names = map(str, range(1 + max(train_targets.max(), test_targets.max())))
+    return Dataset(name, train_inputs, train_targets, test_inputs, test_targets, tuple(names))
 
 
 def _find(name: str, folder: Path | None, other_names: Iterable[str]) -> Any:

@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.activation import relu
 from hwnas_jax.nn.cell import drawn_branch, run_cells
-from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.activation import relu
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.mixed_cell import Candidate, columns
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
-from hwnas_jax.nn.mixed_cell import Candidate, columns
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations
 from hwnas_jax.nn.quantised import BinaryConv, binary_kernel, shrink_and_widen
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.activation import relu
-from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.activation import relu
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.mixed_cell import Candidate, Mixture, columns, mix_cell
 from hwnas_jax.nn.mixed import Branch, pad_kernel, run_drawn
-from hwnas_jax.nn.mixed_cell import Candidate, Mixture, columns, mix_cell
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 

@@ -7,8 +7,8 @@ from flax import nnx
 class Classifier(nnx.Module):
     """The image's mean and a linear classifier."""
 
-    def __init__(self, features: int, num_classes: int, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+    def __init__(self, features: int, num_outputs: int, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.linear(x.mean((1, 2)))

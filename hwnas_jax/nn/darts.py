@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.convolution import matmul
 from hwnas_jax.nn.graph import MixedEdge, MixedGraph
+from hwnas_jax.nn.kernels.convolution import matmul
+from hwnas_jax.nn.kernels.pooling import Pool3x3
 from hwnas_jax.nn.normalisation import Norm
-from hwnas_jax.nn.pooling import Pool3x3
 from hwnas_jax.nn.separable import DilConv, FactorisedReduction, SepConv
 
 OPERATIONS = (
@@ -193,13 +193,13 @@ class AuxiliaryHead(nnx.Module):
     References: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """
 
-    def __init__(self, features: int, num_classes: int, norm: Norm, rngs: nnx.Rngs):
+    def __init__(self, features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs):
         narrow, wide = _AUXILIARY
         self.narrow = ops.Conv(features, narrow, 1, rngs)
         self.narrow_norm = norm(narrow, rngs)
         self.kernel = nnx.Param(_init(rngs.params(), (2, 2, narrow, wide), jnp.float32))
         self.wide_norm = norm(wide, rngs)
-        self.linear = nnx.Linear(wide, num_classes, rngs=rngs)
+        self.linear = nnx.Linear(wide, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(x)

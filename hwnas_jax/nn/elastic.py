@@ -27,9 +27,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import matmul
-from hwnas_jax.nn.depthwise import depthwise_conv
 from hwnas_jax.nn.hierarchical import width_mask
+from hwnas_jax.nn.kernels.convolution import matmul
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.mbconv import ACTIVATIONS
 from hwnas_jax.nn.mobilenetv3 import HardExcite, fit_channels

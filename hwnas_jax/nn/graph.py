@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.nn.kernels.pooling import max_pool
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.mbconv import shuffle
-from hwnas_jax.nn.pooling import max_pool
 
 
 class Nothing(nnx.Module):

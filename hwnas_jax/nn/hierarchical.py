@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d, matmul
-from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d, matmul
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.mbconv import ACTIVATIONS
 from hwnas_jax.nn.normalisation import Norm

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.nn.convolution import conv2d
-from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.kernels.convolution import conv2d
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.mbconv import ACTIVATIONS, MBConv, shuffle
 
 

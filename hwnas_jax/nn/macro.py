@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import conv2d
+from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.normalisation import Norm
 

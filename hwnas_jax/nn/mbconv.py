@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import conv2d, matmul
-from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.kernels.convolution import conv2d, matmul
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
 
 _init = nnx.initializers.he_uniform()
@@ -213,14 +213,14 @@ class ConvHead(nnx.Module):
         self,
         features_in: int,
         features: int,
-        num_classes: int,
+        num_outputs: int,
         norm: Norm,
         rngs: nnx.Rngs,
         *,
         activation: str,
     ):
         self.conv = ConvNorm(features_in, features, 1, norm, rngs, activation=activation)
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+        self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.linear(self.conv(x).mean((1, 2)))

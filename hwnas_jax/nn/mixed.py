@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.nn.convolution import as_trained, conv2d
+from hwnas_jax.nn.kernels.convolution import as_trained, conv2d
 from hwnas_jax.nn.paths import on_open_path
 from hwnas_jax.nn.platform import target_platform
 

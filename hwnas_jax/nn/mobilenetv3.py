@@ -125,7 +125,7 @@ class MixedHead(nnx.Module):
         inputs: int,
         expanded: int,
         features: int,
-        num_classes: int,
+        num_outputs: int,
         norm: Norm,
         rngs: nnx.Rngs,
     ):
@@ -135,13 +135,13 @@ class MixedHead(nnx.Module):
           inputs: channels in.
           expanded: channels of the convolution.
           features: values of the product, which has neither bias nor normalisation.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           norm: factory of normalisations.
           rngs: for the initial weights.
         """
         self.conv = ConvNorm(inputs, expanded, 1, norm, rngs, activation="hard_swish")
         self.mix = nnx.Param(_init(rngs.params(), (expanded, features), jnp.float32))
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+        self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.conv(x).mean((1, 2))

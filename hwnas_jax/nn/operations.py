@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
 from hwnas_jax.nn.normalisation import Norm
 
 _init = nnx.initializers.he_uniform()
@@ -103,9 +103,9 @@ class Stem(nnx.Module):
 class Head(nnx.Module):
     """Normalisation, ReLU, global average and a linear classifier."""
 
-    def __init__(self, features: int, num_classes: int, norm: Norm, rngs: nnx.Rngs):
+    def __init__(self, features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs):
         self.norm = norm(features, rngs)
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+        self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.linear(jax.nn.relu(self.norm(x)).mean((1, 2)))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.convolution import avg_pool_2x2, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, conv2d
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.quantise import (
     FULL,
@@ -149,10 +149,10 @@ class QuantisedStem(_Layer):
 class QuantisedHead(nnx.Module):
     """Normalisation, rectifier, global average, and a linear classifier of quantised weights."""
 
-    def __init__(self, features: int, num_classes: int, bits: int, norm: Norm, rngs: nnx.Rngs):
+    def __init__(self, features: int, num_outputs: int, bits: int, norm: Norm, rngs: nnx.Rngs):
         self.bits = bits
         self.norm = norm(features, rngs)
-        self.linear = nnx.Linear(features, num_classes, rngs=rngs)
+        self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(self.norm(x)).mean((1, 2))

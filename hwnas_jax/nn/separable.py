@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.operations import Conv
 

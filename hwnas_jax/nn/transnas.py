@@ -15,7 +15,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.graph import MixedEdge, MixedGraph, Nothing, graph_edges
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.separable import FactorisedReduction
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 _INNER = 3

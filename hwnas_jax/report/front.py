@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from hwnas_jax.pareto import Reference, on_front
+from hwnas_jax.report.pareto_front import Reference, on_front
 from hwnas_jax.report.style import (
     ALARM,
     FONT_SIZE,

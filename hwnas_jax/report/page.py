@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from hwnas_jax.cost.observations import unit
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.cell import plot_cell
-from hwnas_jax.report.furniture import document
-from hwnas_jax.report.furniture import figure as _figure
-from hwnas_jax.report.furniture import missing as _missing
-from hwnas_jax.report.furniture import prose as _prose
-from hwnas_jax.report.furniture import section as _section
-from hwnas_jax.report.furniture import table as _table
-from hwnas_jax.report.furniture import text as _text
+from hwnas_jax.report.html import document
+from hwnas_jax.report.html import figure as _figure
+from hwnas_jax.report.html import missing as _missing
+from hwnas_jax.report.html import prose as _prose
+from hwnas_jax.report.html import section as _section
+from hwnas_jax.report.html import table as _table
+from hwnas_jax.report.html import text as _text
 from hwnas_jax.report.plots import (
     plot_cost_fit,
     plot_probabilities,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hwnas_jax.cost.study import Study, temperature_rows
+from hwnas_jax.cost.judge.study import Study, temperature_rows
 from hwnas_jax.report.style import GRID, INK, MUTED, dress, new_figure, option_colours
 
 _PANELS = (

@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hwnas_jax.cost.observations import unit
+from hwnas_jax.cost.files.observations import unit
 
 INK = "#1f2933"
 MUTED = "#616e7d"

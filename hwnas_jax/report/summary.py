@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hwnas_jax.cost.observations import unit
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.report.read import Run
 
 COLUMNS = (

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.cost.observations import unit
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError
-from hwnas_jax.files import read_json
-from hwnas_jax.pareto import Reference, hypervolume, on_front
+from hwnas_jax.files.json_files import read_json
 from hwnas_jax.report.front import plot_front
-from hwnas_jax.report.furniture import (
+from hwnas_jax.report.html import (
     document,
     figure,
     missing,
@@ -21,6 +20,7 @@ from hwnas_jax.report.furniture import (
     text,
 )
 from hwnas_jax.report.page import cost, details
+from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
 from hwnas_jax.report.read import Run, read_run
 from hwnas_jax.report.summary import half, kept_with, number, percent, spread
 

@@ -13,18 +13,18 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
-from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.config import SearchConfig, TargetConfig, check_search
-from hwnas_jax.cost.base import CostModel
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.errors import choose
 from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
-from hwnas_jax.optimizers import make_weight_optimizer
-from hwnas_jax.parallel import mean_over_replicas
-from hwnas_jax.precision import cast, compute_dtype
-from hwnas_jax.relax import RELAXATIONS, Gates, probabilities
+from hwnas_jax.nn.precision import cast, compute_dtype
+from hwnas_jax.parallel.accumulate import mean_over_micro_batches
+from hwnas_jax.parallel.replicas import mean_over_replicas
+from hwnas_jax.relax.base import RELAXATIONS, Gates, probabilities
 from hwnas_jax.search.objective import Target, ascend, expected_cost, lagrangian
 from hwnas_jax.search.second_order import InnerProblem, Response, at_rest, step_ahead
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.train.optimizers import make_weight_optimizer
 
 
 class SearchState(NamedTuple):

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 from hwnas_jax.config import TargetConfig
-from hwnas_jax.cost.base import CostModel, predict_architectures, std_architectures
-from hwnas_jax.cost.observations import unit
+from hwnas_jax.cost.files.observations import unit
+from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space
-from hwnas_jax.spaces.mixture import last_options
+from hwnas_jax.spaces.core.mixture import last_options
 
 ENUMERABLE = 200_000
 SAMPLES = 65_536

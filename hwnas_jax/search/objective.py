@@ -13,8 +13,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.cost.base import CostModel, is_exact
-from hwnas_jax.relax import probabilities
+from hwnas_jax.cost.models.base import CostModel, is_exact
+from hwnas_jax.relax.base import probabilities
 
 
 class Target(NamedTuple):

@@ -2,9 +2,10 @@
 
 Legend: `M` members, `S` seeds, `D` decisions, `K` options of the widest decision.
 
-Members are spread over the devices, each whole on one (`hwnas_jax.parallel.Members`). Those that
-share a device run one after another ("map") or batched ("batch"). Batching turns convolutions into
-grouped ones and runs every branch of a switch, which costs a CPU far more than it saves.
+Members are spread over the devices, each whole on one (`Members` of `hwnas_jax.parallel`). Those
+that share a device run one after another ("map") or batched ("batch"). Batching turns
+convolutions into grouped ones and runs every branch of a switch, which costs a CPU far more than
+it saves.
 """
 
 import dataclasses
@@ -17,13 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.checkpoint import Checkpoints
 from hwnas_jax.config import Config
-from hwnas_jax.cost.base import CostModel
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
-from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
-from hwnas_jax.parallel import Members
+from hwnas_jax.parallel.progress import Progress, quiet
+from hwnas_jax.parallel.replicas import Members
+from hwnas_jax.runs.checkpoint import Checkpoints
+from hwnas_jax.runs.loop import MetricsLog, run_steps, steps_per_dispatch
 from hwnas_jax.search.bilevel import Search, SearchInfo, SearchState, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.refine import Refinement

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax import distributed
 from hwnas_jax.config import Config, SearchConfig, TargetConfig
-from hwnas_jax.cost.base import CostModel, std_architectures
-from hwnas_jax.cost.fit import load_cost_model
-from hwnas_jax.cost.measure import measure_networks
-from hwnas_jax.cost.observations import Observations
-from hwnas_jax.cost.records import Measurements, load_measurements
+from hwnas_jax.cost.files.measurements import Measurements, load_measurements
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.measure.profile import measure_networks
+from hwnas_jax.cost.models.base import CostModel, std_architectures
+from hwnas_jax.cost.models.fit import load_cost_model
 from hwnas_jax.errors import UserError
-from hwnas_jax.files import read_json, write_json
-from hwnas_jax.loop import Progress, quiet
+from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.search.candidates import bounded_costs, likely_networks
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space

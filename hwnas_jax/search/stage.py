@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax import distributed
-from hwnas_jax.ahead import memory_help
-from hwnas_jax.checkpoint import Checkpoints
+from hwnas_jax.compile.ahead import memory_help
 from hwnas_jax.config import Config, SearchConfig
-from hwnas_jax.cost.base import CostModel
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import Sampler, augment, normalise, split_halves
 from hwnas_jax.data.stream import Stream
-from hwnas_jax.loop import MetricsLog, Progress, quiet, run_steps, steps_per_dispatch
-from hwnas_jax.parallel import AXIS, Replicas, own_slice, statistics_axis
-from hwnas_jax.relax import probabilities
+from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.progress import Progress, quiet
+from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice, statistics_axis
+from hwnas_jax.relax.base import probabilities
+from hwnas_jax.runs.checkpoint import Checkpoints
+from hwnas_jax.runs.loop import MetricsLog, run_steps, steps_per_dispatch
 from hwnas_jax.search.bilevel import Batch, Search, SearchState, make_search
 from hwnas_jax.search.candidates import bounded_costs
 from hwnas_jax.search.objective import Target
@@ -169,10 +170,10 @@ def log_values(
 
 def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
     """Returns what stays on the device during a search: images, labels and the two halves."""
-    first, second = split_halves(len(dataset.train_labels), config.seed)
+    first, second = split_halves(len(dataset.train_targets), config.seed)
     return {
-        "images": dataset.train_images,
-        "labels": dataset.train_labels,
+        "images": dataset.train_inputs,
+        "labels": dataset.train_targets,
         "weight_half": first,
         "arch_half": second,
         "mean": dataset.mean,
@@ -182,7 +183,7 @@ def device_data(dataset: Dataset, config: Config) -> dict[str, np.ndarray]:
 
 def make_stream(dataset: Dataset, config: Config, length: int, replicas: Replicas) -> Stream:
     """Returns what takes the place of `device_data` when the data stay on the host."""
-    count = len(dataset.train_labels)
+    count = len(dataset.train_targets)
     samplers = _samplers(config, count, length)
 
     def plan(key, first_step):
@@ -222,7 +223,7 @@ def make_dispatch(
     one, takes the place of the model that the search was built with. `axis_name` is the axis of
     the replicas, None for one that stands alone.
     """
-    samplers = _samplers(config, len(dataset.train_labels), length)
+    samplers = _samplers(config, len(dataset.train_targets), length)
 
     def dispatch(state: SearchState, data):
         first_step, streamed = state.step, "batches" in data

@@ -21,6 +21,7 @@ from hwnas_jax.spaces.bnas import BNAS
 from hwnas_jax.spaces.channels import Channels
 from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
+from hwnas_jax.spaces.core.terms import Terms, sum_places, sum_terms
 from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -32,7 +33,6 @@ from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
 from hwnas_jax.spaces.ofa import OFA
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 from hwnas_jax.spaces.single_path import SinglePath
-from hwnas_jax.spaces.terms import Terms, sum_places, sum_terms
 from hwnas_jax.spaces.transnas_cell import TransNASCell
 from hwnas_jax.spaces.transnas_macro import TransNASMacro
 
@@ -142,7 +142,7 @@ def make_space(
     args: Mapping[str, Any],
     *,
     input_shape: Sequence[int],
-    num_classes: int,
+    num_outputs: int,
     off: Mapping[str, Sequence[str]] | None = None,
 ) -> Space:
     """Builds a search space by name.
@@ -151,24 +151,24 @@ def make_space(
       name: a key of `SPACES`, an entry point, or a Python path.
       args: the space's own arguments.
       input_shape: of one example, channels last.
-      num_classes: number of classes.
+      num_outputs: number of classes.
       off: options switched off, as `Space.restricted` takes them.
 
     Raises:
       UserError: for an unknown space or argument, or a value the space refuses.
     """
-    return _build(name, admit(name), args, input_shape, num_classes, off)
+    return _build(name, admit(name), args, input_shape, num_outputs, off)
 
 
-def _build(name, kind, args, input_shape, num_classes, off):
+def _build(name, kind, args, input_shape, num_outputs, off):
     own = [
         parameter
         for parameter in inspect.signature(kind).parameters
-        if parameter not in ("input_shape", "num_classes")
+        if parameter not in ("input_shape", "num_outputs")
     ]
     for key in args:
         choose(key, own, f"argument of the space {name}")
-    space = kind(input_shape=tuple(input_shape), num_classes=num_classes, **args)
+    space = kind(input_shape=tuple(input_shape), num_outputs=num_outputs, **args)
     if name not in SPACES:
         space.registered_as = name
     return space.restricted(off) if off else space
@@ -180,12 +180,12 @@ def from_spec(spec: dict[str, Any]) -> Space:
     Raises:
       UserError: when the description is incomplete or names what is not there.
     """
-    missing = [k for k in ("name", "args", "input_shape", "num_classes") if k not in spec]
+    missing = [k for k in ("name", "args", "input_shape", "num_outputs") if k not in spec]
     if missing:
         raise UserError(f"the description of the space lacks {', '.join(missing)}")
     shape, off = spec["input_shape"], spec.get("off", {})
     fine = isinstance(shape, list) and len(shape) in (1, 2, 3)
-    fine = fine and all(isinstance(n, int) and n > 0 for n in [*shape, spec["num_classes"]])
+    fine = fine and all(isinstance(n, int) and n > 0 for n in [*shape, spec["num_outputs"]])
     fine = fine and isinstance(off, dict) and all(isinstance(o, list) for o in off.values())
     if not (fine and isinstance(spec["name"], str) and isinstance(spec["args"], dict)):
         raise UserError(f"the description of the space is damaged: {spec}")
@@ -196,4 +196,4 @@ def from_spec(spec: dict[str, Any]) -> Space:
             f"with --space.name {name}"
         )
     kind = admit(name)
-    return _build(name, kind, spec["args"], shape, spec["num_classes"], off)
+    return _build(name, kind, spec["args"], shape, spec["num_outputs"], off)

@@ -26,10 +26,10 @@ from hwnas_jax.nn.entangled import leading, leading_branch
 from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.transformer import MLP, Attention, Patches, TokenHead
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.mixture import Governed, Governor
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.mixture import Governed, Governor
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _POOLS = ("token", "mean")
 _EMBEDDING, _DEPTH, _FIRST = 0, 1, 2
@@ -45,7 +45,7 @@ class AutoFormer(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         embeddings: Sequence[int] | str | int = "192,216,240",
         depths: Sequence[int] | str | int = "12,13,14",
         heads: Sequence[int] | str | int = "3,4",
@@ -58,7 +58,7 @@ class AutoFormer(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           embeddings: channels of a token to choose from.
           depths: numbers of blocks.
           heads: of a block.
@@ -87,7 +87,7 @@ class AutoFormer(Governed, Space):
                 f"images of {height}x{width} are not divisible into patches of {patch}x{patch}; "
                 f"space.args.patch may be {', '.join(map(str, fits))}"
             )
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.head_size, self.patch, self.pool = head_size, patch, pool
         self.tokens = (height // patch) * (width // patch) + (pool == "token")
         self.args: dict[str, Any] = {
@@ -133,7 +133,7 @@ class AutoFormer(Governed, Space):
         return MLP(embedding, self.hidden(embedding, ratio), rngs)
 
     def _head(self, embedding: int, rngs: nnx.Rngs) -> nnx.Module:
-        return TokenHead(embedding, self.num_classes, rngs, token=self.pool == "token")
+        return TokenHead(embedding, self.num_outputs, rngs, token=self.pool == "token")
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False

@@ -349,7 +349,7 @@ class Space(Choices, abc.ABC):
       summary: one line for `hwnas list`.
       decisions: what is decided.
       input_shape: of one example, channels last: `(H, W, C)` or `(L, C)`.
-      num_classes: number of classes.
+      num_outputs: number of classes.
       args: the space's own arguments by name.
       registered_as: what the config calls it, where that is a Python path.
     """
@@ -358,7 +358,7 @@ class Space(Choices, abc.ABC):
     summary: str
     decisions: tuple[Decision, ...]
     input_shape: tuple[int, ...]
-    num_classes: int
+    num_outputs: int
     args: dict[str, Any]
     registered_as: str | None = None
 
@@ -426,6 +426,6 @@ class Space(Choices, abc.ABC):
             "name": self.registered_as or self.name,
             "args": dict(self.args),
             "input_shape": list(self.input_shape),
-            "num_classes": self.num_classes,
+            "num_outputs": self.num_outputs,
             **self._off_spec,
         }

@@ -23,13 +23,13 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.binary_cell import BinaryCells, BinaryReduction, FloatConv, Reduction
-from hwnas_jax.nn.mixed_cell import Candidate
+from hwnas_jax.nn.kernels.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.quantised import BinaryConv
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Step
+from hwnas_jax.spaces.core.tabulate import OperationTable
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, FixedCell, NasBench201, active_edges
-from hwnas_jax.spaces.tabulate import OperationTable
 
 _SHARED = {"none": Candidate("zero"), "skip_connect": Candidate("identity")}
 _POOL = {"avg_pool_3x3": Candidate("avg_pool")}
@@ -53,7 +53,7 @@ class _Skeleton(nnx.Module):
         self.reductions = nnx.List(
             space.reduction(narrow, wide, norm, rngs) for narrow, wide in itertools.pairwise(widths)
         )
-        self.head = ops.Head(widths[-1], space.num_classes, norm, rngs)
+        self.head = ops.Head(widths[-1], space.num_outputs, norm, rngs)
 
     def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
         x = self.stem(x)
@@ -74,7 +74,7 @@ class BNAS(NasBench201):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         cells: int = 5,
         binary: bool = True,
@@ -84,7 +84,7 @@ class BNAS(NasBench201):
 
         Args:
           input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: width of the first of three stages; the others have twice and four times it.
           cells: cells per stage.
           binary: False for full precision.
@@ -101,7 +101,7 @@ class BNAS(NasBench201):
         if projected and not binary:
             raise UserError("space.args.projected is for binary kernels: it needs binary true")
         super().__init__(
-            input_shape=input_shape, num_classes=num_classes, channels=channels, cells=cells
+            input_shape=input_shape, num_outputs=num_outputs, channels=channels, cells=cells
         )
         self.binary, self.projected = binary, projected
         self.args |= {"binary": binary, "projected": projected}
@@ -191,7 +191,7 @@ class BNAS(NasBench201):
                         count=self.cells,
                     )  # fmt: skip
         last = self.widths[-1]
-        classes = self.num_classes
+        classes = self.num_outputs
         table.stands("head", (height, width, last), lambda r: ops.Head(last, classes, norm, r))
         return table.result()
 

@@ -24,10 +24,10 @@ from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.arguments import factor, halve, whole
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.arguments import factor, halve, whole
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 # Most channels, layers and stride of each stage.
 _STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
@@ -47,7 +47,7 @@ class Channels(Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         fractions: Sequence[float] | str = "0.5,0.75,1.0",
         width: float = 1.0,
         stages: int = 6,
@@ -62,7 +62,7 @@ class Channels(Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           fractions: of a layer's most channels, the numbers there are to choose from
             ("0.5,0.75,1.0"); numbers that are the same after rounding are one option.
           width: factor on all channels.
@@ -86,7 +86,7 @@ class Channels(Space):
         whole("head", head, 1, 16_384)
         self.activation = choose(activation, ACTIVATIONS, "activation")
         height, image_width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_classes = (height, image_width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
         every = [2, *(stride for _, _, stride in self.stages)]
         self.strides = halve(every, halvings, (height, image_width))
         self.args = {
@@ -144,7 +144,7 @@ class Channels(Space):
 
     def _head(self, features: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         return ConvHead(
-            features, self._channels(self.head), self.num_classes, norm, rngs,
+            features, self._channels(self.head), self.num_outputs, norm, rngs,
             activation=self.activation,
         )  # fmt: skip
 

@@ -23,9 +23,9 @@ from flax import nnx
 
 from hwnas_jax import spaces
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Forms, Operation, Place, Space
-from hwnas_jax.spaces.hardware import DATAFLOWS, TEMPLATES, Design, area_mm2
+from hwnas_jax.spaces.core.hardware import DATAFLOWS, TEMPLATES, Design, area_mm2
 
 _HARDWARE = re.compile(
     r"(?:(?P<template>[a-z-]+-like),?)?(?:(?P<rows>\d+)x(?P<columns>\d+),?)?"
@@ -59,7 +59,7 @@ class Codesign(Space):
         self,
         *,
         input_shape: tuple[int, ...],
-        num_classes: int,
+        num_outputs: int,
         network: str = "nasbench201",
         network_args: str = "",
         rows: str = "8,16,32,64",
@@ -74,7 +74,7 @@ class Codesign(Space):
 
         Args:
           input_shape: of one example, channels last.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           network: name of the network's space.
           network_args: its own arguments, `channels=8,cells=1`.
           rows: of the array of multipliers.
@@ -102,11 +102,11 @@ class Codesign(Space):
         self.network_space = spaces.from_spec(
             {
                 "name": network, "args": _arguments(network_args),
-                "input_shape": list(input_shape), "num_classes": num_classes,
+                "input_shape": list(input_shape), "num_outputs": num_outputs,
             }
         )  # fmt: skip
-        self.input_shape, self.num_classes = (
-            self.network_space.input_shape, self.network_space.num_classes,
+        self.input_shape, self.num_outputs = (
+            self.network_space.input_shape, self.network_space.num_outputs,
         )  # fmt: skip
         self._parts = {key: _options(key, value) for key, value in given.items() if value}
         if not template:

@@ -19,12 +19,12 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.convolution import avg_pool_2x2
+from hwnas_jax.nn.kernels.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.paths import on_open_path, open_paths
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
 _EDGE = re.compile(r"(\d+)<-(\d+):(\w+)")
@@ -77,7 +77,7 @@ class _Graph(nnx.Module):
             )
             for edge, chosen in enumerate(options)
         )
-        self.head = ops.Head(shapes[-1][2], space.num_classes, norm, rngs)
+        self.head = ops.Head(shapes[-1][2], space.num_outputs, norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
         nodes = [self.stem(x)]
@@ -121,7 +121,7 @@ class CompleteGraph(Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         nodes: int = 6,
         stages: int = 3,
@@ -130,7 +130,7 @@ class CompleteGraph(Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: width of the first stage; each later one has twice as many.
           nodes: how many, stem included; at least two and no fewer than stages.
           stages: resolutions.
@@ -152,7 +152,7 @@ class CompleteGraph(Space):
                 f"{2 ** (stages - 1)} pixels wide and high, got {tuple(input_shape)}"
             )
         height, width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.nodes, self.stages = channels, nodes, stages
         self.pairs = tuple(
             (target, source) for target in range(1, nodes) for source in range(target)
@@ -235,7 +235,7 @@ class CompleteGraph(Space):
                     functools.partial(EdgeOperation, option, *sizes, norm),
                     ((edge, column),),
                 )  # fmt: skip
-        classes = self.num_classes
+        classes = self.num_outputs
         table.stands("head", shapes[-1], lambda r: ops.Head(shapes[-1][2], classes, norm, r))
         return table.result()
 

@@ -40,11 +40,11 @@ from hwnas_jax.nn.darts import (
 )
 from hwnas_jax.nn.graph import graph_edges
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.genotype import KINDS, read_genotype, write_genotype
-from hwnas_jax.spaces.mixture import Governed, Governor
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.genotype import KINDS, read_genotype, write_genotype
+from hwnas_jax.spaces.core.mixture import Governed, Governor
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 EDGES = graph_edges(INPUTS, NODES)
 STEM_MULTIPLIER = 3
@@ -79,7 +79,7 @@ class Darts(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         cells: int = 8,
         network_channels: int | None = None,
@@ -95,7 +95,7 @@ class Darts(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: of the supernet's first cells, an even number.
           cells: of the supernet, at least three; those at a third and at two thirds reduce.
           network_channels: of the stand-alone network; the supernet's where left out.
@@ -136,7 +136,7 @@ class Darts(Governed, Space):
         height, width, features = (int(size) for size in input_shape)
         if min(height, width) < 4:
             raise UserError(f"{self.name} needs images of at least 4x4, got {height}x{width}")
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.cells, self.partial = channels, cells, partial
         self.network_channels, self.network_cells = network_channels, network_cells
         self.auxiliary, self.drop_path = float(auxiliary), float(drop_path)
@@ -234,7 +234,7 @@ class Darts(Governed, Space):
                     for when in self._keeping(kind, target, source):
                         table.stands(f"{name} stride {stride}", given, build, (own, *when))
         end = shapes[-1].result
-        table.stands("head", end, functools.partial(Classifier, end[2], self.num_classes))
+        table.stands("head", end, functools.partial(Classifier, end[2], self.num_outputs))
         return table.result()
 
     def _keeping(self, kind, target, source):
@@ -290,12 +290,12 @@ class _Network(nnx.Module):
         self.cells = nnx.List(
             _fixed_cell(space, architecture, shape, norm, rngs) for shape in shapes
         )
-        self.classifier = Classifier(shapes[-1].result[2], space.num_classes, rngs)
+        self.classifier = Classifier(shapes[-1].result[2], space.num_outputs, rngs)
         self.middle = 2 * len(shapes) // 3
         self.drop_path, self.weight = space.drop_path, space.auxiliary
         features = shapes[self.middle].result[2]
         self.auxiliary = (
-            AuxiliaryHead(features, space.num_classes, norm, rngs) if space.auxiliary else None
+            AuxiliaryHead(features, space.num_outputs, norm, rngs) if space.auxiliary else None
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -336,7 +336,7 @@ class _Supernet(nnx.Module):
         self.cells = nnx.List(
             SupernetCell(shape, norm, rngs, partial=space.partial) for shape in shapes
         )
-        self.classifier = Classifier(shapes[-1].result[2], space.num_classes, rngs)
+        self.classifier = Classifier(shapes[-1].result[2], space.num_outputs, rngs)
         self.rematerialise = rematerialise
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:

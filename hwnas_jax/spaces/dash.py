@@ -20,12 +20,12 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.convolution import conv2d
-from hwnas_jax.nn.large_kernel import conv_large, effective_size, mix_kernels
+from hwnas_jax.nn.kernels.convolution import conv2d
+from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _init = nnx.initializers.he_uniform()
 _STAGES = 3
@@ -132,7 +132,7 @@ class _Backbone(nnx.Module):
             )
             for number, (convs, shortcut) in enumerate(space.blocks())
         )
-        self.head = ops.Head(space.widths[-1], space.num_classes, norm, rngs)
+        self.head = ops.Head(space.widths[-1], space.num_outputs, norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
         x = self.stem(x)
@@ -156,7 +156,7 @@ class Dash(Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         blocks: int = 1,
         kernels: Sequence[int] | str | None = None,
@@ -166,7 +166,7 @@ class Dash(Space):
 
         Args:
           input_shape: `(H, W, C)`; `H` is one for sequences.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: width of the first stage; the others have twice and four times as many.
           blocks: blocks per stage, two convolutions each.
           kernels: sizes, odd ("3,5,7"); the paper's own when left out.
@@ -190,7 +190,7 @@ class Dash(Space):
         gaps = _numbers(dilations, defaults[1], "dilations")
         if any(size % 2 == 0 for size in sizes):
             raise UserError(f"space.args.kernels must be odd, got {', '.join(map(str, sizes))}")
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.depth = channels, blocks
         self.options = tuple(itertools.product(sizes, gaps))
         names = tuple(f"k{size}d{gap}" for size, gap in self.options)
@@ -281,7 +281,7 @@ class Dash(Space):
                     )
                 shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
                 row += 1
-        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
+        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_outputs, norm, r))
         return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:

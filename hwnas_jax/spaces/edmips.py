@@ -30,10 +30,10 @@ from hwnas_jax.nn.quantised import (
     QuantisedStem,
     shrink_and_widen,
 )
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.mixture import Governed, Governor
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.mixture import Governed, Governor
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _WORD = re.compile(r"w(\d+)a(\d+)")
 _SKIP = "skip"
@@ -87,7 +87,7 @@ class _Backbone(nnx.Module):
             _Block(make_convs(number, sizes), sizes[0][2], sizes[0][1])
             for number, sizes in enumerate(space.blocks())
         )
-        self.head = QuantisedHead(space.widths[-1], space.num_classes, space.ends, norm, rngs)
+        self.head = QuantisedHead(space.widths[-1], space.num_outputs, space.ends, norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
         x = self.stem(x)
@@ -111,7 +111,7 @@ class EdMIPS(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         blocks: int = 1,
         stages: int = 3,
@@ -125,7 +125,7 @@ class EdMIPS(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: width of the first stage.
           blocks: residual blocks per stage, two 3x3 convolutions each.
           stages: of which each but the first halves the image.
@@ -153,7 +153,7 @@ class EdMIPS(Governed, Space):
                 f"{2**halvings} pixels wide and high, got {tuple(input_shape)}"
             )
         height, width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.depth, self.stages, self.growth = channels, blocks, stages, growth
         self.ends, self.stem_stride = ends, stem_stride
         self.weight_bits = _bits(weights, "weights", 0)
@@ -287,7 +287,7 @@ class EdMIPS(Governed, Space):
                 height, width = -(-height // stride), -(-width // stride)
         table.stands(
             f"head w{ends}a{ends}", (height, width, self.widths[-1]),
-            lambda r: QuantisedHead(self.widths[-1], self.num_classes, ends, norm, r),
+            lambda r: QuantisedHead(self.widths[-1], self.num_outputs, ends, norm, r),
         )  # fmt: skip
         return table.result()
 

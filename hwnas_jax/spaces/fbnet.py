@@ -9,7 +9,7 @@ Search Benchmark", ICLR 2021 (the network for CIFAR-100 halves the image three t
 
 from typing import ClassVar
 
-from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
 def _blocks():

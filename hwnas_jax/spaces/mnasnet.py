@@ -35,10 +35,10 @@ from hwnas_jax.nn.mbconv import (
     round_channels,
 )
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.mixture import Governed, Governor, last_options
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _BASE = ((16, 1, 1), (24, 2, 2), (40, 3, 2), (80, 4, 2), (112, 2, 1), (160, 3, 2), (320, 1, 1))
 _STEM, _HEAD = 32, 1280
@@ -58,7 +58,7 @@ class MnasNet(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         blocks: int = 7,
         width: float = 1.0,
         depth: int = 4,
@@ -70,7 +70,7 @@ class MnasNet(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           blocks: how many of the seven blocks, from the first.
           width: factor on all channels, which are then multiples of four.
           depth: most layers of a block before the choice of one less or more.
@@ -102,7 +102,7 @@ class MnasNet(Governed, Space):
                 f"images of {height}x{image_width} cannot be halved {strides.count(2)} times; "
                 f"lower space.args.halvings"
             )
-        self.input_shape, self.num_classes = (height, image_width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
         self.width, self.head, self.activation, self.strides = width, head, activation, strides
         self.args = {
             "blocks": blocks, "width": float(width), "depth": depth, "halvings": halvings,
@@ -146,7 +146,7 @@ class MnasNet(Governed, Space):
 
     def _head(self, features: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         return ConvHead(
-            features, self._channels(self.head), self.num_classes, norm, rngs,
+            features, self._channels(self.head), self.num_outputs, norm, rngs,
             activation=self.activation,
         )  # fmt: skip
 

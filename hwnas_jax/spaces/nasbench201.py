@@ -22,12 +22,12 @@ from flax import nnx
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.cell import MixedCells
-from hwnas_jax.nn.mixed_cell import Candidate
+from hwnas_jax.nn.kernels.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Step
-from hwnas_jax.spaces.four_nodes import EDGES, FourNodes, active_edges
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, active_edges
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STAGES = 3
@@ -95,7 +95,7 @@ class _Skeleton(nnx.Module):
             ops.ResidualReduction(narrow, wide, norm, rngs)
             for narrow, wide in itertools.pairwise(widths)
         )
-        self.head = ops.Head(widths[-1], space.num_classes, norm, rngs)
+        self.head = ops.Head(widths[-1], space.num_outputs, norm, rngs)
 
     def __call__(self, x: jax.Array, *cell_inputs: Gates) -> jax.Array:
         x = self.stem(x)
@@ -117,7 +117,7 @@ class NasBench201(FourNodes):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 16,
         cells: int = 5,
     ):
@@ -125,7 +125,7 @@ class NasBench201(FourNodes):
 
         Args:
           input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: width of the first stage.
           cells: cells per stage.
 
@@ -139,7 +139,7 @@ class NasBench201(FourNodes):
             raise UserError(f"{self.name} needs images of at least 4x4, got {input_shape}")
         height, width, features = (int(size) for size in input_shape)
         self.input_shape = (height, width, features)
-        self.num_classes = int(num_classes)
+        self.num_outputs = int(num_outputs)
         self.channels, self.cells = channels, cells
         self.args = {"channels": channels, "cells": cells}
 
@@ -206,7 +206,7 @@ class NasBench201(FourNodes):
                         continue
                     build = functools.partial(_operation, name, channels, norm)
                     table.stands(name, shape, build, ((decision, option),), count=self.cells)
-        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_classes, norm, r))
+        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_outputs, norm, r))
         return table.result()
 
     def graph(self, architecture: np.ndarray) -> tuple[Step, ...]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
 class NasBenchMacro(Layerwise):

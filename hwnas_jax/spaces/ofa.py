@@ -26,11 +26,11 @@ from hwnas_jax.nn.mbconv import ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.resize import Resize, resize
-from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.arguments import factor, halve, rising, whole
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.mixture import Governed, Governor, last_options
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.arguments import factor, halve, rising, whole
+from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 # Channels, stride, squeeze-excitation and activation of each unit.
 _UNITS = (
@@ -57,7 +57,7 @@ class OFA(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         width: float = 1.0,
         units: Sequence[int] | str = "1,2,3,4,5",
         depths: Sequence[int] | str = "2,3,4",
@@ -70,7 +70,7 @@ class OFA(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           width: factor on all channels, which are multiples of eight.
           units: which of the five there are.
           depths: numbers of layers that a unit may have ("2,3,4").
@@ -96,7 +96,7 @@ class OFA(Governed, Space):
         if any(size % 2 == 0 for size in self.kernels):
             raise UserError(f"space.args.kernels must be odd, got {kernels!r}")
         height, image_width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_classes = (height, image_width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
         self.resolutions = rising("resolutions", resolutions) if resolutions else ()
         every = [2, *(stride for _, stride, _, _ in self.units)]
         self.strides = halve(every, halvings, (height, image_width))
@@ -168,7 +168,7 @@ class OFA(Governed, Space):
 
     def _head(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         last = self._channels(self.units[-1][0])
-        return MixedHead(last, self._channels(_EXPANDED), self._channels(_LAST), self.num_classes,
+        return MixedHead(last, self._channels(_EXPANDED), self._channels(_LAST), self.num_outputs,
                      norm, rngs)  # fmt: skip
 
     def supernet(

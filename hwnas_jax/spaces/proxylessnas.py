@@ -8,7 +8,7 @@ Hardware", ICLR 2019.
 
 from typing import ClassVar
 
-from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
 class ProxylessNAS(Layerwise):

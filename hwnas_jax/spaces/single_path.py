@@ -18,11 +18,11 @@ from flax import nnx
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
-from hwnas_jax.relax import Gates
-from hwnas_jax.spaces.arguments import whole
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.layerwise import Inverted, Layer, Layerwise, Skip, Stage
-from hwnas_jax.spaces.mixture import Governed, Governor, last_options
+from hwnas_jax.spaces.core.arguments import whole
+from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
@@ -59,7 +59,7 @@ class SinglePath(Governed, Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         width: float = 1.0,
         stages: int = len(ProxylessNAS.stages),
         depth: int | None = None,
@@ -72,7 +72,7 @@ class SinglePath(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           width: factor on all channels, which are then multiples of eight.
           stages: how many of the six, from the first.
           depth: most layers of a stage.
@@ -89,9 +89,9 @@ class SinglePath(Governed, Space):
         self.backbone = _Backbone(
             stages=whole("stages", stages, 1, len(ProxylessNAS.stages)), width=width, depth=depth,
             halvings=halvings, head=head, activation=activation, input_shape=input_shape,
-            num_classes=num_classes,
+            num_outputs=num_outputs,
         )  # fmt: skip
-        self.input_shape, self.num_classes = self.backbone.input_shape, self.backbone.num_classes
+        self.input_shape, self.num_outputs = self.backbone.input_shape, self.backbone.num_outputs
         chosen = ("width", "depth", "halvings", "head", "activation")
         if not isinstance(thresholds, bool):
             raise UserError(f"space.args.thresholds must be true or false, got {thresholds!r}")

@@ -19,13 +19,13 @@ from flax import nnx
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.cell import MixedCells
 from hwnas_jax.nn.classifier import Classifier
-from hwnas_jax.nn.mixed_cell import Candidate
+from hwnas_jax.nn.kernels.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.transnas import OPERATIONS, EnteringCell, FixedCell, Stem, edge_operation
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place
-from hwnas_jax.spaces.four_nodes import EDGES, FourNodes, running_edges
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _CANDIDATES = (
     Candidate("zero"),
@@ -48,7 +48,7 @@ class TransNASCell(FourNodes):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 64,
         macro: str = "41414",
         stem_halvings: int = 2,
@@ -57,7 +57,7 @@ class TransNASCell(FourNodes):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: of the stem, an even number.
           macro: a digit for each module, one to eight of them.
           stem_halvings: how often the stem halves the image, at most twice.
@@ -86,7 +86,7 @@ class TransNASCell(FourNodes):
                 f"images of {height}x{width} cannot be halved {halvings} times; lower "
                 f"space.args.stem_halvings, or the digits 3 and 4 of space.args.macro"
             )
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.macro, self.stem_halvings = channels, macro, stem_halvings
         self.args = {"channels": channels, "macro": macro, "stem_halvings": stem_halvings}
 
@@ -188,7 +188,7 @@ class TransNASCell(FourNodes):
                     build = functools.partial(edge_operation, name, given[2], features, step, norm)
                     label = f"{name} to {features} stride {step}"
                     table.stands(label, given, build, ((edge, option),))
-        head = functools.partial(Classifier, self._end[2], self.num_classes)
+        head = functools.partial(Classifier, self._end[2], self.num_outputs)
         table.stands("head", self._end, head)
         return table.result()
 
@@ -218,7 +218,7 @@ class _Skeleton(nnx.Module):
     def __init__(self, space: TransNASCell, body, norm: Norm, rngs: nnx.Rngs):
         self.stem = space._stem(norm, rngs)
         self.cells = nnx.List(body(rngs))
-        self.classifier = Classifier(space._end[2], space.num_classes, rngs)
+        self.classifier = Classifier(space._end[2], space.num_outputs, rngs)
 
     def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
         x = self.stem(x)

@@ -25,9 +25,9 @@ from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable
 
 DIGITS = ("1", "2", "3", "4")
 NONE = "none"
@@ -44,7 +44,7 @@ class TransNASMacro(Space):
         self,
         *,
         input_shape: tuple[int, int, int],
-        num_classes: int,
+        num_outputs: int,
         channels: int = 64,
         least: int = 4,
         most: int = 6,
@@ -56,7 +56,7 @@ class TransNASMacro(Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_classes: number of classes.
+          num_outputs: number of classes.
           channels: of the stem, an even number.
           least: fewest modules.
           most: most modules.
@@ -85,7 +85,7 @@ class TransNASMacro(Space):
                 f"images of {height}x{width} cannot be halved {halvings + stem_halvings} times; "
                 f"lower space.args.halvings or space.args.stem_halvings"
             )
-        self.input_shape, self.num_classes = (height, width, features), int(num_classes)
+        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.args = {key: value for key, (value, _, _) in wanted.items()}
         self.channels, self.least, self.most = channels, least, most
         self.doublings, self.halvings, self.stem_halvings = doublings, halvings, stem_halvings
@@ -214,7 +214,7 @@ class TransNASMacro(Space):
                     )  # fmt: skip
             ways = longer
         for when, state in ways:
-            head = functools.partial(Classifier, self._shape(state)[2], self.num_classes)
+            head = functools.partial(Classifier, self._shape(state)[2], self.num_outputs)
             table.stands("head", self._shape(state), head, when)
         return table.result()
 
@@ -225,7 +225,7 @@ class _Network(nnx.Module):
         self.modules = nnx.List(
             space._module(a, b, norm, rngs) for a, b in itertools.pairwise(states)
         )
-        self.linear = nnx.Linear(space._shape(states[-1])[2], space.num_classes, rngs=rngs)
+        self.linear = nnx.Linear(space._shape(states[-1])[2], space.num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.stem(x)
@@ -246,7 +246,7 @@ class _Supernet(nnx.Module):
         self.modules = nnx.List(
             SharedModule(a, b, norm, rngs) for a, b in itertools.pairwise(widest)
         )
-        self.linear = nnx.Linear(widest[-1], space.num_classes, rngs=rngs)
+        self.linear = nnx.Linear(widest[-1], space.num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         x = self.stem(x)

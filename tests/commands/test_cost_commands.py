@@ -10,12 +10,12 @@ from scipy import stats
 
 from hwnas_jax.cli import main
 from hwnas_jax.commands.cost_eval import evaluate
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces import published
-from hwnas_jax.spaces.files import save_architecture
+from hwnas_jax.spaces.core import published
+from hwnas_jax.spaces.core.architecture_files import save_architecture
 
 CELLS = published.nasbench201()
 ROWS = np.random.default_rng(0).permutation(CELLS.enumerate())[:24]

@@ -7,7 +7,7 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.cost import load_cost_model, predict_architectures, spearman
-from hwnas_jax.cost.readers import load_table
+from hwnas_jax.cost.files.readers import load_table
 from tests.cost.test_transfer import ALL, SPACE, TABLE
 
 QUICK = ["--transfer.hypotheses", "64", "--transfer.trials", "1"]

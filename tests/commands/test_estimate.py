@@ -5,12 +5,12 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost import accelerator as accelerators
-from hwnas_jax.cost import zigzag
-from hwnas_jax.cost.records import load_measurements
-from hwnas_jax.files import write_json
-from hwnas_jax.loop import quiet
-from hwnas_jax.run import Run
+from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.simulate import accelerator as accelerators
+from hwnas_jax.cost.simulate import zigzag
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.runs.run import Run
 
 
 def refusal(capsys, line):

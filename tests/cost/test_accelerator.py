@@ -6,22 +6,22 @@ import math
 import numpy as np
 import pytest
 
-from hwnas_jax.cost import accelerator as accelerators
-from hwnas_jax.cost import zigzag
-from hwnas_jax.cost.accelerator import (
+from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.simulate import accelerator as accelerators
+from hwnas_jax.cost.simulate import zigzag
+from hwnas_jax.cost.simulate.accelerator import (
     TEMPLATES,
     Accelerator,
     simulate_layers,
     simulate_networks,
 )
-from hwnas_jax.cost.estimates import estimate, estimate_again, hardware_of
-from hwnas_jax.cost.layers import Layer
-from hwnas_jax.cost.records import load_measurements
+from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.layers import Layer
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 
 SPACE = make_space(
-    "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+    "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_outputs=10
 )
 HARDWARE = Accelerator("eyeriss-like", rows=8, clock_mhz=100.0)
 installed = pytest.mark.skipif(

@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.additive import Features, fit_additive
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models.additive import Features, fit_additive
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.base import Choices, Decision
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
@@ -13,7 +13,7 @@ PLAIN = Choices("plain", (Decision("a", ("x", "y", "z")), Decision("b", ("x", "y
 
 def _cells():
     return make_space(
-        "nasbench201", {"channels": 4, "cells": 1}, input_shape=(8, 8, 1), num_classes=10
+        "nasbench201", {"channels": 4, "cells": 1}, input_shape=(8, 8, 1), num_outputs=10
     )
 
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import predict_architectures
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from tests.cost.toy import FEATURES, WIDTHS, ToySpace, synthetic
@@ -12,7 +12,7 @@ from tests.cost.toy import FEATURES, WIDTHS, ToySpace, synthetic
 
 def _macs(space, row):
     names = space.to_names(row).values()
-    return FEATURES * space.num_classes + sum(2 * FEATURES * WIDTHS[name] for name in names)
+    return FEATURES * space.num_outputs + sum(2 * FEATURES * WIDTHS[name] for name in names)
 
 
 def test_counts_are_those_of_the_built_networks():

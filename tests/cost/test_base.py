@@ -6,8 +6,8 @@ import pytest
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, CostModel, predict_architectures
-from hwnas_jax.cost.base import is_exact
-from hwnas_jax.cost.table import TableModel
+from hwnas_jax.cost.models.base import is_exact
+from hwnas_jax.cost.models.table import TableModel
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
 

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.cost.build import compile_all, compile_network, compile_operation
+from hwnas_jax.cost.measure.build import compile_all, compile_network, compile_operation
 from tests.cost.toy import ToySpace
 
 

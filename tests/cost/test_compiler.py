@@ -9,15 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from hwnas_jax.cost import compiler
-from hwnas_jax.cost.compiler import TPU, Estimate, estimate_networks, kept_in
-from hwnas_jax.cost.estimates import estimate, hardware_of
-from hwnas_jax.cost.records import load_measurements
+from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.simulate import compiler
+from hwnas_jax.cost.simulate.compiler import TPU, Estimate, estimate_networks, kept_in
+from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 
 SPACE = make_space(
-    "nasbench201", {"channels": 4, "cells": 1}, input_shape=(8, 8, 3), num_classes=10
+    "nasbench201", {"channels": 4, "cells": 1}, input_shape=(8, 8, 3), num_outputs=10
 )
 ROWS = np.array(
     [[3, 0, 0, 3, 0, 0], [0, 0, 0, 3, 0, 0], [1, 0, 3, 2, 0, 3], [2, 2, 2, 2, 2, 2]], np.int32
@@ -139,7 +139,9 @@ def test_a_file_of_estimates_says_how_to_make_it_again(compiled, monkeypatch, tm
     class Device:
         device_kind = "TPU v5 lite"
 
-    monkeypatch.setattr("hwnas_jax.cost.estimates.topology_devices", lambda topology: (Device(),))
+    monkeypatch.setattr(
+        "hwnas_jax.cost.simulate.estimates.topology_devices", lambda topology: (Device(),)
+    )
     monkeypatch.setattr(compiler, "kept_in", lambda space, tpu: tmp_path / "kept")
     tpu = TPU("v5e:1x1", 4, "float32")
     estimate(SPACE, ROWS, tpu).save(tmp_path / "file.json")

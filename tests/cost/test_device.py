@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from hwnas_jax.cost.device import find_device
+from hwnas_jax.cost.measure.device import find_device
 from hwnas_jax.errors import UserError
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost import energy, measure
+from hwnas_jax.cost.measure import energy
+from hwnas_jax.cost.measure import profile as measure
 from hwnas_jax.errors import UserError
 from tests.cost.toy import ToySpace
 

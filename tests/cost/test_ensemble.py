@@ -8,11 +8,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.attention import AttentionEnsemble
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.linear import LinearEnsemble
-from hwnas_jax.cost.mlp import MLPEnsemble
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models.attention import AttentionEnsemble
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.linear import LinearEnsemble
+from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.base import Choices, Decision
@@ -128,7 +128,7 @@ def test_on_a_published_table_intervals_hold_and_the_ridge_is_met(shared, device
         values = table["latency_ms"][list(table["devices"]).index(device)].astype(float)
         rows = table["ops"].astype(np.int32)
     space = make_space(
-        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+        "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     order = np.random.default_rng(6).permutation(len(rows))
     train, test = order[:900], order[900:]

@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, fit_cost, load_cost_model
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.mlp import MLPEnsemble
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic

@@ -3,14 +3,15 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost import gaussian, load_cost_model
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.bayesian import BayesianAdditive
-from hwnas_jax.cost.gaussian import GaussianProcess
-from hwnas_jax.cost.observations import Observations
+from hwnas_jax.cost import load_cost_model
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models import gaussian
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.bayesian import BayesianAdditive
+from hwnas_jax.cost.models.gaussian import GaussianProcess
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.published import fbnet, nasbench201
+from hwnas_jax.spaces.core.published import fbnet, nasbench201
 from tests.cost.toy import ToySpace, law_ms, synthetic
 
 CELLS, TOY = nasbench201(), ToySpace()
@@ -18,7 +19,7 @@ SIZES = {
     "width": 0.1, "units": "1,2", "resolutions": "4,8", "depths": "1,2", "kernels": "3,5",
     "expansions": "1,2", "halvings": 1,
 }  # fmt: skip
-ELASTIC = make_space("ofa", SIZES, input_shape=(8, 8, 1), num_classes=3)
+ELASTIC = make_space("ofa", SIZES, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def _toy(noise=0.02, count=75, seed=3):
@@ -166,8 +167,8 @@ def test_both_forms_of_the_process_agree(untabulated):
 
 
 def test_the_pairwise_form_is_the_textbook_posterior(untabulated):
-    from hwnas_jax.cost.evidence import regress, starts
-    from hwnas_jax.cost.kernel import Kernel
+    from hwnas_jax.cost.models.gaussian_regression import regress, starts
+    from hwnas_jax.cost.models.interaction_kernel import Kernel
 
     observed, asked = _cells(), CELLS.random(np.random.default_rng(5), 20)
     kernel = Kernel(CELLS, 2)
@@ -195,8 +196,8 @@ def test_the_pairwise_form_is_the_textbook_posterior(untabulated):
 
 def test_the_additive_posterior_is_bayesian_linear_regression():
     """Against the normal equations on explicit features, with the same variances."""
-    from hwnas_jax.cost.evidence import regress, starts
-    from hwnas_jax.cost.kernel import Kernel
+    from hwnas_jax.cost.models.gaussian_regression import regress, starts
+    from hwnas_jax.cost.models.interaction_kernel import Kernel
 
     space = fbnet()
     rng = np.random.default_rng(0)

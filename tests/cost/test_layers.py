@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.abstract import Program, network_program
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.layers import Layer, layers_of, space_layers
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.simulate.layers import Layer, layers_of, space_layers
+from hwnas_jax.cost.simulate.shape_programs import Program, network_program
 from hwnas_jax.spaces import make_space
 
 
@@ -26,14 +26,14 @@ def convolve(x, kernel, **options):
 def test_layers_of_a_network_do_the_work_that_is_counted():
     """All edges hold convolutions; the count includes the additions of the bias."""
     space = make_space(
-        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_outputs=10
     )
     row = np.array([3, 2, 3, 2, 3, 3], np.int32)
     layers = layers_of(network_program(space, row, batch_size=5))
     weight = np.eye(5, dtype=np.float32)[row]
     macs = AnalyticModel.count(space).predict(weight)["macs"]
     total = sum(times * layer.macs for layer, times in layers.items())
-    assert total == 5 * (macs - space.num_classes)
+    assert total == 5 * (macs - space.num_outputs)
     # Per stage two sizes of kernel; the stem, the head, and three layers of both reductions, of
     # which the second 3x3 is as in the cells.
     assert len(layers) == 3 * 2 + 2 + 2 * 2
@@ -44,7 +44,7 @@ def test_layers_of_a_network_do_the_work_that_is_counted():
 
 def test_operations_traced_once_make_the_layers_of_every_network():
     space = make_space(
-        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_outputs=10
     )
     layers = space_layers(space, 3)
     rows = [*space.random(np.random.default_rng(0), 5), np.zeros(6, np.int32)]

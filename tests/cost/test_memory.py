@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.abstract import network_program
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.fit import load_cost_model
-from hwnas_jax.cost.layers import trace
-from hwnas_jax.cost.memory import network_peak_bytes, peak_bytes, peak_table
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.base import predict_architectures
+from hwnas_jax.cost.models.fit import load_cost_model
+from hwnas_jax.cost.simulate.layers import trace
+from hwnas_jax.cost.simulate.memory import network_peak_bytes, peak_bytes, peak_table
+from hwnas_jax.cost.simulate.shape_programs import network_program
 from hwnas_jax.spaces import make_space
 
 IN_PLACE = {
@@ -26,7 +26,7 @@ IN_PLACE = {
 @functools.cache
 def space():
     return make_space(
-        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+        "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_outputs=10
     )
 
 
@@ -164,6 +164,6 @@ def test_it_is_exact_on_architectures_and_survives_its_file(tmp_path):
 
 def test_more_cells_need_no_more_at_the_peak():
     deep = make_space(
-        "nasbench201", {"channels": 4, "cells": 3}, input_shape=(8, 8, 3), num_classes=10
+        "nasbench201", {"channels": 4, "cells": 3}, input_shape=(8, 8, 3), num_outputs=10
     )
     np.testing.assert_array_equal(peak_table(deep), table())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from hwnas_jax.cost.metrics import coverage, kendall, mape, share_within, spearman
+from hwnas_jax.cost.judge.metrics import coverage, kendall, mape, share_within, spearman
 
 
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=3, max_size=30))

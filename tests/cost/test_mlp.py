@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.mlp import MLPEnsemble
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, law_ms, synthetic
 

@@ -2,8 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.multilinear import expectation, expectation_float64, is_enumerable, tabulate
-from hwnas_jax.spaces.published import fbnet, nasbench201
+from hwnas_jax.cost.models.multilinear import (
+    expectation,
+    expectation_float64,
+    is_enumerable,
+    tabulate,
+)
+from hwnas_jax.spaces.core.published import fbnet, nasbench201
 from tests.cost.toy import ToySpace, law_ms
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.cost.readers.pickles import load_pickle, load_torch
+from hwnas_jax.cost.files.readers.pickles import load_pickle, load_torch
 from hwnas_jax.errors import UserError
 
 leaves = (

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from hwnas_jax.cost.analytic import AnalyticModel
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.readers import find_data, load_observations, load_table
+from hwnas_jax.cost.files.readers import find_data, load_observations, load_table
+from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces import published
 from hwnas_jax.spaces.base import Choices, Decision
+from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.nasbench201 import OPERATIONS
 from tests.cost.test_pickles import torch_zip
 from tests.cost.toy import ToySpace, synthetic

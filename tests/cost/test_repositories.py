@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.readers import load_table
-from hwnas_jax.cost.readers.hwnasbench import read_fbnet_lookup
+from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.files.readers.hwnasbench import read_fbnet_lookup
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces import published
+from hwnas_jax.spaces.core import published
 from tests.cost.test_pickles import LONGS, Runs, _Tensor, storage, torch_zip
 from tests.cost.test_readers import CELLS, ROWS
 
@@ -19,7 +19,7 @@ def _hw_cells(count=6):
     rng = np.random.default_rng(3)
     table = {name: [np.float64(v) for v in rng.uniform(1, 9, count)] for name in METRICS}
     table["config"] = [
-        {"name": "infer.tiny", "C": 16, "N": 5, "arch_str": CELLS.to_string(row), "num_classes": 10}
+        {"name": "infer.tiny", "C": 16, "N": 5, "arch_str": CELLS.to_string(row), "num_outputs": 10}
         for row in ROWS[:count]
     ]
     return table

@@ -2,15 +2,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.fit import load_cost_model
-from hwnas_jax.cost.observations import Observations
-from hwnas_jax.cost.roofline import Machine, RooflineModel, measure_machine, operation_bytes
+from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models.base import predict_architectures
+from hwnas_jax.cost.models.fit import load_cost_model
+from hwnas_jax.cost.models.roofline import Machine, RooflineModel, measure_machine, operation_bytes
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 
 SPACE = make_space(
-    "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_classes=10
+    "nasbench201", {"channels": 4, "cells": 2}, input_shape=(8, 8, 3), num_outputs=10
 )
 MACHINE = Machine(macs_per_s=2e9, bytes_per_s=1e9)
 
@@ -50,7 +50,7 @@ def test_what_does_not_reach_the_output_costs_nothing():
 
 def test_an_operation_that_several_decisions_bring_counts_where_all_do():
     args = {"width": 0.2, "depth": 1, "blocks": 2, "head": 160}
-    space = make_space("mnasnet", args, input_shape=(8, 8, 1), num_classes=3)
+    space = make_space("mnasnet", args, input_shape=(8, 8, 1), num_outputs=3)
     model = RooflineModel.build(space, MACHINE, 2)
     operations, places = space.operations()
     rows = space.random(np.random.default_rng(0), 20)

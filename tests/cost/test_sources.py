@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from hwnas_jax.cost.kernels import make_blocks
-from hwnas_jax.cost.observations import CostTable
-from hwnas_jax.cost.sources import FREEDOM, fit_sources, one_hot, pairs_of, weight_bound
+from hwnas_jax.cost.files.observations import CostTable
+from hwnas_jax.cost.models.prior_covariance import make_blocks
+from hwnas_jax.cost.models.sources import FREEDOM, fit_sources, one_hot, pairs_of, weight_bound
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Decision
 

@@ -6,10 +6,10 @@ from scipy import stats
 
 from hwnas_jax import cli
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.base import predict_architectures
-from hwnas_jax.cost.bayesian import BayesianAdditive
-from hwnas_jax.cost.observations import CostTable
-from hwnas_jax.cost.study import SCORES, run_study, temperature_rows
+from hwnas_jax.cost.files.observations import CostTable
+from hwnas_jax.cost.judge.study import SCORES, run_study, temperature_rows
+from hwnas_jax.cost.models.base import predict_architectures
+from hwnas_jax.cost.models.bayesian import BayesianAdditive
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.study import draw_study
 from tests.cost.toy import ToySpace, law_ms

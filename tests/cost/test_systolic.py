@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.cost.accelerator import Accelerator, simulate_layers
-from hwnas_jax.cost.layers import Layer
-from hwnas_jax.cost.metrics import spearman
-from hwnas_jax.cost.systolic import layer_costs, layer_shapes, stack_designs
+from hwnas_jax.cost.judge.metrics import spearman
+from hwnas_jax.cost.simulate.accelerator import Accelerator, simulate_layers
+from hwnas_jax.cost.simulate.layers import Layer
+from hwnas_jax.cost.simulate.systolic import layer_costs, layer_shapes, stack_designs
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.hardware import DATAFLOWS, TEMPLATES, Design, Technology, area_mm2
+from hwnas_jax.spaces.core.hardware import DATAFLOWS, TEMPLATES, Design, Technology, area_mm2
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("zigzag") is None, reason="needs ZigZag, the extra `accelerator`"
@@ -141,7 +141,7 @@ def test_impossible_accelerators_are_named(values, word):
 
 @installed
 def test_energies_are_those_of_the_simulators_descriptions():
-    from hwnas_jax.cost import zigzag
+    from hwnas_jax.cost.simulate import zigzag
 
     for name in ("tpu-like", "edge-tpu-like"):
         found, own = zigzag._template(name), Technology()

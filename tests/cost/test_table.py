@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.base import predict_architectures, std_architectures
-from hwnas_jax.cost.table import TableModel
+from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.table import TableModel
 from hwnas_jax.errors import UserError
 from tests.cost.toy import OPERATIONS_MS, CuttableSpace, ToySpace, synthetic
 

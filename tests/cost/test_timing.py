@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hwnas_jax.cost import timing
+from hwnas_jax.cost.measure import timing
 
 
 class Clock:

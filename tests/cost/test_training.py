@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.additive import Features
-from hwnas_jax.cost.training import ranking_loss, relaxed_pool
+from hwnas_jax.cost.models.additive import Features
+from hwnas_jax.cost.models.training import ranking_loss, relaxed_pool
 from tests.cost.toy import CuttableSpace
 
 

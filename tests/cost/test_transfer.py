@@ -8,14 +8,20 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cost import load_cost_model, predict_architectures, std_architectures
-from hwnas_jax.cost.hypotheses import Hypotheses, average, draw_hypotheses, explain, free_level
-from hwnas_jax.cost.metrics import spearman
-from hwnas_jax.cost.observations import CostTable, Observations
-from hwnas_jax.cost.prior import TransferConfig, choose_samples, learn_prior
-from hwnas_jax.cost.protocols import fbnet_tasks, help_cells, help_split, middle
-from hwnas_jax.cost.readers import load_table
-from hwnas_jax.cost.sources import one_hot
-from hwnas_jax.cost.transfer import TransferModel, fit_transfer, source_devices
+from hwnas_jax.cost.files.observations import CostTable, Observations
+from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.judge.metrics import spearman
+from hwnas_jax.cost.judge.protocols import fbnet_tasks, help_cells, help_split, middle
+from hwnas_jax.cost.models.hypotheses import (
+    Hypotheses,
+    average,
+    draw_hypotheses,
+    explain,
+    free_level,
+)
+from hwnas_jax.cost.models.prior import TransferConfig, choose_samples, learn_prior
+from hwnas_jax.cost.models.sources import one_hot
+from hwnas_jax.cost.models.transfer import TransferModel, fit_transfer, source_devices
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Decision
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from hwnas_jax.cost.workers import run_jobs
+from hwnas_jax.cost.simulate.workers import run_jobs
 from hwnas_jax.errors import UserError
 
 

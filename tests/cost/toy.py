@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.cost.records import Measurements, Sample
+from hwnas_jax.cost.files.measurements import Measurements, Sample
 from hwnas_jax.spaces.base import Decision, Forms, Operation, Place, Space
 
 FEATURES = 4
@@ -47,7 +47,7 @@ class ToySpace(Space):
     )
 
     def __init__(self):
-        self.input_shape, self.num_classes, self.args = (2, 2, 1), 3, {}
+        self.input_shape, self.num_outputs, self.args = (2, 2, 1), 3, {}
 
     def supernet(self, rngs, *, axis_name=None):
         raise NotImplementedError
@@ -57,7 +57,7 @@ class ToySpace(Space):
 
     def network(self, architecture, rngs, *, axis_name=None):
         names = self.to_names(architecture).values()
-        return Network([WIDTHS[name] for name in names], self.num_classes, rngs)
+        return Network([WIDTHS[name] for name in names], self.num_outputs, rngs)
 
     def operations(self):
         table = {
@@ -67,7 +67,7 @@ class ToySpace(Space):
             )
             for name, width in WIDTHS.items() if width
         }  # fmt: skip
-        classes = self.num_classes
+        classes = self.num_outputs
         table["head"] = Operation(
             "head", lambda r: nnx.Linear(FEATURES, classes, use_bias=False, rngs=r),
             (FEATURES,), FEATURES * classes, FEATURES * classes,

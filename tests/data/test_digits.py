@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as reference_digits
 
-from hwnas_jax.cache import cache_folder
 from hwnas_jax.data import DataConfig, load_data
 from hwnas_jax.data.digits import load_digits
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.cache import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,14 +42,14 @@ def test_holds_every_digit_once(offline, capfd):
     data = load_data(DataConfig(name="digits", test_fraction=0.25))
     assert capfd.readouterr() == ("", "")
     assert "tensorflow" not in sys.modules
-    assert data.image_shape == (8, 8, 1)
+    assert data.input_shape == (8, 8, 1)
     assert data.class_names == tuple("0123456789")
     reference = reference_digits()
     pixels = np.floor(reference.images * 255 / 16 + 0.5)
     assert pixels.max() == 255
     got = _rows(
-        np.concatenate([data.train_images, data.test_images]),
-        np.concatenate([data.train_labels, data.test_labels]),
+        np.concatenate([data.train_inputs, data.test_inputs]),
+        np.concatenate([data.train_targets, data.test_targets]),
     )
     np.testing.assert_array_equal(got, _rows(pixels, reference.target))
 
@@ -58,11 +58,11 @@ def test_split_is_stratified_fixed_and_by_fraction(cache):
     quarter, fifth = load_digits(0.25), load_digits(0.2)
     counts = np.bincount(reference_digits().target)
     for data, fraction in ((quarter, 0.25), (fifth, 0.2)):
-        assert abs(len(data.test_labels) - fraction * counts.sum()) <= 0.5
-        assert np.abs(np.bincount(data.test_labels) - fraction * counts).max() <= 1
+        assert abs(len(data.test_targets) - fraction * counts.sum()) <= 0.5
+        assert np.abs(np.bincount(data.test_targets) - fraction * counts).max() <= 1
     again = load_digits(0.25, folder=cache / "elsewhere")
-    np.testing.assert_array_equal(again.train_images, quarter.train_images)
-    np.testing.assert_array_equal(again.test_labels, quarter.test_labels)
+    np.testing.assert_array_equal(again.train_inputs, quarter.train_inputs)
+    np.testing.assert_array_equal(again.test_targets, quarter.test_targets)
 
 
 def test_prepares_once_and_leaves_nothing_else(cache):
@@ -80,7 +80,7 @@ def test_two_processes_at_once(cache):
         "sys.stdin.readline()\n"
         "data = load_data(DataConfig())\n"
         "assert 'tensorflow' not in sys.modules\n"
-        "print(data.train_images.shape, int(data.train_images.sum()))\n"
+        "print(data.train_inputs.shape, int(data.train_inputs.sum()))\n"
     )
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
@@ -110,7 +110,7 @@ def test_loser_of_the_race_uses_the_winners_files(cache, monkeypatch):
         raise OSError("not empty")
 
     monkeypatch.setattr(Path, "rename", beaten)
-    assert load_digits().train_images.shape == (1438, 8, 8, 1)
+    assert load_digits().train_inputs.shape == (1438, 8, 8, 1)
 
 
 def test_damaged_files_are_named(cache):

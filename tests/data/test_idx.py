@@ -41,11 +41,11 @@ def _folder(folder, *, mark="-", ending="", shape=(5, 4)):
 def test_reads_the_four_files(tmp_path, mark, ending, shape):
     arrays = _folder(tmp_path, mark=mark, ending=ending, shape=shape)
     data = load_data(DataConfig(name="idx", path=str(tmp_path)))
-    assert data.image_shape == (5, 4, shape[2] if len(shape) == 3 else 1)
+    assert data.input_shape == (5, 4, shape[2] if len(shape) == 3 else 1)
     assert data.class_names == ("0", "1", "2")
     for part, images, labels in (
-        ("train", data.train_images, data.train_labels),
-        ("t10k", data.test_images, data.test_labels),
+        ("train", data.train_inputs, data.train_targets),
+        ("t10k", data.test_inputs, data.test_targets),
     ):
         np.testing.assert_array_equal(images.reshape(arrays[part][0].shape), arrays[part][0])
         np.testing.assert_array_equal(labels, arrays[part][1])
@@ -110,8 +110,8 @@ def test_counts_and_dimensions_must_agree(tmp_path):
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not beside the repository")
 def test_fashion_mnist_has_the_published_moments():
     data = load_idx(FASHION)
-    assert data.train_images.shape == (60000, 28, 28, 1)
-    assert data.test_images.shape == (10000, 28, 28, 1)
-    np.testing.assert_array_equal(np.bincount(data.train_labels), 6000)
+    assert data.train_inputs.shape == (60000, 28, 28, 1)
+    assert data.test_inputs.shape == (10000, 28, 28, 1)
+    np.testing.assert_array_equal(np.bincount(data.train_targets), 6000)
     np.testing.assert_allclose(data.mean, [0.2860], atol=5e-5)
     np.testing.assert_allclose(data.std, [0.3530], atol=5e-5)

@@ -77,10 +77,10 @@ def test_reads_back_a_prepared_set(tmp_path, capfd, direct):
     data = load_data(DataConfig(name="tiny_set", path=str(path)))
     assert capfd.readouterr() == ("", "")
     assert "tensorflow" not in sys.modules
-    np.testing.assert_array_equal(data.train_images, IMAGES[:20])
-    np.testing.assert_array_equal(data.train_labels, LABELS[:20])
-    np.testing.assert_array_equal(data.test_images, IMAGES[20:])
-    np.testing.assert_array_equal(data.test_labels, LABELS[20:])
+    np.testing.assert_array_equal(data.train_inputs, IMAGES[:20])
+    np.testing.assert_array_equal(data.train_targets, LABELS[:20])
+    np.testing.assert_array_equal(data.test_inputs, IMAGES[20:])
+    np.testing.assert_array_equal(data.test_targets, LABELS[20:])
     assert data.class_names == ("ant", "bee", "cat")
 
 
@@ -90,7 +90,7 @@ def test_reads_encoded_images(tmp_path):
         tmp_path, "tiny_png", features, lambda i: {"image": _png(IMAGES[i]), "label": LABELS[i]}
     )
     data = load_data(DataConfig(name="tiny_png", path=str(tmp_path)))
-    np.testing.assert_array_equal(data.train_images, IMAGES[:20])
+    np.testing.assert_array_equal(data.train_inputs, IMAGES[:20])
 
 
 def test_validation_stands_in_for_the_test(tmp_path):
@@ -98,15 +98,15 @@ def test_validation_stands_in_for_the_test(tmp_path):
     features = {"image": _tensor(), "label": _classes()}
     _prepared(tmp_path, "tiny_val", features, splits=splits)
     data = load_data(DataConfig(name="tiny_val", path=str(tmp_path)))
-    np.testing.assert_array_equal(data.test_images, IMAGES[18:])
+    np.testing.assert_array_equal(data.test_inputs, IMAGES[18:])
 
 
 def test_test_set_is_held_out_of_train(tmp_path):
     features = {"image": _tensor(), "label": _classes()}
     _prepared(tmp_path, "tiny_train", features, splits=(("train", 0, 30),))
     data = load_data(DataConfig(name="tiny_train", path=str(tmp_path), test_fraction=0.3))
-    np.testing.assert_array_equal(np.bincount(data.test_labels), [3, 3, 3])
-    both = np.concatenate([data.train_images, data.test_images])
+    np.testing.assert_array_equal(np.bincount(data.test_targets), [3, 3, 3])
+    both = np.concatenate([data.train_inputs, data.test_inputs])
     assert {image.tobytes() for image in both} == {image.tobytes() for image in IMAGES}
     assert len(both) == 30
 
@@ -131,7 +131,7 @@ def test_supervised_keys_and_integer_labels(tmp_path):
 
     _prepared(tmp_path, "tiny_two", features, encode, supervised=("right", "kind"))
     data = load_data(DataConfig(name="tiny_two", path=str(tmp_path)))
-    np.testing.assert_array_equal(data.train_images, IMAGES[:20])
+    np.testing.assert_array_equal(data.train_inputs, IMAGES[:20])
     assert data.class_names == ("0", "1", "2")
     _prepared(tmp_path, "tiny_unclear", features, encode)
     with pytest.raises(UserError, match=r"no single image.*left: Tensor\(6, 5, 3\), right: Tens"):
@@ -146,7 +146,7 @@ def test_fine_labels_win_over_coarse_ones(tmp_path):
 
     _prepared(tmp_path, "tiny_coarse", features, encode)
     data = load_data(DataConfig(name="tiny_coarse", path=str(tmp_path)))
-    np.testing.assert_array_equal(data.train_labels, LABELS[:20])
+    np.testing.assert_array_equal(data.train_targets, LABELS[:20])
 
 
 def test_other_tasks_are_refused(tmp_path):
@@ -211,5 +211,5 @@ def test_prepares_what_is_not_on_disk(tmp_path, monkeypatch):
     builder = _make("tiny_new", {"image": _tensor(), "label": _classes()})
     monkeypatch.setattr(tfds, "builder", lambda name, data_dir: builder(data_dir=data_dir))
     data = load_data(DataConfig(name="tiny_new", path=str(tmp_path)))
-    np.testing.assert_array_equal(data.train_images, IMAGES[:20])
+    np.testing.assert_array_equal(data.train_inputs, IMAGES[:20])
     assert (tmp_path / "tiny_new" / "1.0.0" / "dataset_info.json").is_file()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nn.activation import relu, where_positive
+from hwnas_jax.nn.kernels.activation import relu, where_positive
 
 VALUES = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0, jnp.inf])
 

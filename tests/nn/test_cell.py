@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 
 from hwnas_jax.nn.cell import MixedCells
-from hwnas_jax.nn.mixed_cell import Candidate
+from hwnas_jax.nn.kernels.mixed_cell import Candidate
 from hwnas_jax.nn.normalisation import moments
 from hwnas_jax.nn.platform import platform
-from hwnas_jax.relax import Gates, one_hot_gates
+from hwnas_jax.relax.base import Gates, one_hot_gates
 from tests.helpers import initialise
 from tests.nn.numeric import assert_near, draw, lax_conv
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nn.convolution import avg_pool_2x2, avg_pool_3x3, conv2d, matmul
+from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d, matmul
 from hwnas_jax.nn.platform import platform
 from tests.nn.numeric import assert_near, draw, lax_conv
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hwnas_jax.nn.depthwise import depthwise_conv
 from hwnas_jax.nn.elastic import ElasticLayer, LayerSizes, Mixture
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual, fit_channels
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.platform import platform

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nn.large_kernel import conv_fourier, conv_large, mix_kernels
+from hwnas_jax.nn.kernels.large_kernel import conv_fourier, conv_large, mix_kernels
 
 
 def reference(x, kernel, stride=1, dilation=1):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nn.depthwise import depthwise_conv
+from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.mbconv import ConvNorm, MBConv, SqueezeExcite
 from hwnas_jax.nn.normalisation import supernet_norm
 from tests.helpers import initialise

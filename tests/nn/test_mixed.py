@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.nn.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
 from hwnas_jax.nn.mixed import mixed_weight_conv, run_drawn
 from hwnas_jax.nn.platform import platform
 from tests.nn.numeric import assert_near, draw, lax_conv

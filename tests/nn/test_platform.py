@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.nn.convolution import conv2d
+from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.platform import platform, target_platform
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from hwnas_jax.nn.kernels.pooling import Pool3x3, max_pool
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.platform import platform
-from hwnas_jax.nn.pooling import Pool3x3, max_pool
 from hwnas_jax.nn.separable import DilConv, FactorisedReduction, SepConv
 
 

@@ -56,7 +56,7 @@ class DenseSpace(ToySpace):
     decisions = tuple(Decision(f"block{i}", ("skip", "narrow", "wide")) for i in range(3))
 
     def supernet(self, rngs, *, axis_name=None):
-        return DenseSupernet(self.num_classes, rngs)
+        return DenseSupernet(self.num_outputs, rngs)
 
 
 @jax.tree_util.register_static
@@ -81,7 +81,7 @@ def images():
     labels = np.arange(96, dtype=np.int32) % 3
     pictures = rng.integers(0, 80, (96, 2, 2, 1)) + 60 * labels[:, None, None, None]
     return Dataset(
-        name="stripes", train_images=pictures.astype(np.uint8), train_labels=labels,
-        test_images=pictures[:30].astype(np.uint8), test_labels=labels[:30],
+        name="stripes", train_inputs=pictures.astype(np.uint8), train_targets=labels,
+        test_inputs=pictures[:30].astype(np.uint8), test_targets=labels[:30],
         class_names=("a", "b", "c"),
     )  # fmt: skip

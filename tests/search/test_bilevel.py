@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import SearchConfig, TargetConfig
-from hwnas_jax.relax import sampled_path
+from hwnas_jax.relax.base import sampled_path
 from hwnas_jax.search.bilevel import Batch, anneal, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import TableModel
 
-SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(4, 4, 1), num_classes=3)
+SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(4, 4, 1), num_outputs=3)
 
 
 @functools.cache

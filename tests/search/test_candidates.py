@@ -13,7 +13,7 @@ from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import TABLE, TableModel
 
-SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=3)
+SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def costs():

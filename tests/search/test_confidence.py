@@ -9,9 +9,9 @@ import pytest
 
 from hwnas_jax.config import Config, TargetConfig, override
 from hwnas_jax.cost import Sample
-from hwnas_jax.derive import confirm
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.candidates import Candidate, cost_range, resolve_target, within_budget
+from hwnas_jax.search.derive import confirm
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.population import make_members, search_population
 from hwnas_jax.search.stage import search_architecture

@@ -8,7 +8,7 @@ import pytest
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
-from hwnas_jax.loop import quiet
+from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.search.objective import Target
 from hwnas_jax.search.population import make_members, search_population
 from hwnas_jax.search.stage import search_architecture

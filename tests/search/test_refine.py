@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax import loop
 from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
 from hwnas_jax.cost import Measured, MLPEnsemble, Sample
 from hwnas_jax.errors import UserError
-from hwnas_jax.loop import quiet
+from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.runs import loop
 from hwnas_jax.search import refine
 from hwnas_jax.search.bilevel import Batch, make_search
 from hwnas_jax.search.objective import Target

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.accumulate import mean_over_micro_batches
 from hwnas_jax.config import ParallelConfig
-from hwnas_jax.parallel import AXIS, Replicas, mean_over_replicas, own_slice
+from hwnas_jax.parallel.accumulate import mean_over_micro_batches
+from hwnas_jax.parallel.replicas import AXIS, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.search.second_order import (
     InnerProblem,
     at_rest,

@@ -9,7 +9,7 @@ from flax import nnx
 
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import Space, from_spec, sum_places, sum_terms
 from hwnas_jax.spaces.base import Choices, Forms
 
@@ -46,7 +46,7 @@ def check_supernet_equals_network(
     graph, like = nnx.split(abstract(space.supernet))
     state = _drawn(space, like, rng)
     images = jnp.asarray(rng.standard_normal((batch, *space.input_shape)), jnp.float32)
-    direction = jnp.asarray(rng.standard_normal((batch, space.num_classes)), jnp.float32)
+    direction = jnp.asarray(rng.standard_normal((batch, space.num_outputs)), jnp.float32)
     runs = {}
 
     def loss(state, images, weight, index, direction):

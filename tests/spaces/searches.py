@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.config import load_config, override
-from hwnas_jax.files import read_json
-from hwnas_jax.run import Run
+from hwnas_jax.files.json_files import read_json
+from hwnas_jax.runs.run import Run
 from tests.helpers import SMALL
 
 

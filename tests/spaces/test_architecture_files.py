@@ -5,13 +5,13 @@ import pytest
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.files import load_architecture, save_architecture
+from hwnas_jax.spaces.core.architecture_files import load_architecture, save_architecture
 
 
 @pytest.fixture
 def space():
     return make_space(
-        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=10
+        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_outputs=10
     )
 
 

@@ -12,7 +12,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.entangled import leading
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.transformer import MLP, Attention
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
@@ -26,11 +26,11 @@ TINY = {
 
 
 def tiny(**more):
-    return make_space("autoformer", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("autoformer", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def full():
-    return make_space("autoformer", {}, input_shape=(224, 224, 3), num_classes=1000)
+    return make_space("autoformer", {}, input_shape=(224, 224, 3), num_outputs=1000)
 
 
 def images(count=3):

@@ -21,7 +21,7 @@ ALL_FIVE = "|{0}~0|+|{0}~0|{0}~1|+|{0}~0|{0}~1|{0}~2|"
 
 
 def space(shape=(8, 8, 1), **args):
-    return make_space("bnas", {"channels": 2, "cells": 1, **args}, input_shape=shape, num_classes=3)
+    return make_space("bnas", {"channels": 2, "cells": 1, **args}, input_shape=shape, num_outputs=3)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ TINY = {
 
 
 def tiny(**more):
-    return make_space("channels", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("channels", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def full(**args):
-    return make_space("channels", args, input_shape=(224, 224, 3), num_classes=1000)
+    return make_space("channels", args, input_shape=(224, 224, 3), num_outputs=1000)
 
 
 def counts(space, architecture):

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
 from hwnas_jax.cost import Accelerator, Observations, profile
-from hwnas_jax.cost.codesign import joint_costs
-from hwnas_jax.cost.estimates import estimate, estimate_again, hardware_of
-from hwnas_jax.cost.layers import space_layers
-from hwnas_jax.cost.mlp import MLPEnsemble
-from hwnas_jax.cost.records import load_measurements
-from hwnas_jax.cost.systolic import layer_costs, layer_shapes, stack_designs
+from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.models.mlp import MLPEnsemble
+from hwnas_jax.cost.simulate.codesign import joint_costs
+from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.layers import space_layers
+from hwnas_jax.cost.simulate.systolic import layer_costs, layer_shapes, stack_designs
 from hwnas_jax.errors import UserError
-from hwnas_jax.files import read_json
-from hwnas_jax.relax import probabilities
-from hwnas_jax.run import Run
+from hwnas_jax.files.json_files import read_json
+from hwnas_jax.relax.base import probabilities
+from hwnas_jax.runs.run import Run
 from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.search.objective import expected_cost
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.hardware import TEMPLATES, Design, Technology, area_mm2
+from hwnas_jax.spaces.core.hardware import TEMPLATES, Design, Technology, area_mm2
 from tests.helpers import SMALL
 from tests.spaces import contract
 
@@ -35,14 +35,14 @@ SIZES = {"rows": "4,8", "columns": "4,16", "buffer_kib": "2,8,64", "dataflow": "
 
 def space(off=None, **args):
     given = {"network_args": "channels=2,cells=1", **SIZES, **args}
-    return make_space("codesign", given, input_shape=(8, 8, 1), num_classes=3, off=off)
+    return make_space("codesign", given, input_shape=(8, 8, 1), num_outputs=3, off=off)
 
 
 def test_contract():
     own = space(network="complete_graph", network_args="channels=2,nodes=3,stages=1")
     contract.check_supernet_equals_network(own, count=50)
     contract.check_codecs(own)
-    contract.check_counts(own, count=5, extra=own.num_classes)
+    contract.check_counts(own, count=5, extra=own.num_outputs)
     contract.check_tables_agree(own)
     assert own.size == own.network_space.size * 24 == 116 * 24
     assert space().size == 15625 * 24

@@ -22,7 +22,7 @@ from tests.spaces.searches import check_search
 def space(shape=(8, 8, 1), classes=3, **args):
     return make_space(
         "complete_graph", {"channels": 2, "nodes": 4, "stages": 2, **args},
-        input_shape=shape, num_classes=classes,
+        input_shape=shape, num_outputs=classes,
     )  # fmt: skip
 
 

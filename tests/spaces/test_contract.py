@@ -14,7 +14,7 @@ CHOICES = Choices("toy", (Decision("a", ("x", "y", "z")), Decision("b", ("x", "y
 
 def nasbench201():
     return make_space(
-        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=3
+        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_outputs=3
     )
 
 
@@ -64,19 +64,19 @@ def test_a_space_of_ones_own_is_found_by_its_path(tmp_path):
     with pytest.raises(UserError, match=r"space\.name"):
         from_spec(described)
     space = make_space(
-        f"{file}:Mine", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_classes=3
+        f"{file}:Mine", {"channels": 2, "cells": 1}, input_shape=(8, 8, 1), num_outputs=3
     )
     assert space.name == "mine"
     assert from_spec(space.spec).spec == space.spec == described
     with pytest.raises(UserError, match="Mine"):
-        make_space(f"{file}:Mini", {}, input_shape=(8, 8, 1), num_classes=3)
+        make_space(f"{file}:Mini", {}, input_shape=(8, 8, 1), num_outputs=3)
     with pytest.raises(UserError, match="no file"):
-        make_space(f"{tmp_path}/absent.py:Mine", {}, input_shape=(8, 8, 1), num_classes=3)
+        make_space(f"{tmp_path}/absent.py:Mine", {}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def test_nasbench201_keeps_the_contract():
     space = nasbench201()
     contract.check_supernet_equals_network(space, count=50)
     contract.check_codecs(space)
-    contract.check_counts(space, extra=space.num_classes)
+    contract.check_counts(space, extra=space.num_outputs)
     contract.check_tables_agree(space)

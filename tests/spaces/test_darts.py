@@ -11,7 +11,7 @@ from hwnas_jax.nn.darts import AuxiliaryHead, CellShape, FixedCell
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.platform import platform
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space, sum_terms
 from hwnas_jax.spaces.darts import EDGES
 from tests.helpers import initialise
@@ -29,12 +29,12 @@ V2 = (
 
 def tiny(shape=(8, 8, 1), classes=3, **args):
     args = {"channels": 2, "cells": 3, "auxiliary": 0.0, "drop_path": 0.0, **args}
-    return make_space("darts", args, input_shape=shape, num_classes=classes)
+    return make_space("darts", args, input_shape=shape, num_outputs=classes)
 
 
 def published():
     args = {"network_channels": 36, "network_cells": 20}
-    return make_space("darts", args, input_shape=(32, 32, 3), num_classes=10)
+    return make_space("darts", args, input_shape=(32, 32, 3), num_outputs=10)
 
 
 def parameters(module):

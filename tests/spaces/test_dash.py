@@ -16,7 +16,7 @@ from tests.spaces.searches import check_search
 
 def space(shape=(8, 8, 1), **args):
     args = {"channels": 2, "kernels": "3,5", "dilations": "1,3", **args}
-    return make_space("dash", args, input_shape=shape, num_classes=3)
+    return make_space("dash", args, input_shape=shape, num_outputs=3)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 24, 2)])
@@ -32,10 +32,10 @@ def test_counts():
 
 
 def test_the_papers_options_are_the_defaults():
-    images = make_space("dash", {}, input_shape=(32, 32, 3), num_classes=10)
+    images = make_space("dash", {}, input_shape=(32, 32, 3), num_outputs=10)
     assert images.decisions[0].options[:5] == ("k3d1", "k3d3", "k3d7", "k3d15", "k5d1")
     assert images.num_options == 16
-    sequences = make_space("dash", {}, input_shape=(1, 1000, 4), num_classes=10)
+    sequences = make_space("dash", {}, input_shape=(1, 1000, 4), num_outputs=10)
     assert sequences.num_options == 20 and sequences.decisions[0].options[-1] == "k19d15"
 
 
@@ -77,7 +77,7 @@ def test_a_long_dilation_is_found():
     length, near, far, batch = 64, 13, 15, 32
     own = make_space(
         "dash", {"channels": 4, "kernels": "3", "dilations": "1,3,7,15"},
-        input_shape=(1, length, 1), num_classes=2,
+        input_shape=(1, length, 1), num_outputs=2,
     )  # fmt: skip
     config = SearchConfig(
         relaxation="gumbel_softmax", steps=300, warmup_steps=60, logit_learning_rate=0.05,

@@ -18,7 +18,7 @@ from tests.spaces.searches import check_search
 
 def space(shape=(4, 4, 1), **args):
     args = {"channels": 2, "stages": 2, "weights": "1,2,4", "activations": "2,3", **args}
-    return make_space("edmips", args, input_shape=shape, num_classes=3)
+    return make_space("edmips", args, input_shape=shape, num_outputs=3)
 
 
 SKIPPING = {"weights": "0,2,32", "activations": "1,32"}

@@ -16,9 +16,9 @@ from hwnas_jax.nn.layerwise import MixedLayer
 from hwnas_jax.nn.mbconv import MBConv
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.operations import Identity
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.layerwise import Inverted, Layerwise, Stage
+from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Stage
 from tests.helpers import initialise
 from tests.spaces import contract
 from tests.spaces.searches import check_search
@@ -33,7 +33,7 @@ SPACES = tuple(TINY)
 
 
 def tiny(name, **more):
-    return make_space(name, {**TINY[name], **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space(name, {**TINY[name], **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def short(name, **more):
@@ -41,11 +41,11 @@ def short(name, **more):
     kind = type(tiny(name))
     cut = type(kind.__name__, (kind,), {"stages": kind.stages[:2]})
     sizes = {**TINY[name], "depth": 2, "halvings": 1, **more}
-    return cut(input_shape=(8, 8, 1), num_classes=3, **sizes)
+    return cut(input_shape=(8, 8, 1), num_outputs=3, **sizes)
 
 
 def full(name, **args):
-    return make_space(name, args, input_shape=(224, 224, 3), num_classes=1000)
+    return make_space(name, args, input_shape=(224, 224, 3), num_outputs=1000)
 
 
 def counts(space, architecture):
@@ -101,7 +101,7 @@ class MobileNetV2(Layerwise):
 
 
 def test_mobilenetv2_counts_as_published():
-    space = MobileNetV2(input_shape=(224, 224, 3), num_classes=1000)
+    space = MobileNetV2(input_shape=(224, 224, 3), num_outputs=1000)
     params, macs = counts(space, np.zeros(space.num_decisions, np.int32))
     assert round(params / 1e6, 1) == 3.5
     assert round(macs / 1e6, -1) == 300
@@ -123,7 +123,7 @@ def test_fbnet_a_counts_as_published():
 
 def test_every_network_of_nasbench_macro_counts_as_in_the_table(shared):
     table = np.load(shared / "nasbench_macro_cifar10.npz")
-    space = make_space("nasbench_macro", {}, input_shape=(32, 32, 3), num_classes=10)
+    space = make_space("nasbench_macro", {}, input_shape=(32, 32, 3), num_outputs=10)
     assert space.size == len(table["ops"]) == 6561
     operations = space.operations()
     found = np.array([sums(operations, row) for row in table["ops"]])
@@ -137,7 +137,7 @@ def test_every_network_of_nasbench_macro_counts_as_in_the_table(shared):
 
 def test_fbnet_reads_the_rows_of_the_table(shared):
     table = np.load(shared / "fbnet_latency_help.npz")
-    space = make_space("fbnet", {"halvings": 3}, input_shape=(32, 32, 3), num_classes=100)
+    space = make_space("fbnet", {"halvings": 3}, input_shape=(32, 32, 3), num_outputs=100)
     assert [tuple(d.options) for d in space.decisions] == [tuple(table["op_names"])] * 22
     for row in table["ops"][:50]:
         text = "-".join(table["op_names"][row])
@@ -199,7 +199,7 @@ def test_fbnet_strings_round_trip(row):
 )
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
-        make_space("fbnet", args, input_shape=(8, 8, 1), num_classes=3)
+        make_space("fbnet", args, input_shape=(8, 8, 1), num_outputs=3)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_supernet_of_partial_channels_is_smaller():
     def memory(partial):
         space = make_space(
             "nasbench_macro", {"width": 0.5, "depth": 2, "partial": partial, "halvings": 2},
-            input_shape=(16, 16, 1), num_classes=3,
+            input_shape=(16, 16, 1), num_outputs=3,
         )  # fmt: skip
         graph, state = nnx.split(abstract(space.supernet))
         weight = jnp.asarray(space.mask / space.mask.sum(1, keepdims=True), jnp.float32)

@@ -16,11 +16,11 @@ TINY = {"blocks": 2, "width": 0.2, "depth": 1, "halvings": 2, "head": 40}
 
 
 def tiny(**more):
-    return make_space("mnasnet", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("mnasnet", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def full():
-    return make_space("mnasnet", {}, input_shape=(224, 224, 3), num_classes=1000)
+    return make_space("mnasnet", {}, input_shape=(224, 224, 3), num_outputs=1000)
 
 
 A1 = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
-from hwnas_jax.relax import Gates, one_hot_gates
+from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, active_edges
 from tests.helpers import initialise
@@ -24,12 +24,12 @@ INDEX_0 = (
 def small(channels=4, cells=1, size=8):
     return make_space(
         "nasbench201", {"channels": channels, "cells": cells},
-        input_shape=(size, size, 3), num_classes=5,
+        input_shape=(size, size, 3), num_outputs=5,
     )  # fmt: skip
 
 
 STANDARD = make_space(
-    "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_classes=10
+    "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
 )
 
 
@@ -210,7 +210,7 @@ def test_gates_mix_linearly_on_one_edge():
 
 def test_odd_images_and_one_channel():
     size = {"channels": 2, "cells": 2}
-    space = make_space("nasbench201", size, input_shape=(7, 5, 1), num_classes=3)
+    space = make_space("nasbench201", size, input_shape=(7, 5, 1), num_outputs=3)
     network = initialise(lambda rngs: space.network(np.array([3, 1, 4, 2, 0, 3]), rngs))
     network.eval()
     assert network(jnp.ones((2, 7, 5, 1))).shape == (2, 3)
@@ -230,7 +230,7 @@ def test_spec_rebuilds_the_space():
 )
 def test_bad_spaces_are_named(name, args, word):
     with pytest.raises(UserError, match=word):
-        make_space(name, args, input_shape=(8, 8, 1), num_classes=10)
+        make_space(name, args, input_shape=(8, 8, 1), num_outputs=10)
 
 
 def test_bad_architectures_are_named():
@@ -305,7 +305,7 @@ def test_relations_tell_what_follows_and_what_stands_beside():
 
 
 def test_canonical_mixture_is_the_distribution_of_canonical_forms():
-    space = NasBench201(input_shape=(8, 8, 1), num_classes=10, channels=2, cells=1)
+    space = NasBench201(input_shape=(8, 8, 1), num_outputs=10, channels=2, cells=1)
     rng = np.random.default_rng(0)
     weight = rng.dirichlet(np.ones(space.num_options), size=space.num_decisions)
     factors = rng.standard_normal((space.num_decisions, space.num_options))

@@ -8,7 +8,7 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
@@ -30,11 +30,11 @@ TINY = {
 
 
 def tiny(**more):
-    return make_space("ofa", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("ofa", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def full(**args):
-    return make_space("ofa", args, input_shape=(224, 224, 3), num_classes=1000)
+    return make_space("ofa", args, input_shape=(224, 224, 3), num_outputs=1000)
 
 
 def published(space, kernels, expansions, depths):

@@ -10,7 +10,7 @@ from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.bilevel import Batch, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
@@ -22,7 +22,7 @@ TINY = {"width": 0.1, "stages": 1, "depth": 2, "halvings": 1, "head": 80}
 
 
 def tiny(**more):
-    return make_space("single_path", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("single_path", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def counts(table, architecture):
@@ -34,7 +34,7 @@ def counts(table, architecture):
 
 
 def test_its_networks_are_those_of_proxylessnas_of_these_kernels():
-    size = {"input_shape": (224, 224, 3), "num_classes": 1000}
+    size = {"input_shape": (224, 224, 3), "num_outputs": 1000}
     assert make_space("single_path", {}, **size).num_decisions == 2 * 21
     args = {"depth": 2}
     space, other = (make_space(name, args, **size) for name in ("single_path", "proxylessnas"))

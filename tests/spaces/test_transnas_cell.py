@@ -16,11 +16,11 @@ from tests.spaces.searches import check_search
 
 def tiny(shape=(8, 8, 1), classes=3, **args):
     args = {"channels": 2, "macro": "4", "stem_halvings": 0, **args}
-    return make_space("transnas_cell", args, input_shape=shape, num_classes=classes)
+    return make_space("transnas_cell", args, input_shape=shape, num_outputs=classes)
 
 
 def full():
-    return make_space("transnas_cell", {}, input_shape=(64, 64, 3), num_classes=75)
+    return make_space("transnas_cell", {}, input_shape=(64, 64, 3), num_outputs=75)
 
 
 def test_all_strings_round_trip():

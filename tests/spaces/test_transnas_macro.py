@@ -11,7 +11,7 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.candidates import architectures_of
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
@@ -22,11 +22,11 @@ TINY = {"channels": 2, "least": 2, "most": 3, "doublings": 2, "halvings": 2, "st
 
 
 def tiny(**more):
-    return make_space("transnas_macro", {**TINY, **more}, input_shape=(8, 8, 1), num_classes=3)
+    return make_space("transnas_macro", {**TINY, **more}, input_shape=(8, 8, 1), num_outputs=3)
 
 
 def full():
-    return make_space("transnas_macro", {}, input_shape=(224, 224, 3), num_classes=75)
+    return make_space("transnas_macro", {}, input_shape=(224, 224, 3), num_outputs=75)
 
 
 def published(least=4, most=6, doublings=3, halvings=4):

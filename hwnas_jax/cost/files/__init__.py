@@ -1,0 +1,1 @@
+"""Measurement files, and readers of what others publish."""

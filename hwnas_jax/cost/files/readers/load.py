@@ -1,0 +1,88 @@
+"""One way in for every published table, whatever it looks like inside."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from hwnas_jax.cost.files.measurements import check_spec, load_measurements
+from hwnas_jax.cost.files.observations import CostTable
+from hwnas_jax.cost.files.readers.compact import finish, read_compact
+from hwnas_jax.cost.files.readers.csv import read_csv
+from hwnas_jax.cost.files.readers.help import read_help
+from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
+from hwnas_jax.cost.files.readers.locate import find_data
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.core.published import choices_from_spec
+
+
+def load_table(
+    path: str | Path, *, task: str | None = None, space: Choices | None = None
+) -> CostTable:
+    """Reads a table of costs; what it is shows in its content, not in its name.
+
+    Known are compact `.npz` tables, folders of the HELP repository, the pickle of HW-NAS-Bench,
+    CSV files and measurement files.
+
+    Args:
+      path: the file or folder; or its name in the folder `HWNAS_DATA`, where the suffix may be
+        left out.
+      task: for data on several tasks, which one; the first when left out.
+      space: the space it must be of; CSV files that do not say need it.
+
+    Returns:
+      The whole table, checked row by row, with `notes` on what is odd in it.
+
+    Raises:
+      UserError: names the file, and the row, of what cannot be used.
+    """
+    found = find_data(path)
+    try:
+        table = _read(found, task, space)
+        if space is not None:
+            check_spec(table.space.spec, space, "its networks")
+        return table
+    except UserError as error:
+        raise UserError(f"table {found}: {error}") from error
+    except OSError as error:
+        raise UserError(f"table {found} cannot be read: {error.strerror}") from error
+
+
+def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
+    if path.is_dir():
+        return read_help(path, task=task)
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"PK"):
+        if _is_torch(path):
+            raise UserError("it is one file of torch.save: name the folder of HELP that it is in")
+        return read_compact(path, task=task)
+    if start.startswith(b"\x80") or start[:2] in (b"(d", b"(l", b"cp", b"co", b"c_"):
+        return read_hwnasbench(path, task=task)
+    if task is not None:
+        raise UserError(f"it has no tasks, so none is called {task!r}")
+    if start.lstrip().startswith(b"{"):
+        return _of_measurements(path, space)
+    return read_csv(path, space=space)
+
+
+def _is_torch(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _of_measurements(path, space):
+    measured = load_measurements(path, space)
+    space = choices_from_spec(measured.space) if space is None else space
+    seen = measured.observations(space)
+    if not len(seen):
+        raise UserError("it holds no networks")
+    device = str(measured.device.get("kind", path.stem))
+    values = {metric: np.asarray(column)[None] for metric, column in seen.values.items()}
+    return finish(
+        path.name, space, seen.architectures, (device,), values, batch_size=measured.batch_size
+    )

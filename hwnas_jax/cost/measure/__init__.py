@@ -1,0 +1,1 @@
+"""Measuring: profiles, timing, drift, energy, runtimes."""

@@ -1,0 +1,1 @@
+"""Cost models: looked up, counted, learned."""

@@ -1,0 +1,203 @@
+"""A Gaussian process over architectures whose mean is exact for relaxed ones.
+
+Legend: `N` observed networks, `D` decisions, `K` options of the widest decision, `M` metrics,
+`V` views of an architecture, `P` forms in the mixture of a view.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.config import CostConfig
+from hwnas_jax.cost.files.observations import Observations, checked_metrics
+from hwnas_jax.cost.files.unit_checks import disconnected
+from hwnas_jax.cost.models.gaussian_regression import Regression, regress, starts
+from hwnas_jax.cost.models.interaction_kernel import Kernel, timed_table
+from hwnas_jax.cost.models.model_file import check_array, write_model
+from hwnas_jax.cost.models.multilinear import expectation, is_enumerable
+from hwnas_jax.cost.models.pairwise import PairwiseForm
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices
+
+MOST_NETWORKS = 2000
+_LEAST_NETWORKS = 4
+_LEAST_SHARE = 0.01
+_CHUNK = 2048
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["means", "variances"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class TabulatedForm:
+    """The posterior of every architecture of a small space.
+
+    Attributes:
+      means: `float32[M, K, ..., K]`.
+      variances: `float32[M, K, ..., K]`.
+    """
+
+    means: jax.Array
+    variances: jax.Array
+
+    def mean(self, weight: jax.Array) -> jax.Array:
+        """Returns the expected mean over independent draws, `float32[M]`."""
+        return jax.vmap(lambda table: expectation(table, weight))(self.means)
+
+    def variance(self, weight: jax.Array) -> jax.Array:
+        """Returns the expected variance over independent draws, `float32[M]`."""
+        return jax.vmap(lambda table: expectation(table, weight))(self.variances)
+
+    @classmethod
+    def build(
+        cls, space: Choices, kernels: list[Kernel], observed: np.ndarray, fits: list[Regression],
+        scales: list[float],
+    ) -> "TabulatedForm":  # fmt: skip
+        """Computes both tables from the regressions of the metrics."""
+        architectures = space.enumerate()
+        shape = (len(fits), *(space.num_options,) * space.num_decisions)
+        means, variances = np.zeros(shape), np.zeros(shape)
+        for metric, (kernel, fit, scale) in enumerate(zip(kernels, fits, scales, strict=True)):
+            for start in range(0, len(architectures), _CHUNK):
+                some = architectures[start : start + _CHUNK]
+                mean, variance = posterior(kernel, fit, observed, some)
+                place = (metric, *some.T)
+                means[place], variances[place] = scale * mean, scale**2 * variance
+        return cls(jnp.asarray(means, jnp.float32), jnp.asarray(variances, jnp.float32))
+
+    def at_least(self, lowest: list[float]) -> "TabulatedForm":
+        """Returns the form with no mean of a metric below its lowest: costs are positive."""
+        each = jnp.asarray(lowest, jnp.float32).reshape(-1, *(1,) * (self.means.ndim - 1))
+        return dataclasses.replace(self, means=jnp.maximum(self.means, each))
+
+    def arrays(self) -> dict[str, jax.Array]:
+        """Returns the arrays by name."""
+        return {"means": self.means, "variances": self.variances}
+
+    @classmethod
+    def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "TabulatedForm":
+        """Builds the form from what `arrays` returned."""
+        shape = (metrics, *(space.num_options,) * space.num_decisions)
+        return cls(*(jnp.asarray(check_array(arrays, n, shape)) for n in ("means", "variances")))
+
+
+def posterior(
+    kernel: Kernel, fit: Regression, observed: np.ndarray, asked: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean cost of architectures and the variance of an observation of it.
+
+    Args:
+      kernel: between architectures.
+      fit: to the observed ones.
+      observed: `int32[N, D]`.
+      asked: `int32[n, D]`.
+
+    Returns:
+      Two `float64[n]`, in units of the mean observation and their squares.
+    """
+    across = kernel.weighted(fit.variances, asked, observed)
+    mean = across @ fit.alpha
+    prior = fit.variances @ kernel.diagonal(asked)
+    variance = prior - ((across @ fit.precision) * across).sum(axis=1)
+    return mean, fit.spread**2 * (np.maximum(variance, 0) + fit.noise(mean))
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["form"], meta_fields=["metrics"])
+@dataclasses.dataclass(frozen=True)
+class GaussianProcess:
+    """Cost as a sum of effects of single decisions, pairs and triples, each with a normal prior.
+
+    The prior says only how much each order, and each view of an architecture (as written, and
+    without what cannot reach the output), varies; those variances and the noise, a share of the
+    value and an absolute part, are chosen by the evidence. The posterior mean is linear in every
+    row of the gates, so on relaxed gates it *is* the mean over independent draws, and its gradient
+    is exact.
+
+    A space small enough is tabulated, with effects up to triples and, where the space tells them,
+    of the relations that a compiler leaves between operations; nothing there is predicted to cost
+    less than a hundredth of the least that was observed. A larger one keeps effects up to pairs.
+    The standard deviation is that of one measurement. On relaxed gates it is the root of the mean
+    variance for a tabulated space; for a larger one it is that of the mean.
+
+    References: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006; Duvenaud,
+    Nickisch and Rasmussen, "Additive Gaussian Processes", 2011.
+
+    Attributes:
+      form: the posterior.
+      metrics: what is predicted.
+    """
+
+    form: Any
+    metrics: tuple[str, ...]
+
+    name = "gaussian"
+    exact_expectation = True
+
+    @classmethod
+    def fit(
+        cls,
+        space: Choices,
+        observations: Observations,
+        config: CostConfig | None = None,
+        *,
+        seed: int = 0,
+    ) -> "GaussianProcess":
+        """Fits every metric observed.
+
+        Raises:
+          UserError: with too few networks or too many, or a value that is not positive.
+        """
+        del config
+        observations.require(_LEAST_NETWORKS, "the Gaussian process")
+        if len(observations) > MOST_NETWORKS:
+            raise UserError(
+                f"the Gaussian process takes at most {MOST_NETWORKS} networks, there are "
+                f"{len(observations)}: fit it to a sample of them, or take another cost model"
+            )
+        small = is_enumerable(space)
+        empty = small and bool(disconnected(space, space.enumerate()).any())
+        kernels, fits, scales = [], [], []
+        for metric, values in observations.values.items():
+            timed = timed_table(space, observations, metric)
+            kernel = Kernel(space, 3 if small else 2, timed, small, empty)
+            scale = float(values.mean())
+            parts = np.array(list(kernel.parts(*[observations.architectures] * 2)))
+            kernels.append(kernel)
+            scales.append(scale)
+            fits.append(regress(parts, values / scale, start=starts(kernel.names), seed=seed))
+        kind = TabulatedForm if small else PairwiseForm
+        form = kind.build(space, kernels, observations.architectures, fits, scales)
+        if isinstance(form, TabulatedForm):
+            lowest = [_LEAST_SHARE * float(v.min()) for v in observations.values.values()]
+            form = form.at_least(lowest)
+        return cls(form, observations.metrics)
+
+    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
+        """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
+        chex.assert_rank(weight, 2)
+        return dict(zip(self.metrics, self.form.mean(jnp.asarray(weight)), strict=True))
+
+    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
+        """Returns one standard deviation of a measurement of each metric, `{metric: float32[]}`."""
+        chex.assert_rank(weight, 2)
+        deviations = jnp.sqrt(self.form.variance(jnp.asarray(weight)))
+        return dict(zip(self.metrics, deviations, strict=True))
+
+    def save(self, path: Path, space: Choices) -> None:
+        """Writes the model to an `.npz` file."""
+        write_model(path, self.name, space, {"metrics": list(self.metrics)}, self.form.arrays())
+
+    @classmethod
+    def load(
+        cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
+    ) -> "GaussianProcess":
+        """Builds the model from what `read_model` returned."""
+        names = checked_metrics(header.get("metrics"))
+        kind = TabulatedForm if is_enumerable(space) else PairwiseForm
+        return cls(kind.load(arrays, space, len(names)), names)

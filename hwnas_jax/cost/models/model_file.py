@@ -1,0 +1,79 @@
+"""The file of a fitted cost model: one `.npz` of plain arrays with a JSON header.
+
+The array `header` holds `{format, version, model, space, ...}` as text; nothing is pickled.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.cost.files.measurements import check_spec
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices
+
+_FORMAT = "hwnas_jax.cost_model"
+_VERSION = 1
+
+
+def write_model(
+    path: Path, model: str, space: Choices, extra: dict[str, Any], arrays: Mapping[str, Any]
+) -> None:
+    """Writes a model's arrays and header, whole or not at all.
+
+    Args:
+      path: the file.
+      model: the model's name in `COST_MODELS`.
+      space: the space it was fitted to.
+      extra: further plain JSON values of the header.
+      arrays: by name.
+    """
+    header = {"format": _FORMAT, "version": _VERSION, "model": model, "space": space.spec, **extra}
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            plain = {name: np.asarray(array) for name, array in arrays.items()}
+            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **plain)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `write_model` wrote; `space` None takes a model of any space.
+
+    Raises:
+      UserError: names the file when it is missing, damaged, foreign, or of another space.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no cost model {path}") from error
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"cost model {path} is damaged: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise UserError(f"{path} is not a {_FORMAT} file")
+    if header.get("version") != _VERSION:
+        raise UserError(f"{path} has version {header.get('version')!r}; known is {_VERSION}")
+    if space is not None:
+        check_spec(header.get("space"), space, f"cost model {path}: its contents")
+    return header, arrays
+
+
+def check_array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the array `name` as float32; raises UserError unless it has `shape` and is finite."""
+    array = arrays.get(name)
+    if array is None or array.shape != shape or not np.issubdtype(array.dtype, np.floating):
+        found = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
+        raise UserError(f"{name} must be float32{list(shape)}, found {found}")
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} holds values that are not finite")
+    return array.astype(np.float32)

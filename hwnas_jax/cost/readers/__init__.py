@@ -1,7 +1,0 @@
-"""Readers of published cost tables; each returns a `CostTable` that has been checked row by row."""
-
-from hwnas_jax.cost.readers.load import load_table
-from hwnas_jax.cost.readers.locate import find_data
-from hwnas_jax.cost.readers.observed import Observed, load_observations
-
-__all__ = ["Observed", "find_data", "load_observations", "load_table"]

@@ -1,0 +1,1 @@
+"""Costs without the device: the TPU compiler, accelerator simulators, live memory."""

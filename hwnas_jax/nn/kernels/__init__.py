@@ -1,0 +1,1 @@
+"""The forms of operations that are fast on the backend in use."""

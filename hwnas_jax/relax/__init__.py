@@ -1,0 +1,1 @@
+"""How a choice becomes differentiable."""

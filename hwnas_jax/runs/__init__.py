@@ -1,0 +1,1 @@
+"""One run folder: its stages, the step loop, checkpoints and the log."""

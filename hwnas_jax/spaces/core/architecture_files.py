@@ -1,0 +1,44 @@
+"""Architecture files: versioned JSON with the space and the names of the options."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.spaces import from_spec
+from hwnas_jax.spaces.base import Space
+
+_FORMAT = "hwnas_jax.architecture"
+
+
+def save_architecture(path: Path, space: Space, architecture: np.ndarray) -> None:
+    """Writes `architecture` (`int32[D]`) to be read by a person and rebuilt years later."""
+    write_json(
+        Path(path),
+        {
+            "format": _FORMAT,
+            "version": 1,
+            "space": space.spec,
+            "architecture": space.to_names(architecture),
+            "string": space.to_string(architecture),
+        },
+    )
+
+
+def load_architecture(path: Path) -> tuple[Space, np.ndarray]:
+    """Returns the space and the architecture `int32[D]` of a file.
+
+    Raises:
+      UserError: names the file when it is absent, damaged, of an unknown version, or names a
+        space, decision or option that is not there.
+    """
+    path = Path(path)
+    payload = read_json(path, "architecture file", file_format=_FORMAT)
+    try:
+        space = from_spec(payload["space"])
+        return space, space.from_names(payload["architecture"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"the architecture file {path} is damaged: {error!r}") from error
+    except UserError as error:
+        raise UserError(f"the architecture file {path}: {error}") from error

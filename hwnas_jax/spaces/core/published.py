@@ -1,0 +1,117 @@
+"""The spaces that published tables cover, with decisions and options named as there.
+
+Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax import spaces
+from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Choices, Decision
+from hwnas_jax.spaces.core.mixture import Governed, Governor
+from hwnas_jax.spaces.fbnet import FBNet
+from hwnas_jax.spaces.nasbench201 import NasBench201
+
+_OFA_STAGES, _OFA_DEPTH = 5, 4
+
+
+def nasbench201(
+    input_shape: tuple[int, int, int] = (32, 32, 3), num_outputs: int = 10
+) -> NasBench201:
+    """Returns NAS-Bench-201 at its published size of 16 channels and 5 cells per stage."""
+    return NasBench201(input_shape=input_shape, num_outputs=num_outputs)
+
+
+def fbnet(size: int = 32) -> FBNet:
+    """Returns FBNet as published tables have it: of 32 pixels for CIFAR-100, of 224 for ImageNet.
+
+    References: Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark",
+    ICLR 2021.
+    """
+    args: dict[str, Any] = {32: {"halvings": 3, "head": 1504}, 224: {}}[size]
+    return FBNet(input_shape=(size, size, 3), num_outputs={32: 100, 224: 1000}[size], **args)
+
+
+class CellChoices(Choices):
+    """The cells of NAS-Bench-201 in a network that is not built here."""
+
+    def __init__(self, name: str):
+        super().__init__(name, NasBench201.decisions)
+
+    canonical = NasBench201.canonical
+    canonical_mixture = NasBench201.canonical_mixture
+    relations = NasBench201.relations
+    used = NasBench201.used
+    to_string = NasBench201.to_string
+    from_string = NasBench201.from_string
+
+
+class OnceForAll(Governed):
+    """Once-for-All's MobileNetV3: five stages of two to four blocks, and the image size.
+
+    A block has a kernel size `ks` and an expansion `e`, a stage a depth `d`, the network a
+    resolution `r`. Blocks beyond their stage's depth are not built.
+
+    References: Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient
+    Deployment", ICLR 2020.
+    """
+
+    def __init__(self):
+        blocks = range(1, _OFA_STAGES * _OFA_DEPTH + 1)
+        super().__init__(
+            "ofa_mobilenetv3",
+            (
+                *(Decision(f"ks{block}", ("3", "5", "7")) for block in blocks),
+                *(Decision(f"e{block}", ("3", "4", "6")) for block in blocks),
+                *(Decision(f"d{stage}", ("2", "3", "4")) for stage in range(1, _OFA_STAGES + 1)),
+                Decision("r", tuple(str(size) for size in range(128, 225, 4))),
+            ),
+        )
+
+    @property
+    def governors(self) -> tuple[Governor, ...]:
+        blocks = _OFA_STAGES * _OFA_DEPTH
+        closed = np.arange(_OFA_DEPTH) >= 2 + np.arange(self.num_options)[:, None]
+        return tuple(
+            Governor(
+                2 * blocks + stage,
+                (
+                    *range(first, first + _OFA_DEPTH),
+                    *range(blocks + first, blocks + first + _OFA_DEPTH),
+                ),
+                np.concatenate([closed, closed], axis=1),
+            )
+            for stage, first in enumerate(range(0, blocks, _OFA_DEPTH))
+        )
+
+
+def choices_from_spec(spec: Any) -> Choices:
+    """Builds what `Choices.spec` described, be it a search space or that of a published table.
+
+    Raises:
+      UserError: when the description is incomplete or names what is not there.
+    """
+    if not isinstance(spec, dict) or "decisions" not in spec:
+        return spaces.from_spec(spec if isinstance(spec, dict) else {})
+    off = spec.get("off", {})
+    if not isinstance(off, dict) or not all(isinstance(value, list) for value in off.values()):
+        raise UserError(f"the description of the space is damaged: {spec}")
+    space = _described({key: value for key, value in spec.items() if key != "off"})
+    return space.restricted(off) if off else space
+
+
+def _described(spec) -> Choices:
+    for known in (OnceForAll(), CellChoices(str(spec.get("name")))):
+        if known.spec == spec:
+            return known
+    name, decisions = spec.get("name"), spec["decisions"]
+    named = isinstance(name, str) and isinstance(decisions, dict) and decisions
+    if not named or not all(
+        isinstance(options, list) and options and all(isinstance(text, str) for text in options)
+        for options in decisions.values()
+    ):
+        raise UserError(f"the description of the space is damaged: {spec}")
+    known_decisions = (Decision(key, tuple(options)) for key, options in decisions.items())
+    return Choices(str(name), tuple(known_decisions))

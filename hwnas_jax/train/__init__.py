@@ -1,0 +1,1 @@
+"""Training one fixed network from scratch."""

@@ -1,0 +1,131 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from hwnas_jax.cost.files.measurements import (
+    Sample,
+    describe_device,
+    describe_software,
+    load_measurements,
+)
+from hwnas_jax.errors import UserError
+from tests.cost.toy import CuttableSpace, ToySpace, synthetic
+
+
+@pytest.fixture
+def measurements():
+    space = ToySpace()
+    return synthetic(space, space.enumerate()[:6])
+
+
+def test_round_trip(tmp_path, measurements):
+    space = ToySpace()
+    measurements.save(tmp_path / "m.json")
+    loaded = load_measurements(tmp_path / "m.json", space)
+    assert loaded == measurements
+    np.testing.assert_array_equal(loaded.encoded(space), space.enumerate()[:6])
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_file_has_the_documented_keys(tmp_path, measurements):
+    measurements.save(tmp_path / "m.json")
+    payload = json.loads((tmp_path / "m.json").read_text())
+    assert payload["format"] == "hwnas_jax.measurements"
+    assert payload["version"] == 2
+    assert (payload["source"], payload["runtime"]) == ("measured", "jax")
+    assert payload["units"] == {"latency_ms": "milliseconds per call"}
+    assert payload["operations"][0] == {
+        "name": "narrow", "metrics": {"latency_ms": {"median": 0.5, "iqr": 0.01, "repeats": 5}},
+    }  # fmt: skip
+    assert payload["networks"][0]["architecture"]["last"] == "narrow"
+
+
+def test_failed_save_keeps_the_old_file(tmp_path, measurements):
+    path = tmp_path / "m.json"
+    measurements.save(path)
+    before = path.read_text()
+    bad = dataclasses.replace(measurements, networks=({"latency_ms": Sample(math.nan, 0, 1)},) * 6)
+    with pytest.raises(ValueError, match="JSON"):
+        bad.save(path)
+    assert path.read_text() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def _set(*keys_and_value):
+    *keys, last, value = keys_and_value
+
+    def change(payload):
+        for key in keys:
+            payload = payload[key]
+        payload[last] = value
+
+    return change
+
+
+ONE = {"median": 1.0, "iqr": 0.0, "repeats": 1}
+
+
+def _latency(network):
+    return "networks", network, "metrics", "latency_ms"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_set("format", "other"), "not a hwnas_jax.measurements file"),
+        (_set("version", 1), "version 1"),
+        (_set("batch_size", 0), "batch_size"),
+        (_set("networks", None), "networks must be a list"),
+        (_set(*_latency(2), "median", math.nan), "network 3: latency_ms must be pos.*nan"),
+        (_set(*_latency(2), "median", 0), "network 3: latency_ms must be positive.*0"),
+        (_set(*_latency(0), "median", -1.0), "network 1: latency_ms.*-1"),
+        (_set(*_latency(0), "median", "fast"), "network 1: latency_ms.*fast"),
+        (_set(*_latency(0), "repeats", 0), "network 1: repeats"),
+        (_set(*_latency(0), "repeats", 2.5), "network 1: repeats"),
+        (_set(*_latency(0), 3.0), "network 1: latency_ms must hold median, iqr, repeats"),
+        (_set("networks", 1, 7), "network 2: must be a table"),
+        (_set("networks", 3, "metrics", {}), "network 4: must be a table"),
+        (_set("networks", 3, "metrics", {"latency_s": {}}), "network 4.*did you mean 'latency_ms'"),
+        (_set("networks", 3, "metrics", "energy_mj", dict(ONE)), "network 4: .*the same metrics"),
+        (_set("operations", 1, "metrics", "latency_ms", "iqr", -1), "operation 2: .*spread"),
+        (_set("operations", 1, "metrics", "latency_ms", "median", 0), "operation 'wide': latency"),
+        (_set("source", "guessed"), "unknown source 'guessed'"),
+        (_set("operations", 1, "name", "narrow"), "operation 2: name"),
+        (_set("networks", 4, "architecture", "block1", "wyde"), "network 5.*did you mean 'wide'"),
+        (_set("space", "name", "cuttable"), "belong to the space"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_reason(tmp_path, measurements, change, reason):
+    path = tmp_path / "m.json"
+    measurements.save(path)
+    payload = json.loads(path.read_text())
+    change(payload)
+    path.write_text(json.dumps(payload))
+    with pytest.raises(UserError, match=f"(?is)m.json.*{reason}"):
+        load_measurements(path, ToySpace())
+
+
+def test_truncated_missing_and_binary_files(tmp_path, measurements):
+    path = tmp_path / "m.json"
+    measurements.save(path)
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(UserError, match=r"m\.json are damaged"):
+        load_measurements(path, ToySpace())
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"m\.json are damaged"):
+        load_measurements(path, ToySpace())
+    with pytest.raises(UserError, match=r"none\.json"):
+        load_measurements(tmp_path / "none.json", ToySpace())
+
+
+def test_measurements_of_another_space_are_refused(measurements):
+    with pytest.raises(UserError, match="cuttable"):
+        measurements.encoded(CuttableSpace())
+
+
+def test_the_device_and_software_are_described():
+    assert set(describe_device()) == {"platform", "kind", "count", "host_cpu", "cpu_count"}
+    assert set(describe_software()) == {"python", "jax", "jaxlib", "flax", "hwnas_jax"}
