@@ -12,7 +12,7 @@ from hwnas_jax.cost import (
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
-from hwnas_jax.relax.base import RELAXATIONS, Gates
+from hwnas_jax.relax import RELAXATIONS, Gates
 from hwnas_jax.report import write_report
 from hwnas_jax.runs.run import STAGES, Run
 from hwnas_jax.runs.sweep import Sweep, Wanted

@@ -10,7 +10,7 @@ from hwnas_jax.config import config_folder, config_names
 from hwnas_jax.cost import COST_MODELS
 from hwnas_jax.data import DATA_SETS
 from hwnas_jax.display import Terminal
-from hwnas_jax.relax.base import RELAXATIONS
+from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.spaces import known_spaces
 
 
@@ -24,7 +24,7 @@ def run(words: list[str]) -> None:
     tyro.cli(ListOptions, args=words, prog="hwnas list")
     groups: dict[str, dict[str, str]] = {
         "search spaces": known_spaces(),
-        "relaxations": {n: (f.__doc__ or "").partition("\n")[0] for n, f in RELAXATIONS.items()},
+        "relaxations": RELAXATIONS.summaries(),
         "cost models": {name: summary for name, (summary, _) in COST_MODELS.items()},
         "data sets": dict(DATA_SETS),
         "configs": {name: _first_line(name) for name in config_names()},

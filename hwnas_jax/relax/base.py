@@ -1,19 +1,34 @@
-"""How a choice becomes differentiable: from logits to gates.
+"""How a choice becomes differentiable: from parameters to gates.
 
 Legend: `D` decisions, `K` options of the widest decision.
 
-A relaxation is a pure function `(key, logits, mask, temperature) -> Gates`. It knows no
-search space, and a search space knows no relaxation.
+A `Relaxation` owns what the parameters of an architecture mean: how they begin, how gates are drawn
+from them, which probabilities they stand for, what they are penalised for, and how they follow
+their gradient. It knows no search space, and a search space knows no relaxation: what passes
+between the two is `Gates`. The cost term and the derivation read the same `probabilities`.
+
+A method that differs only in how a gradient reaches the parameters (straight-through, ReinMax,
+AdvantageNAS) is a `custom_vjp` inside `sample`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+import abc
+import dataclasses
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
+from annotated_types import Ge, Gt
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Registry
 
 _MASKED = -1e9
+
+Params = Any
+"""The parameters of an architecture: any pytree of arrays."""
 
 
 class Gates(NamedTuple):
@@ -30,7 +45,83 @@ class Gates(NamedTuple):
     index: jax.Array | None = None  # type: ignore[assignment]  # tuple.index is not meant
 
 
-Relaxation = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Gates]
+@dataclasses.dataclass(frozen=True)
+class Relaxation(abc.ABC):
+    """How the choice of an architecture becomes differentiable.
+
+    The fields of a subclass are its options. By default the parameters are logits `float32[D, K]`
+    that start at zero, stand for their softmax, and follow Adam.
+
+    Attributes:
+      name: as in the registry.
+      summary: one line for `hwnas list`.
+      has_logits: whether the parameters are logits `float32[D, K]` of independent choices. A space
+        that scores its options by their weights adds those scores to them.
+      chooses_several: whether an architecture may keep more than one option of a decision. Gates
+        then need not sum to one, so that only spaces which add up their options' outputs
+        (`Space.adds_options`) can use them.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    has_logits: ClassVar[bool] = True
+    chooses_several: ClassVar[bool] = False
+
+    learning_rate: Annotated[float, Gt(0)] = 0.05
+    """of the architecture's parameters"""
+    decay: Annotated[float, Ge(0)] = 0.0
+    """weight decay of the architecture's parameters"""
+
+    def init(self, key: jax.Array, mask: jax.Array) -> Params:
+        """Returns the initial parameters, which favour nothing.
+
+        Args:
+          key: random key.
+          mask: `bool[D, K]`, true where an option exists.
+        """
+        del key
+        return jnp.zeros(mask.shape, jnp.float32)
+
+    @abc.abstractmethod
+    def sample(
+        self, key: jax.Array, params: Params, mask: jax.Array, temperature: jax.Array
+    ) -> Gates:
+        """Returns gates, differentiable in the parameters.
+
+        Args:
+          key: random key of the draw.
+          params: as `init` returns them.
+          mask: `bool[D, K]`.
+          temperature: `float32[]`, falls during the search; a method may not need it.
+        """
+
+    def probabilities(self, params: Params, mask: jax.Array) -> jax.Array:
+        """Returns the probability of each option, `float32[D, K]`; rows sum to one.
+
+        Decisions are independent. This is the only place that says what parameters mean.
+        """
+        return softmax_probabilities(params, mask)
+
+    def penalty(self, params: Params, mask: jax.Array, progress: jax.Array) -> jax.Array:
+        """Returns what is added to the loss of the parameters, `float32[]`.
+
+        Args:
+          params: as `init` returns them.
+          mask: `bool[D, K]`.
+          progress: `float32[]`, share of the architecture steps that are done, in [0, 1].
+        """
+        del params, mask, progress
+        return jnp.zeros(())
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """Returns how the parameters follow their gradient."""
+        return optax.chain(
+            optax.add_decayed_weights(self.decay),
+            optax.adam(self.learning_rate, b1=0.5, b2=0.999),
+        )
+
+
+RELAXATIONS: Registry[Relaxation] = Registry("relaxation", Relaxation, "hwnas_jax.relaxations")  # type: ignore[type-abstract]
 
 
 def masked(logits: jax.Array, mask: jax.Array) -> jax.Array:
@@ -38,8 +129,8 @@ def masked(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.where(mask, logits, _MASKED)
 
 
-def probabilities(logits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Returns the option probabilities `float32[D, K]` that `logits` stand for."""
+def softmax_probabilities(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the softmax of `logits` (`float32[D, K]`) over the options that exist."""
     chex.assert_rank(logits, 2)
     chex.assert_equal_shape([logits, mask])
     return jax.nn.softmax(masked(logits, mask), axis=-1)
@@ -58,65 +149,64 @@ def one_hot_gates(architecture: jax.Array, num_options: int, *, sampled: bool = 
     return Gates(weight, jnp.asarray(architecture, jnp.int32) if sampled else None)
 
 
-def _relaxed_sample(key, logits, mask, temperature):
-    """Returns a Gumbel-softmax sample `float32[D, K]` and the option it favours, `int32[D]`."""
-    chex.assert_rank(logits, 2)
-    chex.assert_equal_shape([logits, mask])
-    noisy = masked(jax.nn.log_softmax(masked(logits, mask)), mask) + jax.random.gumbel(
-        key, logits.shape, logits.dtype
-    )
-    return jax.nn.softmax(noisy / temperature, axis=-1), jnp.argmax(noisy, axis=-1)
+def straight_through(relaxed: jax.Array, index: jax.Array) -> jax.Array:
+    """Returns one-hot rows in value, with the gradient of `relaxed`.
 
-
-def _hard(relaxed, index):
-    """Returns one-hot rows in value, with the gradient of `relaxed`."""
+    Args:
+      relaxed: `float32[D, K]`.
+      index: `int32[D]`, the option of each row that is one.
+    """
     hard = jax.nn.one_hot(index, relaxed.shape[-1], dtype=relaxed.dtype)
     return hard + relaxed - jax.lax.stop_gradient(relaxed)
 
 
-def softmax(key: jax.Array, logits: jax.Array, mask: jax.Array, temperature: jax.Array) -> Gates:
-    """Mixes all options by their tempered probabilities, without noise.
+def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:
+    """Checks the shapes of what a relaxation returns for a space, without running it.
 
-    References: Liu et al., "DARTS: Differentiable Architecture Search", 2018.
+    Args:
+      relaxation: the method.
+      mask: `bool[D, K]` of the space.
+
+    Raises:
+      UserError: names the function, what it returned and what the contract asks for.
     """
-    del key
-    chex.assert_equal_shape([logits, mask])
-    return Gates(jax.nn.softmax(masked(logits, mask) / temperature, axis=-1))
 
+    def every(key, mask, temperature):
+        params = relaxation.init(key, mask)
+        gates = relaxation.sample(key, params, mask, temperature)
+        share = relaxation.probabilities(params, mask)
+        penalty = relaxation.penalty(params, mask, jnp.zeros(()))
+        state = relaxation.optimizer().init(params)
+        return gates, share, penalty, state
 
-def gumbel_softmax(
-    key: jax.Array, logits: jax.Array, mask: jax.Array, temperature: jax.Array
-) -> Gates:
-    """Mixes all options by a Gumbel-softmax sample; one-hot as the temperature falls to zero.
-
-    References: Jang et al., "Categorical Reparameterization with Gumbel-Softmax", 2016;
-    Xie et al., "SNAS: Stochastic Neural Architecture Search", 2018.
-    """
-    return Gates(_relaxed_sample(key, logits, mask, temperature)[0])
-
-
-def straight_through(
-    key: jax.Array, logits: jax.Array, mask: jax.Array, temperature: jax.Array
-) -> Gates:
-    """One-hot in value, Gumbel-softmax in gradient; every option runs and gets a gradient."""
-    return Gates(_hard(*_relaxed_sample(key, logits, mask, temperature)))
-
-
-def sampled_path(
-    key: jax.Array, logits: jax.Array, mask: jax.Array, temperature: jax.Array
-) -> Gates:
-    """Straight-through, and only the drawn option runs.
-
-    References: Dong and Yang, "Searching for a Robust Neural Architecture in Four GPU Hours"
-    (GDAS), 2019.
-    """
-    relaxed, index = _relaxed_sample(key, logits, mask, temperature)
-    return Gates(_hard(relaxed, index), index)
-
-
-RELAXATIONS: dict[str, Relaxation] = {
-    "softmax": softmax,
-    "gumbel_softmax": gumbel_softmax,
-    "straight_through": straight_through,
-    "sampled_path": sampled_path,
-}
+    where = f"relaxation {relaxation.name}"
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    try:
+        gates, share, penalty, _ = jax.eval_shape(
+            every, key, jax.ShapeDtypeStruct(mask.shape, bool), scalar
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{where} fails on {mask.shape} options: {reason}") from error
+    if not isinstance(gates, Gates):
+        raise UserError(f"{where}: sample must return Gates, got {type(gates).__name__}")
+    for what, found, shape in (
+        ("sample's weight", gates.weight, mask.shape),
+        ("probabilities", share, mask.shape),
+        ("penalty", penalty, ()),
+    ):
+        if found.shape != shape or found.dtype != jnp.float32:
+            raise UserError(
+                f"{where}: {what} must be float32{list(shape)}, got {found.dtype}"
+                f"{list(found.shape)}"
+            )
+    if gates.index is not None and (
+        gates.index.shape != mask.shape[:1] or gates.index.dtype != jnp.int32
+    ):
+        raise UserError(
+            f"{where}: sample's index must be int32{list(mask.shape[:1])}, got "
+            f"{gates.index.dtype}{list(gates.index.shape)}"
+        )

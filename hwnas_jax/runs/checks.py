@@ -8,7 +8,7 @@ from hwnas_jax.cost import COST_MODELS
 from hwnas_jax.cost.models.fit import split_sizes
 from hwnas_jax.errors import choose
 from hwnas_jax.parallel.replicas import Replicas
-from hwnas_jax.relax.base import RELAXATIONS
+from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.runs.loop import steps_per_dispatch
 from hwnas_jax.search.refine import rounds
 

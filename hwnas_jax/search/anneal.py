@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from hwnas_jax.relax.base import probabilities
+from hwnas_jax.relax import softmax_probabilities as probabilities
 from hwnas_jax.search.objective import expectation
 
 

@@ -15,12 +15,13 @@ from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.config import SearchConfig, TargetConfig, check_search
 from hwnas_jax.cost.models.base import CostModel
-from hwnas_jax.errors import choose
 from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
 from hwnas_jax.nn.precision import cast, compute_dtype
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
-from hwnas_jax.relax.base import RELAXATIONS, Gates, probabilities
+from hwnas_jax.registry import Part
+from hwnas_jax.relax import RELAXATIONS, Gates
+from hwnas_jax.relax import softmax_probabilities as probabilities
 from hwnas_jax.search.objective import Target, ascend, expected_cost, lagrangian
 from hwnas_jax.search.second_order import InnerProblem, Response, at_rest, step_ahead
 from hwnas_jax.spaces.base import Space
@@ -130,7 +131,7 @@ def make_search(
     """
     check_search(config, sync_batch_statistics=sync_axis is not None)
     dtype = compute_dtype(config.dtype, "search.dtype")
-    relaxation = RELAXATIONS[choose(config.relaxation, RELAXATIONS, "relaxation")]
+    relaxation = RELAXATIONS.make(Part(config.relaxation)).sample
     mask = jnp.asarray(space.mask)
     options: dict[str, Any] = {"rematerialise": True} if config.rematerialise else {}
     supernet = abstract(lambda rngs: space.supernet(rngs, axis_name=sync_axis, **options))

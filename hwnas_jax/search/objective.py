@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from hwnas_jax.cost.models.base import CostModel, is_exact
-from hwnas_jax.relax.base import probabilities
+from hwnas_jax.relax import softmax_probabilities as probabilities
 
 
 class Target(NamedTuple):

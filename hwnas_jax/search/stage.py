@@ -18,7 +18,7 @@ from hwnas_jax.data.stream import Stream
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice, statistics_axis
-from hwnas_jax.relax.base import probabilities
+from hwnas_jax.relax import softmax_probabilities as probabilities
 from hwnas_jax.runs.checkpoint import Checkpoints
 from hwnas_jax.runs.loop import MetricsLog, run_steps, steps_per_dispatch
 from hwnas_jax.search.bilevel import Batch, Search, SearchState, make_search

@@ -1,0 +1,243 @@
+"""Methods by name: built in, from an installed package, or from a user's own file.
+
+Every kind of method (relaxation, budget, strategy, task, ...) has one `Registry`. A method is a
+class; its options are its constructor's arguments, checked against their annotations. A name is
+
+  one of the registry's own      drnas
+  an installed package's         named by an entry point in the registry's group
+  a class of a user's file       my_method.py:MyMethod
+  a class of a module            my_package.my_module:MyMethod
+"""
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hwnas_jax.errors import UserError, choose
+
+T = TypeVar("T")
+
+Options = dict[str, int | float | bool | str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A method by its name, with options of its own."""
+
+    name: str
+    """what it is called; `hwnas list` names what there is, or your own: my_method.py:MyMethod"""
+    args: Options = dataclasses.field(default_factory=dict)
+    """the method's own options"""
+
+
+class Registry(Generic[T]):
+    """The methods of one kind.
+
+    Args:
+      kind: what a method is called in messages ("relaxation").
+      base: the class that all methods derive from; its abstract methods are the contract.
+      group: the entry point group that other packages register theirs under.
+      given: constructor arguments that are not options: the program passes them itself.
+    """
+
+    def __init__(self, kind: str, base: type[T], group: str, given: tuple[str, ...] = ()):
+        self.kind, self.base, self.group, self.given = kind, base, group, given
+        self._own: dict[str, type[T]] = {}
+        self._admitted: dict[str, type[T]] = {}
+
+    def add(self, method: type[T]) -> type[T]:
+        """Registers a class under its `name`; a decorator.
+
+        Raises:
+          ValueError: when the name is taken.
+        """
+        name: str = method.name  # type: ignore[attr-defined]
+        if name in self._own:
+            raise ValueError(f"there is already a {self.kind} {name!r}: {self._own[name]}")
+        self._own[name] = method
+        return method
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own
+
+    def __getitem__(self, name: str) -> type[T]:
+        return self._own[name]
+
+    def summaries(self) -> dict[str, str]:
+        """Returns a line for every method that can be named without a path."""
+        lines = {
+            name: method.summary  # type: ignore[attr-defined]
+            for name, method in {**self._own, **self._admitted}.items()
+        }
+        return lines | {name: f"from {point.value}" for name, point in self._points.items()}
+
+    @functools.cached_property
+    def _points(self) -> dict[str, Any]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=self.group)}
+
+    def is_known(self, name: str) -> bool:
+        """Returns whether `find` needs no user's code for this name, or has run it already."""
+        return name in self._own or name in self._admitted or name in self._points
+
+    def find(self, name: str) -> type[T]:
+        """Returns the class of a method; imports it when the name is a path.
+
+        Only a name that the user gave may come here, since importing runs code.
+
+        Raises:
+          UserError: when there is no such method, or what is there lacks a part of the contract,
+            or takes the name of a built-in one.
+        """
+        if name in self._own:
+            return self._own[name]
+        if name in self._admitted:
+            return self._admitted[name]
+        if name in self._points:
+            method = self._points[name].load()
+        elif ":" in name:
+            method = self._import(name)
+        else:
+            choose(name, self.summaries(), self.kind)
+        self._check(name, method)
+        self._admitted[name] = method
+        return method
+
+    def make(self, part: Part, **given: Any) -> T:
+        """Builds the method that `part` names.
+
+        Args:
+          part: name and options.
+          **given: what the program itself passes to the constructor.
+
+        Raises:
+          UserError: for an unknown name or option, or a value of the wrong type or range.
+        """
+        method = self.find(part.name)
+        options = checked_options(method, part.args, f"{self.kind} {part.name}", self.given)
+        return method(**given, **options)
+
+    def _check(self, name: str, method: Any) -> None:
+        if not (inspect.isclass(method) and issubclass(method, self.base)):
+            raise UserError(
+                f"{name} is no {self.kind}: it must be a subclass of "
+                f"{self.base.__module__}.{self.base.__qualname__}"
+            )
+        lacking = sorted(getattr(method, "__abstractmethods__", ()))
+        lacking += [
+            word for word in ("name", "summary") if not isinstance(getattr(method, word, None), str)
+        ]
+        if lacking:
+            raise UserError(f"the {self.kind} {name} lacks {', '.join(lacking)}")
+        own_name: str = method.name  # type: ignore[attr-defined]
+        if own_name in self._own:
+            raise UserError(
+                f"{name} is called {own_name!r}, a name that a built-in {self.kind} has: "
+                "give it another"
+            )
+
+    def _import(self, name: str) -> Any:
+        where, _, attribute = name.rpartition(":")
+        module = import_module(where, name)
+        if not hasattr(module, attribute):
+            own = [
+                n
+                for n, value in vars(module).items()
+                if inspect.isclass(value) and issubclass(value, self.base)
+            ]
+            choose(attribute, own, f"{self.kind} in {where}")
+        return getattr(module, attribute)
+
+
+def import_module(where: str, name: str) -> types.ModuleType:
+    """Imports a Python file (`.py`) or a module by its dotted name.
+
+    Args:
+      where: the file or module.
+      name: what the user wrote, for messages.
+
+    Raises:
+      UserError: when there is no such file, or it raises.
+    """
+    try:
+        if not where.endswith(".py"):
+            return importlib.import_module(where)
+        path = Path(where).resolve()
+        if not path.is_file():
+            raise UserError(f"{name}: there is no file {path}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def checked_options(
+    method: Callable[..., Any], args: Mapping[str, Any], what: str, given: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Returns the options of a method when each has its type and range.
+
+    Args:
+      method: a class; its constructor's annotations say what is allowed, with ranges as in
+        `Annotated[float, annotated_types.Gt(0)]`.
+      args: the options given.
+      what: names the method in messages.
+      given: constructor arguments that are not options.
+
+    Raises:
+      UserError: names the option, the value seen and the values allowed.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    parameters = inspect.signature(method).parameters
+    own = [name for name in parameters if name not in given]
+    hints = typing.get_type_hints(
+        method if dataclasses.is_dataclass(method) else method.__init__,  # type: ignore[misc]
+        include_extras=True,
+    )
+    checked = {}
+    for key, value in args.items():
+        choose(key, own, f"option of the {what}")
+        checked[key] = value
+        if key not in hints:
+            continue
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            hints[key], config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+        )
+        try:
+            checked[key] = adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise UserError(f"{what}: {key} = {value!r} {reason(error.errors()[0])}") from None
+    missing = [
+        name
+        for name in own
+        if name not in args and parameters[name].default is inspect.Parameter.empty
+    ]
+    if missing:
+        raise UserError(f"the {what} needs {', '.join(missing)}")
+    return checked
+
+
+def reason(error: Mapping[str, Any]) -> str:
+    """Returns in plain words what a validation error asks for ("must be greater than 0")."""
+    text = str(error["msg"]).replace("Input should be", "must be").replace("a valid", "a")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,158 @@
+"""How architectures are proposed: ask and tell.
+
+Legend: `n` architectures a round, `D` decisions, `K` options of the widest decision, `S` seeds.
+
+A `Strategy` never sees a network: it asks for architectures to be evaluated and is told what came
+out. Its state has a fixed shape and its functions are pure, so that a whole search is one
+`jax.lax.scan` and hundreds of seeds of it one `jax.vmap`. What evaluates is an `Evaluator`.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.registry import Registry
+
+
+class Told(NamedTuple):
+    """What a strategy is told of the architectures it asked for.
+
+    Attributes:
+      score: `float32[n]`, higher is better.
+      excess: `float32[n]`, how far over the budget each lies, as a share of it; zero within the
+        budget, infinity for what is no member of the space.
+    """
+
+    score: jax.Array
+    excess: jax.Array
+
+
+def fitness(told: Told) -> jax.Array:
+    """Returns one number to rank by, `float32[n]`: any within the budget beats any outside it.
+
+    Within the budget the score counts; outside, the nearer to it the better.
+    """
+    outside = -1e6 * (1.0 + jnp.minimum(told.excess, 1e6))
+    return jnp.where(told.excess > 0, outside, told.score)
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy(abc.ABC):
+    """A way to propose architectures. The fields of a subclass are its options.
+
+    Attributes:
+      name: as in the registry.
+      summary: one line for `hwnas list`.
+      each: how many architectures a round asks for.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    @property
+    @abc.abstractmethod
+    def each(self) -> int:
+        """`n`."""
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, mask: jax.Array) -> Any:
+        """Returns the initial state, a pytree of arrays of fixed shape.
+
+        Args:
+          key: random key.
+          mask: `bool[D, K]`, true where an option exists; kept in the state where it is needed.
+        """
+
+    @abc.abstractmethod
+    def ask(self, state: Any, key: jax.Array) -> jax.Array:
+        """Returns the architectures to evaluate next, `int32[n, D]`."""
+
+    @abc.abstractmethod
+    def tell(self, state: Any, architectures: jax.Array, told: Told) -> Any:
+        """Returns the state after the architectures asked for were evaluated."""
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy", Strategy, "hwnas_jax.strategies")  # type: ignore[type-abstract]
+
+
+class History(NamedTuple):
+    """Everything a strategy asked for, in order.
+
+    Attributes:
+      architectures: `int32[R, n, D]`, `R` rounds.
+      told: leaves `float32[R, n]`.
+      metrics: whatever the evaluator returned, leaves `float32[R, n]`.
+    """
+
+    architectures: jax.Array
+    told: Told
+    metrics: dict[str, jax.Array]
+
+
+def run_strategy(
+    strategy: Strategy,
+    key: jax.Array,
+    mask: jax.Array,
+    evaluate: Callable[[jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]],
+    rounds: int,
+) -> tuple[Any, History]:
+    """Runs a strategy from start to end; pure, to be jitted, and vmapped over `key`.
+
+    Args:
+      strategy: the method.
+      key: random key.
+      mask: `bool[D, K]`.
+      evaluate: `(int32[n, D], key) -> (Told, metrics)`.
+      rounds: how many times it asks.
+
+    Returns:
+      The final state and the history.
+    """
+
+    def one(state, number):
+        ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, number))
+        asked = strategy.ask(state, ask_key)
+        told, metrics = evaluate(asked, evaluate_key)
+        return strategy.tell(state, asked, told), History(asked, told, metrics)
+
+    init_key = jax.random.fold_in(key, rounds)
+    return jax.lax.scan(one, strategy.init(init_key, mask), jnp.arange(rounds))
+
+
+def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
+    """Checks the shapes of what a strategy returns for a space, without running it.
+
+    Raises:
+      UserError: names the function, what it returned and what the contract asks for.
+    """
+    from hwnas_jax.errors import UserError
+
+    where = f"strategy {strategy.name}"
+    wanted = (strategy.each, mask.shape[0])
+
+    def every(key, mask):
+        state = strategy.init(key, mask)
+        asked = strategy.ask(state, key)
+        told = Told(*[jnp.zeros(strategy.each, jnp.float32)] * 2)
+        return state, asked, strategy.tell(state, asked, told)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    try:
+        before, asked, after = jax.eval_shape(every, key, jax.ShapeDtypeStruct(mask.shape, bool))
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{where} fails on {mask.shape} options: {reason}") from error
+    if asked.shape != wanted or asked.dtype != jnp.int32:
+        raise UserError(
+            f"{where}: ask must return int32{list(wanted)}, got {asked.dtype}{list(asked.shape)}"
+        )
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"{where}: tell must return a state like that of init, {shapes[0]}, got {shapes[1]}"
+        )
