@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -11,10 +12,13 @@ from jax.flatten_util import ravel_pytree
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.platform import platform
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.bilevel import Batch, make_search
 from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.complete_graph import OPTIONS
+from tests.helpers import initialise
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 
@@ -34,6 +38,29 @@ def test_codecs_and_counts():
     contract.check_codecs(space())
     contract.check_counts(space(), extra=3)
     contract.check_tables_agree(space())
+
+
+def test_several_options_of_an_edge_mean_their_sum():
+    """Gates that sum to more than one, on an edge into the last node, against each option alone."""
+    own = space()
+    supernet = initialise(own.supernet)
+    rows = np.full(own.num_decisions, OPTIONS.index("none"))
+    rows[own.pairs.index((3, 0))] = OPTIONS.index("conv_3x3")
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((3, 8, 8, 1)), jnp.float32)
+    several = np.array([0.3, 0.9, 1.2, 0.0, 0.7], np.float32)
+
+    def last_node(row):
+        weight = np.eye(5, dtype=np.float32)[rows]
+        weight[own.pairs.index((3, 0))] = row
+        seen = []
+        network = nnx.merge(*nnx.split(supernet))
+        network.head = seen.append
+        network(x, Gates(jnp.asarray(weight)))
+        return seen[0]
+
+    with platform("gpu"):
+        expected = sum(share * last_node(np.eye(5)[i]) for i, share in enumerate(several))
+        np.testing.assert_allclose(last_node(several), expected, rtol=1e-4, atol=1e-5)
 
 
 def paths(own, architecture):
