@@ -233,7 +233,7 @@ class _Network(nnx.Module):
 
 class _Supernet(nnx.Module):
     def __init__(self, space: TransNASMacro, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
-        self.trellis, self.features = space.trellis, space.channels
+        self.trellis, self.channels = space.trellis, space.channels
         self.rematerialise = rematerialise
         self.stem = space._stem(norm, rngs)
         widest = [
@@ -252,7 +252,7 @@ class _Supernet(nnx.Module):
         run = run_mixed
         if self.rematerialise:
             run = jax.checkpoint(run_mixed, static_argnums=(0, 4))
-        values, reached = run(self.trellis, list(self.modules), x, gates.weight, self.features)
+        values, reached = run(self.trellis, list(self.modules), x, gates.weight, self.channels)
         answers = [
             (reached[state] * _classify(value, *self._classifier())).astype(x.dtype)
             for state, value in values.items()

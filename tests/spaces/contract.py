@@ -20,17 +20,20 @@ def one_hot(space: Choices, architecture: np.ndarray, *, sampled: bool) -> Gates
     return one_hot_gates(jnp.asarray(architecture), space.num_options, sampled=sampled)
 
 
-def covering(space: Choices, *, seed: int = 0, draws: int = 2000) -> np.ndarray:
+def covering(
+    space: Choices, *, effective: bool = True, seed: int = 0, draws: int = 2000
+) -> np.ndarray:
     """Returns a few architectures that together have every option of every decision, `int32[N, D]`.
 
-    An option counts where it has an effect: an operation on an edge that reaches the output, a
-    kernel in a layer that is there. Drawn are many architectures, and taken, again and again, the
-    one with the most options that no other has yet.
+    Many architectures are drawn. Then the one with the most options that are still missing is taken
+    again and again. With `effective`, an option counts only if it has an effect: an operation on an
+    edge that reaches the output, a kernel in a layer that is there.
     """
     drawn = space.random(np.random.default_rng(seed), draws)
     eye = np.eye(space.num_options + 1, dtype=bool)
     assert (eye[drawn].any(axis=0)[:, :-1] == space.mask).all(), "some options are hardly drawn"
-    has = eye[effective_options(space, drawn)][:, :, :-1].reshape(draws, -1)
+    chosen = effective_options(space, drawn) if effective else drawn
+    has = eye[chosen][:, :, :-1].reshape(draws, -1)
     wanted, taken = has.any(axis=0), []
     while wanted.any():
         best = int((has & wanted).sum(axis=1).argmax())

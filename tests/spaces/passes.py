@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
-from hwnas_jax.registry import Part
-from hwnas_jax.relax.base import RELAXATIONS, Gates
+from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import Space, sum_terms
 from tests.spaces.contract import covering, one_hot
 
@@ -27,6 +25,7 @@ class Passes:
 
     def __init__(self, space: Space, *, batch: int = 4, seed: int = 0):
         self.space, self.rng = space, np.random.default_rng(seed)
+        self._alone: dict[bytes, Alone] = {}
         supernet = abstract(space.supernet)
         assert hasattr(supernet, "features") == space.has_features
         self.graph, like = nnx.split(supernet)
@@ -34,80 +33,81 @@ class Passes:
         self.images = self.draw(batch, *space.input_shape)
         self.direction = self.draw(batch, space.num_outputs)
 
-        def loss(state, images, weight, index, direction):
+        def loss(state, weight, index, images, direction):
             outputs = nnx.merge(self.graph, state)(images, Gates(weight, index))
             return (outputs * direction).sum(), outputs
 
-        self._compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+        self._compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 3), has_aux=True))
 
     def draw(self, *shape: int) -> jax.Array:
         return jnp.asarray(self.rng.standard_normal(shape), jnp.float32)
 
-    def run(self, state, images, gates, direction):
-        """Returns the outputs, and the gradients of state, images and gates along `direction`."""
+    def alone(self, architecture: np.ndarray) -> "Alone":
+        """Returns the stand-alone network of an architecture, compiled once."""
+        key = np.asarray(architecture).tobytes()
+        if key not in self._alone:
+            self._alone[key] = Alone(self, architecture)
+        return self._alone[key]
+
+    def run(self, state, gates, images, direction):
+        """Returns the outputs, and the gradients of state, gates and images along `direction`."""
         with plain():
-            (_, outputs), gradients = self._compiled(state, images, *gates, direction)
+            (_, outputs), gradients = self._compiled(state, *gates, images, direction)
         return outputs, gradients
 
 
 class Alone:
-    """A stand-alone network with the supernet's weights, run operation by operation.
+    """A stand-alone network as a function of the supernet's weights, compiled once.
 
-    Most operations occur in many networks, so few programs are compiled.
+    `Space.inherit` is linear, so the gradient of the network pulled back through it must be the
+    supernet's.
     """
 
     def __init__(self, passes: Passes, architecture: np.ndarray):
         space = passes.space
         network = abstract(lambda rngs: space.network(architecture, rngs))
         network.train()
-        self.graph, like = nnx.split(network)
+        graph, like = nnx.split(network)
+        self.still = [jnp.zeros(leaf.shape) for leaf in jax.tree.leaves(like) if _is_float(leaf)]
 
-        def inherited(state):
-            network = nnx.merge(self.graph, _filled(like))
+        def loss(state, moved, images, direction):
+            network = nnx.merge(graph, _filled(like))
             space.inherit(network, architecture, nnx.merge(passes.graph, state))
-            return nnx.split(network)[1]
-
-        with plain():
-            # `inherit` is linear: gradients of the network are pulled back to the supernet by it.
-            self.own, self.pull = jax.vjp(lambda s: _floats(inherited(s)), passes.state)
-            self.whole = inherited(passes.state)
-
-    def run(self, own, images, direction):
-        """Returns the outputs and the gradients of `own`, the network's floats, and images."""
-
-        def loss(own, images):
-            outputs = nnx.merge(self.graph, _with_floats(self.whole, own))(images)
+            own = _moved(nnx.split(network)[1], moved)
+            outputs = nnx.merge(graph, own)(images)
             return (outputs * direction).sum(), outputs
 
+        self._compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+
+    def run(self, state, images, direction, moved=None):
+        """Returns the outputs, and the gradients of state, own floats and images.
+
+        `moved` is added to the network's own floats, its scales and offsets among them.
+        """
         with plain():
-            (_, outputs), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(
-                own, images
+            (_, outputs), gradients = self._compiled(
+                state, self.still if moved is None else moved, images, direction
             )
         return outputs, gradients
 
-    def trained_by(self, own, images):
-        """Returns the network's outputs in training, each with the factor of its loss."""
-        network = nnx.merge(self.graph, _with_floats(self.whole, own))
-        if not isinstance(network, InTraining):
-            return ((1.0, network(images)),)
-        keys = jax.random.split(jax.random.key(0), len(images))
-        return network.in_training(images, keys, jnp.asarray(0.5))
 
+def check_space(space: Space, architectures: np.ndarray | None = None, *, batch: int = 4) -> None:
+    """The supernet is every network of the space, and can be searched.
 
-def check_space(space: Space, *, batch: int = 4) -> None:
-    """The supernet is every network of the space, and can be searched."""
+    Checked are architectures that together have every option of every decision.
+    """
     passes = Passes(space, batch=batch)
-    check_supernet_equals_network(passes)
-    check_search(passes)
+    architectures = covering(space) if architectures is None else architectures
+    check_supernet_equals_network(passes, architectures)
+    check_search(passes, architectures)
 
 
 def check_supernet_equals_network(
-    passes: Passes, architectures: np.ndarray | None = None, *, tolerance: float = 1e-4
+    passes: Passes, architectures: np.ndarray, *, tolerance: float = 1e-4
 ) -> None:
     """At one-hot gates the supernet is the stand-alone network: value and gradient.
 
-    The gradients are those of the images and of every weight that the network inherits. By default
-    the architectures have every option of every decision.
+    The gradients are those of the images and of every weight that the network inherits.
 
     A difference counts if the network itself keeps that kind of value when its weights and images
     are moved by a rounding error. If it does not, some value lies on the bend of a ReLU or on the
@@ -115,17 +115,14 @@ def check_supernet_equals_network(
     drawn, a bounded number of times.
     """
     space, images = passes.space, passes.images
-    for architecture in covering(space) if architectures is None else architectures:
-        alone, label = Alone(passes, architecture), space.to_string(architecture)
+    for architecture in architectures:
+        alone, label = passes.alone(architecture), space.to_string(architecture)
         for _ in range(DRAWS):
-            outputs, (own_gradient, image_gradient) = alone.run(alone.own, images, passes.direction)
-            (state_gradient,) = alone.pull(own_gradient)
-            theirs = [outputs, image_gradient, *jax.tree.leaves(state_gradient)]
+            theirs = _values(alone.run(passes.state, images, passes.direction))
             found = {}
             for sampled in (False, True):
                 gates = one_hot(space, architecture, sampled=sampled)
-                outputs, gradients = passes.run(passes.state, images, gates, passes.direction)
-                ours = [outputs, gradients[1], *jax.tree.leaves(gradients[0])]
+                ours = _values(passes.run(passes.state, gates, images, passes.direction))
                 found[sampled] = _differences(ours, theirs)
             if max(map(max, found.values())) <= tolerance:
                 break
@@ -141,74 +138,73 @@ def check_supernet_equals_network(
             raise AssertionError(f"{label}: differs, and is not steady, on {DRAWS} draws of images")
 
 
-def check_search(passes: Passes, *, steps: int = 3) -> None:
-    """A search in small: weights learn, the counted cost falls, and what is derived is trained.
+def check_search(passes: Passes, candidates: np.ndarray, *, steps: int = 3) -> None:
+    """A search in small: weights learn, the counted cost falls, and the derived network is trained.
 
-    Cross-entropy is descended in the weights, mixed and with drawn paths, and the expected products
-    in the logits. Then the most probable architecture is built with the supernet's weights and
-    takes a step of its training.
+    Cross-entropy is descended in the weights, mixed and with drawn paths, and in the logits the
+    expected products, or products of bits. The most probable candidate is then built with the
+    supernet's weights, and takes a step of its training.
     """
-    space, mask = passes.space, jnp.asarray(passes.space.mask)
-    macs = sum_terms(space, {name: float(op.macs) for name, op in space.operations()[0].items()})
-    classes = jnp.arange(len(passes.images)) % space.num_outputs
-    logits, state = 0.1 * passes.draw(*mask.shape), passes.state
-    key, temperature, zeros = jax.random.key(0), jnp.ones(()), jnp.zeros_like(passes.direction)
-
-    def cross_entropy(outputs):
-        return -jnp.take_along_axis(jax.nn.log_softmax(outputs), classes[:, None], 1).mean()
-
-    slope = jax.grad(cross_entropy)
-    mixed, drawn = (RELAXATIONS.make(Part(name)) for name in ("softmax", "sampled_path"))
-    for relaxation in (mixed, drawn):
+    space, mask, images = passes.space, passes.space.mask, passes.images
+    operations = space.operations()[0]
+    counted = sum_terms(
+        space, {n: float(o.bit_operations or o.macs) for n, o in operations.items()}
+    )
+    cost = jax.jit(jax.value_and_grad(counted.total))
+    logits, state = 0.1 * passes.rng.standard_normal(mask.shape), passes.state
+    zeros = jnp.zeros_like(passes.direction)
+    weight = _softmax(logits, mask)
+    drawn = np.where(mask, logits, -np.inf).argmax(-1)
+    for gates in (Gates(jnp.asarray(weight)), one_hot(space, drawn, sampled=True)):
         losses = []
         for _ in range(steps):
-            weight, pull, index = jax.vjp(
-                lambda p, r=relaxation: tuple(r.sample(key, p, mask, temperature)),
-                logits, has_aux=True,
-            )  # fmt: skip
-            gates = Gates(weight, index)
-            outputs, _ = passes.run(state, passes.images, gates, zeros)
-            losses.append(float(cross_entropy(outputs)))
-            _, (of_state, _, of_gates) = passes.run(state, passes.images, gates, slope(outputs))
-            (of_logits,) = pull(of_gates)
-            assert np.isfinite(of_logits).all()
-            state = _descended(state, of_state, 0.02)
-        outputs, _ = passes.run(state, passes.images, gates, zeros)
-        assert float(cross_entropy(outputs)) < losses[0], (relaxation.name, losses)
-
-    def expected(logits):
-        return macs.total(mixed.probabilities(logits, mask))
-
-    before, slopes = jax.value_and_grad(expected)(logits)
-    logits = logits - slopes / (1e-9 + jnp.abs(slopes).max())
-    assert float(expected(logits)) < float(before)
-    strongest = np.where(mask, logits, -np.inf).argmax(-1)
-    candidates = np.concatenate([strongest[None], space.random(passes.rng, 20)]).astype(np.int32)
-    architecture = candidates[space.feasible(candidates)][0]
-    alone = Alone(passes, architecture)
-
-    def training_loss(own):
-        heads = alone.trained_by(own, passes.images)
-        return sum(factor * cross_entropy(outputs) for factor, outputs in heads)
-
-    with plain():
-        loss, gradient = jax.value_and_grad(training_loss)(alone.own)
-        assert float(training_loss(_descended(alone.own, gradient, 0.02))) < float(loss)
+            outputs, _ = passes.run(state, gates, images, zeros)
+            loss, slope = _cross_entropy(outputs)
+            losses.append(loss)
+            _, (of_state, of_gates, _) = passes.run(state, gates, images, slope)
+            assert np.isfinite(of_gates).all()
+            state = _descended(state, of_state, 0.1)
+        outputs, _ = passes.run(state, gates, images, zeros)
+        assert _cross_entropy(outputs)[0] < losses[0], (gates.index, losses)
+    before, slopes = cost(jnp.asarray(weight))
+    cheaper = _softmax(logits - np.asarray(slopes) / np.abs(slopes).max(), mask)
+    assert float(cost(jnp.asarray(cheaper))[0]) < float(before)
+    chances = cheaper[np.arange(space.num_decisions), candidates].prod(axis=1)
+    alone = passes.alone(candidates[chances.argmax()])
+    outputs, _ = alone.run(state, images, zeros)
+    loss, slope = _cross_entropy(outputs)
+    _, (_, gradient, _) = alone.run(state, images, slope)
+    trained, _ = alone.run(state, images, zeros, _descended(alone.still, gradient, 0.05))
+    assert _cross_entropy(trained)[0] < loss
 
 
-def _descended(values, gradients, share):
-    """Returns values moved against their gradients by a share of their own norm, on the host."""
+def _softmax(logits, mask):
+    """Returns the softmax over the options there are, `float32[D, K]`."""
+    share = np.where(mask, np.exp(logits), 0.0)
+    return (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def norm(tree):
-        leaves = [leaf for leaf in jax.tree.leaves(tree) if _is_float(leaf)]
-        return np.sqrt(sum(float((np.asarray(leaf) ** 2).sum()) for leaf in leaves))
+
+def _cross_entropy(outputs):
+    """Returns the loss of labels that count through the classes, and its gradient."""
+    outputs = np.asarray(outputs, float)
+    share = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    share /= share.sum(axis=1, keepdims=True)
+    rows = np.arange(len(outputs))
+    labels = rows % outputs.shape[1]
+    slope = (share - np.eye(outputs.shape[1])[labels]) / len(outputs)
+    return -np.log(share[rows, labels]).mean(), jnp.asarray(slope, jnp.float32)
+
+
+def _descended(values, gradients, length):
+    """Returns values after a step of this length against their gradients, on the host."""
 
     def move(value, gradient):
         if not _is_float(value):
             return value
-        return jnp.asarray(np.asarray(value) - np.float32(rate) * np.asarray(gradient))
+        return jnp.asarray(np.asarray(value) - rate * np.asarray(gradient))
 
-    rate = share * norm(values) / norm(gradients)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(gradients) if _is_float(leaf)]
+    rate = np.float32(length / np.sqrt(sum((leaf**2).sum() for leaf in leaves)))
     return jax.tree.map(move, values, gradients)
 
 
@@ -216,19 +212,26 @@ def _changes(alone, images, passes):
     """Returns by how much a rounding error in weights and images changes the network, by kind."""
 
     def moved(leaf):
+        if not _is_float(leaf):
+            return leaf
         factor = 1 + 1e-6 * passes.rng.standard_normal(leaf.shape)
-        return leaf * jnp.asarray(factor, leaf.dtype)
+        return jnp.asarray(np.asarray(leaf) * factor, leaf.dtype)
 
-    def values(own, images):
-        outputs, (own_gradient, image_gradient) = alone.run(own, images, passes.direction)
-        return [outputs, image_gradient, *own_gradient]
+    def values(state, images):
+        return _values(alone.run(state, images, passes.direction))
 
-    before = values(alone.own, images)
+    before = values(passes.state, images)
     draws = [
-        _differences(values([moved(leaf) for leaf in alone.own], moved(images)), before)
-        for _ in range(4)
+        _differences(values(jax.tree.map(moved, passes.state), moved(images)), before)
+        for _ in range(8)
     ]
     return np.max(draws, axis=0)
+
+
+def _values(found):
+    """Returns the outputs, the gradient of the images, and those of the supernet's weights."""
+    outputs, (of_state, _, of_images) = found
+    return [outputs, of_images, *(leaf for leaf in jax.tree.leaves(of_state) if _is_float(leaf))]
 
 
 def _differences(ours, theirs):
@@ -283,15 +286,12 @@ def _filled(like):
     return jax.tree_util.tree_map_with_path(fill, like)
 
 
-def _floats(state):
-    return [leaf for leaf in jax.tree.leaves(state) if _is_float(leaf)]
-
-
 def _is_float(leaf):
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def _with_floats(state, floats):
+def _moved(state, floats):
+    """Returns the state with `floats` added to its floating-point leaves."""
     leaves, structure = jax.tree.flatten(state)
     values = iter(floats)
-    return jax.tree.unflatten(structure, [next(values) if _is_float(x) else x for x in leaves])
+    return jax.tree.unflatten(structure, [x + next(values) if _is_float(x) else x for x in leaves])

@@ -37,11 +37,15 @@ def tiny(name, **more):
 
 
 def short(name, **more):
-    """One stage: a layer that changes the shape, then two that are scanned or differ in width."""
+    """One stage: a layer that changes the shape and one that keeps it, or changes the width.
+
+    The space of the fewest blocks has one layer more, so that equal layers are scanned.
+    """
     kind = type(tiny(name))
     last = 48 if kind.stages[0].last else None
-    cut = type(kind.__name__, (kind,), {"stages": (Stage(24, 3, 2, last),)})
-    sizes = {**TINY[name], "depth": 3, "halvings": 1, **more}
+    layers = 3 if name == "nasbench_macro" else 2
+    cut = type(kind.__name__, (kind,), {"stages": (Stage(24, layers, 2, last),)})
+    sizes = {**TINY[name], "depth": layers, "halvings": 1, **more}
     return cut(input_shape=(8, 8, 1), num_outputs=3, **sizes)
 
 

@@ -89,7 +89,11 @@ def test_strings_of_other_spaces_are_named(text):
 
 @pytest.mark.parametrize(
     ("args", "words"),
-    [({"halvings": 5}, "at most 3"), ({"stages": 7}, "equal to 6"), ({"thresholds": 1}, "boolean")],
+    [
+        ({"halvings": 5, "stages": 6}, "at most 3"),
+        ({"stages": 7}, "equal to 6"),
+        ({"thresholds": 1}, "boolean"),
+    ],
 )
 def test_impossible_arguments_are_named(args, words):
     with pytest.raises(UserError, match=words):

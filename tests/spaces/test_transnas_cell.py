@@ -53,7 +53,7 @@ def test_codecs_and_counts():
 
 
 def test_the_other_ways_to_change_the_shape():
-    check_supernet_equals_network(Passes(tiny(macro="2")), contract.covering(tiny())[:2])
+    check_supernet_equals_network(Passes(tiny(macro="2")), contract.covering(tiny())[:1])
     contract.check_counts(tiny(macro="1234"))
 
 
