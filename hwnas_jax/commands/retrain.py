@@ -28,8 +28,8 @@ def run(words: list[str]) -> None:
     from hwnas_jax.data import load_data
     from hwnas_jax.files.json_files import load_or_offer
     from hwnas_jax.parallel.replicas import statistics_axis
-    from hwnas_jax.spaces.core.architecture_files import load_architecture
     from hwnas_jax.runs.retrain import train
+    from hwnas_jax.spaces.core.architecture_files import load_architecture
     from hwnas_jax.tasks import TASKS
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)

@@ -12,7 +12,7 @@ from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
-from hwnas_jax.parallel.progress import Progress
+from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import statistics_axis
 from hwnas_jax.runs.confirm import confirm, describe
 from hwnas_jax.runs.found import Found
