@@ -18,16 +18,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from hwnas_jax.runs import loop
+from hwnas_jax.parallel import progress
 
 
 class Silent:
     """Shows nothing, for use from Python; a stop asked for is still noticed."""
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[loop.Progress]:
+    def stage(self, name: str) -> Iterator[progress.Progress]:
         """Yields a progress report for the stage `name`."""
-        yield loop.quiet
+        yield progress.quiet
 
     def say(self, text: str) -> None:
         """Prints one line."""
@@ -43,7 +43,7 @@ class Terminal(Silent):
         self.console = console or Console(highlight=False)
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[loop.Progress]:
+    def stage(self, name: str) -> Iterator[progress.Progress]:
         """Shows a bar with time spent and left while the stage runs."""
         columns = (
             TextColumn("[bold]{task.fields[stage]:<9}[/]"),
@@ -65,7 +65,7 @@ class Terminal(Silent):
                 if what not in tasks:
                     tasks[what] = bars.add_task(escape(what), total=total, stage=name)
                 bars.update(tasks[what], completed=done, total=total)
-                loop.StopRequest.check(f"stopped during {name}")
+                progress.StopRequest.check(f"stopped during {name}")
 
             yield report
 
