@@ -118,6 +118,7 @@ class Choices:
     name: str
     decisions: tuple[Decision, ...]
     off: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
+    adds_options: bool = False
 
     def __init__(self, name: str, decisions: tuple[Decision, ...]):
         self.name, self.decisions = name, decisions
