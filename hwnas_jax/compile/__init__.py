@@ -13,9 +13,10 @@ libtpu, and compile the very step that a search would run on those chips:
 
 Any topology that libtpu knows will do (v4, v5e, v5p, v6e). The command prints the memory that a
 chip needs, FLOPs per image, all-reduces per step, the cycles that the compiler estimates, and the
-images per second that these would mean. This proves that the step compiles for the pod and fits on
-its chips. The cycles are an estimate of the compiler, without communication, and never a measurement.
-Where several hosts hold the chips the data are streamed, as in the search itself (`data.resident`).
+images per second that these would mean. This proves that the step compiles for the pod and fits
+on its chips. The cycles are an estimate of the compiler, without communication, and never a
+measurement. Where several hosts hold the chips the data are streamed, as in the search itself
+(`data.resident`).
 
 `topology` describes the chips, `hlo` counts what a compiled program does, and `programs` drops
 compiled programs before they use up a process' memory maps.
