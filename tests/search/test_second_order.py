@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from hwnas_jax.config import ParallelConfig
-from hwnas_jax.parallel.accumulate import mean_over_micro_batches
-from hwnas_jax.parallel.replicas import AXIS, Replicas, mean_over_replicas, own_slice
 from hwnas_jax.search.second_order import (
     InnerProblem,
     at_rest,
     products,
     step_ahead,
 )
+
+from hwnas_jax.config import ParallelConfig
+from hwnas_jax.parallel.accumulate import mean_over_micro_batches
+from hwnas_jax.parallel.replicas import AXIS, Replicas, mean_over_replicas, own_slice
 
 RNG = np.random.default_rng(0)
 DATA = RNG.normal(size=(16, 3)), RNG.integers(0, 2, 16).astype(float)
