@@ -88,11 +88,12 @@ class Proposals:
         networks = self._space.canonical(found.networks[number])
         scores = found.scores[number].astype(np.float64)
         predicted, bounds = bounded_costs(self._space, self._model, target, networks)
-        fits = self._budget.meets(bounds, target.limits) & np.isfinite(scores)
-        if not fits.any():
-            fits = np.isfinite(scores)
-            for metric, limit in target.limits.items():
-                fits &= bounds[metric] <= limit
+        assert found.excess is not None
+        known = np.isfinite(found.excess[number])
+        fits, widened = np.zeros(len(networks), bool), 1.0
+        while not fits.any() and widened * self._budget.tolerance < 1:
+            fits = known & self._budget.meets(bounds, target.limits, widened=widened)
+            widened *= 2
         if not fits.any():
             raise UserError(
                 f"none of the {len(networks)} architectures that search.strategy = "
