@@ -1,5 +1,6 @@
 """What several tests build."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.config import Config, override
+from hwnas_jax.data import Dataset
 from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.search.gradient import Methods, Search, make_search
 from hwnas_jax.search.methods import make_methods
@@ -39,6 +41,16 @@ def small_search(
         methods, config.search, deviations=deviations, samples=config.target.samples
     )
     return methods, search
+
+
+@functools.cache
+def stripes(size: int = 4) -> Dataset:
+    """Returns 96 images of three classes, told apart by their brightness, in any order."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(96, dtype=np.int32) % 3
+    images = rng.integers(0, 80, (96, size, size, 1)) + 60 * classes[:, None, None, None]
+    images = images.astype(np.uint8)
+    return Dataset("stripes", images, classes, images[:30], classes[:30], ("a", "b", "c"))
 
 
 TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (6, 5)).astype(np.float32)

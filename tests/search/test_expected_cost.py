@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.expected_cost import expectation, expected_costs
