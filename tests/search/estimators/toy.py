@@ -1,9 +1,9 @@
 """A regression whose 10 edges of 10 options add up, to compare estimators of gradients.
 
-An option of an edge is a fixed random layer. The network is the mean over edges of a bounded feature
-of what the drawn option gives. The target is the same network with one option of every edge, the
-teacher, so that the best architecture is known. It follows the toy problem of AdvantageNAS (Sato et
-al., 2021) in kind: 10 edges, 10 options, one output, squared error.
+An option of an edge is a fixed random layer. The network is the mean over edges of a bounded
+feature of what the drawn option gives. The target is the same network with one option of every
+edge, the teacher, so that the best architecture is known. It follows the toy problem of
+AdvantageNAS (Sato et al., 2021) in kind: 10 edges, 10 options, one output, squared error.
 """
 
 from typing import NamedTuple
