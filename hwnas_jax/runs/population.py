@@ -18,18 +18,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Members
-from hwnas_jax.runs.checkpoint import Checkpoints
-from hwnas_jax.runs.loop import MetricsLog, run_steps, steps_per_dispatch
-from hwnas_jax.search.bilevel import Search, SearchInfo, SearchState, make_search
-from hwnas_jax.search.objective import Target
+from hwnas_jax.runs.gradient_search import (
+    batches_of,
+    halves_of,
+    log_values,
+    make_dispatch,
+    search_functions,
+)
+from hwnas_jax.runs.loop import run_experiment
+from hwnas_jax.search.gradient import Methods, SearchInfo, SearchState
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import Refinement
-from hwnas_jax.search.stage import device_data, log_values, make_dispatch, model_input
 from hwnas_jax.spaces.base import Space
 
 
@@ -52,14 +60,17 @@ class PopulationState(NamedTuple):
     """What is carried and checkpointed; every leaf has a leading axis of `M`.
 
     Attributes:
-      search: the members' states.
-      target: `float32[M]`, the budgets.
+      search: the members' states, their limits among them.
       seed: `int32[M]`, each member's place among the distinct seeds.
     """
 
     search: SearchState
-    target: jax.Array
     seed: jax.Array
+
+    @property
+    def key(self) -> jax.Array:
+        """The members' keys."""
+        return self.search.key
 
 
 class Population(NamedTuple):
@@ -67,16 +78,16 @@ class Population(NamedTuple):
 
     Attributes:
       init: `() -> SearchState` of every seed; its leaves have a leading axis of `S`.
-      spread: `SearchState -> PopulationState`: every member starts as its seed stands.
-      data: `() -> dict` of what stays on the devices: the arrays of `device_data`, the halves
-        `int32[S, N / 2]` of every seed.
+      spread: `SearchState -> PopulationState`: every member starts as its seed stands, under its
+        own limits.
+      resident: `() -> dict` of what stays on the devices, the halves of every seed among it.
       dispatch: `(state, data) -> (state, SearchInfo)`, for any number of members; the leaves of
         the info are `float32[M, length]`.
     """
 
     init: Callable[[], SearchState]
     spread: Callable[[SearchState], PopulationState]
-    data: Callable[[], dict[str, np.ndarray]]
+    resident: Callable[[], dict[str, Any]]
     dispatch: Callable[[PopulationState, Any], tuple[PopulationState, SearchInfo]]
 
 
@@ -89,7 +100,7 @@ def make_members(targets: Sequence[Target], seeds: Sequence[int]) -> tuple[Membe
     if not targets or not seeds:
         raise UserError("a sweep needs at least one target and one seed")
     members = tuple(
-        Member(target, seed, f"{target.value:.4g}{target.metric.rpartition('_')[2]}-seed{seed}")
+        Member(target, seed, f"{target.value:.4g}{unit(target.metric)}-seed{seed}".replace(" ", ""))
         for target in targets
         for seed in seeds
     )
@@ -108,9 +119,8 @@ def resolve_within(within: str) -> str:
 
 
 def make_population(
-    space: Space,
+    methods: Methods,
     dataset: Dataset,
-    cost_model: CostModel,
     members: Sequence[Member],
     config: Config,
     *,
@@ -120,10 +130,9 @@ def make_population(
     """Builds the functions of a population; its targets and seeds are data, not code.
 
     Args:
-      space: what is searched.
-      dataset: its training images are halved by every seed.
-      cost_model: predicts the metric of the targets.
-      members: all with the same metric and confidence.
+      methods: of every search.
+      dataset: its training examples are halved by every seed.
+      members: all with the same metrics and confidence.
       config: `search`, `target` and `data` are read.
       length: steps per dispatch.
       within: "map" or "batch".
@@ -135,50 +144,61 @@ def make_population(
     if len(kinds) != 1:
         raise ValueError(f"members must have one metric and confidence, got {sorted(kinds)}")
     seeds = sorted({member.seed for member in members})
-
-    def search_for(target: Any) -> Search:
-        budget = members[0].target._replace(value=target)
-        return make_search(space, cost_model, budget, config.search, config.target)
+    search = search_functions(methods, members[0].target, config)
+    batches = batches_of(dataset, dataclasses.replace(config, seed=seeds[0]), length)
+    run = make_dispatch(search, batches, axis_name=None)
 
     def init() -> SearchState:
-        search = search_for(members[0].target.value)
+        limits = members[0].target.limits
         # Mapped, never batched: the generator of the weights draws others under vmap.
-        return jax.lax.map(search.init, jnp.stack([jax.random.key(seed) for seed in seeds]))
+        return jax.lax.map(
+            lambda key: search.init(key, limits),
+            jnp.stack([jax.random.key(seed) for seed in seeds]),
+        )
 
     def spread(states: SearchState) -> PopulationState:
         rows = np.array([seeds.index(member.seed) for member in members], np.int32)
+        own = jax.tree.map(lambda leaf: leaf[rows], states)
+        limits = {
+            metric: jnp.asarray([m.target.limits[metric] for m in members], jnp.float32)
+            for metric in members[0].target.limits
+        }
         return PopulationState(
-            search=jax.tree.map(lambda leaf: leaf[rows], states),
-            target=jnp.asarray([member.target.value for member in members], jnp.float32),
-            seed=jnp.asarray(rows),
+            own._replace(budget=own.budget._replace(limits=limits)), jnp.asarray(rows)
         )
 
-    def data() -> dict[str, np.ndarray]:
-        every = [device_data(dataset, dataclasses.replace(config, seed=seed)) for seed in seeds]
-        halves = {
-            half: np.stack([arrays[half] for arrays in every])
-            for half in ("weight_half", "arch_half")
-        }
-        return {**every[0], **halves}
+    def resident() -> dict[str, Any]:
+        halves = [halves_of(dataset, dataclasses.replace(config, seed=seed)) for seed in seeds]
+        rows = {half: np.stack([own[half] for own in halves]) for half in halves[0]}
+        return {**batches.resident(), "rows": rows}
 
     def advance(member: PopulationState, data: Any) -> tuple[PopulationState, SearchInfo]:
-        halves = {half: data[half][member.seed] for half in ("weight_half", "arch_half")}
-        run = make_dispatch(search_for(member.target), dataset, config, length, axis_name=None)
-        state, info = run(member.search, {**data, **halves})
+        rows = {half: every[member.seed] for half, every in data["rows"].items()}
+        state, info = run(member.search, {**data, "rows": rows})
         return member._replace(search=state), info
 
     def dispatch(state: PopulationState, data: Any) -> tuple[PopulationState, SearchInfo]:
-        chex.assert_equal_shape([state.target, state.seed, state.search.step])
+        chex.assert_equal_shape([state.seed, state.search.step])
         if within == "map":
             return jax.lax.map(lambda member: advance(member, data), state)
         # All are at the same step: as one number it keeps the choice between warm-up and
-        # architecture step a choice, where a batch of them would run both.
+        # architecture step a choice, where a batch of steps would run both.
         step = state.search.step[0]
         return jax.vmap(
             lambda member: advance(member._replace(search=member.search._replace(step=step)), data)
         )(state)
 
-    return Population(init, spread, data, dispatch)
+    return Population(init, spread, resident, dispatch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Resident:
+    """The data of a population, which stay on the devices."""
+
+    resident: Callable[[], dict[str, Any]]
+
+    def stream(self, replicas: Any) -> Any:
+        raise UserError("the searches of a sweep keep their data on the devices")
 
 
 def search_population(
@@ -200,9 +220,10 @@ def search_population(
     Args:
       space: the search space.
       dataset: as in `search_architecture`.
-      cost_model: predicts the metric of the targets.
+      cost_model: predicts the metrics of the targets.
       members: from `make_members`.
-      config: the experiment; `search`, `target`, `data`, `parallel.backend` and `sweep` are read.
+      config: the experiment; `parallel.backend` and `sweep` are read beside what
+        `search_architecture` reads.
       folder: takes `checkpoints/warmup/`, `checkpoints/search/` and `metrics.jsonl`, where each
         line names its `member`; existing checkpoints are continued, on any number of devices.
         With `target.measurements`, as in `search_architecture`: one model serves all members.
@@ -213,7 +234,7 @@ def search_population(
       The final state of each member.
 
     Raises:
-      UserError: for too few devices, a damaged checkpoint, a loss not finite.
+      UserError: for too few devices, a damaged checkpoint, a loss that is not finite.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     settings = config.search
@@ -222,25 +243,31 @@ def search_population(
     # What is left of a stopped warm-up is only of use before the search has a checkpoint.
     warming = bool(start) and not any(path.name.isdigit() for path in kept)
     length = steps_per_dispatch(settings.steps - start, settings.steps_per_dispatch)
+    methods = make_methods(space, config)
+    prior = methods.prior()
     refinement = Refinement(
         space, cost_model, [member.target for member in members], config,
         range(start, settings.steps, length), folder=folder, progress=progress,
     )  # fmt: skip
+
+    def inputs(step, read_state):
+        def probabilities():
+            params = read_state().search.params
+            every = [jax.tree.map(lambda leaf: leaf[i], params) for i in range(len(members))]  # noqa: B023
+            return np.stack([methods.probabilities(own) for own in every])
+
+        return {"cost_model": refinement.at(step, probabilities, prior)}
 
     def run(
         members: Sequence[Member], stage: str, seeds: SearchState | None, start: int, end: int
     ) -> PopulationState:
         """Runs `members` from step `start`, where the seeds stand as given, to `end`."""
         length = steps_per_dispatch(end - start, settings.steps_per_dispatch)
-        devices = Members.over(len(members), config.sweep.devices, config.parallel.backend)
+        place = Members.over(len(members), config.sweep.devices, config.parallel.backend)
         population = make_population(
-            space, dataset, cost_model, members, config,
+            methods, dataset, members, config,
             length=length, within=resolve_within(config.sweep.within),
         )  # fmt: skip
-        checkpoints = log = None
-        if folder is not None:
-            checkpoints = Checkpoints(folder / "checkpoints" / stage)
-            log = MetricsLog(folder / "metrics.jsonl", stage=stage)
 
         def parts(tree: Any) -> dict[str, Any]:
             return {
@@ -249,24 +276,29 @@ def search_population(
             }
 
         def extra(part: PopulationState) -> dict[str, Any]:
-            target = members[0].target._replace(value=float(part.target))
-            return log_values(space, refinement.model, target, settings, part.search)
+            limit = float(part.search.budget.limits[members[0].target.metric])
+            target = members[0].target._replace(value=limit)
+            return log_values(space, refinement.model, target, methods, config, part.search)
 
-        try:
-            return run_steps(
-                devices.compile(population.dispatch),
-                population.spread(population.init() if seeds is None else seeds),
-                devices.share(population.data()),
-                total=end, per_dispatch=length, replicas=devices,
-                describe=f"{stage} of {len(members)} on {dataset.name}", checkpoints=checkpoints,
-                checkpoint_every=settings.checkpoint_every,
-                from_step=from_step if (stage == "warmup") == warming else None,
-                log=log, extra=extra, parts=parts, start=start, progress=progress,
-                prepare=model_input(refinement, devices, lambda state: state.search.logits),
-            )  # fmt: skip
-        finally:
-            if checkpoints is not None:
-                checkpoints.close()
+        experiment = Experiment(
+            name=stage,
+            describe=f"{stage} of {len(members)} on {dataset.name}",
+            init=lambda: population.spread(population.init() if seeds is None else seeds),
+            dispatch=population.dispatch,
+            data=_Resident(population.resident),
+            total=end,
+            per_dispatch=length,
+            start=start,
+            checkpoint_every=settings.checkpoint_every,
+            log={"stage": stage},
+            parts=parts,
+            extra=extra,
+            inputs=inputs,
+        )
+        return run_experiment(
+            experiment, place, folder=folder,
+            from_step=from_step if (stage == "warmup") == warming else None, progress=progress,
+        )  # fmt: skip
 
     warm = None
     if warming:
