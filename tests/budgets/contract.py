@@ -79,5 +79,8 @@ def check(budget):
     must(~meets[shares > 1], "a network above a limit must not meet it")
     must(meets[1:3], "a network just within its limits must meet them")
     must(meets[0] != budget.both_sides, "both_sides says whether little use meets a limit")
+    distance = budget.distance(networks, LIMITS)
+    must((distance == 0) == meets, "distance must be zero just where the budget is met")
+    must(distance[3] < distance[4], "distance must grow with what lies above a limit")
     networks[SECOND] = np.full(5, 1.01 * LIMITS[SECOND])
     must(~budget.meets(networks, LIMITS), "a network above a limit must not meet it")

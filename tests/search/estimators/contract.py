@@ -23,7 +23,8 @@ def problem(calls, sample=None, probabilities=None):
     """The loss is a factor, the mean of the data, times what the gates cost.
 
     Args:
-      calls: the names of the halves that are read are added to this set.
+      calls: the halves of the data that are read are added to this set, and "paths" where only
+        drawn options run.
       sample: as in `Problem`; by default softmax gates.
       probabilities: likewise.
     """
@@ -34,6 +35,7 @@ def problem(calls, sample=None, probabilities=None):
         if gates.index is None:
             total = (gates.weight * cost).sum()
         else:
+            calls.add("paths")
             total = (gates.weight * cost)[jnp.arange(len(MASK)), gates.index].sum()
         return data.mean() * total + 0.0 * weights.sum(), {"seen": data.mean()}
 
@@ -74,6 +76,10 @@ def check(estimator):
     must(
         ("training" in calls) == estimator.reads_training,
         "reads_training must say whether the training half is read",
+    )
+    must(
+        ("paths" in calls) == estimator.draws_paths,
+        "draws_paths must say whether only drawn options run",
     )
     must(
         all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((found, state))),

@@ -78,6 +78,17 @@ BROKEN = [
     broken({"both_sides": True, **meets(
         lambda costs, limits: np.all([costs[m] <= limits[m] for m in limits], 0)
     )}, "both_sides says"),
+    broken(
+        {"distance": lambda self, costs, limits, widened=1.0: 1.0 * (
+            np.max([costs[metric] / limits[metric] for metric in limits], 0) > 1
+        )},
+        "distance must grow",
+    ),
+    broken(
+        {"distance": lambda self, costs, limits, widened=1.0: costs["latency_ms"],
+         **meets(lambda costs, limits: np.all([costs[m] <= limits[m] for m in limits], 0))},
+        "distance must be zero just where",
+    ),
 ]  # fmt: skip
 
 
