@@ -58,12 +58,12 @@ def check_loss(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
 
 def check_gradient(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
     """The gradient is finite for any outputs, and that of finite differences."""
-    gradient = jax.jit(jax.grad(task.loss))
+    loss, gradient = jax.jit(task.loss), jax.jit(jax.grad(task.loss))
     for scale in (0.0, 1.0, 50.0):
         assert np.isfinite(gradient(scale * outputs, targets)).all(), "gradient not finite"
     direction = jax.random.normal(jax.random.key(1), outputs.shape)
     step = 1e-2 * direction
-    change = task.loss(outputs + step, targets) - task.loss(outputs - step, targets)
+    change = loss(outputs + step, targets) - loss(outputs - step, targets)
     slope = (gradient(outputs, targets) * 2 * step).sum()
     np.testing.assert_allclose(
         slope, change, rtol=2e-2, atol=1e-5, err_msg="gradient is not the slope of the loss"
