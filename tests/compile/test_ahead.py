@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.test_loop import Info, State
+from tests.runs.test_loop import Info, State
 
 from hwnas_jax.compile import ahead
 from hwnas_jax.config import ParallelConfig, RetrainConfig, SearchConfig
