@@ -30,6 +30,7 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.search.gradient import SearchInfo, make_search
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 
 DEVICES, ROUNDS, CALLS = (1, 2, 4, 8), 30, 20
 
@@ -39,7 +40,7 @@ def standard_state():
         "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     config = Config()
-    search = make_search(make_methods(space, config), config.search)
+    search = make_search(make_methods(space, Classification(), config), config.search)
     shapes = jax.eval_shape(lambda key: search.init(key, {"macs": 1e8}), jax.random.key(0))
     key = jax.random.key(0)
     return jax.tree.map(

@@ -26,6 +26,7 @@ from hwnas_jax.nn.kernels.large_kernel import conv_fourier
 from hwnas_jax.search.gradient import make_search
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 
 SHAPES = [  # image, kernel
     ((32, 32, 32, 16), (5, 5)),
@@ -76,7 +77,7 @@ def steps(rounds):
             Config(), search__relaxation=Part("gumbel_softmax"), search__steps=10,
             search__warmup_steps=0, budget=Part("fixed_weight", {"weight": 0.0}),
         )  # fmt: skip
-        search = make_search(make_methods(space, config), config.search)
+        search = make_search(make_methods(space, Classification(), config), config.search)
         state = jax.jit(search.init)(jax.random.key(0), {"macs": 1e9})
         keys = jax.random.split(jax.random.key(1), 32)
         batch = Batch(jnp.ones((32, 32, 32, 3)), jnp.zeros(32, jnp.int32), keys)

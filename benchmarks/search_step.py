@@ -68,6 +68,7 @@ def our_turn(args):
     from hwnas_jax.search.gradient import make_search
     from hwnas_jax.search.methods import make_methods
     from hwnas_jax.spaces import make_space
+    from hwnas_jax.tasks import Classification
 
     jax.config.update("jax_compilation_cache_dir", os.environ["STEP_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -82,7 +83,7 @@ def our_turn(args):
         search__steps=1000, search__warmup_steps=0, search__weights__learning_rate=0.025,
         search__temperature__start=1.0, search__temperature__end=1.0, search__dtype=args.dtype,
     )  # fmt: skip
-    search = make_search(make_methods(space, config), config.search)
+    search = make_search(make_methods(space, Classification(), config), config.search)
     replicas = Replicas.from_config(ParallelConfig(devices=1))
     images = np.random.default_rng(0).normal(size=(2, args.steps, args.batch, *shape))
     images = images.astype(np.float32)
