@@ -13,6 +13,7 @@ from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.search.gradient import Methods, Search, make_search
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.tasks import Classification
 
 # A whole run of a minute or two.
 SMALL = {
@@ -36,7 +37,7 @@ def small_search(
 ) -> tuple[Methods, Search]:
     """Returns the methods and the functions of a search by a config with `changes`."""
     config = override(Config(), **changes)
-    methods = make_methods(space, config, sync_axis=sync_axis)
+    methods = make_methods(space, Classification(), config, sync_axis=sync_axis)
     search = make_search(
         methods, config.search, deviations=deviations, samples=config.target.samples
     )

@@ -120,7 +120,7 @@ class Space(Choices, abc.ABC):
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
-        """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> outputs[B, num_outputs]`.
+        """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> [B, num_outputs]`.
 
         Args:
           rngs: for the initial weights.

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.config import Config, ParallelConfig, override
+from hwnas_jax.config import ParallelConfig
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice
 from hwnas_jax.relax import RELAXATIONS
-from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
 from tests.helpers import small_search
 from tests.search.steps import (
@@ -102,16 +101,18 @@ def test_own_paths_average_the_gradients_of_each_replicas_path():
 
 
 def test_own_paths_refuse_statistics_over_replicas():
-    config = override(
-        Config(), search__paths="own", parallel__sync_batch_statistics=True,
-        search__relaxation__name="sampled_path",
-    )  # fmt: skip
     space = make_space("nasbench201", {}, input_shape=(4, 4, 1), num_outputs=3)
+    own = {"search__paths": "own", "parallel__sync_batch_statistics": True}
+    drawn, mixed = "sampled_path", "straight_through"
     message = "search.paths = 'own' does not go with parallel.sync_batch_statistics"
-    with pytest.raises(UserError, match=message):
-        make_methods(space, config, sync_axis=AXIS)
-    make_methods(space, override(config, search__relaxation__name="straight_through"))
-    make_methods(space, override(config, parallel__sync_batch_statistics=False))
+    for changes in (
+        {"search__relaxation__name": drawn},
+        {"search__relaxation__name": mixed, "search__estimator__name": "reinforce"},
+    ):
+        with pytest.raises(UserError, match=message):
+            small_search(space, sync_axis=AXIS, **own, **changes)
+    small_search(space, sync_axis=AXIS, **own, search__relaxation__name=mixed)
+    small_search(space, search__paths="own", search__relaxation__name=drawn)
 
 
 def test_micro_batches_average_their_gradients_and_values():
