@@ -31,7 +31,7 @@ from hwnas_jax.tabular import Table
 from hwnas_jax.tasks import Classification
 from tests.search.dense import SPACE, DenseModel
 from tests.search.evaluators.benches import dense_bench
-from tests.search.evaluators.contract import check_contract
+from tests.search.evaluators.evaluator_contract import check_contract
 from tests.tabular.tables import CELLS, small_table
 from tests.tiny import TinySpace
 
