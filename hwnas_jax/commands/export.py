@@ -18,7 +18,6 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx, to_stablehlo
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.run import Run
-from hwnas_jax.runs.sweep import is_sweep
 from hwnas_jax.spaces import Space
 from hwnas_jax.spaces.core.architecture_files import load_architecture
 
@@ -109,13 +108,13 @@ def _of_file(options: ExportOptions) -> _Exported:
 
 
 def _of_run(options: ExportOptions) -> _Exported:
-    if is_sweep(options.source):
-        raise UserError(
-            f"{options.source} is a sweep, not a run of one search; export one of the files in its "
-            "architectures/"
-        )
     run = Run.open(options.source)
     if not run.finished("retrain"):
+        if run.wanted.several:
+            raise UserError(
+                f"{run.folder} is a sweep without retrained networks; export one of the files in "
+                "its architectures/"
+            )
         path = run.folder / "architecture.json"
         if options.network is not None or not path.exists():
             raise UserError(
@@ -126,6 +125,7 @@ def _of_run(options: ExportOptions) -> _Exported:
     trained = run.trained(options.network)
     entry = run.network(options.network)
     graph, state = nnx.split(trained.network)
+    metric = run.task.metric
     mean, std = jnp.asarray(run.dataset.mean), jnp.asarray(run.dataset.std)
 
     def function(images: jax.Array) -> jax.Array:
@@ -134,12 +134,12 @@ def _of_run(options: ExportOptions) -> _Exported:
     return _Exported(
         function,
         run.dataset.test_inputs[:_CHECKED],
-        f"{entry['string']}, {entry['label']} of {run.folder}, retrained: test accuracy "
-        f"{trained.test_accuracy:.2%}",
+        f"{entry['string']}, {entry['label']} of {run.folder}, retrained: test "
+        f"{metric.replace('_', ' ')} {run.task.show(trained.test_metric)}",
         {
             **_notes(run.space, run.space.from_names(entry["architecture"])),
-            "classes": ", ".join(run.dataset.class_names),
-            "test_accuracy": f"{trained.test_accuracy:.4f}",
+            "classes": ", ".join(run.dataset.output_names),
+            f"test_{metric}": f"{trained.test_metric:.4f}",
         },
     )
 

@@ -1,6 +1,7 @@
 """What commands share: options and configs, jobs, files that are not overwritten."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,26 +125,21 @@ def join(config: Config) -> None:
     distributed.start(config.parallel)
     parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
     values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
-    flat = {
-        f"{s}.{k}": v
-        for s, part in values.items()
-        if isinstance(part, dict)
-        for k, v in part.items()
-    }
-    distributed.check_same({**flat, "seed": config.seed}, "config")
+    flat = dict(_flat(values))
+    distributed.check_same(flat, "config")
+
+
+def _flat(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
 
 
 def job_display() -> Silent:
     """Returns what shows progress: the terminal of process 0, nothing elsewhere."""
     return Terminal() if distributed.is_first() else Silent()
-
-
-def refuse_sweep(folder: Path, hint: str) -> None:
-    """Refuses the run folder of a sweep; `hint` says what to do with it."""
-    from hwnas_jax.runs.sweep import is_sweep
-
-    if is_sweep(folder):
-        raise UserError(f"{folder} is a sweep, not a run of one search; {hint}")
 
 
 def check_out(path: Path) -> None:

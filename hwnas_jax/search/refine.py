@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, SearchConfig, TargetConfig
 from hwnas_jax.cost.files.measurements import Measurements, load_measurements
 from hwnas_jax.cost.files.observations import Observations
@@ -27,7 +28,6 @@ from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.search.candidates import bounded_costs, likely_networks
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space
 
 FILE = "measurements_during_search.json"
@@ -42,7 +42,8 @@ def most_informative(
     space: Space,
     model: CostModel,
     targets: Sequence[Target],
-    logits: np.ndarray,
+    probabilities: np.ndarray,
+    prior: np.ndarray,
     known: np.ndarray,
     count: int,
     *,
@@ -58,7 +59,8 @@ def most_informative(
       space: the search space.
       model: predicts the costs and how sure it is of them.
       targets: the budget of each search, `S` of them.
-      logits: `float32[S, D, K]`, of each search.
+      probabilities: `float32[S, D, K]`, of each search.
+      prior: `float32[D, K]`, where they began.
       known: `int32[N, D]`, networks that were measured already, in any form.
       count: how many to return at most.
       seed: of the draws where a space is too large to enumerate.
@@ -67,9 +69,9 @@ def most_informative(
       `int32[n, D]` in canonical form, distinct, the highest score first.
     """
     scores: dict[tuple[int, ...], float] = {}
-    for target, own in zip(targets, logits, strict=True):
-        networks, log_probability = likely_networks(space, own, seed=seed)
-        _, bounds = bounded_costs(space, model, target, networks)
+    for target, own in zip(targets, probabilities, strict=True):
+        networks, log_probability, _ = likely_networks(space, own, prior, seed=seed)
+        bounds = bounded_costs(space, model, target, networks)[1][target.metric]
         std = std_architectures(model, networks, space.num_options)[target.metric].astype(float)
         width = np.sqrt(std**2 + (_NEAR * target.value) ** 2)
         near = np.exp(-0.5 * ((bounds - target.value) / width) ** 2)
@@ -152,7 +154,9 @@ class Refinement:
         if self._rounds:
             self._folder, self._profiled = _ready(space, model, targets, folder)
 
-    def at(self, step: int, read_logits: Callable[[], np.ndarray]) -> CostModel:
+    def at(
+        self, step: int, read_probabilities: Callable[[], np.ndarray], prior: np.ndarray
+    ) -> CostModel:
         """Returns the model for the steps from `step` on, after measuring if that is due.
 
         A run that is continued takes from its folder what was measured there before. In a job of
@@ -160,7 +164,8 @@ class Refinement:
 
         Args:
           step: steps taken.
-          read_logits: returns `float32[S, D, K]`, of every search.
+          read_probabilities: returns `float32[S, D, K]`, of every search.
+          prior: `float32[D, K]`, where they began.
         """
         passed = max((number for number in self._rounds if number < step), default=-1)
         if passed > self._fitted_at:
@@ -173,9 +178,9 @@ class Refinement:
                 )
             self._take(passed, make=not there[0])
         if step in self._rounds and step > self._fitted_at:
-            logits = read_logits()
+            probabilities = read_probabilities()
             if distributed.is_first():
-                self._measure(step, logits)
+                self._measure(step, probabilities, prior)
             self._take(step, make=True)
         return self.model
 
@@ -190,14 +195,21 @@ class Refinement:
     def _path(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step}.npz"
 
-    def _measure(self, step: int, logits: np.ndarray) -> None:
+    def _measure(self, step: int, probabilities: np.ndarray, prior: np.ndarray) -> None:
         """Measures what is due after `step`, but for what is in the file already."""
         space, config = self._space, self._config
         rows = read_rows(self._folder / FILE, space)
         before = [row for row in rows if row["step"] < step]
         known = np.concatenate([self._profiled.encoded(space), _encoded(space, before)])
         chosen = most_informative(
-            space, self.model, self._targets, logits, known, self._rounds[step], seed=config.seed
+            space,
+            self.model,
+            self._targets,
+            probabilities,
+            prior,
+            known,
+            self._rounds[step],
+            seed=config.seed,
         )
         there = _encoded(space, [row for row in rows if row["step"] == step]).tolist()
         left = np.array([row for row in chosen.tolist() if row not in there], np.int32)
