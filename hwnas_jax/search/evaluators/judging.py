@@ -65,4 +65,4 @@ def judge_path(
         return {**task.sums(outputs, targets), "loss": (loss, jnp.ones(()))}
 
     sums = jax.lax.map(sums_of, rows)
-    return values(jax.tree.map(lambda leaf: leaf.sum(), sums))
+    return values(jax.tree.map(lambda leaf: leaf.sum(axis=0), sums))
