@@ -120,9 +120,7 @@ def _resumed_run(options: SearchOptions) -> Any:
     assert folder is not None
     run = Run.open(folder)
     if run.wanted.several:
-        raise UserError(
-            f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}"
-        )
+        raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
     _only_parallel_changed(run.config, options.config)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
