@@ -1,12 +1,13 @@
-"""Cells of binary convolutions: a graph of nodes whose every edge holds all candidates.
+"""Cells of binary convolutions: a graph of nodes whose every edge holds all operations.
 
 Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `T` edges that leave a node.
 
-The edges that leave a node read the same signs. A convolution is linear in its kernel, so the
-binary kernels of all sizes are mixed first, those of all leaving edges put side by side, and one
-convolution a node is left, whatever the number of options.
+The edges that leave a node read the same signs, and a convolution is linear in its kernel. So the
+binary kernels of all sizes are mixed first, and those of all leaving edges are put side by side.
+One convolution a node is left, whatever the number of options.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -15,10 +16,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from hwnas_jax.nn.cell import drawn_branch, run_cells
+from hwnas_jax.nn.cell_operations import CellOperation
+from hwnas_jax.nn.fused_cell import (
+    SIZES,
+    WEIGHTLESS,
+    convolution_state,
+    drawn_branch,
+    run_cells,
+)
 from hwnas_jax.nn.kernels.activation import relu
 from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
-from hwnas_jax.nn.kernels.mixed_cell import Candidate, columns
+from hwnas_jax.nn.kernels.mixed_cell import Form, columns
 from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
@@ -29,8 +37,21 @@ from hwnas_jax.relax.base import Gates
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
 
+def _record(name, conv):
+    """Returns the record of a convolution that a class, or a partial of one, builds by its size."""
+
+    @functools.cache
+    def record(kernel: int, /) -> CellOperation:
+        def build(inputs, outputs, stride, norm, rngs):
+            return conv(inputs, outputs, kernel, norm, rngs, stride=stride)
+
+        return CellOperation(f"{name}_{kernel}x{kernel}", build)
+
+    return record
+
+
 class FloatConv(nnx.Module):
-    """Normalisation, ReLU and a convolution: what `BinaryConv` is at full precision."""
+    """Normalisation, ReLU and a convolution: the counterpart of `BinaryConv` at full precision."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, norm: Norm, rngs: nnx.Rngs, *,
@@ -68,14 +89,14 @@ class Reduction(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         return shrink_and_widen(x, 2, self.outputs) + self.second(self.first(x))
 
-    def _each(self, count, input_shape):
+    def _between(self, input_shape):
+        """Returns the shape of one image between the two convolutions."""
         height, width = (-(-size // 2) for size in input_shape[:2])
-        between = (height, width, self.outputs)
-        return getattr(self.first, count)(input_shape) + getattr(self.second, count)(between)
+        return height, width, self.outputs
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
-        return self._each("macs", input_shape)
+        return self.first.macs(input_shape) + self.second.macs(self._between(input_shape))
 
 
 class BinaryReduction(Reduction):
@@ -83,11 +104,35 @@ class BinaryReduction(Reduction):
 
     def bit_operations(self, input_shape: tuple[int, ...]) -> int:
         """Returns products of single bits for one image of `input_shape` `(H, W, C)`."""
-        return self._each("bit_operations", input_shape)
+        first, second = self.first.bit_operations, self.second.bit_operations
+        return first(input_shape) + second(self._between(input_shape))
 
     def size_bits(self) -> int:
-        """Returns the bits of what is stored."""
+        """Returns the bits that are stored."""
         return sum(cast(BinaryConv, conv).size_bits() for conv in (self.first, self.second))
+
+
+binary_conv = _record("bin_conv", BinaryConv)
+"""`binary_conv(3)` is the record of a binary 3x3 convolution, `bin_conv_3x3`."""
+
+projected_conv = _record("bin_conv", functools.partial(BinaryConv, projected=True))
+"""The same with learned projections."""
+
+float_conv = _record("conv", FloatConv)
+"""The same at full precision, `conv_3x3`."""
+
+
+def record_of(*, binary: bool, projected: bool) -> Callable[[int], CellOperation]:
+    """Returns which of the three builds the records of such cells."""
+    if not binary:
+        return float_conv
+    return projected_conv if projected else binary_conv
+
+
+def binary_forms(*, binary: bool, projected: bool) -> dict[CellOperation, Form]:
+    """Returns how `BinaryCells` of these arguments compute each operation that they know."""
+    record = record_of(binary=binary, projected=projected)
+    return WEIGHTLESS | {record(size): Form("conv", size) for size in SIZES}
 
 
 class BinaryCells(nnx.Module):
@@ -105,7 +150,7 @@ class BinaryCells(nnx.Module):
         count: int,
         features: int,
         edges: Sequence[tuple[int, int]],
-        candidates: Sequence[Candidate],
+        forms: Sequence[Form],
         rngs: nnx.Rngs,
         *,
         binary: bool = True,
@@ -119,17 +164,18 @@ class BinaryCells(nnx.Module):
           count: `N`.
           features: `C`.
           edges: `(target, source)` of each edge, sources below targets.
-          candidates: what each edge chooses from; a convolution is normalised, binarised and
-            convolved with binary weights.
+          forms: the operations of every edge. A convolution normalises its input, takes the signs
+            and convolves them with binary weights. At least one is a convolution.
           rngs: for the initial weights.
-          binary: False rectifies instead, and convolves at full precision.
+          binary: if False, convolutions take the ReLU instead of the signs and have weights of
+            full precision.
           projected: binary kernels have learned projections, see `project_weights`.
           axis_name: replica axis over which batch statistics are averaged, if any.
-          rematerialise: keep the inputs of the cells alone.
+          rematerialise: keep only the inputs of the cells for the backward pass.
         """
-        self.edges, self.candidates, self.binary = tuple(edges), tuple(candidates), binary
+        self.edges, self.forms, self.binary = tuple(edges), tuple(forms), binary
         self.axis_name, self.rematerialise = axis_name, rematerialise
-        sizes = sorted({c.kernel for c in candidates if c.kind == "conv"})
+        sizes = sorted({form.kernel for form in forms if form.kind == "conv"})
         shape = (count, len(edges))
         self.kernels = nnx.Dict(
             {
@@ -151,7 +197,7 @@ class BinaryCells(nnx.Module):
           gates: `weight` is `float32[E, O]`; with `index` only the drawn operations run.
         """
         chex.assert_rank(x, 4)
-        chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
+        chex.assert_shape(gates.weight, (len(self.edges), len(self.forms)))
         kernels = {
             int(k): tuple(
                 part[k][...].astype(x.dtype) for part in (self.kernels, self.projections) if part
@@ -163,15 +209,22 @@ class BinaryCells(nnx.Module):
             rematerialise=self.rematerialise,
         )  # fmt: skip
 
-    def kernel_of(self, cell: int, edge: int, candidate: int) -> list[jax.Array]:
-        """Returns the weights `[k, k, C, C]` of one convolution, and its projection if it has."""
-        size = str(self.candidates[candidate].kernel)
-        return [part[size][cell, edge] for part in (self.kernels, self.projections) if part]
+    def weights_of(self, cell: int, edge: int, option: int) -> nnx.State:
+        """Returns the weights of one operation, arranged as in its stand-alone module."""
+        form, size = self.forms[option], str(self.forms[option].kernel)
+        if form.kind != "conv":
+            return nnx.State({})
+        if not self.binary:
+            return convolution_state(self.kernels[size][cell, edge])
+        parts = {"kernel": self.kernels, "projection": self.projections}
+        return nnx.State(
+            {name: nnx.Param(part[size][cell, edge]) for name, part in parts.items() if part}
+        )
 
     def _mixed_cell(self, x, kernels, gates):
         last, size = max(target for target, _ in self.edges), max(kernels)
         weight = jnp.asarray(gates.weight).astype(x.dtype)
-        convolutions = columns(self.candidates, "conv")
+        convolutions = columns(self.forms, "conv")
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
         for node in range(last):
             value = x if node == 0 else sum(incoming[node])
@@ -180,7 +233,7 @@ class BinaryCells(nnx.Module):
                 sum(
                     weight[e, c] * pad_kernel(self._weights([part[e] for part in kernels[k]]), size)
                     for c in convolutions
-                    if (k := self.candidates[c].kernel)
+                    if (k := self.forms[c].kernel)
                 )
                 for e in leaving
             ]
@@ -189,25 +242,25 @@ class BinaryCells(nnx.Module):
             for edge, part in zip(leaving, parts, strict=True):
                 terms = [part]
                 for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-                    found = columns(self.candidates, kind)
+                    found = columns(self.forms, kind)
                     terms += [weight[edge, c] * apply(value) for c in found]
                 incoming[self.edges[edge][0]] += terms
         return sum(incoming[last])
 
     def _sampled_cells(self, x, kernels, gates):
-        """Runs the cells of `kernels`, whose first axes are cells and edges, in one loop."""
+        """Runs the cells of `kernels`, whose two leading axes are cells and edges, in one loop."""
         factor = jnp.asarray(gates.weight)[jnp.arange(len(self.edges)), gates.index]
         count = len(jax.tree.leaves(kernels)[0])
         return run_drawn(
             x, gates.index,
             (kernels, jnp.broadcast_to(factor.astype(x.dtype), (count, len(factor)))),
-            branches=[drawn_branch(each, self._convolution(each)) for each in self.candidates],
-            edges=self.edges, cut=next(iter(columns(self.candidates, "zero")), None),
+            branches=[drawn_branch(each, self._convolution(each)) for each in self.forms],
+            edges=self.edges, cut=next(iter(columns(self.forms, "zero")), None),
         )  # fmt: skip
 
-    def _convolution(self, candidate):
+    def _convolution(self, form):
         def convolve(x, kernels, factor):
-            return conv2d(self._signs(x), factor * self._weights(kernels[candidate.kernel]))
+            return conv2d(self._signs(x), factor * self._weights(kernels[form.kernel]))
 
         return convolve
 

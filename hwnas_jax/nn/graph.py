@@ -24,17 +24,6 @@ from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.mbconv import shuffle
 
 
-class Nothing(nnx.Module):
-    """Cuts an edge: zeros."""
-
-    def __init__(self, features: int, stride: int = 1):
-        self.features, self.stride = features, stride
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        height, width = (-(-size // self.stride) for size in x.shape[1:3])
-        return jnp.zeros((len(x), height, width, self.features), x.dtype)
-
-
 class MixedEdge(nnx.Module):
     """The `O` operations of one edge: `[B, H, W, C]` to `[B, H', W', C']`.
 
@@ -89,25 +78,29 @@ class MixedGraph(nnx.Module):
         entering: Callable[[nnx.Rngs], MixedEdge],
         inner: Callable[[nnx.Rngs], MixedEdge],
         rngs: nnx.Rngs,
+        *,
+        edges: Sequence[tuple[int, int]] | None = None,
     ):
         """Draws the weights.
 
         Args:
           inputs: `I`.
-          nodes: `J`, at least two.
+          nodes: `J`.
           entering: builds an edge that leaves an input.
           inner: builds an edge between inner nodes.
           rngs: for the initial weights.
+          edges: `(target, source)` of each edge, sorted and different; all forward edges if left
+            out. At least one leaves an input and one leaves an inner node.
         """
         self.inputs, self.nodes = inputs, nodes
-        self.edges = graph_edges(inputs, nodes)
-        count = sum(source < inputs for _, source in self.edges)
-        self.entering = stacked(entering, count, rngs)
-        self.inner = stacked(inner, len(self.edges) - count, rngs)
+        self.edges = graph_edges(inputs, nodes) if edges is None else tuple(edges)
+        self.count = sum(source < inputs for _, source in self.edges)
+        self.entering = stacked(entering, self.count, rngs)
+        self.inner = stacked(inner, len(self.edges) - self.count, rngs)
 
     def _rows(self, *, apart: bool = True) -> list[int]:
         """Returns the place of each edge among those of its kind, or where these are joined."""
-        rows, counts = [], [0, 0 if apart else self.inputs * self.nodes]
+        rows, counts = [], [0, 0 if apart else self.count]
         for _, source in self.edges:
             rows.append(counts[source >= self.inputs])
             counts[source >= self.inputs] += 1
@@ -202,7 +195,7 @@ class MixedGraph(nnx.Module):
         for (target, source), row in zip(self.edges, self._rows(apart=not alike), strict=True):
             table[target, source] = row
         ends, enters = jnp.array(targets), sources < self.inputs
-        rows, count = jnp.array(table)[ends, sources], len(self.entering.options)
+        rows, options_each = jnp.array(table)[ends, sources], len(self.entering.options)
         nodes = jnp.zeros((self.nodes, *made.shape), made.dtype)
         if alike:
             kinds, states = [graph], [_take(_joined(entering, inner), rows)]
@@ -211,11 +204,11 @@ class MixedGraph(nnx.Module):
             kinds = [graph, inner_graph]
             own = jnp.where(enters, rows, 0), jnp.where(enters, 0, rows)
             states = [_take(entering, own[0]), _take(inner, own[1])]
-            options = options + jnp.where(enters, 0, count)
+            options = options + jnp.where(enters, 0, options_each)
             ends = ends - self.inputs
         branches = tuple(
             _branch(kind, graph, option)
-            for kind, graph in enumerate(kinds) for option in range(count)
+            for kind, graph in enumerate(kinds) for option in range(options_each)
         )  # fmt: skip
 
         def edge(nodes, of):

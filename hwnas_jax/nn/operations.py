@@ -1,8 +1,8 @@
-"""The operations that stand on the edges of cells, each with its count of multiply-accumulates.
+"""The modules that cells and their networks are made of, with their multiply-accumulates.
 
-Every operation maps `[B, H, W, C]` to `[B, H', W', C']` and says `macs(input_shape)` for one
-image. Normalisation comes from a factory, so that the same operation serves a supernet
-(stateless) and a stand-alone network (running statistics).
+Every module maps `[B, H, W, C]` to `[B, H', W', C']` and says `macs(input_shape)` for one image.
+Normalisation comes from a factory, so that the same module serves a supernet, whose normalisation
+is stateless, and a stand-alone network, which has running statistics.
 """
 
 import math
@@ -141,10 +141,14 @@ class Identity(nnx.Module):
 
 
 class Zero(nnx.Module):
-    """Cuts the edge."""
+    """Cuts an edge: returns zeros in the shape that the edge's other operations return."""
+
+    def __init__(self, features: int, stride: int = 1):
+        self.features, self.stride = features, stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return jnp.zeros_like(x)
+        height, width = (-(-size // self.stride) for size in x.shape[1:3])
+        return jnp.zeros((len(x), height, width, self.features), x.dtype)
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns 0."""

@@ -44,6 +44,7 @@ class Advantage(Relaxation):
 
     name = "advantage"
     summary = "only the drawn option runs, credited with its own part of the loss (AdvantageNAS)"
+    draws_paths = True
 
     def sample(
         self, key: jax.Array, params: Params, mask: jax.Array, temperature: jax.Array

@@ -60,12 +60,15 @@ class Relaxation(abc.ABC):
       chooses_several: whether an architecture may keep more than one option of a decision. Gates
         then need not sum to one, so that only spaces which add up their options' outputs
         (`Space.adds_options`) can use them.
+      draws_paths: whether only a drawn option of every decision runs, so that its gates have an
+        index. Replicas that draw paths of their own then run different operations.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     has_logits: ClassVar[bool] = True
     chooses_several: ClassVar[bool] = False
+    draws_paths: ClassVar[bool] = False
 
     learning_rate: Annotated[float, Gt(0)] = 0.05
     """of the architecture's parameters"""
@@ -220,6 +223,11 @@ def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:
                 f"{where}: {what} must be float32{list(shape)}, got {found.dtype}"
                 f"{list(found.shape)}"
             )
+    if relaxation.draws_paths != (gates.index is not None):
+        raise UserError(
+            f"{where}: draws_paths is {relaxation.draws_paths}, but sample's gates have "
+            f"{'no' if gates.index is None else 'an'} index"
+        )
     if gates.index is not None and (
         gates.index.shape != mask.shape[:1] or gates.index.dtype != jnp.int32
     ):

@@ -24,12 +24,19 @@ from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import halves_of, search_architecture
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.runs.population import Member
-from hwnas_jax.search.evaluators import EVALUATORS, Bench, Evaluator
+from hwnas_jax.search.evaluators import (
+    EVALUATORS,
+    Bench,
+    Data,
+    Evaluator,
+    check_evaluator,
+    make_evaluate,
+)
 from hwnas_jax.search.expected_cost import bound_of
-from hwnas_jax.search.methods import make_task
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
-from hwnas_jax.spaces.base import Choices, Space
+from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tasks import make_task
 
 _ROUNDS_PER_CALL = 10
 
@@ -100,11 +107,11 @@ def search_by_strategy(
     results = []
     for member in members:
         own = dataclasses.replace(config, seed=member.seed)
-        if evaluator.needs_supernet and member.seed not in weights:
+        if evaluator.needs_weights and member.seed not in weights:
             weights[member.seed] = _trained_supernet(
                 space, dataset, cost_model, member, own, folder=folder, progress=progress
             )
-        bench = _bench(space, dataset, own, evaluator, weights.get(member.seed))
+        bench = _bench(space, dataset, own, weights.get(member.seed))
         state = _run(
             strategy, evaluator, budget, bench, space, cost_model, member, own,
             several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
@@ -133,18 +140,22 @@ def _trained_supernet(space, dataset, cost_model, member, config, *, folder, pro
     return np.asarray(result.state.weights)
 
 
-def _bench(space, dataset, config, evaluator: Evaluator, weights) -> Bench:
+def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray | None) -> Bench:
     halves = halves_of(dataset, config)
     return Bench(
         space=space,
-        task=make_task(config),
+        task=make_task(config.task, dataset),
+        data=Data(
+            dataset.train_inputs, dataset.train_targets, halves["weight"], halves["arch"],
+            dataset.mean, dataset.std,
+        ),
         supernet=make_supernet(space),
         weights=weights,
-        dataset=dataset,
-        halves=halves,
         batch_size=config.search.batch_size,
+        shift=config.data.shift,
+        flip=config.data.flip,
         seed=config.seed,
-    )
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,14 +196,17 @@ def _run(
     def one(state: StrategyState, data: Any):
         ask_key, evaluate_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         asked = strategy.ask(state.strategy, ask_key)
-        found = evaluator.evaluate(bench, data["arrays"], asked, evaluate_key)
-        sign = 1.0 if evaluator.higher_is_better(bench) else -1.0
-        score = sign * found[evaluator.metric(bench)]
         cost_of = bound_of(data["cost_model"], metrics, member.target.deviations)
-        costs = jax.vmap(lambda own: cost_of(jax.nn.one_hot(own, mask.shape[1])))(asked)
-        excess = budget.distance(costs, limits)
-        excess = jnp.where(_members_of(space, asked), excess, jnp.inf)
-        told = Told(score.astype(jnp.float32), excess.astype(jnp.float32))
+
+        def excess(architectures):
+            weights = jax.nn.one_hot(architectures, mask.shape[1])
+            return budget.distance(jax.vmap(cost_of)(weights), limits)
+
+        evaluate = make_evaluate(evaluator, bench, data["arrays"], excess)
+        told = evaluate(asked, evaluate_key)[0]
+        # What cannot be judged is as good as no member of the space.
+        judged = jnp.isfinite(told.score)
+        told = Told(jnp.where(judged, told.score, 0.0), jnp.where(judged, told.excess, jnp.inf))
         history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
         inside = history.excess <= 0
         best = jnp.where(inside.any(), jnp.where(inside, history.score, -jnp.inf).max(), 0.0)
@@ -203,7 +217,7 @@ def _run(
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
         )
-        return state, StrategyInfo(best, score.mean(), (told.excess <= 0).mean())
+        return state, StrategyInfo(best, told.score.mean(), (told.excess <= 0).mean())
 
     def dispatch(state: StrategyState, data: Any):
         return jax.lax.scan(lambda state, _: one(state, data), state, None, length=length)
@@ -214,7 +228,7 @@ def _run(
         describe=f"{strategy.name} by {evaluator.name}" + (f" {member.label}" if several else ""),
         init=init,
         dispatch=dispatch,
-        data=_Resident(evaluator.arrays(bench)),
+        data=_Resident(check_evaluator(evaluator, bench)),
         total=rounds,
         per_dispatch=length,
         checkpoint_every=max(1, rounds // 10),
@@ -223,14 +237,3 @@ def _run(
     )
     place = Replicas((jax.local_devices()[0],), config.parallel.backend)
     return run_experiment(experiment, place, folder=folder, from_step=from_step, progress=progress)
-
-
-def _members_of(space: Space, architectures: jax.Array) -> jax.Array:
-    """Returns which architectures (`int32[n, D]`) are members of the space, `bool[n]`."""
-    if type(space).feasible is Choices.feasible:
-        return jnp.ones(len(architectures), bool)
-    shape = jax.ShapeDtypeStruct(architectures.shape[:1], bool)
-    return jax.pure_callback(
-        lambda rows: np.asarray(space.feasible(np.asarray(rows)), bool), shape, architectures,
-        vmap_method="sequential",
-    )  # fmt: skip

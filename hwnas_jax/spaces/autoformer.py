@@ -27,7 +27,7 @@ from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.transformer import MLP, Attention, Patches, TokenHead
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -35,6 +35,7 @@ _POOLS = ("token", "mean")
 _EMBEDDING, _DEPTH, _FIRST = 0, 1, 2
 
 
+@SPACES.add
 class AutoFormer(Governed, Space):
     """AutoFormer's space at any size."""
 

@@ -25,7 +25,7 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_c
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import factor, halve, whole
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -34,6 +34,7 @@ _STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1,
 _STEM, _FIRST = 32, 16
 
 
+@SPACES.add
 class Channels(Space):
     """Channels of every layer of MobileNetV2."""
 

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax import spaces
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Forms, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Forms, Operation, Place, Space
+from hwnas_jax.spaces.build import from_spec
 from hwnas_jax.spaces.core.hardware import DATAFLOWS, TEMPLATES, Design, area_mm2
 
 _HARDWARE = re.compile(
@@ -49,6 +49,7 @@ class _NetworkPart(nnx.Module):
         return self.inner(images, Gates(weight, index))  # type: ignore[operator]
 
 
+@SPACES.add
 class Codesign(Space):
     """A network space and the decisions of an accelerator."""
 
@@ -99,7 +100,7 @@ class Codesign(Space):
             "area_limit_mm2": area_limit_mm2,
         }  # fmt: skip
         # Files may describe such a space, and a file may not start code.
-        self.network_space = spaces.from_spec(
+        self.network_space = from_spec(
             {
                 "name": network, "args": _arguments(network_args),
                 "input_shape": list(input_shape), "num_outputs": num_outputs,
@@ -108,6 +109,7 @@ class Codesign(Space):
         self.input_shape, self.num_outputs = (
             self.network_space.input_shape, self.network_space.num_outputs,
         )  # fmt: skip
+        self.mixes_canonical = self.network_space.mixes_canonical
         self._parts = {key: _options(key, value) for key, value in given.items() if value}
         if not template:
             for key in ("rows", "columns", "buffer_kib", "dataflow"):
@@ -175,10 +177,6 @@ class Codesign(Space):
         form = self.network_space.canonical(architectures[:, :count])
         return np.concatenate([form, architectures[:, count:]], axis=1).astype(np.int32)
 
-    @property
-    def mixes_canonical(self) -> bool:
-        return self.network_space.mixes_canonical
-
     def canonical_mixture(self, weight: jax.Array) -> tuple[Forms, ...]:
         inner = self.network_space
         count, options = inner.num_decisions, inner.num_options
@@ -193,16 +191,14 @@ class Codesign(Space):
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each decision's output reaches the network's, `float32[D]`."""
         inner = self.network_space
-        of_network = getattr(inner, "active", lambda gates: jnp.ones(len(gates)))
-        found = of_network(weight[: inner.num_decisions, : inner.num_options])
+        found = inner.active(weight[: inner.num_decisions, : inner.num_options])
         return jnp.concatenate([found, jnp.ones(self.num_decisions - inner.num_decisions)])
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
-        options: dict[str, Any] = {"rematerialise": True} if rematerialise else {}
         inner = self.network_space
-        supernet = inner.supernet(rngs, axis_name=axis_name, **options)
+        supernet = inner.supernet(rngs, axis_name=axis_name, rematerialise=rematerialise)
         return _NetworkPart(supernet, inner.num_decisions, inner.num_options)
 
     def network(

@@ -23,7 +23,7 @@ from hwnas_jax.nn.kernels.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.paths import on_open_path, open_paths
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
@@ -109,6 +109,7 @@ class _Graph(nnx.Module):
         return weight[index] * jax.lax.switch(index, branches, x, states)
 
 
+@SPACES.add
 class CompleteGraph(Space):
     """Every forward edge between the nodes optional, an operation on each that stays."""
 

@@ -41,7 +41,7 @@ from hwnas_jax.nn.darts import (
 from hwnas_jax.nn.graph import graph_edges
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.genotype import KINDS, read_genotype, write_genotype
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
@@ -60,6 +60,7 @@ def _pair_row(kind: int, node: int) -> int:
     return kind * _PER_CELL + len(EDGES) + _CHOOSING.index(node)
 
 
+@SPACES.add
 class Darts(Governed, Space):
     """The cell space of DARTS at any width and depth."""
 

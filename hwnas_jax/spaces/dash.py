@@ -24,7 +24,7 @@ from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _init = nnx.initializers.he_uniform()
@@ -146,6 +146,7 @@ class _Backbone(nnx.Module):
         return self.head(x)
 
 
+@SPACES.add
 class Dash(Space):
     """Kernel sizes and dilations of a wide residual network's convolutions."""
 

@@ -8,9 +8,11 @@ Distillation", CVPR 2020.
 
 from typing import ClassVar
 
+from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
+@SPACES.add
 class DNA(Layerwise):
     """DNA's space at any width."""
 

@@ -31,7 +31,7 @@ from hwnas_jax.nn.quantised import (
     shrink_and_widen,
 )
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -101,6 +101,7 @@ class _Backbone(nnx.Module):
         return self.head(x)
 
 
+@SPACES.add
 class EdMIPS(Governed, Space):
     """Bits of the weights and activations of a residual network's convolutions."""
 

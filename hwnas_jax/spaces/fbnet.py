@@ -9,6 +9,7 @@ Search Benchmark", ICLR 2021 (the network for CIFAR-100 halves the image three t
 
 from typing import ClassVar
 
+from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
@@ -21,6 +22,7 @@ def _blocks():
     yield "skip", Skip()
 
 
+@SPACES.add
 class FBNet(Layerwise):
     """FBNet's space at any width."""
 

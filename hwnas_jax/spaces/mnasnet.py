@@ -36,7 +36,7 @@ from hwnas_jax.nn.mbconv import (
 )
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -48,6 +48,7 @@ _DEPTHS = ("-1", "0", "+1")
 PER_BLOCK = ("op", "kernel", "se", "skip", "filters", "layers")
 
 
+@SPACES.add
 class MnasNet(Governed, Space):
     """MnasNet's space at any size."""
 

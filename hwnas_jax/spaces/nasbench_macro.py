@@ -11,9 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
+@SPACES.add
 class NasBenchMacro(Layerwise):
     """The macro space of NAS-Bench-Macro at any width."""
 

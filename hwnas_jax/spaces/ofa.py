@@ -27,7 +27,7 @@ from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.resize import Resize, resize
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import factor, halve, rising, whole
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable
@@ -44,6 +44,7 @@ _STEM, _EXPANDED, _LAST = 16, 960, 1280
 _LAYER = re.compile(r"k(\d+)e(\d+)")
 
 
+@SPACES.add
 class OFA(Governed, Space):
     """Once-for-All's space at any width."""
 

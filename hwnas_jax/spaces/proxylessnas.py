@@ -8,9 +8,11 @@ Hardware", ICLR 2019.
 
 from typing import ClassVar
 
+from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
 
+@SPACES.add
 class ProxylessNAS(Layerwise):
     """ProxylessNAS's space at any width."""
 

@@ -19,7 +19,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import whole
 from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
@@ -46,6 +46,7 @@ class _Backbone(Layerwise):
         super().__init__(**sizes)
 
 
+@SPACES.add
 class SinglePath(Governed, Space):
     """Single-Path NAS's space at any width."""
 

@@ -26,7 +26,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 DIGITS = ("1", "2", "3", "4")
@@ -34,6 +34,7 @@ NONE = "none"
 _STEPS = ((0, 0), (1, 0), (0, 1), (1, 1), None)
 
 
+@SPACES.add
 class TransNASMacro(Space):
     """TransNAS-Bench-101's macro level at any size."""
 

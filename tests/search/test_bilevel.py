@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.bilevel import Batch, anneal, make_search
+from hwnas_jax.search.objective import Target
 
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.relax.base import sampled_path
-from hwnas_jax.search.bilevel import Batch, anneal, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import TableModel
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
 
 from hwnas_jax.config import Config, ParallelConfig, SearchConfig, TargetConfig, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice
 from hwnas_jax.relax.base import RELAXATIONS
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from tests.tiny import TinyCost, TinySpace
 
 SPACE = TinySpace()

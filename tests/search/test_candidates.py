@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from hwnas_jax.search.objective import Target
 
 from hwnas_jax.config import TargetConfig
 from hwnas_jax.errors import UserError
 from hwnas_jax.search import candidates as module
 from hwnas_jax.search.candidates import architectures_of, cost_range, resolve_target, within_budget
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import TABLE, TableModel
 

@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.derive import confirm
+from hwnas_jax.search.objective import Target
+from hwnas_jax.search.population import make_members, search_population
+from hwnas_jax.search.stage import search_architecture
 
 from hwnas_jax.config import Config, TargetConfig, override
 from hwnas_jax.cost import Sample
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.candidates import Candidate, cost_range, resolve_target, within_budget
-from hwnas_jax.search.derive import confirm
-from hwnas_jax.search.objective import Target
-from hwnas_jax.search.population import make_members, search_population
-from hwnas_jax.search.stage import search_architecture
 from tests.search.dense import SPACE, DenseModel, images
 
 COSTS, ERRORS = np.array([0.0, 0.5, 2.0]), np.array([0.0, 0.05, 0.3])

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from hwnas_jax.search.derive import make_supernet_accuracy
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.search import Target, make_search
-from hwnas_jax.search.derive import make_supernet_accuracy
 from tests.search.dense import SPACE, DenseModel, images
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hwnas_jax.search.objective import Target, ascend, expected_cost, lagrangian
 
 MASK = np.array([[True, True, True], [True, True, False], [True, True, True]])

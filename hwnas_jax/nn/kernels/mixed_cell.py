@@ -25,8 +25,8 @@ from hwnas_jax.nn.normalisation import moments, scale_and_offset
 
 
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One operation that an edge may carry, `[B, H, W, C]` to the same shape.
+class Form:
+    """How a fused cell computes one operation of an edge, `[B, H, W, C]` to the same shape.
 
     Attributes:
       kind: "zero", "identity", "avg_pool" (3x3) or "conv" (ReLU, convolution, normalisation).
@@ -37,10 +37,10 @@ class Candidate:
     kernel: int = 0
 
 
-def columns(candidates: tuple[Candidate, ...], kind: str) -> list[int]:
-    """Returns the places of the candidates of one kind, convolutions by their size."""
-    found = [i for i, c in enumerate(candidates) if c.kind == kind]
-    return sorted(found, key=lambda i: candidates[i].kernel)
+def columns(forms: tuple[Form, ...], kind: str) -> list[int]:
+    """Returns the places of the forms of one kind, convolutions by their size."""
+    found = [i for i, form in enumerate(forms) if form.kind == kind]
+    return sorted(found, key=lambda i: forms[i].kernel)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Mixture:
 
     Attributes:
       edges: `(target, source)` of each edge.
-      candidates: what every edge mixes.
+      forms: the operations that every edge mixes.
       axis_name: replica axis over which batch statistics are averaged, if any.
     """
 
     edges: tuple[tuple[int, int], ...]
-    candidates: tuple[Candidate, ...]
+    forms: tuple[Form, ...]
     axis_name: str | None
 
     @property
@@ -93,7 +93,7 @@ class Mixture:
         if of_output is not None:
             found.append(of_output)
         mean, square = (jnp.concatenate(parts) for parts in zip(*found, strict=True))
-        options = columns(self.candidates, "conv")
+        options = columns(self.forms, "conv")
         features = len(mean) // (len(options) * len(weight))
         factor = jnp.repeat(jnp.concatenate([weight[:, c] for c in options]), features)
         scale, offset = (part * factor for part in scale_and_offset(mean, square))
@@ -183,7 +183,7 @@ def _arrived(mixture, target, nodes, parts, weight):
     entering = [(e, source) for e, (node, source) in enumerate(mixture.edges) if node == target]
     total = sum(part for edge, _ in entering for part in parts[edge])
     for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
-        for column in columns(mixture.candidates, kind):
+        for column in columns(mixture.forms, kind):
             total = total + apply(sum(weight[e, column] * nodes[source] for e, source in entering))
     return jax.lax.optimization_barrier(total.astype(nodes[0].dtype))
 
@@ -205,7 +205,7 @@ def _forward(mixture, x, kernels, pointwise, weight):
 def _backward(mixture, residuals, gradient):
     nodes, sources, kernels, pointwise, weight = residuals
     rows = [None] * len(mixture.edges)
-    pools = columns(mixture.candidates, "avg_pool")
+    pools = columns(mixture.forms, "avg_pool")
     # Of each node: its gradient, that of what is pooled, and the sum over all pixels.
     gradients, pooled, sums = {}, {}, {}
     of_kernels, of_pointwise = [None] * len(sources), [None] * len(sources)
@@ -232,7 +232,7 @@ def _backward(mixture, residuals, gradient):
         )
         found = where_positive(source.value, through)
         for kind, of_targets in (("identity", gradients), ("avg_pool", pooled)):
-            for column in columns(mixture.candidates, kind):
+            for column in columns(mixture.forms, kind):
                 for place, (edge, target) in enumerate(zip(leaving, targets, strict=True)):
                     found = found + weight[edge, column] * of_targets[target]
                     if nodes is not None:

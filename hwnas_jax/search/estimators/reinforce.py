@@ -38,6 +38,7 @@ class Reinforce(Estimator):
 
     name = "reinforce"
     summary = "only drawn options run; loss minus a moving average, times the score (REINFORCE)"
+    draws_paths = True
 
     samples: Annotated[int, Ge(1)] = 1
     """architectures drawn a step"""

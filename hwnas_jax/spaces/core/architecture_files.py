@@ -6,8 +6,8 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json
-from hwnas_jax.spaces import from_spec
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.build import from_spec
 
 _FORMAT = "hwnas_jax.architecture"
 

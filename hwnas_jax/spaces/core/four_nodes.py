@@ -1,35 +1,37 @@
 """Cells of four nodes with an edge from every node to every later one, as in NAS-Bench-201.
 
-Each of the six edges carries one operation, the first of which, `none`, cuts it. Edges off every
-open path from input to output change nothing, and cells that differ there alone are one network.
+Each of the six edges carries one operation. The first operation cuts the edge. An edge that lies on
+no open path from input to output changes nothing, so cells that differ only there are one network.
+
+Legend: `N` architectures, `K` operations, `P` sets of edges, `S` statistics.
 """
 
-import abc
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.nn.cell_operations import CellOperation, names, place
 from hwnas_jax.nn.paths import on_open_path
-from hwnas_jax.spaces.base import Forms, Space
+from hwnas_jax.spaces.core.choices import Choices, Decision, Forms
 
 EDGES = tuple((target, source) for target in range(1, 4) for source in range(target))
 _NONE = 0
 _TARGETS, _SOURCES = np.array(EDGES).T
 _OUTPUT = 3
-# The operation that hands its input on, and those that have no weights of their own.
-_IDENTITY, _WEIGHTLESS = "skip_connect", ("avg_pool_3x3",)
 
 
 def active_edges(weight):
     """Returns how much of each edge's output reaches the cell's output, `float32[6]`.
 
-    That is with the edge itself taken as open. Exactly zero or one on one-hot rows; between them
-    the probability that the edge lies on a path, taking paths as independent.
+    The edge itself counts as open. The result is exactly zero or one if every row of `weight` is
+    one-hot. Otherwise it is the probability that the edge lies on an open path, computed as if
+    paths were independent.
 
     Args:
-      weight: `float32[6, K]`, `none` first, numpy or jax; further axes behind are carried along.
+      weight: `float32[6, K]`, the operation that cuts first, numpy or jax; further axes behind are
+        carried along.
     """
     return on_open_path(EDGES, 1.0 - weight[:, _NONE])
 
@@ -46,7 +48,7 @@ def _running_sets():
 
 
 _RUNNING_SETS = _running_sets()
-# By the set of open edges, a bit each, `bool[64, 6]`.
+# The running edges of each set of open edges, `bool[64, 6]`; the set is read as a binary number.
 _RUNS = np.zeros((2 ** len(EDGES), len(EDGES)), bool)
 for _runs, _patterns in _RUNNING_SETS.items():
     _RUNS[np.array(_patterns) @ (1 << np.arange(len(EDGES)))] = _runs
@@ -59,11 +61,11 @@ def running_edges(architectures: np.ndarray) -> np.ndarray:
 
 
 def _followed(chosen, identity):
-    """Returns which node each node is once identities are followed, and which edges are left.
+    """Returns which node each node equals once identities are skipped, and which edges are left.
 
     Args:
       chosen: `int32[N, 6]`, canonical.
-      identity: the option that hands its input on.
+      identity: the option that passes its input on.
 
     Returns:
       `int[N, 4]` and `bool[N, 6]`.
@@ -80,19 +82,40 @@ def _followed(chosen, identity):
     return node, runs
 
 
-class FourNodes(Space, abc.ABC):
-    """A space of such cells; its decisions are the `EDGES` in order, `none` their first option."""
+class FourNodes(Choices):
+    """The decisions of such cells: one for each of the `EDGES`, in order.
+
+    Attributes:
+      cell_operations: the options of every edge; the first is of kind "zero". A subclass sets them
+        on the class, or in its constructor before it calls `_decide`.
+    """
+
+    cell_operations: tuple[CellOperation, ...]
+    mixes_canonical = True
+
+    def _decide(self) -> None:
+        """Sets the decisions.
+
+        Raises:
+          ValueError: when the first operation does not cut the edge.
+        """
+        if self.cell_operations[_NONE].kind != "zero":
+            raise ValueError(
+                f"the first operation of {self.name} must be of kind 'zero', got "
+                f"{self.cell_operations[_NONE]}"
+            )
+        options = names(self.cell_operations)
+        self.decisions = tuple(Decision(f"{target}<-{source}", options) for target, source in EDGES)
 
     def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how much of each decision's output reaches the network's, `float32[D]`."""
         return active_edges(weight)
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, 6]`) with `none` on every edge off all open paths."""
+        """Returns `architectures` (`int32[N, 6]`) with every edge cut that is on no open path."""
         return np.where(running_edges(architectures), architectures, _NONE).astype(np.int32)
 
     def used(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, 6]`) with `none` into nodes that nothing reads."""
+        """Returns `architectures` (`int32[N, 6]`) with edges cut into nodes that nobody reads."""
         found = np.array(architectures, np.int32)
         for node in (2, 1):
             unread = (found[:, node == _SOURCES] == _NONE).all(axis=1)
@@ -100,20 +123,25 @@ class FourNodes(Space, abc.ABC):
         return found
 
     def relations(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns counts of what a compiler leaves of the cells, `float64[N, S]`.
+        """Returns counts that describe the cells after a compiler has simplified them.
 
-        A node that only skips is the node it reads, and equal poolings of one node are one.
+        A node that one identity alone enters is the node that the identity reads. Operations of
+        kind "fixed" that are equal and read the same node are one. See `Choices.relations`.
+
+        Args:
+          architectures: `int32[N, 6]`.
+
+        Returns:
+          `float64[N, S]`.
         """
-        options = self.decisions[0].options
         chosen = self.canonical(architectures)
-        node, runs = _followed(chosen, options.index(_IDENTITY))
-        weightless = np.isin(
-            chosen, [options.index(name) for name in _WEIGHTLESS if name in options]
-        )
+        identity = place(self.cell_operations, "identity")
+        node, runs = _followed(chosen, -1 if identity is None else identity)
+        fixed = np.array([operation.kind == "fixed" for operation in self.cell_operations])[chosen]
         reads = node[:, _SOURCES]
-        # `same[n, i, j]`: edge j computes what edge i does. The first of them stands for all.
+        # `same[n, i, j]`: edge j computes what edge i computes. The first of them stands for all.
         equal = (chosen[:, :, None] == chosen[:, None]) & (reads[:, :, None] == reads[:, None])
-        equal &= weightless[:, :, None] & runs[:, :, None] & runs[:, None]
+        equal &= fixed[:, :, None] & runs[:, :, None] & runs[:, None]
         same = equal | np.eye(len(EDGES), dtype=bool)
         first = runs & (same.argmax(axis=2) == np.arange(len(EDGES)))
         writes = (same[..., None] & (_TARGETS[:, None] == np.arange(_OUTPUT + 1))).any(axis=2)
@@ -123,12 +151,12 @@ class FourNodes(Space, abc.ABC):
         follows = np.take_along_axis(writes, reads[:, None, :].repeat(len(EDGES), 1), axis=2)
         beside = reads[:, :, None] == reads[:, None]
         later = np.triu(np.ones((len(EDGES), len(EDGES)), bool), 1)
-        kinds = np.eye(len(options))[chosen] * first[..., None]
+        kinds = np.eye(len(self.cell_operations))[chosen] * first[..., None]
         alone = (np.ones_like(first), reads == 0, writes[..., _OUTPUT])
         counts = [np.einsum("nek,ne->nk", kinds, which) for which in alone]
         for pairs in (follows, beside & later, shares & later):
             found = np.einsum("nik,nij,njl->nkl", kinds, pairs, kinds)
-            if pairs is not follows:  # of two side by side either may come first
+            if pairs is not follows:  # two operations side by side have no order
                 found = np.triu(found + np.swapaxes(found, 1, 2))
             counts.append(found.reshape(len(chosen), -1))
         added = writes.sum(axis=1)[:, 1:]
@@ -142,7 +170,8 @@ class FourNodes(Space, abc.ABC):
         coefficients, rows = [], []
         for runs, patterns in _RUNNING_SETS.items():
             off = jnp.array([not run for run in runs])
-            # Edges that run are open for certain; what the others are only weighs the whole.
+            # An edge that runs is open, so its row keeps its operations. The other edges are cut,
+            # and the probability of their patterns becomes the coefficient.
             masses = jnp.where(jnp.array(patterns), opened, closed)
             coefficients.append(jnp.where(off, masses, 1.0).prod(axis=1).sum())
             rows.append(jnp.where(off[:, None], cut, weight.at[:, _NONE].set(0.0)))

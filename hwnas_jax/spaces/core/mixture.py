@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.spaces.base import Choices, Forms
+from hwnas_jax.spaces.core.choices import Choices, Forms
 
 
 def marginals(mixtures: Sequence[Forms], shape: tuple[int, ...]) -> jax.Array:
@@ -83,6 +83,8 @@ class Governed(Choices):
     In canonical form a decision without effect has its `idle` option. No decision has two
     governors, and what is governed does not govern.
     """
+
+    mixes_canonical = True
 
     @property
     def governors(self) -> tuple[Governor, ...]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax import spaces
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Choices, Decision
+from hwnas_jax.spaces.build import from_spec
+from hwnas_jax.spaces.core.choices import Choices, Decision
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.fbnet import FBNet
-from hwnas_jax.spaces.nasbench201 import NasBench201
+from hwnas_jax.spaces.nasbench201 import CellChoices, NasBench201
 
 _OFA_STAGES, _OFA_DEPTH = 5, 4
 
@@ -32,20 +32,6 @@ def fbnet(size: int = 32) -> FBNet:
     """
     args: dict[str, Any] = {32: {"halvings": 3, "head": 1504}, 224: {}}[size]
     return FBNet(input_shape=(size, size, 3), num_outputs={32: 100, 224: 1000}[size], **args)
-
-
-class CellChoices(Choices):
-    """The cells of NAS-Bench-201 in a network that is not built here."""
-
-    def __init__(self, name: str):
-        super().__init__(name, NasBench201.decisions)
-
-    canonical = NasBench201.canonical
-    canonical_mixture = NasBench201.canonical_mixture
-    relations = NasBench201.relations
-    used = NasBench201.used
-    to_string = NasBench201.to_string
-    from_string = NasBench201.from_string
 
 
 class OnceForAll(Governed):
@@ -94,7 +80,7 @@ def choices_from_spec(spec: Any) -> Choices:
       UserError: when the description is incomplete or names what is not there.
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
-        return spaces.from_spec(spec if isinstance(spec, dict) else {})
+        return from_spec(spec if isinstance(spec, dict) else {})
     off = spec.get("off", {})
     if not isinstance(off, dict) or not all(isinstance(value, list) for value in off.values()):
         raise UserError(f"the description of the space is damaged: {spec}")

@@ -27,19 +27,25 @@ from hwnas_jax.search.evaluators import (
 )
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tabular import Table
 from hwnas_jax.tasks import Classification
 from tests.search.dense import SPACE, DenseModel
 from tests.search.evaluators.benches import dense_bench
 from tests.search.evaluators.contract import check_contract
+from tests.tabular.tables import CELLS, small_table
 from tests.tiny import TinySpace
 
 BENCH = dense_bench()
+assert Table.name in EVALUATORS
 
 
-@pytest.mark.parametrize("method", [SharedWeights(), ShortTraining()], ids=lambda m: m.name)
-def test_contract(method):
-    assert EVALUATORS[method.name] is type(method)
-    check_contract(method, BENCH)
+@pytest.mark.parametrize("name", EVALUATORS)
+def test_contract(name, tmp_path):
+    if name == "table":
+        part = Part(name, {"path": str(small_table(tmp_path / "table.npz"))})
+        check_contract(EVALUATORS.make(part), dataclasses.replace(BENCH, space=CELLS))
+    else:
+        check_contract(EVALUATORS.make(Part(name)), BENCH)
 
 
 class _Table(Evaluator):

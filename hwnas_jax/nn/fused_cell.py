@@ -1,32 +1,52 @@
-"""Cells of a supernet: a graph of nodes whose every edge holds all candidate operations.
+"""Cells of a supernet in a form written by hand for speed.
 
 Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `S` sizes of convolution, `T`
 edges that leave a node.
 
-The cells of a stage are stacked and scanned: one cell is compiled for all of them. It mixes all
-operations at once (`mix_cell`). Drawn operations run in one loop over the edges of all cells
-instead (`run_drawn`).
+The cells know the operations in `FORMS` and no others; `hwnas_jax.nn.cells` chooses them where
+that is enough. The cells of a stage are stacked and scanned, so that one cell is compiled for all
+of them. Mixed operations run in `mix_cell`. Drawn operations run in one loop over the edges of all
+cells (`run_drawn`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.cell_operations import (
+    AVG_POOL_3X3,
+    NONE,
+    SKIP_CONNECT,
+    CellOperation,
+    relu_conv_norm,
+)
 from hwnas_jax.nn.kernels.activation import relu
 from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
-from hwnas_jax.nn.kernels.mixed_cell import Candidate, Mixture, columns, mix_cell
+from hwnas_jax.nn.kernels.mixed_cell import Form, Mixture, columns, mix_cell
 from hwnas_jax.nn.mixed import Branch, pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax.base import Gates
 
+SIZES = (1, 3, 5, 7)
+"""Kernel sizes of the convolutions that fused cells know."""
+
+WEIGHTLESS: dict[CellOperation, Form] = {
+    NONE: Form("zero"), SKIP_CONNECT: Form("identity"), AVG_POOL_3X3: Form("avg_pool"),
+}  # fmt: skip
+
+FORMS: dict[CellOperation, Form] = WEIGHTLESS | {
+    relu_conv_norm(size): Form("conv", size) for size in SIZES
+}
+
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
 
 
-class MixedCells(nnx.Module):
+class FusedCells(nnx.Module):
     """Cells in sequence, equal in shape: `([B, H, W, C], Gates) -> [B, H, W, C]`.
 
     Node zero is a cell's input and the last node its output; every other node sums its edges.
@@ -40,7 +60,7 @@ class MixedCells(nnx.Module):
         count: int,
         features: int,
         edges: Sequence[tuple[int, int]],
-        candidates: Sequence[Candidate],
+        forms: Sequence[Form],
         rngs: nnx.Rngs,
         *,
         axis_name: str | None = None,
@@ -53,16 +73,16 @@ class MixedCells(nnx.Module):
           features: `C`.
           edges: `(target, source)` of each edge, sources below targets; row `e` of the gates
             belongs to `edges[e]`.
-          candidates: what each edge chooses from; column `o` of the gates belongs to
-            `candidates[o]`.
+          forms: the operations of every edge; column `o` of the gates belongs to `forms[o]`. At
+            least one is a convolution.
           rngs: for the initial weights.
           axis_name: replica axis over which batch statistics are averaged, if any.
-          rematerialise: keep the inputs of the cells alone and run each forward again in the
-            backward pass: less memory, more time.
+          rematerialise: keep only the inputs of the cells, and run each cell's forward pass again
+            in the backward pass. This takes less memory and more time.
         """
-        self.edges, self.candidates = tuple(edges), tuple(candidates)
+        self.edges, self.forms = tuple(edges), tuple(forms)
         self.axis_name, self.rematerialise = axis_name, rematerialise
-        sizes = sorted({c.kernel for c in candidates if c.kind == "conv"})
+        sizes = sorted({form.kernel for form in forms if form.kind == "conv"})
         self.kernels = nnx.Dict(
             {
                 str(k): nnx.Param(
@@ -80,28 +100,32 @@ class MixedCells(nnx.Module):
           gates: `weight` is `float32[E, O]`; with `index` only the drawn operations run.
         """
         chex.assert_rank(x, 4)
-        chex.assert_shape(gates.weight, (len(self.edges), len(self.candidates)))
+        chex.assert_shape(gates.weight, (len(self.edges), len(self.forms)))
         kernels = {int(k): value[...].astype(x.dtype) for k, value in self.kernels.items()}
         return run_cells(
             x, kernels, gates, mixed=self._mixed_cell, sampled=self._sampled_cells,
             rematerialise=self.rematerialise,
         )  # fmt: skip
 
-    def kernel_of(self, cell: int, edge: int, candidate: int) -> jax.Array:
-        """Returns the weights `[k, k, C, C]` of one convolution."""
-        return self.kernels[str(self.candidates[candidate].kernel)][cell, edge]
+    def weights_of(self, cell: int, edge: int, option: int) -> nnx.State:
+        """Returns the weights of one operation, arranged as in its stand-alone module."""
+        form = self.forms[option]
+        if form.kind != "conv":
+            return nnx.State({})
+        return convolution_state(self.kernels[str(form.kernel)][cell, edge])
 
     def _mixed_cell(self, x, kernels, gates):
-        mixture = Mixture(self.edges, self.candidates, self.axis_name)
+        mixture = Mixture(self.edges, self.forms, self.axis_name)
         joined = [self._joined(kernels, leaving) for leaving in mixture.leaving]
         return mix_cell(mixture, x, *zip(*joined, strict=True), gates.weight)
 
     def _joined(self, kernels, leaving):
-        """Returns the convolutions of the edges that leave a node, `[k, k, C, S T C]`.
+        """Returns the kernels of the edges that leave a node, side by side.
 
-        And of the 1x1 ones those that run as products, `[C, T C]`; None for what there is not.
+        The first part, `[k, k, C, S T C]`, runs as convolutions. The second, `[C, T C]`, holds 1x1
+        kernels that run as matrix products. A part that would be empty is None.
         """
-        # Slices put side by side; indexing by a list would compile to gathers and scatters.
+        # Slices are put side by side. Indexing by a list would compile to gathers and scatters.
         joined = {
             k: jax.lax.concatenate([kernel[e] for e in leaving], 3) for k, kernel in kernels.items()
         }
@@ -118,17 +142,22 @@ class MixedCells(nnx.Module):
         count = len(next(iter(kernels.values())))
         return run_drawn(
             x, gates.index, (kernels, jnp.broadcast_to(factor, (count, len(factor)))),
-            branches=[drawn_branch(each, self._convolution(each)) for each in self.candidates],
-            edges=self.edges, cut=next(iter(columns(self.candidates, "zero")), None),
+            branches=[drawn_branch(each, self._convolution(each)) for each in self.forms],
+            edges=self.edges, cut=next(iter(columns(self.forms, "zero")), None),
         )  # fmt: skip
 
-    def _convolution(self, candidate):
+    def _convolution(self, form):
         def convolve(x, kernels, factor):
-            values = conv2d(relu(x), kernels[candidate.kernel])
+            values = conv2d(relu(x), kernels[form.kernel])
             scale, offset = scale_and_offset(*moments(values, self.axis_name))
             return (values * (factor * scale) + factor * offset).astype(x.dtype)
 
         return convolve
+
+
+def convolution_state(kernel: Any) -> nnx.State:
+    """Returns the weights of a module that keeps its kernel in a `Conv` named `conv`."""
+    return nnx.State({"conv": {"kernel": nnx.Param(kernel)}})
 
 
 def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
@@ -139,8 +168,8 @@ def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
       kernels: the weights of the cells.
       gates: with `index` only the drawn operations run.
       mixed: `(x, kernels of one cell, gates)` to an array like `x`.
-      sampled: likewise, with the kernels of several cells.
-      rematerialise: keep the inputs of the cells alone.
+      sampled: `(x, kernels of several cells, gates)` to an array like `x`.
+      rematerialise: keep only the inputs of the cells for the backward pass.
     """
     run = mixed
     if gates.index is not None:
@@ -153,22 +182,22 @@ def run_cells(x, kernels, gates, *, mixed, sampled, rematerialise):
     return jax.lax.scan(lambda x, own: (run(x, own, gates), None), x, kernels)[0]
 
 
-def drawn_branch(candidate: Candidate, convolve: Branch) -> Branch:
+def drawn_branch(form: Form, convolve: Branch) -> Branch:
     """Returns `(x, kernels, factor) -> factor * operation(x)`.
 
     Args:
-      candidate: the operation.
-      convolve: what is returned for a convolution.
+      form: the operation.
+      convolve: the branch to return if it is a convolution.
     """
-    match candidate.kind:
+    match form.kind:
         case "zero":
             return lambda x, kernels, factor: jnp.zeros_like(x)
         case "identity":
             return lambda x, kernels, factor: factor.astype(x.dtype) * x
         case "avg_pool":
-            # Every pass of the pooling would read the node through an index of its own.
+            # Without the barrier every pass of the pooling would look the node up again.
             pool = lambda x: avg_pool_3x3(jax.lax.optimization_barrier(x))  # noqa: E731
             return lambda x, kernels, factor: factor.astype(x.dtype) * pool(x)
         case "conv":
             return convolve
-    raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {candidate.kind!r}")
+    raise ValueError(f"kind must be zero, identity, avg_pool or conv, got {form.kind!r}")

@@ -34,8 +34,9 @@ def leaking(params, mask):
     return jax.lax.stop_gradient(jax.nn.softmax(right) - unmasked) + unmasked
 
 
-def sample(function):
-    return {"sample": lambda self, key, params, mask, temperature: function(self, params, mask)}
+def sample(function, **attributes):
+    method = {"sample": lambda self, key, params, mask, temperature: function(self, params, mask)}
+    return method | attributes
 
 
 def probabilities(function):
@@ -60,6 +61,13 @@ BROKEN = [
         sample(lambda self, params, mask: Gates(
             self.probabilities(params, mask), jnp.zeros(3, jnp.int32)
         )),
+        "draws_paths is False, but sample's gates have an index",
+    ),
+    broken({"draws_paths": True}, "draws_paths is True, but sample's gates have no index"),
+    broken(
+        sample(lambda self, params, mask: Gates(
+            self.probabilities(params, mask), jnp.zeros(3, jnp.int32)
+        ), draws_paths=True),
         "index must be int32",
     ),
     broken(
@@ -99,19 +107,19 @@ BROKEN = [
         sample(lambda self, params, mask: Gates(
             straight_through(self.probabilities(params, mask), jnp.array([0, 2, 1, 0])),
             jnp.array([0, 2, 1, 0], jnp.int32),
-        )),
+        ), draws_paths=True),
         "gates of masked options must be zero",
     ),
     broken(
         sample(lambda self, params, mask: Gates(
             self.probabilities(params, mask), jnp.array([0, 2, 1, 0], jnp.int32)
-        )),
+        ), draws_paths=True),
         "a masked option must never be drawn",
     ),
     broken(
         sample(lambda self, params, mask: Gates(
             self.probabilities(params, mask), jnp.array([0, 0, 1, 0], jnp.int32)
-        )),
+        ), draws_paths=True),
         "the gate of a drawn option must be one",
     ),
     broken(

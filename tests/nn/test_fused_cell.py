@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from hwnas_jax.nn.cell import MixedCells
-from hwnas_jax.nn.kernels.mixed_cell import Candidate
+from hwnas_jax.nn.fused_cell import FusedCells
+from hwnas_jax.nn.kernels.mixed_cell import Form
 from hwnas_jax.nn.normalisation import moments
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates, one_hot_gates
@@ -20,9 +20,9 @@ from tests.nn.numeric import assert_near, draw, lax_conv
 FEATURES, BATCH, AXIS = 3, 4, "replica"
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 NONE, SKIP, CONV1, CONV3, POOL = range(5)
-CANDIDATES = (
-    Candidate("zero"), Candidate("identity"), Candidate("conv", 1), Candidate("conv", 3),
-    Candidate("avg_pool"),
+FORMS = (
+    Form("zero"), Form("identity"), Form("conv", 1), Form("conv", 3),
+    Form("avg_pool"),
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def reference(kernels, x, weight, edges=EDGES):
 def build(count, edges=EDGES, **options):
     """Returns the cells as graph and state; the weights do not depend on the options."""
     return nnx.split(
-        initialise(lambda rngs: MixedCells(count, FEATURES, edges, CANDIDATES, rngs, **options))
+        initialise(lambda rngs: FusedCells(count, FEATURES, edges, FORMS, rngs, **options))
     )
 
 
