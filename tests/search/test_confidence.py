@@ -147,9 +147,7 @@ def test_so_does_every_member_of_a_sweep():
     shares = {}
     for confidence in (None, 0.99):
         targets = [Target("latency_ms", value, confidence) for value in (3.0, 4.1)]
-        states = search_population(
-            SPACE, images(), Known(), make_members(targets, [0]), CONFIG
-        )
+        states = search_population(SPACE, images(), Known(), make_members(targets, [0]), CONFIG)
         shares[confidence] = [np.asarray(jax.nn.softmax(state.params)) for state in states]
     check({confidence: both[1] for confidence, both in shares.items()})
     low = {confidence: derived(both[0], confidence, 3.0) for confidence, both in shares.items()}

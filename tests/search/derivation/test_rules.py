@@ -177,9 +177,7 @@ def test_the_networks_that_agree_most_follow():
         assert among.tolist() == sorted(among.tolist(), reverse=True)
 
 
-@pytest.mark.parametrize(
-    "rows", [[0, 0], [3], [-1], [], [[0, 1]], [0.5], "no rows"], ids=str
-)
+@pytest.mark.parametrize("rows", [[0, 0], [3], [-1], [], [[0, 1]], [0.5], "no rows"], ids=str)
 def test_an_order_that_names_no_candidates_is_refused(rows):
     with pytest.raises(UserError, match="most_probable: order must return different row numbers"):
         check_order(MostProbable(), rows, 3)
