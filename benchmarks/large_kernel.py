@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.config import Config, Part, override
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.cost.files.measurements import describe_device, describe_software
 from hwnas_jax.cost.measure.timing import sample_interleaved
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_fourier
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
+from hwnas_jax.search.gradient import make_search
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 
 SHAPES = [  # image, kernel
     ((32, 32, 32, 16), (5, 5)),
@@ -71,16 +73,19 @@ def steps(rounds):
             "dash", {"channels": 8, "kernels": kernels, "dilations": dilations},
             input_shape=(32, 32, 3), num_outputs=10,
         )  # fmt: skip
-        config = SearchConfig(relaxation="gumbel_softmax", steps=10, warmup_steps=0)
-        search = make_search(
-            space, AnalyticModel.count(space), Target("macs", 1e9), config, TargetConfig(weight=0.0)
-        )
-        state = search.init(jax.random.key(0))
-        images = jnp.ones((32, 32, 32, 3)), jnp.zeros(32, jnp.int32)
-        step = jax.jit(lambda s, b, step=search.step: step(s, b)[0])
+        config = override(
+            Config(), search__relaxation=Part("gumbel_softmax"), search__steps=10,
+            search__warmup_steps=0, budget=Part("fixed_weight", {"weight": 0.0}),
+        )  # fmt: skip
+        search = make_search(make_methods(space, Classification(), config), config.search)
+        state = jax.jit(search.init)(jax.random.key(0), {"macs": 1e9})
+        keys = jax.random.split(jax.random.key(1), 32)
+        batch = Batch(jnp.ones((32, 32, 32, 3)), jnp.zeros(32, jnp.int32), keys)
+        model = AnalyticModel.count(space)
+        step = jax.jit(lambda s, b, step=search.step, model=model: step(s, b, model)[0])
         name = f"{space.num_options} options"
         names.append(name)
-        calls[name] = functools.partial(step, state, Batch(*images, *images))
+        calls[name] = functools.partial(step, state, {"weight": batch, "arch": batch})
     samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
     base = samples[names[0]]
     return [

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, override
 from hwnas_jax.cost import MLPEnsemble, Observations, predict_architectures
-from hwnas_jax.search import Target, most_informative
+from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.candidates import likely_networks
+from hwnas_jax.search.refine import most_informative
 from hwnas_jax.spaces import make_space
 
 SHARPNESS = (4.0, 8.0, 16.0)
@@ -47,6 +49,11 @@ def tilted(space, table, accuracy, latency, budget):
     return gain - middle * price
 
 
+def softmax(space, logits):
+    """Returns the probabilities that logits `[D, K]` stand for."""
+    return np.asarray(softmax_probabilities(logits, space.mask))
+
+
 def run(space, table, latency, logits, target, way, options, seed):
     """Returns the error after three rounds of measuring."""
     rng = np.random.default_rng(seed)
@@ -63,20 +70,22 @@ def run(space, table, latency, logits, target, way, options, seed):
 
     model = fitted()
     for sharpness in SHARPNESS if way != "nothing more" else ():
-        networks, logs = likely_networks(space, sharpness * logits, seed=seed)
+        share, prior = softmax(space, sharpness * logits), softmax(space, 0 * logits)
+        networks, logs, _ = likely_networks(space, share, prior, seed=seed)
         left = np.array([number[tuple(row)] for row in networks.tolist()])
-        share = np.exp(logs)
-        share[np.isin(left, seen)] = 0.0
+        chance = np.exp(logs)
+        chance[np.isin(left, seen)] = 0.0
         if way == "most informative":
             chosen = most_informative(
-                space, model, [target], [sharpness * logits], forms[seen], options.each, seed=seed
+                space, model, [target], share[None], prior, forms[seen], options.each, seed=seed
             )
             seen += [number[tuple(row)] for row in chosen.tolist()]
         else:
-            weight = share if way == "drawn" else (share > 0).astype(float)
+            weight = chance if way == "drawn" else (chance > 0).astype(float)
             seen += rng.choice(left, options.each, replace=False, p=weight / weight.sum()).tolist()
         model = fitted()
-    networks, logs = likely_networks(space, SHARPNESS[-1] * logits, seed=seed)
+    share, prior = softmax(space, SHARPNESS[-1] * logits), softmax(space, 0 * logits)
+    networks, logs, _ = likely_networks(space, share, prior, seed=seed)
     rows = np.array([number[tuple(row)] for row in networks.tolist()])
     share = np.exp(logs) * (np.abs(costs[rows] / target.value - 1) < 0.1)
     share[np.isin(rows, seen)] = 0.0

@@ -288,7 +288,7 @@ class Config:
     space: SpaceConfig = SpaceConfig()
     data: DataConfig = DataConfig()
     task: Part = _part("classification")
-    """what is learned"""
+    """what is learned; a data set made for another task takes that one by default"""
     profile: ProfileConfig = ProfileConfig()
     cost: CostConfig = CostConfig()
     target: TargetConfig = TargetConfig()

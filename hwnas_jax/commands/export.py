@@ -138,7 +138,7 @@ def _of_run(options: ExportOptions) -> _Exported:
         f"{metric.replace('_', ' ')} {run.task.show(trained.test_metric)}",
         {
             **_notes(run.space, run.space.from_names(entry["architecture"])),
-            "classes": ", ".join(run.dataset.class_names),
+            "classes": ", ".join(run.dataset.output_names),
             f"test_{metric}": f"{trained.test_metric:.4f}",
         },
     )

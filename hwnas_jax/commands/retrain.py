@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from hwnas_jax.commands.options import Experiment, job_display, join, parse, refuse_existing
-from hwnas_jax.config import Config
+from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
 
@@ -30,7 +30,7 @@ def run(words: list[str]) -> None:
     from hwnas_jax.parallel.replicas import statistics_axis
     from hwnas_jax.runs.retrain import train
     from hwnas_jax.spaces.core.architecture_files import load_architecture
-    from hwnas_jax.tasks import TASKS
+    from hwnas_jax.tasks import TASKS, task_for
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
     join(options.config)
@@ -41,6 +41,7 @@ def run(words: list[str]) -> None:
             f"{options.architecture} is for inputs {space.input_shape} and {space.num_outputs} "
             f"outputs; {data.name} has {data.input_shape} and {data.num_outputs}"
         )
+    config = override(options.config, task=task_for(options.config.task, data.task))
     if options.out is not None and distributed.is_first():
         refuse_existing(options.out)
         options.out.mkdir(parents=True)
@@ -51,9 +52,9 @@ def run(words: list[str]) -> None:
             functools.partial(
                 space.network, architecture, axis_name=statistics_axis(options.config.parallel)
             ),
-            data, options.config, seed=options.config.seed, folder=options.out, progress=report,
+            data, config, seed=config.seed, folder=options.out, progress=report,
         )  # fmt: skip
-    task = TASKS.make(options.config.task)
+    task = TASKS.make(config.task)
     metric = task.metric.replace("_", " ")
     display.say(
         f"test {metric} {task.show(trained.test_metric)}, "

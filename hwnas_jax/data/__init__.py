@@ -47,6 +47,11 @@ def load_data(config: DataConfig) -> Dataset:
         name, options = Tfds.name, {**options, "dataset": name}
     source = SOURCES.make(Part(name, {**_shared_options(name, config), **options}))
     dataset = source.load()
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"the data set {name}: load must return a hwnas_jax.data.Dataset, "
+            f"got {type(dataset).__name__}"
+        )
     check_augmentation(dataset.input_shape, shift=config.shift, flip=config.flip)
     return dataset
 

@@ -14,11 +14,11 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.searching import GRADIENT
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS
-from hwnas_jax.search.methods import make_methods, make_task
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
 from hwnas_jax.search.strategies import STRATEGIES, check_strategy
 from hwnas_jax.spaces.base import Space
-from hwnas_jax.tasks import check_task
+from hwnas_jax.tasks import make_task
 
 
 def check_config(config: Config) -> None:
@@ -52,13 +52,11 @@ def check_methods(config: Config, space: Space, dataset: Dataset, *, several: bo
     Raises:
       UserError: names the method, what it lacks and what is allowed.
     """
-    for part, targets in (("train", dataset.train_targets), ("test", dataset.test_targets)):
-        del part
-        check_task(make_task(config), targets, dataset.num_outputs)
+    task = make_task(config.task, dataset)
     limits = {config.target.metric: 1.0, **config.target.limits}
     check_budget(BUDGETS.make(config.budget), limits, tuple(limits))
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
-    make_methods(space, config)
+    make_methods(space, task, config)
     if search.strategy.name == GRADIENT:
         return
     strategy = STRATEGIES.make(search.strategy)

@@ -26,6 +26,7 @@ from hwnas_jax.parallel.replicas import Replicas, statistics_axis
 from hwnas_jax.runs.gradient_search import batches_of, make_dispatch, search_functions
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import Space
+from hwnas_jax.tasks import make_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +187,8 @@ def compile_for(
     own_data = replicas.streams(config.data.resident)
     with platform("tpu"), _without_cache():
         target = _target(space, model, metric)
-        methods = make_methods(space, config, sync_axis=statistics_axis(config.parallel))
+        task = make_task(config.task, dataset)
+        methods = make_methods(space, task, config, sync_axis=statistics_axis(config.parallel))
         search = search_functions(methods, target, config)
         batches = batches_of(dataset, config, length)
         dispatch = replicas.compile(make_dispatch(search, batches), own_data=own_data)

@@ -24,6 +24,7 @@ from hwnas_jax.search.gradient import HALVES, Methods, Search, SearchState, make
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import Refinement
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.tasks import make_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,8 @@ def search_architecture(
     settings = config.search
     replicas = Replicas.from_config(config.parallel)
     replicas.check_batch(settings.batch_size, "search.batch_size", settings.accumulate)
-    methods = make_methods(space, config, sync_axis=statistics_axis(config.parallel))
+    task = make_task(config.task, dataset)
+    methods = make_methods(space, task, config, sync_axis=statistics_axis(config.parallel))
     search = search_functions(methods, target, config)
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
     batches = batches_of(dataset, config, length)

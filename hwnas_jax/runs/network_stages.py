@@ -75,6 +75,8 @@ class NetworkStages(RunParts):
                 met = {(row["origin"], row["string"]): row["meets_budget"] for row in rows}
                 for i in numbers:
                     networks += self._described(groups, self.members[i], met)
+            if self.wanted.several:
+                self._judge_by_supernet(networks, report)
             write_json(
                 self.folder / "networks.json",
                 {"networks": networks, "confirmations": confirmations},
@@ -113,6 +115,19 @@ class NetworkStages(RunParts):
                     }
                 )
         return entries
+
+    def _judge_by_supernet(self, networks: list[dict[str, Any]], report: Progress) -> None:
+        """Notes how the supernet of each search judges its network, where there is a supernet."""
+        found = Found.load(self.folder)
+        if found.probabilities is None:
+            return
+        proposals = Proposals(self.space, self.dataset, self.cost_model, self.config, found)
+        labels = [member.label for member in self.members]
+        for number, entry in enumerate(networks, 1):
+            architecture = self.space.from_names(entry["architecture"])
+            search = labels.index(entry["search"])
+            entry["supernet_metric"] = proposals.judged(search, architecture, entry["seed"])
+            report(number, len(networks), "judged by the supernet")
 
     def _confirm(
         self, groups: dict[str, list[Candidate]], target: Target, report: Progress

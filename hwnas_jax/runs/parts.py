@@ -14,7 +14,7 @@ from hwnas_jax.runs.folder import RunFolder
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.search.refine import newest_model
 from hwnas_jax.spaces import Space, make_space
-from hwnas_jax.tasks import TASKS, Task
+from hwnas_jax.tasks import Task, make_task
 
 
 class RunParts(RunFolder):
@@ -36,7 +36,7 @@ class RunParts(RunFolder):
     @functools.cached_property
     def task(self) -> Task:
         """What is learned."""
-        return TASKS.make(self.config.task)
+        return make_task(self.config.task, self.dataset)
 
     @functools.cached_property
     def budget(self) -> Budget:

@@ -39,6 +39,7 @@ from hwnas_jax.search.gradient import Methods, SearchInfo, SearchState
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import Refinement
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.tasks import make_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +244,7 @@ def search_population(
     # What is left of a stopped warm-up is only of use before the search has a checkpoint.
     warming = bool(start) and not any(path.name.isdigit() for path in kept)
     length = steps_per_dispatch(settings.steps - start, settings.steps_per_dispatch)
-    methods = make_methods(space, config)
+    methods = make_methods(space, make_task(config.task, dataset), config)
     prior = methods.prior()
     refinement = Refinement(
         space, cost_model, [member.target for member in members], config,

@@ -16,9 +16,9 @@ from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.search.candidates import Candidate, as_candidate, bounded_costs, within_budget
 from hwnas_jax.search.derivation import DERIVATIONS, Candidates, Searched, check_order
 from hwnas_jax.search.judge import searched
-from hwnas_jax.search.methods import make_task
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tasks import make_task
 
 
 class Proposals:
@@ -81,6 +81,17 @@ class Proposals:
         say(self._where_probability_lies(candidates, probabilities, target, rows[0]))
         return [as_candidate(candidates, target, row) for row in rows]
 
+    def judged(self, number: int, architecture: np.ndarray, seed: int) -> float:
+        """Returns the task's primary metric of an architecture, by a search's supernet.
+
+        Args:
+          number: of the search.
+          architecture: `int32[D]`.
+          seed: of the search.
+        """
+        known = self._searched(number, seed)
+        return float(known.judge(known.weights, architecture[None])[known.metric][0])
+
     def _told(self, number: int, target: Target) -> list[Candidate]:
         """Returns the networks that a strategy was told about, in order of their scores."""
         found = self._found
@@ -116,7 +127,8 @@ class Proposals:
         assert found.probabilities is not None and found.prior is not None
         assert found.weights is not None
         return searched(
-            self._space, self._dataset, make_supernet(self._space), make_task(config), config,
+            self._space, self._dataset, make_supernet(self._space),
+            make_task(config.task, self._dataset), config,
             halves_of(self._dataset, config, seed=seed),
             probabilities=found.probabilities[number], prior=found.prior,
             weights=found.weights[number],
@@ -128,7 +140,7 @@ class Proposals:
         """Returns a line that tells how sure the search was of what is derived from it."""
         space, mask = self._space, self._space.mask
         likeliest = np.where(mask, probabilities, -1.0).argmax(-1)[None].astype(np.int32)
-        bounds = bounded_costs(space, self._model, target, space.canonical(likeliest))[1]
+        bounds = bounded_costs(space, self._model, target, likeliest)[1]
         used = float(bounds[target.metric][0]) / target.value
         chance = float(np.prod(np.take_along_axis(probabilities, likeliest.T, axis=1)))
         within = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))

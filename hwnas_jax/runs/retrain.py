@@ -7,7 +7,7 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.loop import run_experiment
-from hwnas_jax.tasks import TASKS
+from hwnas_jax.tasks import make_task
 from hwnas_jax.train.training import Build, Trained, make_training
 
 
@@ -42,7 +42,7 @@ def train(
     replicas = Replicas.from_config(config.parallel)
     replicas.check_batch(settings.batch_size, "retrain.batch_size", settings.accumulate)
     training = make_training(
-        build, dataset, TASKS.make(config.task), config,
+        build, dataset, make_task(config.task, dataset), config,
         label=label, seed=seed, streams=replicas.streams(config.data.resident),
     )  # fmt: skip
     state = run_experiment(

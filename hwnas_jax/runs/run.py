@@ -40,6 +40,7 @@ from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.runs.searching import run_searches
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import cost_range, resolve_target
+from hwnas_jax.tasks import task_for
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
 SHARED_STAGES = ("search", "retrain")
@@ -91,6 +92,7 @@ class Run(NetworkStages):
         """Refuses what a later stage would refuse."""
         if self.wanted.several:
             self.config = one_device_each(self.config)
+        self.config = override(self.config, task=task_for(self.config.task, self.dataset.task))
         check_config(self.config)
         check_methods(self.config, self.space, self.dataset, several=self.wanted.several)
         if self.wanted.several:

@@ -17,6 +17,7 @@ from hwnas_jax.runs.population import Member, resolve_within, search_population
 from hwnas_jax.runs.strategy_search import search_by_strategy
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.tasks import make_task
 
 GRADIENT = "gradient"
 """The strategy that optimises weights and architecture together, in place of asking and telling."""
@@ -72,7 +73,7 @@ def run_searches(
         space, dataset, cost_model, members, config,
         folder=folder, from_step=from_step, progress=progress,
     )  # fmt: skip
-    methods = make_methods(space, config)
+    methods = make_methods(space, make_task(config.task, dataset), config)
     return Found(
         probabilities=np.stack([methods.probabilities(state.params) for state in states]),
         prior=methods.prior(),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import hwnas_jax.tabular  # noqa: F401  registers the evaluator of tables
 from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
@@ -33,10 +34,10 @@ from hwnas_jax.search.evaluators import (
     make_evaluate,
 )
 from hwnas_jax.search.expected_cost import bound_of
-from hwnas_jax.search.methods import make_task
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tasks import make_task
 
 _ROUNDS_PER_CALL = 10
 
@@ -144,7 +145,7 @@ def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray |
     halves = halves_of(dataset, config)
     return Bench(
         space=space,
-        task=make_task(config),
+        task=make_task(config.task, dataset),
         data=Data(
             dataset.train_inputs, dataset.train_targets, halves["weight"], halves["arch"],
             dataset.mean, dataset.std,

@@ -12,12 +12,7 @@ from hwnas_jax.search.estimators import ESTIMATORS, Estimator, check_estimator
 from hwnas_jax.search.gradient import Methods
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
-from hwnas_jax.tasks import TASKS, Task
-
-
-def make_task(config: Config) -> Task:
-    """Returns the task that a config names."""
-    return TASKS.make(config.task)
+from hwnas_jax.tasks import Task
 
 
 def make_budget(config: Config) -> Budget:
@@ -57,23 +52,31 @@ def make_estimator(config: Config, relaxation: Relaxation) -> Estimator:
             "decay is no part of the loss, ends at another point. Use 'sgd', or 'second_order'"
         )
     own_paths = search.paths == "own" and config.parallel.sync_batch_statistics
-    if own_paths and search.relaxation.name == "sampled_path":
+    drawing = [
+        f"search.{part} = {method.name!r}"
+        for part, method in (("relaxation", relaxation), ("estimator", estimator))
+        if method.draws_paths
+    ]
+    if own_paths and drawing:
         raise UserError(
             "search.paths = 'own' does not go with parallel.sync_batch_statistics and "
-            "search.relaxation = 'sampled_path': statistics can be averaged only where all "
-            "replicas run the same operation. Use search.paths = 'shared', statistics per "
-            "replica, or another relaxation"
+            f"{' and '.join(drawing)}: statistics can be averaged only where all replicas run the "
+            "same operation. Use search.paths = 'shared', statistics per replica, or a method "
+            "that runs all options"
         )
     check_estimator(estimator, jax.ShapeDtypeStruct((2, 3), jnp.float32))
     return estimator
 
 
-def make_methods(space: Space, config: Config, *, sync_axis: str | None = None) -> Methods:
+def make_methods(
+    space: Space, task: Task, config: Config, *, sync_axis: str | None = None
+) -> Methods:
     """Returns the methods of the gradient search that a config describes.
 
     Args:
       space: what is searched.
-      config: `task`, `budget`, `search` and `parallel` are read.
+      task: what is learned.
+      config: `budget`, `search` and `parallel` are read.
       sync_axis: replica axis over which batch statistics are averaged, or None for per replica.
 
     Raises:
@@ -97,7 +100,7 @@ def make_methods(space: Space, config: Config, *, sync_axis: str | None = None) 
     return Methods(
         supernet=supernet,
         mask=space.mask,
-        task=make_task(config),
+        task=task,
         relaxation=relaxation,
         estimator=estimator,
         budget=make_budget(config),

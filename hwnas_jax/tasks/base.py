@@ -100,6 +100,16 @@ class Task(abc.ABC):
         return one > other if self.higher_is_better else one < other
 
 
+def task_for(part: Part, data_task: str) -> Part:
+    """Returns the task that a data set is for where the config leaves the default.
+
+    Args:
+      part: the config's task.
+      data_task: name of the task that the data set is made for.
+    """
+    return Part(data_task) if part == Part("classification") else part
+
+
 TASKS: Registry[Task] = Registry("task", Task, "hwnas_jax.tasks")  # type: ignore[type-abstract]
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.test_loop import Info, State
 
 from hwnas_jax.compile import ahead
 from hwnas_jax.config import ParallelConfig, RetrainConfig, SearchConfig
@@ -14,6 +13,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, mean_over_replicas
 from hwnas_jax.runs.loop import run_steps
+from tests.runs.test_loop import Info, State
 
 
 class Compilations:

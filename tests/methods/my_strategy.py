@@ -1,7 +1,4 @@
-"""A strategy of one's own: hill climbing that starts again where it is stuck.
-
-hwnas search --strategy.name my_strategy.py:HillClimbing
-"""
+"""A strategy of one's own, named as my_strategy.py:HillClimbing where a strategy is asked for."""
 
 import dataclasses
 from typing import Annotated, NamedTuple

@@ -8,6 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
+from hwnas_jax.search.population import make_members, search_population
+from hwnas_jax.search.stage import search_architecture
 
 from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
 from hwnas_jax.cost import Measured, MLPEnsemble, Sample
@@ -15,11 +19,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.runs import loop
 from hwnas_jax.search import refine
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
-from hwnas_jax.search.population import make_members, search_population
 from hwnas_jax.search.refine import Refinement, most_informative, newest_model, rounds
-from hwnas_jax.search.stage import search_architecture
 from tests.cost.toy import law_ms, synthetic
 from tests.search.dense import SPACE, DenseModel, images
 

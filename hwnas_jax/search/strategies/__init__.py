@@ -11,10 +11,11 @@ from hwnas_jax.search.strategies.base import (
     run_strategy,
 )
 from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
-from hwnas_jax.search.strategies.moves import mutated, random_architectures
+from hwnas_jax.search.strategies.moves import mutated, pick, random_architectures
 from hwnas_jax.search.strategies.random import RandomSearch
 
 __all__ = [
     "STRATEGIES", "History", "Queue", "RandomSearch", "RegularisedEvolution", "Strategy", "Told",
-    "best_so_far", "check_strategy", "fitness", "mutated", "random_architectures", "run_strategy",
+    "best_so_far", "check_strategy", "fitness", "mutated", "pick", "random_architectures",
+    "run_strategy",
 ]  # fmt: skip

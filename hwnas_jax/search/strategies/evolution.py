@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.strategies.base import STRATEGIES, Strategy, Told, fitness
-from hwnas_jax.search.strategies.moves import mutated, random_architectures
+from hwnas_jax.search.strategies.moves import mutated, pick, random_architectures
 
 
 class Queue(NamedTuple):
@@ -83,8 +83,8 @@ class RegularisedEvolution(Strategy):
 
     def _child(self, state: Queue, key: jax.Array) -> jax.Array:
         sample_key, mutation_key = jax.random.split(key)
-        filled = jnp.clip(state.seen, 1, self.population)
-        members = jax.random.randint(sample_key, (self.sample,), 0, filled)
+        filled = jnp.arange(self.population) < jnp.maximum(state.seen, 1)
+        members = pick(sample_key, jnp.broadcast_to(filled, (self.sample, self.population)))
         parent = members[jnp.argmax(state.fitness[members])]
         return mutated(mutation_key, state.architectures[parent], state.mask)
 

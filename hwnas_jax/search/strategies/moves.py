@@ -8,6 +8,23 @@ import jax
 import jax.numpy as jnp
 
 
+def pick(key: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Returns one place of each row, `int32[...]`, each that is allowed with equal probability.
+
+    One uniform number a row is several times cheaper than a Gumbel for each place, which is what
+    `jax.random.categorical` takes.
+
+    Args:
+      key: random key.
+      allowed: `bool[..., K]`; a row without any true gives zero.
+    """
+    so_far = jnp.cumsum(allowed, axis=-1, dtype=jnp.int32)
+    count = so_far[..., -1]
+    number = jnp.floor(jax.random.uniform(key, count.shape) * count)
+    before = (so_far <= number[..., None]).sum(axis=-1, dtype=jnp.int32)
+    return jnp.where(count > 0, before, 0)
+
+
 def random_architectures(key: jax.Array, mask: jax.Array, count: int) -> jax.Array:
     """Returns `int32[count, D]`: every decision takes any of its options with equal probability.
 
@@ -17,8 +34,7 @@ def random_architectures(key: jax.Array, mask: jax.Array, count: int) -> jax.Arr
       count: `n`.
     """
     chex.assert_rank(mask, 2)
-    even = jnp.where(mask, 0.0, -jnp.inf)
-    return jax.random.categorical(key, even, shape=(count, len(mask))).astype(jnp.int32)
+    return pick(key, jnp.broadcast_to(mask, (count, *mask.shape)))
 
 
 def mutated(key: jax.Array, architecture: jax.Array, mask: jax.Array) -> jax.Array:
@@ -35,7 +51,8 @@ def mutated(key: jax.Array, architecture: jax.Array, mask: jax.Array) -> jax.Arr
     which_key, option_key = jax.random.split(key)
     others = mask & (jnp.arange(mask.shape[1]) != architecture[:, None])
     has_others = others.any(axis=1)
-    decision = jax.random.categorical(which_key, jnp.where(has_others, 0.0, -jnp.inf))
-    option = jax.random.categorical(option_key, jnp.where(others[decision], 0.0, -jnp.inf))
-    option = jnp.where(has_others[decision], option, architecture[decision])
-    return architecture.at[decision].set(option.astype(architecture.dtype))
+    decision = pick(which_key, has_others)
+    option = pick(option_key, others[decision])
+    return architecture.at[decision].set(
+        jnp.where(has_others[decision], option, architecture[decision])
+    )

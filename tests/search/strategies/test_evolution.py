@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.evolution import evolve
 from hwnas_jax.search.strategies import RegularisedEvolution, Told, run_strategy
-from tests.search.strategies.plain_evolution import evolve
 
 WIDTHS = (5,) * 6
 MASK = np.ones((6, 5), bool)

@@ -16,10 +16,11 @@ from hwnas_jax.search.strategies import (
     best_so_far,
     fitness,
     mutated,
+    pick,
     random_architectures,
 )
 from hwnas_jax.search.strategies.base import History
-from tests.search.strategies.contract import MASK, check_contract
+from tests.search.strategies.strategy_contract import MASK, check_contract
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -135,6 +136,15 @@ def test_a_mutation_changes_one_decision_to_another_allowed_option():
     np.testing.assert_allclose(changed, [0.25, 0.25, 0, 0.25, 0.25], atol=0.015)
     last = children[children[:, 4] != 3, 4]
     np.testing.assert_allclose(np.bincount(last) / len(last), 1 / 3, atol=0.03)
+
+
+def test_a_place_is_picked_evenly_among_those_allowed():
+    allowed = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    drawn = np.asarray(jax.jit(jax.vmap(pick, (0, None)))(keys, allowed))
+    share = np.stack([np.bincount(column, minlength=4) for column in drawn.T]) / len(keys)
+    expected = [[0, 0.5, 0, 0.5], [1, 0, 0, 0], [0, 0, 0, 1], [0.25] * 4, [1, 0, 0, 0]]
+    np.testing.assert_allclose(share, expected, atol=0.015)
 
 
 def test_a_mutation_without_any_choice_changes_nothing():

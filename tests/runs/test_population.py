@@ -5,13 +5,13 @@ import json
 
 import numpy as np
 import pytest
+from hwnas_jax.search.objective import Target
+from hwnas_jax.search.population import make_members, search_population
+from hwnas_jax.search.stage import search_architecture
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
-from hwnas_jax.search.objective import Target
-from hwnas_jax.search.population import make_members, search_population
-from hwnas_jax.search.stage import search_architecture
 from tests.search.dense import SPACE, DenseModel, images
 
 MEMBERS = make_members([Target("latency_ms", value) for value in (2.0, 4.0, 6.0)], [0, 7])
