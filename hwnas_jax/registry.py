@@ -239,5 +239,6 @@ def checked_options(
 
 def reason(error: Mapping[str, Any]) -> str:
     """Returns in plain words what a validation error asks for ("must be greater than 0")."""
-    text = str(error["msg"]).replace("Input should be", "must be").replace("a valid", "a")
+    text = str(error["msg"]).replace("Input should be", "must be")
+    text = text.replace("a valid integer", "an integer").replace("a valid", "a")
     return text[:1].lower() + text[1:]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from hwnas_jax.commands.method_options import METHODS, in_short_form
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
@@ -74,6 +75,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
+    rest, base = in_short_form(rest, base)
     required = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(kind)
@@ -81,7 +83,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     }
     options = tyro.cli(
         kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
-        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
+        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}", registry=METHODS,
     )  # fmt: skip
     validate(options.config)
     if ":" in options.config.space.name:

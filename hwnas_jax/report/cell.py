@@ -16,7 +16,7 @@ from hwnas_jax.report.style import (
     SURFACE,
     new_figure,
     option_colours,
-    text_on,
+    text_colour_on,
 )
 
 _EDGE = re.compile(r"(?:([^/]+)/)?(\d+)<-(\d+)")
@@ -94,7 +94,7 @@ def _pill(ax, x: float, y: float, option: str, colour: str) -> None:
     empty = option == "none"
     ax.text(
         x, y, option, ha="center", va="center_baseline", fontsize=FONT_SIZE - 0.5, zorder=4,
-        color=MUTED if empty else text_on(colour), parse_math=False,
+        color=MUTED if empty else text_colour_on(colour), parse_math=False,
         bbox={"boxstyle": "round,pad=0.35", "linewidth": 0,
               "facecolor": SURFACE if empty else colour},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What every page is made of: the document, sections, tables, figures, escaped text."""
+"""HTML that every page is made of: the document, sections, tables, figures, escaped text."""
 
 import html
 import importlib.resources
@@ -26,8 +26,8 @@ def text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def prose(value: str) -> str:
-    """Returns escaped text whose percent signs stay with their numbers."""
+def sentences(value: str) -> str:
+    """Returns escaped text in which percent signs stay on the line of their numbers."""
     return text(value).replace(" %", "\u00a0%")
 
 
@@ -37,7 +37,7 @@ def section(title: str, *parts: str) -> str:
 
 
 def missing(what: str, file: str) -> str:
-    """Returns the paragraph that stands for what an unfinished run does not have yet."""
+    """Returns the paragraph that stands in place of what an unfinished run does not have yet."""
     return f'<p class="missing">No {text(what)} yet: the run has no {text(file)}.</p>'
 
 
@@ -45,6 +45,12 @@ def figure(drawn: Figure, name: str, caption: str) -> str:
     """Returns a figure with its caption; `name` is letters and hyphens, unique on a page."""
     svg = to_svg(drawn, name, text(caption))
     return f'<figure id="{name}">\n{svg}\n<figcaption>{text(caption)}</figcaption>\n</figure>'
+
+
+def note(*parts: str) -> str:
+    """Returns a paragraph of small text; empty parts are left out."""
+    kept = " ".join(filter(None, parts))
+    return f'<p class="note">{sentences(kept)}</p>' if kept else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], marked: Sequence[bool] = ()) -> str:

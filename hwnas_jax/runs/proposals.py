@@ -140,7 +140,7 @@ class Proposals:
         """Returns a line that tells how sure the search was of what is derived from it."""
         space, mask = self._space, self._space.mask
         likeliest = np.where(mask, probabilities, -1.0).argmax(-1)[None].astype(np.int32)
-        bounds = bounded_costs(space, self._model, target, space.canonical(likeliest))[1]
+        bounds = bounded_costs(space, self._model, target, likeliest)[1]
         used = float(bounds[target.metric][0]) / target.value
         chance = float(np.prod(np.take_along_axis(probabilities, likeliest.T, axis=1)))
         within = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))

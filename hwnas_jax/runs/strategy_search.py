@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import hwnas_jax.tabular  # noqa: F401  registers the evaluator of tables
 from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel

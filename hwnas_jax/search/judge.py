@@ -18,7 +18,7 @@ from hwnas_jax.search.derivation.base import Searched
 from hwnas_jax.search.gradient import HALVES
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import Supernet
-from hwnas_jax.tasks.base import Task
+from hwnas_jax.tasks.base import Task, values
 
 
 def searched(
@@ -65,10 +65,10 @@ def searched(
         def one(batch):
             inputs, targets = batch
             found = outputs(weights, inputs, gates)
-            return task.loss(found, targets), task.sums(found, targets)[task.metric]
+            return task.loss(found, targets), task.sums(found, targets)
 
-        losses, (sums, counts) = jax.lax.map(one, data)
-        return {"loss": losses.mean(), task.metric: sums.sum() / counts.sum()}
+        losses, sums = jax.lax.map(one, data)
+        return {"loss": losses.mean(), **values(jax.tree.map(lambda leaf: leaf.sum(), sums))}
 
     def each(gates_of: Callable[[jax.Array], Gates]):
         @jax.jit

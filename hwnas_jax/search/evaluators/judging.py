@@ -11,6 +11,7 @@ from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.evaluators.base import Bench, Data
+from hwnas_jax.tasks.base import values
 
 
 def judging_rows(bench: Bench, batches: int | None) -> np.ndarray:
@@ -64,4 +65,4 @@ def judge_path(
         return {**task.sums(outputs, targets), "loss": (loss, jnp.ones(()))}
 
     sums = jax.lax.map(sums_of, rows)
-    return {metric: total.sum() / count.sum() for metric, (total, count) in sums.items()}
+    return values(jax.tree.map(lambda leaf: leaf.sum(axis=0), sums))
