@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.data import Dataset
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.search.stage import device_data, make_dispatch, make_stream

@@ -35,8 +35,9 @@ from hwnas_jax.cost import (
     load_measurements,
     measure_networks,
     profile,
+    save_measurements,
 )
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.measure.counts import count_networks
 from hwnas_jax.cost.simulate.estimates import estimate_again
@@ -165,7 +166,7 @@ class Run:
         """
         if measurements is not None:
             given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
-            given.save(self.folder / "measurements.json")
+            save_measurements(given, self.folder / "measurements.json")
             self._finish("profile", 0.0)
         if cost_model is not None:
             load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
@@ -204,7 +205,7 @@ class Run:
             measured = profile(
                 self.space, self.config.profile, seed=self.config.seed, progress=report
             )
-            measured.save(path)
+            save_measurements(measured, path)
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])

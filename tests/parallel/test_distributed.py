@@ -16,7 +16,7 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import ParallelConfig
-from hwnas_jax.cost import MLPEnsemble
+from hwnas_jax.cost import MLPEnsemble, save_measurements
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.sockets import gather
@@ -253,7 +253,7 @@ def test_process_0_measures_and_all_go_by_the_model_it_fits(resident, tmp_path):
     def started(folder, process=0, job=None, devices=2):
         if not folder.exists():
             folder.mkdir()
-            measured.save(folder / "measurements.json")
+            save_measurements(measured, folder / "measurements.json")
             model.save(folder / "cost_model.npz", SPACE)
         config = {"data__resident": resident}
         if job is not None:
