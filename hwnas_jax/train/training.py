@@ -201,7 +201,7 @@ def run_in_training(
     """Returns the outputs a network is trained by, each with the factor of its loss.
 
     Args:
-      network: in training mode; an `InTraining` has outputs of its own for training.
+      network: in training mode.
       inputs: `[B, ...]`.
       keys: random keys `[B]`.
       progress: `float32[]`, share of the training that is done.
