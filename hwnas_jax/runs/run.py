@@ -39,8 +39,9 @@ from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
-from hwnas_jax.runs.checks import check_config, check_methods
+from hwnas_jax.runs.checks import check_config, check_limits, check_methods
 from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.runs.searching import run_searches
@@ -87,8 +88,7 @@ class Run(NetworkStages):
         run.make(run.space.decisions)
         try:
             run.adopt(measurements=measurements, cost_model=cost_model)
-            if cost_model is not None:
-                run.resolve_targets()
+            run.check_costs(fitted=cost_model is not None)
         except (UserError, OSError):
             run.remove()
             raise
@@ -100,10 +100,29 @@ class Run(NetworkStages):
             self.config = one_device_each(self.config)
         self.config = override(self.config, task=task_for(self.config.task, self.dataset.task))
         check_config(self.config)
-        check_methods(self.config, self.space, self.dataset, several=self.wanted.several)
+        check_methods(self.config, self.space, self.dataset)
         if self.wanted.several:
             count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)
+
+    def check_costs(self, *, fitted: bool) -> None:
+        """Refuses budgets that cannot be predicted, or met networks that could not be confirmed.
+
+        Args:
+          fitted: whether there is a cost model already.
+
+        Raises:
+          UserError: names the metric, or the target, and what is allowed.
+        """
+        config, path = self.config, self.folder / "measurements.json"
+        if fitted:
+            self.resolve_targets()
+        else:
+            known = load_measurements(path, self.space) if path.exists() else None
+            observed = None if known is None else known.metrics
+            check_limits(config, self.budget, self.space, observed)
+        if config.derive.confirm:
+            check_costs(self.space, config.target.metric, self.folder, config)
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
         """Takes files of another run in place of the stages that would make them.
