@@ -20,7 +20,7 @@ class DeriveOptions:
     target: float | None = None
     """another budget, in the unit of the run's metric; the run's own when left out"""
     search: str | None = None
-    """of a sweep: the label of the search"""
+    """of a run with several searches: the label of one"""
     out: Path = Path("architecture.json")
     """the architecture file to write"""
 
@@ -37,11 +37,17 @@ def run(words: list[str]) -> None:
     display = Terminal()
     run = Run.open(options.run, display=display)
     if not run.finished("search"):
-        raise UserError(f"{run.folder} holds no finished search; continue it with --resume")
+        command = "sweep" if run.wanted.several else "search"
+        raise UserError(
+            f"{run.folder} holds no finished search; continue it with: hwnas {command} --resume "
+            f"{run.folder}"
+        )
     labels = [member.label for member in run.members]
-    number = 0
-    if options.search is not None or len(labels) > 1:
-        number = labels.index(choose(options.search or "", labels, "search"))
+    if options.search is None and len(labels) > 1:
+        raise UserError(
+            f"{run.folder} holds several searches; name one with --search: {', '.join(labels)}"
+        )
+    number = labels.index(choose(options.search or labels[0], labels, "search"))
     target = None
     if options.target is not None:
         settings = override(run.config, target__value=options.target).target

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from flax import nnx
 
+from hwnas_jax.commands.options import check_out
 from hwnas_jax.cost.measure.build import fill, network_build
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.display import Terminal
@@ -65,10 +66,7 @@ def run(words: list[str]) -> None:
     """Writes a network's file."""
     options = tyro.cli(ExportOptions, args=words, prog="hwnas export")
     out = options.out or Path(f"network.{options.format}")
-    if out.exists():
-        raise UserError(f"{out} exists and is not overwritten; name another with --out")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} in")
+    check_out(out)
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"--batch-size must be positive, got {options.batch_size}")
     found = _of_run(options) if options.source.is_dir() else _of_file(options)

@@ -2,18 +2,23 @@
 
     --search.relaxation drnas learning_rate 0.03
     --search.relaxation.name drnas --search.relaxation.args learning_rate 0.03
+    --search.relaxation.name drnas --search.relaxation.args.learning_rate 0.03
 
-mean the same. The second form names the keys as a config does.
+mean the same; the longer forms name the keys as a config does. The search space and the data
+source, which have further settings, are chosen by their keys alone.
+
+The options of one method mean nothing to another. So whoever names another method than the config
+does begins with that method's defaults.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from hwnas_jax.config import Config, override
+from hwnas_jax.config import Config, DataConfig, SpaceConfig, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Options, Part
 
@@ -34,8 +39,8 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Part] | None:
     )
 
 
-def in_short_form(words: Sequence[str], config: Config) -> tuple[list[str], Config]:
-    """Takes `--PATH.name` and `--PATH.args` of every method out of a command line.
+def take_method_keys(words: Sequence[str], config: Config) -> tuple[list[str], Config]:
+    """Takes the keys of methods, such as `--budget.name` and `--budget.args`, out of a command.
 
     Args:
       words: of the command line.
@@ -47,44 +52,67 @@ def in_short_form(words: Sequence[str], config: Config) -> tuple[list[str], Conf
     Raises:
       UserError: for a name or an option without its value.
     """
-    parts = dict(_parts(config))
-    flags = {f"--{path}.{key}": (path, key) for path in parts for key in ("name", "args")}
-    rest: list[str] = []
-    changes: dict[str, Part] = {}
-    number = 0
-    while number < len(words):
-        flag, equals, value = words[number].partition("=")
-        number += 1
-        if flag not in flags:
-            rest.append(words[number - 1])
+    methods = dict(_methods(config))
+    rest, names = _taken(words, lambda flag: flag in {f"--{path}.name" for path in methods})
+    for flag, values in names:
+        path = flag.removeprefix("--").removesuffix(".name")
+        if _only(values, flag) != methods[path].name:
+            methods[path] = dataclasses.replace(methods[path], name=values[0], args={})
+    rest, options = _taken(rest, lambda flag: _is_option(flag, methods))
+    for flag, values in options:
+        path, _, key = flag.removeprefix("--").partition(".args")
+        pairs = [key.removeprefix("."), _only(values, flag)] if key else values
+        own = {**methods[path].args, **_options(pairs, flag)}
+        methods[path] = dataclasses.replace(methods[path], args=own)
+    changes = {path.replace(".", "__"): method for path, method in methods.items()}
+    return rest, override(config, **changes) if names or options else config
+
+
+def _taken(
+    words: Sequence[str], wanted: Callable[[str], bool]
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Returns the words that are not wanted, and the flags that are, each with its values."""
+    left, rest = list(words), []
+    taken: list[tuple[str, list[str]]] = []
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if not wanted(flag):
+            rest.append(word)
             continue
         values = [value] if equals else []
-        while number < len(words) and not words[number].startswith("--"):
-            values.append(words[number])
-            number += 1
-        path, key = flags[flag]
-        part = changes.get(path, parts[path])
-        if key == "args":
-            part = dataclasses.replace(part, args={**part.args, **_options(values, flag)})
-        elif len(values) == 1:
-            # The options of one method mean nothing to another.
-            part = part if part.name == values[0] else Part(values[0])
-        else:
-            raise UserError(f"{flag} needs one name, got {' '.join(values) or 'none'}")
-        changes[path] = part
-    if changes:
-        config = override(config, **{path.replace(".", "__"): p for path, p in changes.items()})
-    return rest, config
+        most = len(left) + len(values) if flag.endswith(".args") else 1
+        while left and len(values) < most and not left[0].startswith("--"):
+            values.append(left.pop(0))
+        taken.append((flag, values))
+    return rest, taken
 
 
-def _parts(value: Any, where: str = "") -> Iterator[tuple[str, Part]]:
-    """Yields the methods of a config by their dotted keys."""
+def _only(values: list[str], flag: str) -> str:
+    if not values:
+        raise UserError(f"{flag} needs a value after it")
+    return values[0]
+
+
+def _is_option(flag: str, methods: Mapping[str, Any]) -> bool:
+    """Returns whether a flag is an option of a method that tyro does not know."""
+    path, found, key = flag.removeprefix("--").partition(".args")
+    method = methods.get(path)
+    if method is None or not found:
+        return False
+    # Of the space and the data source, tyro knows the options that the config has.
+    known = () if isinstance(method, Part) else method.args
+    return key.removeprefix(".").replace("-", "_") not in known
+
+
+def _methods(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields what has a `name` and `args` in a config, by its dotted keys."""
     for field in dataclasses.fields(value):
         own, path = getattr(value, field.name), f"{where}{field.name}"
-        if isinstance(own, Part):
+        if isinstance(own, (Part, SpaceConfig, DataConfig)):
             yield path, own
         elif dataclasses.is_dataclass(own):
-            yield from _parts(own, f"{path}.")
+            yield from _methods(own, f"{path}.")
 
 
 def _part(words: list[str]) -> Part:
@@ -95,7 +123,7 @@ def _part(words: list[str]) -> Part:
 
 
 def _options(words: Sequence[str], what: str) -> Options:
-    """Returns pairs of an option and its value; UserError when one lacks its value."""
+    """Returns options by name; UserError when one lacks its value."""
     if len(words) % 2:
         raise UserError(
             f"{what}: options come in pairs, OPTION VALUE; {words[-1]!r} has no value after it"

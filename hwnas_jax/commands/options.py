@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hwnas_jax.commands.method_options import METHODS, in_short_form
+from hwnas_jax.commands.method_options import METHODS, take_method_keys
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
@@ -75,7 +75,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
-    rest, base = in_short_form(rest, base)
+    rest, base = take_method_keys(rest, base)
     required = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(kind)
@@ -87,9 +87,9 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     )  # fmt: skip
     validate(options.config)
     if ":" in options.config.space.name:
-        from hwnas_jax.spaces import admit
+        from hwnas_jax.spaces import SPACES
 
-        admit(options.config.space.name)
+        SPACES.find(options.config.space.name)
     if not several:
         parallel = options.config.parallel
         if parallel != alone(parallel):
@@ -137,6 +137,34 @@ def _flat(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{where}{key}.")
         else:
             yield f"{where}{key}", value
+
+
+def check_resumed(options: RunOptions, run: Any, *free: str) -> None:
+    """Refuses to resume a run with another config, or a search that is finished.
+
+    Args:
+      options: of the command.
+      run: as it was opened.
+      free: keys of the config that may change, such as "parallel".
+
+    Raises:
+      UserError: names what was changed.
+    """
+    saved, given = (dict(_flat(dataclasses.asdict(c))) for c in (run.config, options.config))
+    changed = [
+        key
+        for key in dict.fromkeys([*saved, *given])
+        if saved.get(key) != given.get(key)
+        and not any(f"{key}.".startswith(f"{one}.") for one in free)
+    ]
+    if changed:
+        allowed = " and ".join(f"--{key}" for key in free)
+        raise UserError(
+            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
+            f"Only {allowed} may change"
+        )
+    if options.from_step is not None and run.finished("search"):
+        raise UserError(f"--from-step: the search of {run.folder} is finished")
 
 
 def job_display() -> Silent:

@@ -7,12 +7,12 @@ from typing import Any
 
 from hwnas_jax.commands.options import (
     RunOptions,
+    check_resumed,
     data_and_space,
     job_display,
     join,
     parse,
 )
-from hwnas_jax.config import Config
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import distributed
@@ -52,11 +52,12 @@ def run(words: list[str]) -> None:
 
 
 def show_result(run: Any) -> None:
-    """Prints the table of a finished run and where its page lies."""
+    """Prints the table of a run, if it has networks, and where its page lies."""
     from hwnas_jax.report import summary_rows
 
-    header, *rows = summary_rows(run.folder)
-    run.display.table("result", header, rows)
+    rows = summary_rows(run.folder)
+    if rows:
+        run.display.table("result", rows[0], rows[1:])
     run.display.say(f"page {run.folder / 'report.html'}")
 
 
@@ -121,22 +122,7 @@ def _resumed_run(options: SearchOptions) -> Any:
     run = Run.open(folder)
     if run.wanted.several:
         raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
-    _only_parallel_changed(run.config, options.config)
-    if options.from_step is not None and run.finished("search"):
-        raise UserError(f"--from-step: the search of {run.folder} is finished")
+    check_resumed(options, run, "parallel")
     check_config(options.config)
     run.config = options.config
     return run
-
-
-def _only_parallel_changed(saved: Config, given: Config) -> None:
-    changed = [
-        field.name
-        for field in dataclasses.fields(Config)
-        if field.name != "parallel" and getattr(saved, field.name) != getattr(given, field.name)
-    ]
-    if changed:
-        raise UserError(
-            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
-            "Only --parallel options may change"
-        )

@@ -4,9 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas_jax.commands.options import RunOptions, parse
+from hwnas_jax.commands.options import RunOptions, check_resumed, parse
 from hwnas_jax.commands.search import show_result
-from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
 
@@ -86,20 +85,8 @@ def _resumed(options: SweepOptions, folder: Path) -> "Run":
                 f"{' '.join(f'{value:g}' for value in now)}. Others need a new sweep, which can "
                 f"take --cost-model {folder / 'cost_model.npz'}"
             )
-    if options.from_step is not None and run.finished("search"):
-        raise UserError(f"--from-step: the search of {folder} is finished")
-    changed = [
-        field.name
-        for field in dataclasses.fields(Config)
-        if field.name != "sweep"
-        and getattr(run.config, field.name) != getattr(options.config, field.name)
-    ]
-    if run.config.sweep.share_warmup != options.config.sweep.share_warmup:
-        changed.append("sweep.share_warmup")
-    if changed:
-        raise UserError(
-            f"a resumed sweep keeps its config; changed were: {', '.join(changed)}. "
-            "Only --sweep.devices and --sweep.within may change"
-        )
+    if not options.retrain and run.wanted.retrain:
+        raise UserError("a resumed sweep keeps its --retrain; leave out --no-retrain")
+    check_resumed(options, run, "sweep.devices", "sweep.within")
     run.config = options.config
     return run

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import hwnas_jax.tabular  # noqa: F401  registers its evaluator
 from hwnas_jax.budgets import BUDGETS
 from hwnas_jax.cost import COST_MODELS
 from hwnas_jax.data import SOURCES
@@ -14,7 +15,7 @@ from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
 from hwnas_jax.search.strategies import STRATEGIES
-from hwnas_jax.spaces import known_spaces
+from hwnas_jax.spaces import SPACES
 from hwnas_jax.tasks import TASKS
 
 GRADIENT = "gradient"
@@ -41,7 +42,7 @@ def kinds() -> dict[str, Kind]:
     """Returns the kinds of methods by what one of them is called."""
     gradient = {GRADIENT: "weights and architecture together, by gradients"}
     every = (
-        Kind("search space", "search spaces", ("space",), known_spaces()),
+        Kind("search space", "search spaces", ("space",), SPACES.summaries()),
         Kind("task", "tasks", ("task",), TASKS.summaries()),
         Kind("data source", "data sources", ("data",), SOURCES.summaries()),
         Kind("strategy", "strategies", ("search", "strategy"), gradient | STRATEGIES.summaries()),

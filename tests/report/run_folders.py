@@ -173,7 +173,7 @@ def write_sweep(folder: Path) -> Path:
 
 
 def write_strategy(folder: Path) -> Path:
-    """Writes the finished run of a strategy that learns to regress: less of its metric is better."""
+    """Writes the finished run of a strategy that learns to regress: less of it is better."""
     config = override(
         Config(name="asked"), search__strategy={"name": "random", "args": {}},
         search__evaluator={"name": "supernet", "args": {}}, task__name="regression",
