@@ -6,28 +6,53 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwnas_jax.cli import COMMANDS, main
 from hwnas_jax.config import Config, load_config, override, save_config
+from hwnas_jax.cost import AnalyticModel, Measurements, Sample, load_measurements
+from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.run import Run
+from hwnas_jax.spaces import make_space
 
 TINY = override(
     Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,
-    profile__max_rounds=2, profile__measure_rounds=2, cost__steps=20, cost__members=2,
-    search__steps=4,
-    search__warmup_steps=1, search__steps_per_dispatch=2, search__batch_size=16,
-    retrain__networks=1, retrain__epochs=1, target__confirm=0, parallel__devices=1,
+    profile__max_rounds=2, profile__measure_rounds=2, search__steps=4, search__warmup_steps=1,
+    search__steps_per_dispatch=2, search__batch_size=16, derive__confirm=0, parallel__devices=1,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder with the config `tiny.json` and `run`, a run that ended with its search."""
-    folder = tmp_path_factory.mktemp("cli")
+def finished_search(folder: Path) -> None:
+    """Writes the config `tiny.json` and `run`, which ended with its search, without a search."""
     save_config(TINY, folder / "tiny.json")
-    words = ["search", str(folder / "tiny.json"), "--run-dir", str(folder / "run")]
-    assert main([*words, "--until", "search"]) == 0
-    return folder
+    space = make_space("nasbench201", TINY.space.args, input_shape=(8, 8, 1), num_outputs=10)
+    architectures = np.random.default_rng(0).integers(0, 5, (12, 6))
+    latencies_ms = 1.0 + 0.2 * (architectures == 3).sum(1) + 0.1 * (architectures == 2).sum(1)
+    Measurements(
+        device={"platform": "cpu", "kind": "cpu"}, software={}, batch_size=64, space=space.spec,
+        operations={}, architectures=tuple(space.to_names(row) for row in architectures),
+        networks=tuple({"latency_ms": Sample(float(ms))} for ms in latencies_ms),
+    ).save(folder / "measurements.json")  # fmt: skip
+    observations = load_measurements(folder / "measurements.json", space).observations(space)
+    AnalyticModel.fit(space, observations, TINY.cost).save(folder / "cost_model.npz", space)
+    run = Run.create(
+        TINY, folder / "run",
+        measurements=folder / "measurements.json", cost_model=folder / "cost_model.npz",
+    )  # fmt: skip
+    even = (space.mask / space.mask.sum(-1, keepdims=True)).astype(np.float32)
+    Found(probabilities=even[None], prior=even, weights=np.zeros((1, 1), np.float32)).save(
+        run.folder
+    )
+    run.finish("search", 0.0)
+    (folder / "measurements.json").unlink()
+    (folder / "cost_model.npz").unlink()
+
+
+@pytest.fixture(scope="session")
+def finished(once):
+    """The folder that `finished_search` fills."""
+    return once("test_cli-finished", finished_search)
 
 
 @pytest.fixture
@@ -68,15 +93,26 @@ TYPED = [
     ("search missing.json", ("missing.json",)),
     ("search --serach.steps 3", ("--serach.steps", "--search.steps")),
     ("search --search.step 3", ("--search.step,", "--search.steps INT", "1500")),
-    ("search --search.steps 0", ("search.steps = 0", "positive")),
+    ("search --search.steps 0", ("search.steps = 0", "greater than 0")),
     ("search --search.steps", ("--search.steps",)),
     ("search --seed x", ("--seed", "'x'")),
     ("search --seed -1", ("seed = -1",)),
-    ("search --target.ms nan", ("target.ms", "nan")),
+    ("search --target.value nan", ("target.value", "nan")),
     ("search --space.name nasbench2001", ("'nasbench2001'", "Did you mean 'nasbench201'?")),
-    ("search --space.args.chanels 4", ("--space.args.chanels", "--space.args.channels INT")),
+    ("search --space.args.chanels 4", ("'chanels'", "Did you mean 'channels'?")),
+    ("search --space.args.channels x", ("--space.args.channels", "'x'")),
+    ("search --space.name fbnet --space.args.with 2", ("space fbnet 'with'", "'width'?")),
     ("search --space.args.channels 0", ("channels", "above 0", "0")),
     ("search --search.relaxation gumbel", ("'gumbel'", "softmax, ", "'gumbel_softmax'?")),
+    ("search --search.relaxation", ("needs a name", "hwnas list")),
+    ("search --search.relaxation drnas learning_rate", ("drnas", "'learning_rate' has no value")),
+    ("search --search.relaxation drnas learning_rte 1", ("'learning_rte'", "'learning_rate'?")),
+    ("search --search.relaxation drnas learning_rate 0", ("drnas: learning_rate = 0", "greater than 0")),
+    ("search --search.relaxation.nmae drnas", ("--search.relaxation.nmae", "NAME [OPTION VALUE")),
+    ("search --budget dual_acsent", ("budget 'dual_acsent'", "Did you mean 'dual_ascent'?")),
+    ("search --search.strategy evolutoin", ("'evolutoin'", "Did you mean 'evolution'?")),
+    ("search --derive.rule most_prbable", ("'most_prbable'", "Did you mean 'most_probable'?")),
+    ("search --task regresion", ("'regresion'", "Did you mean 'regression'?")),
     ("search --cost.model mpl", ("'mpl'", "table", "Did you mean 'mlp'?")),
     ("search --data.name digitz", ("'digitz'", "idx", "Did you mean 'digits'?")),
     ("search --data.name idx", ("data.path",)),
@@ -121,7 +157,7 @@ RUNS = [
     ("search --resume run --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
     ("search tiny.json --resume run", ("keeps its config", "tiny.json")),
     ("search --run-dir new --cost-model run/cost_model.npz", ("'channels': 2", "'channels': 8")),
-    ("search tiny.json --run-dir new --target.ms 1e9 --cost-model run/cost_model.npz",
+    ("search tiny.json --run-dir new --target.value 1e9 --cost-model run/cost_model.npz",
      ("target 1e+09 ms is out of reach", "on this device")),
     ("search tiny.json --run-dir new --target.metric latnecy --cost-model run/cost_model.npz",
      ("'latnecy'", "Did you mean 'latency_ms'?")),
@@ -131,8 +167,11 @@ RUNS = [
     ("cost fit run/measurements.json tiny.json --cost.model mpl", ("Did you mean 'mlp'?",)),
     ("cost fit run/cost_model.npz", ("run/cost_model.npz",)),
     ("derive run --out run", ("run exists", "--out")),
-    ("derive run --target-ms 1e9", ("target 1e+09 ms is out of reach",)),
-    ("derive run --target-ms -1", ("target.ms = -1.0",)),
+    ("derive run --target 1e9", ("target 1e+09 ms is out of reach",)),
+    ("derive run --target -1", ("target.value = -1.0",)),
+    ("derive run --search serach", ("'serach'", "Did you mean 'search'?")),
+    ("search --resume run --search.relaxation softmax", ("changed were: search.relaxation.name",)),
+    ("sweep --resume run", ("run of one search", "hwnas search --resume run")),
     ("retrain run", ("run",)),
     ("measure run/measurements.json", ("no architecture file",)),
 ]  # fmt: skip
