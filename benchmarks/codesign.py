@@ -24,7 +24,7 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import Observations
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
-from hwnas_jax.relax.base import probabilities
+from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.codesign import Codesign
@@ -135,8 +135,8 @@ def looked_up(problem: Problem, starts: np.ndarray, least: float, log_costs: np.
     )
     found = []
     for logits in starts:
-        share = np.log(np.asarray(probabilities(logits, problem.space.mask[:NETWORK])) + 1e-30)
-        scores = share[columns, problem.networks].sum(axis=1)
+        share = np.asarray(softmax_probabilities(logits, problem.space.mask[:NETWORK]))
+        scores = np.log(share + 1e-30)[columns, problem.networks].sum(axis=1)
         found.append(ends[np.argpartition(-scores, LOOKED_UP)[:LOOKED_UP]].min())
     return float(min(found))
 

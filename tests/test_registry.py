@@ -242,3 +242,19 @@ def test_an_estimator_that_fails_says_why():
 
     with pytest.raises(UserError, match=r"estimator backprop fails: .*validations"):
         check_estimator(Failing(), jnp.zeros((2, 3)))
+def test_files_of_the_same_name_do_not_meet(write, own, tmp_path):
+    """Each class keeps the options of its own file."""
+    (tmp_path / "other").mkdir()
+    one = write(OWN)
+    other = write(
+        "from __future__ import annotations\n"
+        + textwrap.dedent(OWN).replace("power: Annotated[float, Gt(0)]", "power: Whole")
+        .replace('"sharp"', '"sharper"').replace("@dataclasses", "Whole = int\n\n@dataclasses"),
+        file="other/own_method_file.py",
+    )  # fmt: skip
+    assert own.make(Part(one, {"power": 1.5})).power == 1.5
+    assert own.make(Part(other, {"power": 2})).name == "sharper"
+    with pytest.raises(UserError, match=r"power = 1\.5 must be an integer"):
+        own.make(Part(other, {"power": 1.5}))
+
+

@@ -48,6 +48,7 @@ class TinySpace(Space):
     name, summary = "tiny", "two edges"
     decisions = (Decision("first", OPTIONS), Decision("second", OPTIONS))
     input_shape, num_outputs, args = (4, 4, 1), 3, {}
+    adds_options = True
 
     def __init__(self, features=3):
         self.features = features
@@ -66,7 +67,7 @@ TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (2, 4)).astype(np.float32)
 
 @jax.tree_util.register_static
 class TinyCost:
-    name, metrics = "table", ("latency_ms",)
+    name, metrics, exact_expectation = "table", ("latency_ms",), True
 
     def predict(self, weight):
         return {"latency_ms": (weight * TABLE).sum()}

@@ -9,7 +9,7 @@ One convolution a node is left, whatever the number of options.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any
 
 import chex
 import jax
@@ -83,8 +83,8 @@ class Reduction(nnx.Module):
     ):  # fmt: skip
         """Draws the weights of convolutions of a kind, `FloatConv` or `BinaryConv`."""
         self.outputs = outputs
-        self.first = kind(inputs, outputs, 3, norm, rngs, stride=2)
-        self.second = kind(outputs, outputs, 3, norm, rngs)
+        self.first: Any = kind(inputs, outputs, 3, norm, rngs, stride=2)
+        self.second: Any = kind(outputs, outputs, 3, norm, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return shrink_and_widen(x, 2, self.outputs) + self.second(self.first(x))
@@ -109,7 +109,7 @@ class BinaryReduction(Reduction):
 
     def size_bits(self) -> int:
         """Returns the bits that are stored."""
-        return sum(cast(BinaryConv, conv).size_bits() for conv in (self.first, self.second))
+        return self.first.size_bits() + self.second.size_bits()
 
 
 binary_conv = _record("bin_conv", BinaryConv)

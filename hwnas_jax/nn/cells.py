@@ -6,7 +6,7 @@ the hand-written forms knows all of their operations, and general (`MixedCells`)
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ def mixed_cells(
     Whatever form is built, it is called with `([B, H, W, C], Gates)` and has
     `weights_of(cell, edge, option)`. The arguments are those of `MixedCells`.
     """
-    options = {"axis_name": axis_name, "rematerialise": rematerialise}
+    options: dict[str, Any] = {"axis_name": axis_name, "rematerialise": rematerialise}
     for fused in FUSED:
         forms = [fused.forms.get(operation) for operation in operations]
         if None not in forms and any(form.kind == "conv" for form in forms if form):

@@ -1,20 +1,21 @@
-"""Layers of MnasNet's hierarchy: an operation, a kernel, excitation and widths, chosen apart.
+"""Layers of MnasNet's hierarchy, whose operation, kernel, excitation and widths are independent.
 
 Legend: `B` batch, `C` channels in and `C'` out at their widest, `r` widest excitation.
 
-Choices that are made apart share weights: a kernel size shares the products around it with the
-other, expansion three is the first half of expansion six, and narrower layers are the first
-channels of the widest. Widths are masks, which cost as much as the widest; everything else that is
-not drawn costs nothing.
+Independent choices share weights. The two kernel sizes share the products before and after the
+depthwise convolution, expansion three is the first half of expansion six, and a narrower layer has
+the first channels of the widest. Widths are masks, so a narrow layer costs as much as the widest.
+Everything else that is not drawn costs nothing.
 
 References: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019;
 Wan et al., "FBNetV2: Differentiable Neural Architecture Search for Spatial and Channel Dimensions",
 CVPR 2020 (masks).
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d, matmul
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.layerwise import run_drawn_block
-from hwnas_jax.nn.mbconv import ACTIVATIONS
+from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvNorm, SqueezeExcite
 from hwnas_jax.nn.normalisation import Norm
 
 OPERATIONS = ("conv", "sepconv", "mbconv3", "mbconv6")
@@ -35,16 +36,16 @@ _init = nnx.initializers.he_uniform()
 
 
 def excited_features(features_in: int) -> int:
-    """Returns the width of squeeze-excitation in a layer of so many input channels."""
+    """Returns the width of squeeze-excitation in a layer with this many input channels."""
     return max(1, features_in // 4)
 
 
 def width_mask(weight: jax.Array, widths: Sequence[int], most: int) -> jax.Array:
-    """Returns how much each of `most` channels is there, `float32[most]`.
+    """Returns the share of the weight under which each channel is present, `float32[most]`.
 
     Args:
-      weight: `float32[len(widths)]`, of each width.
-      widths: numbers of channels.
+      weight: `float32[len(widths)]`, the weight of each width.
+      widths: numbers of channels; a width holds the first so many channels.
       most: length of the mask.
     """
     rows = jnp.arange(most)[None] < jnp.asarray(widths)[:, None]
@@ -58,11 +59,11 @@ class Choice(NamedTuple):
       operation: `float32[4]`.
       kernel: `float32[2]`.
       excite: `float32[2]`, without and with.
-      skip: `float32[3]`; not read where a layer may change the shape.
-      width_in: `float32[n]`, of the layer's input.
-      width: `float32[m]`, of its output.
-      present: `float32[2]`, left out and there.
-      drawn: `int32[5]` or None: the first four and `present` as drawn.
+      skip: `float32[3]`; not read in a layer that may change the shape.
+      width_in: `float32[n]`, widths of the layer's input.
+      width: `float32[m]`, widths of its output.
+      present: `float32[2]`, for the layer left out and for the layer present.
+      drawn: `int32[5]` or None: the drawn options of the first four and of `present`.
     """
 
     operation: jax.Array
@@ -111,8 +112,8 @@ class HierarchicalLayer(nnx.Module):
           rngs: for the initial weights.
           stride: of the layer.
           activation: a key of `ACTIVATIONS`.
-          repeats: whether the layer keeps its shape, and so may be skipped or left out.
-          allowed: options of operation, kernel and excitation that are not switched off.
+          repeats: whether the layer keeps its shape, so that it can be skipped or left out.
+          allowed: the options of operation, kernel and excitation that are not switched off.
         """
         self.widths_in, self.widths = tuple(widths_in), tuple(widths)
         self.stride, self.activation, self.repeats = stride, activation, repeats
@@ -139,7 +140,7 @@ class HierarchicalLayer(nnx.Module):
         self.norm = norm(outputs, rngs)
 
     def __call__(self, x: jax.Array, choice: Choice) -> jax.Array:
-        """Runs the layer; with `choice.drawn` only what was drawn."""
+        """Runs the layer; with `choice.drawn`, only the drawn options run."""
         masks = self._masks(choice, x.dtype)
         if choice.drawn is None:
             return self._mixed(x, choice, masks)
@@ -237,6 +238,34 @@ class HierarchicalLayer(nnx.Module):
             case _:
                 return values + avg_pool_3x3(x)
 
+    def give(self, target: nnx.Module, operation: str, kernel: int, excite: int) -> None:
+        """Copies the weights of one combination of choices into a stand-alone layer.
+
+        Args:
+          target: a `ConvLayer` if the operation is "conv", an `MBConv` otherwise.
+          operation: one of `OPERATIONS`.
+          kernel: the option of `KERNELS`.
+          excite: 1 if the layer has excitation, else 0.
+        """
+        own = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        if operation == "conv":
+            weights = {"conv": {"kernel": own["conv"][kernel]}}
+            excitation = own["conv_excite"]
+        elif operation == "sepconv":
+            weights = {
+                "depthwise": {"kernel": own["separate"][kernel]},
+                "project": {"kernel": own["separate_project"]},
+            }
+            excitation = own["separate_excite"]
+        else:
+            weights = {
+                "expand": {"kernel": own["expand"]},
+                "depthwise": {"kernel": own["depthwise"][kernel]},
+                "project": {"kernel": own["project"]},
+            }
+            excitation = own["excite"]
+        give_leading({**weights, **({"excite": excitation} if excite else {})}, target)
+
     def _finish(self, values):
         return ACTIVATIONS[self.activation](self.norm(values))
 
@@ -257,6 +286,50 @@ class HierarchicalLayer(nnx.Module):
     def _deep(self, x, kernel):
         own = self.depthwise[kernel][..., : x.shape[-1]].astype(x.dtype)
         return self._finish(depthwise_conv(x, own, stride=self.stride))
+
+
+class ConvLayer(nnx.Module):
+    """Convolution, normalisation, activation, and excitation if its width is not zero."""
+
+    def __init__(self, features_in, features, kernel, reduced, norm, rngs, *, stride, activation):
+        self.conv = ConvNorm(
+            features_in, features, kernel, norm, rngs, stride=stride, activation=activation
+        )
+        self.excite = SqueezeExcite(features, reduced, rngs) if reduced else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.conv(x)
+        return x if self.excite is None else self.excite(x)
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
+        total = self.conv.macs(input_shape)
+        return total + (0 if self.excite is None else self.excite.macs(input_shape))
+
+
+class Skipped(nnx.Module):
+    """A layer and what its skip adds: one of `SKIPS`."""
+
+    def __init__(self, inner, skip: str):
+        self.inner, self.skip = inner, skip
+
+    def __call__(self, x):
+        beside = {"none": lambda: 0.0, "identity": lambda: x, "pool": lambda: avg_pool_3x3(x)}
+        return self.inner(x) + beside[self.skip]()
+
+
+def give_leading(weights: Mapping[str, Any], target: Any) -> None:
+    """Copies the leading part of each weight into the parameter of the same name in `target`.
+
+    Args:
+      weights: arrays, nested as the parameters of `target` are.
+      target: a module whose parameters may be smaller.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        *inner, last = [key.key for key in path]
+        module = functools.reduce(getattr, inner, target)
+        parameter = getattr(module, last)
+        parameter[...] = leaf[tuple(slice(size) for size in parameter.shape)]
 
 
 def _alone(graph, combination):

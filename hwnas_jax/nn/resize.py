@@ -1,9 +1,10 @@
-"""Changes the size of images, each output a short weighted sum of input lines.
+"""Changes the size of images: each output line is a short weighted sum of input lines.
 
-Plain shifts and sums, without a matrix product: cheap, and exact in reduced precision too.
+There are only shifts and sums and no matrix product. This is cheap, and exact in reduced precision.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import chex
 import jax
@@ -13,7 +14,7 @@ from flax import nnx
 
 
 def resize(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Resizes `x` (`[B, H, W, C]`) linearly, averaging as far as the image shrinks.
+    """Resizes `x` (`[B, H, W, C]`) linearly; an image that shrinks is averaged.
 
     Returns:
       `[B, height, width, C]`.
@@ -33,8 +34,37 @@ def resize(x: jax.Array, height: int, width: int) -> jax.Array:
     return x
 
 
+def run_resized(
+    run: Callable[..., jax.Array],
+    x: jax.Array,
+    sizes: Mapping[int, int],
+    weight: jax.Array,
+    index: jax.Array | None,
+    *operands,
+) -> jax.Array:
+    """Runs a network on square images of several sizes and adds its outputs, or at one size alone.
+
+    Args:
+      run: `(x, *operands) -> outputs`, of one shape whatever the size of the images. It closes over
+        no traced value.
+      x: `[B, H, W, C]`.
+      sizes: the sizes by their option. With `index` they are options 0, 1, ...
+      weight: `float32[K]`, the factor on the outputs at each size.
+      index: `int32[]`, the drawn size, or None to run all.
+      *operands: further arguments of `run`.
+    """
+    if index is None:
+        outputs = [weight[i] * run(resize(x, n, n), *operands) for i, n in sizes.items()]
+        return jnp.stack(outputs).sum(0)
+    branches = [
+        jax.checkpoint(lambda x, *operands, n=n: run(resize(x, n, n), *operands))
+        for n in sizes.values()
+    ]
+    return weight[index] * jax.lax.switch(index, branches, x, *operands)
+
+
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which input lines each output line reads, and by what weight, `[target, taps]`."""
+    """Returns the input lines that each output line reads and their weights, `[target, taps]`."""
     scale = source / target
     reach = max(scale, 1.0)
     centre = (np.arange(target) + 0.5) * scale - 0.5
@@ -56,6 +86,6 @@ class Resize(nnx.Module):
         return resize(x, self.height, self.width)
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
-        """Returns 0: as pooling, it is not counted."""
+        """Returns 0: like pooling, resizing is not counted."""
         del input_shape
         return 0

@@ -20,6 +20,7 @@ from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import AXIS, Replicas, statistics_axis
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.search.candidates import bounded_costs
+from hwnas_jax.search.evaluators import Data
 from hwnas_jax.search.gradient import HALVES, Methods, Search, SearchState, make_search
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import Refinement
@@ -56,6 +57,15 @@ def halves_of(
     """
     rows = split_halves(len(dataset.train_targets), config.seed if seed is None else seed)
     return dict(zip(HALVES, rows, strict=True))
+
+
+def examples_of(dataset: Dataset, config: Config, *, seed: int) -> Data:
+    """Returns the training examples in the halves of the search with that seed."""
+    halves = halves_of(dataset, config, seed=seed)
+    return Data(
+        dataset.train_inputs, dataset.train_targets, halves["weight"], halves["arch"],
+        dataset.mean, dataset.std,
+    )  # fmt: skip
 
 
 def batches_of(dataset: Dataset, config: Config, length: int) -> Batches:

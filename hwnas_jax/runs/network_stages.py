@@ -29,6 +29,13 @@ from hwnas_jax.train.training import Trained
 class NetworkStages(RunParts):
     """From what the searches found to trained and measured networks."""
 
+    @functools.cached_property
+    def proposals(self) -> Proposals:
+        """What the finished searches propose; all of them share its compiled programs."""
+        return Proposals(
+            self.space, self.dataset, self.cost_model, self.config, Found.load(self.folder)
+        )
+
     def candidates(
         self,
         number: int = 0,
@@ -45,14 +52,11 @@ class NetworkStages(RunParts):
           target: another budget than the search's own.
           progress: reports what is done.
         """
-        proposals = Proposals(
-            self.space, self.dataset, self.cost_model, self.config, Found.load(self.folder)
-        )
         member = self.members[number]
         target = target or member.target
         if by_chance:
-            return proposals.by_chance(target, seed=member.seed)
-        return proposals.of(number, target, member.seed, progress, say=self.display.say)
+            return self.proposals.by_chance(target, seed=member.seed)
+        return self.proposals.of(number, target, member.seed, progress, say=self.display.say)
 
     def derive(self) -> list[dict[str, Any]]:
         """Picks the networks of every search; a single search gets as many random ones.
@@ -118,15 +122,13 @@ class NetworkStages(RunParts):
 
     def _judge_by_supernet(self, networks: list[dict[str, Any]], report: Progress) -> None:
         """Notes how the supernet of each search judges its network, where there is a supernet."""
-        found = Found.load(self.folder)
-        if found.probabilities is None:
+        if not self.proposals.by_gradient:
             return
-        proposals = Proposals(self.space, self.dataset, self.cost_model, self.config, found)
         labels = [member.label for member in self.members]
         for number, entry in enumerate(networks, 1):
             architecture = self.space.from_names(entry["architecture"])
             search = labels.index(entry["search"])
-            entry["supernet_metric"] = proposals.judged(search, architecture, entry["seed"])
+            entry["supernet_metric"] = self.proposals.judged(search, architecture, entry["seed"])
             report(number, len(networks), "judged by the supernet")
 
     def _confirm(

@@ -1,5 +1,6 @@
 """The networks that a search proposes: within the budget, the best first."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -12,10 +13,10 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.runs.found import Found
-from hwnas_jax.runs.gradient_search import halves_of
+from hwnas_jax.runs.gradient_search import examples_of
 from hwnas_jax.search.candidates import Candidate, as_candidate, bounded_costs, within_budget
 from hwnas_jax.search.derivation import DERIVATIONS, Candidates, Searched, check_order
-from hwnas_jax.search.judge import searched
+from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import make_task
@@ -38,6 +39,11 @@ class Proposals:
         self._space, self._dataset, self._model = space, dataset, cost_model
         self._config, self._found = config, found
         self._budget = BUDGETS.make(config.budget)
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the searches were gradient searches, which leave probabilities and weights."""
+        return self._found.probabilities is not None
 
     def by_chance(self, target: Target, *, seed: int) -> list[Candidate]:
         """Returns the networks within the budget in random order."""
@@ -67,10 +73,10 @@ class Proposals:
         Raises:
           UserError: when nothing meets the budget, or the rule does not keep its contract.
         """
-        if self._found.probabilities is None:
+        if not self.by_gradient:
             return self._told(number, target)
+        assert self._found.probabilities is not None and self._found.prior is not None
         probabilities, prior = self._found.probabilities[number], self._found.prior
-        assert prior is not None
         candidates = within_budget(
             self._space, self._model, target, self._budget,
             probabilities=probabilities, prior=prior, seed=seed,
@@ -122,16 +128,19 @@ class Proposals:
             for row in rows[np.sort(first)]
         ]  # fmt: skip
 
+    @functools.cached_property
+    def _judge(self) -> Judge:
+        task = make_task(self._config.task, self._dataset)
+        return Judge(self._space, make_supernet(self._space), task, self._config.search)
+
     def _searched(self, number: int, seed: int) -> Searched:
-        found, config = self._found, self._config
+        found = self._found
         assert found.probabilities is not None and found.prior is not None
         assert found.weights is not None
-        return searched(
-            self._space, self._dataset, make_supernet(self._space),
-            make_task(config.task, self._dataset), config,
-            halves_of(self._dataset, config, seed=seed),
+        return self._judge.searched(
+            examples_of(self._dataset, self._config, seed=seed),
             probabilities=found.probabilities[number], prior=found.prior,
-            weights=found.weights[number],
+            weights=found.weights[number], seed=seed,
         )  # fmt: skip
 
     def _where_probability_lies(
@@ -140,7 +149,7 @@ class Proposals:
         """Returns a line that tells how sure the search was of what is derived from it."""
         space, mask = self._space, self._space.mask
         likeliest = np.where(mask, probabilities, -1.0).argmax(-1)[None].astype(np.int32)
-        bounds = bounded_costs(space, self._model, target, space.canonical(likeliest))[1]
+        bounds = bounded_costs(space, self._model, target, likeliest)[1]
         used = float(bounds[target.metric][0]) / target.value
         chance = float(np.prod(np.take_along_axis(probabilities, likeliest.T, axis=1)))
         within = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))

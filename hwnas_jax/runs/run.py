@@ -248,7 +248,8 @@ class Run(NetworkStages):
             )  # fmt: skip
             if distributed.is_first():
                 found.save(self.folder)
-        self.__dict__.pop("cost_model", None)
+        for name in ("cost_model", "proposals"):
+            self.__dict__.pop(name, None)
 
     def report(self) -> Path:
         """Writes the page and its figures as JSON; returns the page."""

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import hwnas_jax.tabular  # noqa: F401  registers the evaluator of tables
 from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
@@ -21,13 +22,12 @@ from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
-from hwnas_jax.runs.gradient_search import halves_of, search_architecture
+from hwnas_jax.runs.gradient_search import examples_of, search_architecture
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.runs.population import Member
 from hwnas_jax.search.evaluators import (
     EVALUATORS,
     Bench,
-    Data,
     Evaluator,
     check_evaluator,
     make_evaluate,
@@ -141,14 +141,10 @@ def _trained_supernet(space, dataset, cost_model, member, config, *, folder, pro
 
 
 def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray | None) -> Bench:
-    halves = halves_of(dataset, config)
     return Bench(
         space=space,
         task=make_task(config.task, dataset),
-        data=Data(
-            dataset.train_inputs, dataset.train_targets, halves["weight"], halves["arch"],
-            dataset.mean, dataset.std,
-        ),
+        data=examples_of(dataset, config, seed=config.seed),
         supernet=make_supernet(space),
         weights=weights,
         batch_size=config.search.batch_size,

@@ -94,7 +94,9 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
 def bounded_costs(
     space: Space, model: CostModel, target: Target, architectures: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns what architectures are predicted to cost.
+    """Returns what architectures are predicted to cost, each by its canonical form.
+
+    Architectures that build one network thus cost the same here, whether or not the model knows it.
 
     Args:
       space: the search space.
@@ -106,10 +108,11 @@ def bounded_costs(
       The prediction of the metric that has the budget, `float32[N]`, and `{metric: float32[N]}`
       of every metric with a limit, where the first is the upper confidence bound.
     """
-    predicted = predict_architectures(model, architectures, space.num_options)
+    networks = space.canonical(architectures)
+    predicted = predict_architectures(model, networks, space.num_options)
     bounds = {metric: predicted[metric] for metric in target.limits}
     if target.deviations:
-        std = std_architectures(model, architectures, space.num_options)[target.metric]
+        std = std_architectures(model, networks, space.num_options)[target.metric]
         bounds[target.metric] = bounds[target.metric] + np.float32(target.deviations) * std
     return predicted[target.metric], bounds
 

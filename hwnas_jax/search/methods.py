@@ -52,12 +52,17 @@ def make_estimator(config: Config, relaxation: Relaxation) -> Estimator:
             "decay is no part of the loss, ends at another point. Use 'sgd', or 'second_order'"
         )
     own_paths = search.paths == "own" and config.parallel.sync_batch_statistics
-    if own_paths and relaxation.draws_paths:
+    drawing = [
+        f"search.{part} = {method.name!r}"
+        for part, method in (("relaxation", relaxation), ("estimator", estimator))
+        if method.draws_paths
+    ]
+    if own_paths and drawing:
         raise UserError(
             "search.paths = 'own' does not go with parallel.sync_batch_statistics and "
-            f"search.relaxation = {relaxation.name!r}: statistics can be averaged only where all "
-            "replicas run the same operation. Use search.paths = 'shared', statistics per "
-            "replica, or another relaxation"
+            f"{' and '.join(drawing)}: statistics can be averaged only where all replicas run the "
+            "same operation. Use search.paths = 'shared', statistics per replica, or a method "
+            "that runs all options"
         )
     check_estimator(estimator, jax.ShapeDtypeStruct((2, 3), jnp.float32))
     return estimator

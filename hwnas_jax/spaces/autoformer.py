@@ -1,10 +1,10 @@
 """AutoFormer's space: a vision transformer whose sizes are chosen, with entangled weights.
 
-Decided are the embedding dimension (one for the network), the depth, and per block the heads and
-the ratio of the MLP. Queries, keys and values have `head_size` channels a head. Weights of small
-choices are the leading parts of those of large ones. The sizes are those of AutoFormer-Tiny by
-default, and among its networks is DeiT-Ti. Positions are absolute, learned; the relative ones that
-AutoFormer adds are left out.
+The decisions are the embedding dimension (one for the network), the depth, and for each block the
+number of heads and the ratio of the MLP. Queries, keys and values have `head_size` channels a head.
+The weights of a small choice are the leading part of the weights of a large one. By default the
+sizes are those of AutoFormer-Tiny, and one of the networks is DeiT-Ti. Positions are absolute and
+learned; the relative positions that AutoFormer adds are left out.
 
 References: Chen et al., "AutoFormer: Searching Transformers for Visual Recognition", ICCV 2021;
 Wang et al., "HAT: Hardware-Aware Transformers", ACL 2020; Touvron et al., "Training Data-Efficient
@@ -14,24 +14,25 @@ Image Transformers" (DeiT), ICML 2021.
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError
 from hwnas_jax.nn.entangled import leading, leading_branch
 from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
 from hwnas_jax.nn.transformer import MLP, Attention, Patches, TokenHead
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Numbers, image, joined, numbers
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
-_POOLS = ("token", "mean")
 _EMBEDDING, _DEPTH, _FIRST = 0, 1, 2
 
 
@@ -47,41 +48,35 @@ class AutoFormer(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        embeddings: Sequence[int] | str | int = "192,216,240",
-        depths: Sequence[int] | str | int = "12,13,14",
-        heads: Sequence[int] | str | int = "3,4",
+        embeddings: Numbers | int = "192,216,240",
+        depths: Numbers | int = "12,13,14",
+        heads: Numbers | int = "3,4",
         ratios: Sequence[float] | str | float = "3.5,4",
-        head_size: int = 64,
-        patch: int = 16,
-        pool: str = "token",
+        head_size: Annotated[int, Ge(1), Le(1024)] = 64,
+        patch: Annotated[int, Ge(1), Le(1024)] = 16,
+        pool: Literal["token", "mean"] = "token",
     ):
         """Sets the sizes; by default AutoFormer-Tiny's.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          embeddings: channels of a token to choose from.
-          depths: numbers of blocks.
-          heads: of a block.
-          ratios: hidden units of a block's MLP over the embedding.
+          num_outputs: outputs of the network.
+          embeddings: numbers of channels that a token may have.
+          depths: numbers of blocks that the network may have.
+          heads: numbers of heads that a block may have.
+          ratios: hidden units of a block's MLP as multiples of the embedding.
           head_size: channels of a head.
-          patch: pixels of a patch's side.
-          pool: what is classified, a class token ("token") or the mean of all ("mean").
+          patch: pixels along a patch's side.
+          pool: "token" classifies a class token, "mean" the mean of all tokens.
 
         Raises:
-          UserError: for arguments out of range, and images that the patch does not divide.
+          UserError: for numbers out of range, and images that the patch does not divide.
         """
-        self.embeddings = _numbers(embeddings, "embeddings", 1, 8192)
-        self.depths = _numbers(depths, "depths", 1, 128)
-        self.heads = _numbers(heads, "heads", 1, 128)
-        self.ratios = _numbers(ratios, "ratios", 0.125, 16, whole=False)
-        for key, value in (("head_size", head_size), ("patch", patch)):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-                raise UserError(
-                    f"space.args.{key} must be a whole number from 1 to 1024, got {value!r}"
-                )
-        choose(pool, _POOLS, "pool")
-        height, width, features = (int(size) for size in input_shape)
+        self.embeddings = numbers("embeddings", embeddings, 1, 8192)
+        self.depths = numbers("depths", depths, 1, 128)
+        self.heads = numbers("heads", heads, 1, 128)
+        self.ratios = numbers("ratios", ratios, 0.125, 16, kind=float)
+        height, width, features = image(input_shape)
         if height % patch or width % patch:
             fits = [n for n in range(1, min(height, width) + 1) if height % n == width % n == 0]
             raise UserError(
@@ -92,8 +87,8 @@ class AutoFormer(Governed, Space):
         self.head_size, self.patch, self.pool = head_size, patch, pool
         self.tokens = (height // patch) * (width // patch) + (pool == "token")
         self.args: dict[str, Any] = {
-            "embeddings": _joined(self.embeddings), "depths": _joined(self.depths),
-            "heads": _joined(self.heads), "ratios": _joined(self.ratios),
+            "embeddings": joined(self.embeddings), "depths": joined(self.depths),
+            "heads": joined(self.heads), "ratios": joined(self.ratios),
             "head_size": head_size, "patch": patch, "pool": pool,
         }  # fmt: skip
         per_block = (
@@ -115,7 +110,7 @@ class AutoFormer(Governed, Space):
         return max(1, int(embedding * ratio))
 
     def offered(self) -> tuple[tuple[int, ...], ...]:
-        """Returns the options that are on: of embedding, depth, heads and ratio in any block."""
+        """Returns the options of embedding, depth, heads and ratio that are on in any block."""
         mask = self.mask
         rows = (
             mask[_EMBEDDING], mask[_DEPTH], mask[_FIRST::2].any(0), mask[_FIRST + 1 :: 2].any(0)
@@ -174,7 +169,7 @@ class AutoFormer(Governed, Space):
             )  # fmt: skip
             for block in range(max(self.depths)):
                 deep = [d for d in on_depths if self.depths[d] > block]
-                # A block that every depth has depends on none.
+                # A block that every depth has does not depend on the depth.
                 whens = [of] if len(deep) == len(on_depths) else [(*of, (_DEPTH, d)) for d in deep]
                 row = _FIRST + 2 * block
                 for when in whens:
@@ -202,7 +197,7 @@ class AutoFormer(Governed, Space):
         return (Governor(_DEPTH, blocks, number >= depths[:, None]),)
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns the embedding, then heads and ratio of each block, "192-3x4-4x3.5"."""
+        """Returns the embedding, then the heads and ratio of each block, "192-3x4-4x3.5"."""
         names = list(self.to_names(architecture).values())
         stop = _FIRST + 2 * int(names[_DEPTH])
         blocks = [names[row] + names[row + 1] for row in range(_FIRST, stop, 2)]
@@ -213,7 +208,7 @@ class AutoFormer(Governed, Space):
         split = [word.partition("x") for word in blocks]
         if len(blocks) not in self.depths or not all(x and ratio for _, x, ratio in split):
             raise UserError(
-                f"{text!r} is no network of {self.name}: an embedding and {_joined(self.depths)} "
+                f"{text!r} is no network of {self.name}: an embedding and {joined(self.depths)} "
                 f"blocks joined by '-' are wanted, each of heads and ratio, as in "
                 f"'{self.embeddings[0]}-{self.heads[0]}x{self.ratios[0]:g}-...'"
             )
@@ -248,12 +243,12 @@ class _Network(nnx.Module):
 
 
 class _Supernet(nnx.Module):
-    """Everything at its widest; the blocks are stacked and scanned.
+    """The widest network; its blocks are stacked and scanned.
 
-    With all options, masks make what is narrower. With drawn ones, the leading parts of the weights
-    run alone, and tokens have zeros behind their own channels; the drawn depth's blocks run, the
-    others cost nothing. The embedding has no single output but the network's, so that is what its
-    gate multiplies.
+    Mixed, masks stand for narrower choices. Drawn, only the leading parts of the weights run, and
+    tokens have zeros behind their own channels. The blocks of the drawn depth run and the others
+    cost nothing. The gate of the embedding multiplies the network's output, since an embedding has
+    no other output of its own.
     """
 
     def __init__(self, space: AutoFormer, rngs: nnx.Rngs, rematerialise: bool):
@@ -277,7 +272,7 @@ class _Supernet(nnx.Module):
         count = max(self.depths)
         blocks = weight[_FIRST : _FIRST + 2 * count]
         depths = weight[_DEPTH, np.array(self.offered[1])]
-        # A block is there in every network that is deeper than its number.
+        # A block is present in every network that is deeper than the block's number.
         present = (depths[:, None] * (np.array(self.depths)[:, None] > np.arange(count))).sum(0)
         choices = (blocks[::2], blocks[1::2], present)
         if gates.index is None:
@@ -358,24 +353,3 @@ class _Supernet(nnx.Module):
 def _position(offered, option):
     """Returns where an option stands among those that are on."""
     return jnp.argmax(jnp.array(offered) == option)
-
-
-def _numbers(given, key, least, most, *, whole=True):
-    words = given.split(",") if isinstance(given, str) else given
-    words = words if isinstance(words, Sequence) else (words,)
-    kind = int if whole else float
-    try:
-        numbers = tuple(sorted(kind(str(word)) for word in words))
-    except ValueError:
-        numbers = ()
-    fine = numbers and least <= numbers[0] and numbers[-1] <= most
-    if not fine or len(set(numbers)) < len(numbers):
-        raise UserError(
-            f"space.args.{key} must be different {'whole ' if whole else ''}numbers from {least} "
-            f"to {most}, joined by commas; got {given!r}"
-        )
-    return numbers
-
-
-def _joined(numbers):
-    return ",".join(f"{number:g}" for number in numbers)

@@ -133,7 +133,7 @@ class Space(Choices, abc.ABC):
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
     ) -> nnx.Module:
-        """Returns the stand-alone network: `float32[B, H, W, C] -> outputs[B, num_outputs]`.
+        """Returns the stand-alone network: `float32[B, H, W, C] -> [B, num_outputs]`.
 
         A network that is trained by more than its own loss, or with chance, is a
         `hwnas_jax.nn.in_training.InTraining`.
@@ -186,5 +186,8 @@ class Space(Choices, abc.ABC):
 
 
 SPACES: Registry[Space] = Registry(
-    "search space", Space, "hwnas_jax.spaces", given=("input_shape", "num_outputs")
-)  # type: ignore[type-abstract]
+    "search space",
+    Space,  # type: ignore[type-abstract]
+    "hwnas_jax.spaces",
+    given=("input_shape", "num_outputs"),
+)

@@ -1,9 +1,10 @@
-"""Numbers of channels: a mobile network whose every layer decides how many channels come out.
+"""Numbers of channels: every layer of a mobile network decides how many channels it returns.
 
-The backbone is MobileNetV2. Fewer channels are the first ones of the widest layer, and a mask does
-for any mixture of them: one convolution whatever the number of options. A layer's expansion follows
-the channels that come in, so what a layer costs depends on its own decision and the one before.
-Where the input is added and has other channels, it is cut or filled with zeros.
+The backbone is MobileNetV2. A narrower layer has the first channels of the widest one, and a mask
+stands for any mixture of widths, so a layer is one convolution whatever the number of options. A
+layer's expansion is a multiple of its input channels, so its cost depends on its own decision and
+on the decision before. If the input is added and has another number of channels, it is cut or
+filled with zeros.
 
 References: Wan et al., "FBNetV2: Differentiable Neural Architecture Search for Spatial and Channel
 Dimensions", CVPR 2020; Sandler et al., "MobileNetV2", 2018.
@@ -12,11 +13,12 @@ Dimensions", CVPR 2020; Sandler et al., "MobileNetV2", 2018.
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -26,10 +28,18 @@ from hwnas_jax.nn.mobilenetv3 import InvertedResidual
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import factor, halve, whole
+from hwnas_jax.spaces.core.arguments import (
+    Halvings,
+    Head,
+    Width,
+    halve,
+    image,
+    joined,
+    numbers,
+)
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
-# Most channels, layers and stride of each stage.
+# Largest number of channels, layers and stride of each stage.
 _STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 _STEM, _FIRST = 32, 16
 
@@ -50,55 +60,52 @@ class Channels(Space):
         input_shape: tuple[int, int, int],
         num_outputs: int,
         fractions: Sequence[float] | str = "0.5,0.75,1.0",
-        width: float = 1.0,
-        stages: int = 6,
-        depth: int = 4,
-        divisor: int = 8,
-        expansion: int = 6,
-        halvings: int = 5,
-        head: int = 1280,
+        width: Width = 1.0,
+        stages: Annotated[int, Ge(1), Le(len(_STAGES))] = len(_STAGES),
+        depth: Annotated[int, Ge(1), Le(4)] = 4,
+        divisor: Annotated[int, Ge(1), Le(64)] = 8,
+        expansion: Annotated[int, Ge(1), Le(12)] = 6,
+        halvings: Halvings = 5,
+        head: Head = 1280,
         activation: str = "relu6",
     ):
-        """Sets the size; the widest network is MobileNetV2 by default.
+        """Sets the size; by default the widest network is MobileNetV2.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          fractions: of a layer's most channels, the numbers there are to choose from
-            ("0.5,0.75,1.0"); numbers that are the same after rounding are one option.
+          num_outputs: outputs of the network.
+          fractions: the options of a layer, as fractions of its largest number of channels
+            ("0.5,0.75,1.0"). Fractions that round to the same number of channels are one option.
           width: factor on all channels.
-          stages: how many of the six, from the first.
-          depth: most layers of a stage.
-          divisor: channels are multiples of it.
-          expansion: width between the products, as a multiple of the channels that come in.
-          halvings: how often the image is halved; the first strides become one where there are
-            more of them.
+          stages: how many of the six stages there are, counted from the first.
+          depth: largest number of layers of a stage.
+          divisor: numbers of channels are multiples of this.
+          expansion: width between the products, as a multiple of the input channels.
+          halvings: how often the image is halved; if the strides halve it more often, the first of
+            them become one.
           head: channels of the last convolution, before `width`.
           activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
 
         Raises:
-          UserError: for arguments out of range, or images too small to halve so often.
+          UserError: for fractions out of range, or images too small to halve so often.
         """
-        self.width, self.fractions = factor("width", width), _fractions(fractions)
-        self.stages = _STAGES[: whole("stages", stages, 1, len(_STAGES))]
-        self.depth, self.divisor = whole("depth", depth, 1, 4), whole("divisor", divisor, 1, 64)
-        self.expansion, self.head = whole("expansion", expansion, 1, 12), head
-        whole("halvings", halvings, 0, 5)
-        whole("head", head, 1, 16_384)
+        self.width = float(width)
+        self.fractions = numbers("fractions", fractions, 0.01, 1, kind=float)
+        self.stages = _STAGES[:stages]
+        self.depth, self.divisor, self.expansion, self.head = depth, divisor, expansion, head
         self.activation = choose(activation, ACTIVATIONS, "activation")
-        height, image_width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         every = [2, *(stride for _, _, stride in self.stages)]
-        self.strides = halve(every, halvings, (height, image_width))
+        self.strides = halve(every, halvings, self.input_shape[:2])
         self.args = {
-            "fractions": ",".join(map(str, self.fractions)), "width": self.width,
+            "fractions": joined(self.fractions), "width": self.width,
             "stages": stages, "depth": depth, "divisor": divisor, "expansion": expansion,
             "halvings": halvings, "head": head, "activation": activation,
         }  # fmt: skip
         self.counts = tuple(min(layers, depth) for _, layers, _ in self.stages)
-        numbers = itertools.count(1)
+        number = itertools.count(1)
         self.decisions = tuple(
-            Decision(f"layer{next(numbers)}", tuple(map(str, self.widths(stage))))
+            Decision(f"layer{next(number)}", tuple(map(str, self.widths(stage))))
             for stage, count in enumerate(self.counts)
             for _ in range(count)
         )
@@ -107,14 +114,14 @@ class Channels(Space):
         return round_channels(features * self.width, self.divisor)
 
     def widths(self, stage: int) -> tuple[int, ...]:
-        """Returns the channels that a layer of a stage may have; before the first for -1."""
+        """Returns the channels that a layer of a stage may have; stage -1 is before the first."""
         if stage < 0:
             return (self._channels(_FIRST),)
         most = self.stages[stage][0]
         return tuple(sorted({self._channels(most * fraction) for fraction in self.fractions}))
 
     def layer_sizes(self, stage: int, layer: int) -> LayerSizes:
-        """Returns what a layer can become."""
+        """Returns the sizes of a layer's options."""
         first, widths = layer == 0, self.widths(stage)
         inputs = self.widths(stage - 1) if first else widths
         return LayerSizes(
@@ -160,7 +167,7 @@ class Channels(Space):
         return _Network(self, self.check(architecture), network_norm(axis_name), rngs)
 
     def layers(self) -> list[tuple[int, int]]:
-        """Returns stage and number within it of each layer, both from zero."""
+        """Returns the stage of each layer and its number in the stage, both from zero."""
         return [(stage, n) for stage, count in enumerate(self.counts) for n in range(count)]
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
@@ -219,21 +226,6 @@ class Channels(Space):
         return self.from_names(dict(zip(names, words, strict=True)))
 
 
-def _fractions(given: Sequence[float] | str) -> tuple[float, ...]:
-    words = given.split(",") if isinstance(given, str) else given
-    try:
-        fractions = tuple(float(word) for word in words)
-    except (TypeError, ValueError):
-        fractions = ()
-    pairs = itertools.pairwise(fractions)
-    if not fractions or not all(0 < f <= 1 for f in fractions) or any(a >= b for a, b in pairs):
-        raise UserError(
-            f"space.args.fractions must rise, above 0 and up to 1, such as 0.5,0.75,1.0; "
-            f"got {given!r}"
-        )
-    return fractions
-
-
 class _Network(nnx.Module):
     def __init__(self, space: Channels, architecture: np.ndarray, norm: Norm, rngs: nnx.Rngs):
         self.stem, self.first = space._stem(norm, rngs), space._first(norm, rngs)
@@ -252,7 +244,7 @@ class _Network(nnx.Module):
 
 
 class _Supernet(nnx.Module):
-    """The widest network, its layers masked."""
+    """The widest network, whose layers are masked."""
 
     def __init__(self, space: Channels, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
         self.stem, self.first = space._stem(norm, rngs), space._first(norm, rngs)
@@ -281,7 +273,7 @@ class _Supernet(nnx.Module):
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         x, start = self.first(self.stem(x)), 0
         weight, index = gates.weight, gates.index
-        # The first layer reads what no decision changes.
+        # The first layer's input has a fixed number of channels.
         before = jnp.concatenate([jnp.eye(1, weight.shape[1], dtype=weight.dtype), weight[:-1]])
         for stage in self.body:
             rows = slice(start, start + stage.count)

@@ -1,7 +1,7 @@
 """Any search space together with the accelerator that its networks run on.
 
-The network's decisions come first, those of the hardware behind; supernet and network see the
-first ones only, so that the hardware is decided by what it costs.
+The network's decisions come first and the decisions of the hardware follow. The supernet and the
+networks only see the first part, so the hardware is decided by its cost alone.
 
 Legend: `N` architectures, `D` decisions, `K` options of the widest decision, `P` parts of a
 mixture.
@@ -14,11 +14,12 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -38,7 +39,7 @@ _DECISIONS = {
 
 
 class _NetworkPart(nnx.Module):
-    """The supernet of the network, given the gates of the whole."""
+    """The supernet of the network; it is given the gates of all decisions."""
 
     def __init__(self, inner: nnx.Module, decisions: int, options: int):
         self.inner, self.decisions, self.options = inner, decisions, options
@@ -55,6 +56,7 @@ class Codesign(Space):
 
     name = "codesign"
     summary = "a network space with its accelerator; network, network_args, rows, columns, ..."
+    constrained = True
 
     def __init__(
         self,
@@ -68,28 +70,28 @@ class Codesign(Space):
         buffer_kib: str = "32,64,128,256",
         dataflow: str = "ws,os,rs",
         template: str = "",
-        clock_mhz: float | None = None,
-        area_limit_mm2: float | None = None,
+        clock_mhz: Annotated[float, Gt(0)] | None = None,
+        area_limit_mm2: Annotated[float, Gt(0)] | None = None,
     ):
-        """Sets what is decided; lists are separated by commas.
+        """Sets the options of the hardware; lists are separated by commas.
 
         Args:
           input_shape: of one example, channels last.
-          num_outputs: number of classes.
+          num_outputs: outputs of the network.
           network: name of the network's space.
-          network_args: its own arguments, `channels=8,cells=1`.
-          rows: of the array of multipliers.
-          columns: of the array.
-          buffer_kib: of the memory that all multipliers share.
-          dataflow: of `hardware.DATAFLOWS`.
-          template: of `hardware.TEMPLATES`. Sizes and dataflow are then the template's where they
-            are given as the empty text.
+          network_args: the options of the network's space, "channels=8,cells=1".
+          rows: numbers of rows of the array of multipliers.
+          columns: numbers of columns of the array.
+          buffer_kib: sizes of the memory that all multipliers share.
+          dataflow: some of `hardware.DATAFLOWS`.
+          template: some of `hardware.TEMPLATES`. If sizes or the dataflow are then given as the
+            empty text, they are the template's.
           clock_mhz: of all accelerators; None takes the template's, or 700.
-          area_limit_mm2: accelerators that are larger are no members of the space.
+          area_limit_mm2: a larger accelerator is not a member of the space.
 
         Raises:
-          UserError: for a list that is empty or names what is not there, an array or buffer of
-            zero, a limit that no accelerator meets, or what the network's space refuses.
+          UserError: for a list that is empty or has an unknown option, an array or buffer of size
+            zero, a limit that no accelerator meets, or options that the network's space refuses.
         """
         given = {
             "template": template, "rows": rows, "columns": columns,
@@ -128,7 +130,7 @@ class Codesign(Space):
 
     @property
     def num_network_decisions(self) -> int:
-        """How many decisions are the network's; they come first."""
+        """The number of decisions of the network; they come first."""
         return self.network_space.num_decisions
 
     @property
@@ -153,21 +155,21 @@ class Codesign(Space):
 
     @property
     def designs(self) -> tuple[Design, ...]:
-        """All accelerators, the last decision running fastest, those beyond the limit too."""
+        """All accelerators, also those beyond the limit; the last decision runs fastest."""
         return tuple(self._designs.values())
 
     @functools.cached_property
     def design_shape(self) -> tuple[int, ...]:
-        """How many options each decision of the hardware has; `designs` counts in them."""
+        """The number of options of each decision of the hardware, in the order of `designs`."""
         return tuple(len(options) for options in self._parts.values())
 
     def design_numbers(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns which of `designs` each architecture (`int32[N, D]`) has, `int[N]`."""
+        """Returns the place of each architecture's accelerator in `designs`, `int[N]`."""
         columns = np.asarray(architectures)[:, self.num_network_decisions :].T
         return np.ravel_multi_index(tuple(columns), self.design_shape)
 
     def feasible(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns where the network is a member and the accelerator within the limit, `bool[N]`."""
+        """Returns whether the network is a member and the accelerator small enough, `bool[N]`."""
         network = np.asarray(architectures)[:, : self.num_network_decisions]
         fits = self._fits.reshape(-1)[self.design_numbers(architectures)]
         return self.network_space.feasible(network) & fits
@@ -189,7 +191,6 @@ class Codesign(Space):
         return *network, Forms(hardware, jnp.ones(1, weight.dtype), weight[hardware][None])
 
     def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how much of each decision's output reaches the network's, `float32[D]`."""
         inner = self.network_space
         found = inner.active(weight[: inner.num_decisions, : inner.num_options])
         return jnp.concatenate([found, jnp.ones(self.num_decisions - inner.num_decisions)])
@@ -215,7 +216,7 @@ class Codesign(Space):
         return self.network_space.operations()
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns `<network> @ 16x16,64KiB,ws`, with a template's name before."""
+        """Returns `<network> @ 16x16,64KiB,ws`, with the template's name first if there is one."""
         architecture = self.check(architecture)
         count = self.num_network_decisions
         chosen = dict(
@@ -246,7 +247,7 @@ class Codesign(Space):
         return self.from_names({**names, **{_DECISIONS[key]: chosen[key] for key in self._parts}})
 
     def _hardware_mask(self) -> np.ndarray:
-        """Returns which designs no switched-off option takes, `bool` with an axis a decision."""
+        """Returns which designs have no option that is off, `bool` with an axis per decision."""
         rows = self.mask[self.num_network_decisions :]
         own = [row[:width] for row, width in zip(rows, self.design_shape, strict=True)]
         return functools.reduce(np.logical_and.outer, own)
@@ -254,8 +255,6 @@ class Codesign(Space):
     def _list_designs(self) -> dict[tuple[int, ...], Design]:
         """Returns the accelerators by their options' numbers."""
         clock, designs = self.args["clock_mhz"], {}
-        if clock is not None and not clock > 0:
-            raise UserError(f"space.args.clock_mhz must be positive, got {clock!r}")
         for numbers in itertools.product(*(range(width) for width in self.design_shape)):
             chosen = {
                 key: options[number]
@@ -274,7 +273,7 @@ class Codesign(Space):
         return designs
 
     def _within(self, limit_mm2: float | None) -> np.ndarray:
-        """Returns which accelerators are small enough, `bool` with an axis a decision."""
+        """Returns which accelerators are small enough, `bool` with an axis per decision."""
         areas = np.array([area_mm2(design) for design in self._designs.values()])
         if limit_mm2 is not None and not areas.min() <= limit_mm2:
             smallest = list(self._designs.values())[int(np.argmin(areas))]
@@ -287,7 +286,7 @@ class Codesign(Space):
 
 
 def _options(key: str, text: str) -> tuple[str, ...]:
-    """Returns the options of a list; UserError names what is none."""
+    """Returns the options of a list; UserError names an unknown one."""
     words = tuple(word.strip() for word in str(text).split(","))
     known = {"template": tuple(TEMPLATES), "dataflow": DATAFLOWS}
     for word in words:

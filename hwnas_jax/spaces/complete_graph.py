@@ -1,9 +1,9 @@
-"""A complete graph: every node may read every earlier one, through an operation of its own choice.
+"""A complete graph: every node may read every earlier one, each through its own operation.
 
-Node zero is the stem's output, the last node feeds the head. Nodes are dealt out over stages of
-falling resolution and growing width; an edge into a later stage pools and projects first. Which
-edges stay and what they carry is searched together. An architecture is feasible when a path leads
-from the input to the output.
+Node zero is the stem's output and the last node feeds the head. The nodes are spread over stages of
+falling resolution and growing width. An edge into a later stage pools and projects first. The
+search decides together which edges stay and what operation they carry. An architecture is feasible
+if a path leads from the input to the output.
 
 References: Bi et al., "Revisiting Neural Architecture Search", 2020 (the idea of a complete graph;
 the details here are our own).
@@ -11,10 +11,12 @@ the details here are our own).
 
 import functools
 import re
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -24,6 +26,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.paths import on_open_path, open_paths
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Positive, image
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
@@ -31,7 +34,7 @@ _EDGE = re.compile(r"(\d+)<-(\d+):(\w+)")
 
 
 class EdgeOperation(nnx.Module):
-    """One operation between two nodes, preceded by pooling and a projection across stages."""
+    """One operation between two nodes; between stages, pooling and a projection come first."""
 
     def __init__(
         self, option: str, inputs: int, outputs: int, halvings: int, norm: Norm, rngs: nnx.Rngs
@@ -65,7 +68,7 @@ class EdgeOperation(nnx.Module):
 
 
 class _Graph(nnx.Module):
-    """Stem, edges, head; the supernet has all options on every edge, a network the chosen one."""
+    """Stem, edges, head. A supernet has all options on every edge, a network the chosen one."""
 
     def __init__(self, space: "CompleteGraph", options, norm: Norm, rngs: nnx.Rngs):
         shapes = space.node_shapes()
@@ -111,49 +114,46 @@ class _Graph(nnx.Module):
 
 @SPACES.add
 class CompleteGraph(Space):
-    """Every forward edge between the nodes optional, an operation on each that stays."""
+    """Every forward edge between the nodes is optional, and carries an operation if it stays."""
 
     name = "complete_graph"
     summary = (
         "every forward edge of n nodes optional, an operation on each; channels, nodes, stages"
     )
+    constrained = True
+    adds_options = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: int = 16,
-        nodes: int = 6,
-        stages: int = 3,
+        channels: Positive = 16,
+        nodes: Annotated[int, Ge(2)] = 6,
+        stages: Positive = 3,
     ):
         """Sets the size.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          channels: width of the first stage; each later one has twice as many.
-          nodes: how many, stem included; at least two and no fewer than stages.
-          stages: resolutions.
+          num_outputs: outputs of the network.
+          channels: width of the first stage; each later stage has twice as many channels.
+          nodes: number of nodes, the stem included; at least one for each stage.
+          stages: number of resolutions.
 
         Raises:
-          UserError: for sizes out of range or images too small to halve that often.
+          UserError: for fewer nodes than stages, or images too small to halve that often.
         """
-        for key, value in (("channels", channels), ("nodes", nodes), ("stages", stages)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
-        if nodes < max(2, stages):
+        if nodes < stages:
             raise UserError(
-                f"space.args.nodes = {nodes}: a graph has at least 2 nodes, and no fewer than its "
-                f"{stages} stages"
+                f"space.args.nodes = {nodes}: a graph of {stages} stages has at least as many nodes"
             )
         if min(input_shape[:2]) < 2 ** (stages - 1):
             raise UserError(
                 f"{stages} stages halve images {stages - 1} times: they must be at least "
                 f"{2 ** (stages - 1)} pixels wide and high, got {tuple(input_shape)}"
             )
-        height, width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         self.channels, self.nodes, self.stages = channels, nodes, stages
         self.pairs = tuple(
             (target, source) for target in range(1, nodes) for source in range(target)
@@ -177,7 +177,7 @@ class CompleteGraph(Space):
         return shapes
 
     def edge_sizes(self, edge: int) -> tuple[int, int, int]:
-        """Returns inputs, outputs and halvings of the edge numbered `edge`."""
+        """Returns input channels, output channels and halvings of an edge."""
         target, source = self.pairs[edge]
         shapes = self.node_shapes()
         return shapes[source][2], shapes[target][2], self._stage(target) - self._stage(source)
@@ -185,7 +185,7 @@ class CompleteGraph(Space):
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
-        del rematerialise  # drawn operations are rematerialised, mixed ones needed again
+        del rematerialise  # drawn operations always are, and mixed outputs are needed anyway
         return _Graph(self, [OPTIONS[1:]] * len(self.pairs), supernet_norm(axis_name), rngs)
 
     def network(
@@ -209,7 +209,7 @@ class CompleteGraph(Space):
         return open_paths(self.pairs, self._kept(architectures))[0][-1] > 0
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, E]`) with `none` on every edge off all paths."""
+        """Returns `architectures` (`int32[N, E]`) with `none` on every edge that is on no path."""
         runs = on_open_path(self.pairs, self._kept(architectures)).T > 0
         return np.where(runs, architectures, 0).astype(np.int32)
 
@@ -217,9 +217,9 @@ class CompleteGraph(Space):
         return (np.asarray(architectures).T != 0) * 1.0
 
     def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how much of each edge's output reaches the network's, `float32[E]`.
+        """Returns how much of each edge's output reaches the network's output, `float32[E]`.
 
-        Exact on one-hot rows; in between paths count as independent.
+        Exact if every row is one-hot; otherwise computed as if paths were independent.
         """
         return on_open_path(self.pairs, 1.0 - weight[:, 0])
 
@@ -241,7 +241,7 @@ class CompleteGraph(Space):
         return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns the edges that stay, "1<-0:conv_3x3 3<-1:skip_connect"."""
+        """Returns the edges that stay, as in "1<-0:conv_3x3 3<-1:skip_connect"."""
         names = self.to_names(architecture)
         return " ".join(f"{edge}:{name}" for edge, name in names.items() if name != "none")
 

@@ -1,14 +1,17 @@
 """The cells of DARTS: a normal and a reduction cell, stacked to networks of any depth.
 
-A cell reads the outputs of the two cells before it (nodes 0 and 1); each of its four inner nodes
-sums two edges from distinct earlier nodes, and the cell's output joins the inner nodes. An edge
-carries one of seven operations; the paper's eighth, `none`, is what every other edge carries.
+A cell reads the outputs of the two cells before it (nodes 0 and 1). Each of its four inner nodes
+sums two edges from different earlier nodes, and the cell's output joins the inner nodes. An edge
+carries one of seven operations; the paper's eighth, `none`, stands for the edges that are left out.
 
-Which two edges a node keeps is a decision of its own, beside the operation of every edge. Decisions
-are drawn independently, so if edges chose `none` for themselves, hardly any draw would have two
+Beside the operation of every edge, there is a decision for each node: which pair of edges it keeps.
+Decisions are drawn independently. If edges chose `none` themselves, hardly any draw would have two
 edges into each node, and costs would be those of networks with twice as many edges as are derived.
-With pairs every draw is a member, its cost is its network's, and the most probable pair is the top
-two.
+With pairs, every draw is a member of the space, its cost is that of its network, and the most
+probable pair holds the two strongest edges.
+
+The supernet adds up: an edge's output is multiplied by the sum of the gates of the pairs that hold
+it. Gates that choose several pairs of a node or several operations of an edge mean their sum.
 
 References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019; Xu et al.,
 "PC-DARTS", ICLR 2020 (partial channels); Gu et al., "DOTS: Decoupling Operation and Topology in
@@ -17,11 +20,12 @@ Differentiable Architecture Search", CVPR 2021 (pairs of edges).
 
 import functools
 import itertools
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -39,9 +43,11 @@ from hwnas_jax.nn.darts import (
     enter,
 )
 from hwnas_jax.nn.graph import graph_edges
+from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import image
 from hwnas_jax.spaces.core.genotype import KINDS, read_genotype, write_genotype
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
@@ -49,14 +55,17 @@ from hwnas_jax.spaces.core.tabulate import OperationTable
 EDGES = graph_edges(INPUTS, NODES)
 STEM_MULTIPLIER = 3
 _NODES = range(INPUTS, INPUTS + NODES)
-# By node, the pairs of nodes it may read; the first inner node has no choice.
+# The pairs of nodes that each node may read. The first inner node has no choice.
 PAIRS = {node: tuple(itertools.combinations(range(node), 2)) for node in _NODES}
 _CHOOSING = [node for node in _NODES if len(PAIRS[node]) > 1]
 _PER_CELL = len(EDGES) + len(_CHOOSING)
 
+_Channels = Annotated[int, Ge(2), Le(4096), MultipleOf(2)]
+_Cells = Annotated[int, Ge(3), Le(100)]
+
 
 def _pair_row(kind: int, node: int) -> int:
-    """Returns the number of the decision which pair a node reads."""
+    """Returns the number of the decision on the pair that a node reads."""
     return kind * _PER_CELL + len(EDGES) + _CHOOSING.index(node)
 
 
@@ -66,6 +75,7 @@ class Darts(Governed, Space):
 
     name = "darts"
     summary = "normal and reduction cells of 4 nodes, 14 edges, 8 operations; channels, cells"
+    adds_options = True
     decisions = tuple(
         decision
         for kind in KINDS
@@ -81,69 +91,53 @@ class Darts(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: int = 16,
-        cells: int = 8,
-        network_channels: int | None = None,
-        network_cells: int | None = None,
-        partial: int = 1,
-        auxiliary: float = 0.4,
-        drop_path: float = 0.2,
+        channels: _Channels = 16,
+        cells: _Cells = 8,
+        network_channels: _Channels | None = None,
+        network_cells: _Cells | None = None,
+        partial: Annotated[int, Ge(1), Le(64)] = 1,
+        auxiliary: Annotated[float, Ge(0), Le(10)] = 0.4,
+        drop_path: Annotated[float, Ge(0), Le(0.99)] = 0.2,
     ):
-        """Sets the sizes; a supernet as published has the defaults.
+        """Sets the sizes; the defaults are those of the published supernet.
 
-        Costs are those of the stand-alone network, which may be larger than the supernet's cells:
-        the published one has 36 channels and 20 cells.
+        Costs are those of the stand-alone network, which may be larger than the supernet: the
+        published one has 36 channels and 20 cells.
 
         Args:
           input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
-          num_outputs: number of classes.
+          num_outputs: outputs of the network.
           channels: of the supernet's first cells, an even number.
-          cells: of the supernet, at least three; those at a third and at two thirds reduce.
-          network_channels: of the stand-alone network; the supernet's where left out.
-          network_cells: of the stand-alone network; the supernet's where left out.
+          cells: of the supernet; the cells at a third and at two thirds of the depth reduce.
+          network_channels: of the stand-alone network; the supernet's if left out.
+          network_cells: of the stand-alone network; the supernet's if left out.
           partial: in the supernet, one in so many channels goes through the operations of an edge;
             the others pass by.
-          auxiliary: weight of the loss of a second classifier, after the second reduction, where a
-            network is trained; zero leaves it out.
+          auxiliary: weight of the loss of a second classifier after the second reduction, which a
+            network has while it is trained; zero leaves it out.
           drop_path: share of the images for which an edge other than a skip is dropped at the end
-            of a network's training; it grows from zero.
+            of a network's training; the share grows from zero.
 
         Raises:
-          UserError: for numbers out of range, images too small, and channels that `partial` does
-            not divide.
+          UserError: for images too small, and channels that `partial` does not divide.
         """
         network_channels = channels if network_channels is None else network_channels
         network_cells = cells if network_cells is None else network_cells
-        wanted = {
-            "channels": (channels, 2, 4096), "cells": (cells, 3, 100),
-            "network_channels": (network_channels, 2, 4096),
-            "network_cells": (network_cells, 3, 100), "partial": (partial, 1, 64),
-        }  # fmt: skip
-        for key, (value, low, high) in wanted.items():
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise UserError(
-                    f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
-                )
-        for key, number, most in (("auxiliary", auxiliary, 10), ("drop_path", drop_path, 0.99)):
-            if not isinstance(number, int | float) or not 0 <= number <= most:
-                raise UserError(f"space.args.{key} must be from 0 to {most}, got {number!r}")
-        if network_channels % 2:
-            raise UserError(f"space.args.network_channels must be even, got {network_channels}")
         if channels % (2 * partial):
             raise UserError(
                 f"space.args.channels must be a multiple of twice space.args.partial, "
                 f"{2 * partial}, got {channels}"
             )
-        height, width, features = (int(size) for size in input_shape)
-        if min(height, width) < 4:
-            raise UserError(f"{self.name} needs images of at least 4x4, got {height}x{width}")
-        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        if min(self.input_shape[:2]) < 4:
+            raise UserError(f"{self.name} needs images of at least 4x4, got {self.input_shape}")
         self.channels, self.cells, self.partial = channels, cells, partial
         self.network_channels, self.network_cells = network_channels, network_cells
         self.auxiliary, self.drop_path = float(auxiliary), float(drop_path)
         self.args = {
-            **{key: value for key, (value, _, _) in wanted.items()},
-            "auxiliary": self.auxiliary, "drop_path": self.drop_path,
+            "channels": channels, "cells": cells, "network_channels": network_channels,
+            "network_cells": network_cells, "partial": partial, "auxiliary": self.auxiliary,
+            "drop_path": self.drop_path,
         }  # fmt: skip
 
     def layout(self, channels: int, cells: int) -> list[CellShape]:
@@ -159,7 +153,7 @@ class Darts(Governed, Space):
         return shapes
 
     def kept(self, architecture: np.ndarray, kind: int) -> list[int]:
-        """Returns the edges (places in `EDGES`) that stay in the cells of one of `KINDS`."""
+        """Returns the places in `EDGES` of the edges that the cells of one of `KINDS` keep."""
         kept = []
         for node in _NODES:
             pairs = PAIRS[node]
@@ -169,7 +163,7 @@ class Darts(Governed, Space):
 
     @property
     def governors(self) -> tuple[Governor, ...]:
-        """The pair of a node closes its other edges."""
+        """The pair of a node leaves its other edges without effect."""
         found = []
         for kind, node in itertools.product(range(len(KINDS)), _CHOOSING):
             closed = np.zeros((self.num_options, node), bool)
@@ -239,7 +233,7 @@ class Darts(Governed, Space):
         return table.result()
 
     def _keeping(self, kind, target, source):
-        """Returns the conditions, any of which keeps an edge."""
+        """Returns conditions; an edge is kept if any of them holds."""
         pairs = PAIRS[target]
         if len(pairs) == 1:
             return [()]
@@ -247,7 +241,7 @@ class Darts(Governed, Space):
         return [((row, number),) for number, pair in enumerate(pairs) if source in pair]
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns the genotype as the paper's code prints it, the edges of a node by source."""
+        """Returns the genotype as the paper's code prints it, each node's edges by source."""
         row = self.check(architecture)
         cells = [
             [
@@ -281,7 +275,7 @@ class Darts(Governed, Space):
         return self.from_names(names)
 
 
-class _Network(nnx.Module):
+class _Network(InTraining):
     """The stand-alone network; in training it has a second classifier and drops edges."""
 
     def __init__(self, space: Darts, architecture: np.ndarray, norm: Norm, rngs: nnx.Rngs):
@@ -303,7 +297,7 @@ class _Network(nnx.Module):
         return self.classifier(self._run(x)[-1])
 
     def _run(self, x, keys=None, rate=0.0):
-        """Returns what each cell makes."""
+        """Returns the output of each cell."""
         made = [self.stem(x)] * 2
         for number, cell in enumerate(self.cells):
             own = None
@@ -315,7 +309,6 @@ class _Network(nnx.Module):
     def in_training(
         self, x: jax.Array, keys: jax.Array, progress: jax.Array
     ) -> tuple[tuple[float, jax.Array], ...]:
-        """Returns pairs of a factor and logits, as `Space.network` says."""
         made = self._run(x, keys if self.drop_path else None, self.drop_path * progress)
         heads = [(1.0, self.classifier(made[-1]))]
         if self.auxiliary is not None:
@@ -354,7 +347,7 @@ class _Supernet(nnx.Module):
 
 
 def _mixed_gates(gates, kind):
-    """Returns the weights `float32[E, O]` of a cell's operations, and the factor of each edge."""
+    """Returns the weights `float32[E, O]` of a cell's operations and the factor of each edge."""
     start = kind * _PER_CELL
     factors = []
     for node in _NODES:

@@ -1,8 +1,8 @@
 """Kernel sizes and dilations on a fixed backbone, for images and for sequences.
 
-The backbone is a wide residual network; every 3x3 convolution of its blocks becomes a choice of
-kernel size and dilation. The supernet mixes the kernels, not their outputs: one convolution
-whatever the number of options. A sequence is an image one pixel high.
+The backbone is a wide residual network. Every 3x3 convolution of its blocks becomes a choice of
+kernel size and dilation. The supernet mixes the kernels instead of the outputs, so it runs one
+convolution whatever the number of options. A sequence is an image one pixel high.
 
 References: Shen et al., "Efficient Architecture Search for Diverse Tasks" (DASH), NeurIPS 2022;
 Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
@@ -11,7 +11,7 @@ Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_ke
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers, odd
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _init = nnx.initializers.he_uniform()
@@ -55,7 +56,7 @@ class ChosenConv(nnx.Module):
 
 
 class MixedConv(nnx.Module):
-    """Normalisation, ReLU, and all kernel sizes and dilations, mixed or one drawn."""
+    """Normalisation, ReLU, and a convolution of all kernel sizes and dilations, or of one."""
 
     def __init__(self, inputs, outputs, shapes, dilations, stride, norm: Norm, rngs: nnx.Rngs):
         self.dilations, self.stride = tuple(dilations), stride
@@ -86,7 +87,7 @@ class MixedConv(nnx.Module):
 
 
 def _run(x, kernel, dilation, stride):
-    """Convolves with a dilated kernel, at a stride along axes longer than one."""
+    """Convolves with a dilated kernel; the stride is along axes longer than one."""
     kernel = kernel.astype(x.dtype)
     reach = max(effective_size(size, dilation) for size in kernel.shape[:2])
     if reach > 2 * max(x.shape[1:3]) - 1:
@@ -158,39 +159,34 @@ class Dash(Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: int = 16,
-        blocks: int = 1,
-        kernels: Sequence[int] | str | None = None,
-        dilations: Sequence[int] | str | None = None,
+        channels: Positive = 16,
+        blocks: Positive = 1,
+        kernels: Numbers | None = None,
+        dilations: Numbers | None = None,
     ):
-        """Sets the size; a depth of 4 is `blocks` of one, WRN-16 is two.
+        """Sets the size; two blocks are WRN-16.
 
         Args:
           input_shape: `(H, W, C)`; `H` is one for sequences.
-          num_outputs: number of classes.
+          num_outputs: outputs of the network.
           channels: width of the first stage; the others have twice and four times as many.
           blocks: blocks per stage, two convolutions each.
-          kernels: sizes, odd ("3,5,7"); the paper's own when left out.
-          dilations: spacings of taps ("1,3,7"), likewise.
+          kernels: odd kernel sizes ("3,5,7"); the paper's if left out.
+          dilations: spacings of a kernel's taps ("1,3,7"); the paper's if left out.
 
         Raises:
           UserError: for sizes below one, even kernels, or a sequence in the wrong layout.
         """
-        for key, value in (("channels", channels), ("blocks", blocks)):
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
-        height, width, features = (int(size) for size in input_shape)
+        height, width, features = image(input_shape)
         if width == 1 and height > 1:
             raise UserError(
                 f"a sequence is an image one pixel high, (1, {height}, {features}); "
                 f"got {tuple(input_shape)}"
             )
-        one = height == 1
-        defaults = ((3, 7, 11, 15, 19), (1, 3, 7, 15)) if one else ((3, 5, 7, 9), (1, 3, 7, 15))
-        sizes = _numbers(kernels, defaults[0], "kernels")
-        gaps = _numbers(dilations, defaults[1], "dilations")
-        if any(size % 2 == 0 for size in sizes):
-            raise UserError(f"space.args.kernels must be odd, got {', '.join(map(str, sizes))}")
+        published = (3, 7, 11, 15, 19) if height == 1 else (3, 5, 7, 9)
+        sizes = numbers("kernels", published if kernels is None else kernels, 1, 1023)
+        gaps = numbers("dilations", (1, 3, 7, 15) if dilations is None else dilations, 1, 1023)
+        odd("kernels", sizes)
         self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
         self.channels, self.depth = channels, blocks
         self.options = tuple(itertools.product(sizes, gaps))
@@ -204,8 +200,8 @@ class Dash(Space):
         self.args = {
             "channels": channels,
             "blocks": blocks,
-            "kernels": ",".join(map(str, sizes)),
-            "dilations": ",".join(map(str, gaps)),
+            "kernels": joined(sizes),
+            "dilations": joined(gaps),
         }
 
     @property
@@ -214,7 +210,7 @@ class Dash(Space):
         return tuple(self.channels * 2**stage for stage in range(_STAGES))
 
     def blocks(self) -> Iterator[tuple[list[Sizes], Sizes | None]]:
-        """Yields per block its convolutions' `(inputs, outputs, stride)` and its shortcut's."""
+        """Yields `(inputs, outputs, stride)` of each block's convolutions and of its shortcut."""
         inputs = self.channels
         for stage, outputs in enumerate(self.widths):
             for block in range(self.depth):
@@ -238,7 +234,7 @@ class Dash(Space):
             del number
             return MixedConv(inputs, outputs, shapes, gaps, stride, norm, rngs)
 
-        del rematerialise  # the drawn branches are rematerialised, the mixture keeps one output
+        del rematerialise  # drawn branches always are, and a mixture keeps only one output
         return _Backbone(self, conv, norm, rngs)
 
     def network(
@@ -298,19 +294,3 @@ class Dash(Space):
         names = self.decisions[0].options
         options = [choose(word, names, f"option in {text!r}") for word in words]
         return self.from_names(dict(zip([d.name for d in self.decisions], options, strict=True)))
-
-
-def _numbers(given, default, key):
-    if given is None:
-        return default
-    words = given.split(",") if isinstance(given, str) else given
-    try:
-        numbers = tuple(int(word) for word in words)
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-        raise UserError(
-            f"space.args.{key} must be different whole numbers above 0, such as "
-            f"{','.join(map(str, default))}; got {given!r}"
-        )
-    return numbers

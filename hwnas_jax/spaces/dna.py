@@ -1,6 +1,6 @@
 """DNA: six stages, 19 layers of inverted residuals with squeeze-excitation and swish.
 
-The last layer of a stage has as many channels as the teacher's block that it is trained to follow.
+The last layer of a stage has as many channels as the teacher's block that it learns to imitate.
 
 References: Li et al., "Block-wisely Supervised Neural Architecture Search with Knowledge
 Distillation", CVPR 2020.

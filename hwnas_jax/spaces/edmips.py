@@ -1,8 +1,9 @@
 """Bits of the weights and of the activations, layer by layer, on a fixed residual backbone.
 
-The supernet mixes quantised weights and quantised activations, then convolves once, whatever the
-number of options. Zero bits, where offered, leave a residual block out (DNAS). First and last layer
-have `ends` bits; shortcuts have no parameters, so every other product is decided.
+The supernet mixes quantised weights and quantised activations and then convolves once, whatever the
+number of options. Zero bits, if they are offered, leave a residual block out (DNAS). The first and
+the last layer have `ends` bits. Shortcuts have no parameters, so the bits of every other product
+are decided.
 
 References: Cai and Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural
 Networks" (EdMIPS), CVPR 2020; Wu et al., "Mixed Precision Quantization of ConvNets via
@@ -13,7 +14,8 @@ Residual Networks", ECCV 2016 (the blocks).
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,23 +34,31 @@ from hwnas_jax.nn.quantised import (
 )
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _WORD = re.compile(r"w(\d+)a(\d+)")
 _SKIP = "skip"
-_ALLOWED = (*range(9), FULL)
+_MOST = 8
 Sizes = tuple[int, int, int]
 
 
 class _Block(nnx.Module):
-    """Two convolutions beside a shortcut without parameters; none where the block is skipped."""
+    """Two convolutions beside a shortcut without parameters; a skipped block has none of them."""
 
     def __init__(self, convs, stride: int, outputs: int):
         self.convs, self.stride, self.outputs = nnx.List(convs), stride, outputs
 
     def __call__(self, x, weight=None, index=None, skips=False):
-        """Runs the block; `weight` are four rows of gates, `skips` whether 0 bits are offered."""
+        """Runs the block.
+
+        Args:
+          x: `[B, H, W, C]`.
+          weight: `float32[4, K]`, the gates of the block's four decisions; None in a network.
+          index: `int32[4]`, the drawn options, or None to mix.
+          skips: whether 0 bits are offered.
+        """
         beside = shrink_and_widen(x, self.stride, self.outputs)
         return beside + self._branch(x, weight, index, skips)
 
@@ -113,52 +123,44 @@ class EdMIPS(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: int = 16,
-        blocks: int = 1,
-        stages: int = 3,
-        growth: int = 2,
-        weights: Sequence[int] | str = "1,2,3,4",
-        activations: Sequence[int] | str = "2,3,4",
-        ends: int = 8,
-        stem_stride: int = 1,
+        channels: Positive = 16,
+        blocks: Positive = 1,
+        stages: Positive = 3,
+        growth: Positive = 2,
+        weights: Numbers = "1,2,3,4",
+        activations: Numbers = "2,3,4",
+        ends: Literal[1, 2, 3, 4, 5, 6, 7, 8, 32] = 8,
+        stem_stride: Literal[1, 2] = 1,
     ):
         """Sets the sizes and the options.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
+          num_outputs: outputs of the network.
           channels: width of the first stage.
           blocks: residual blocks per stage, two 3x3 convolutions each.
-          stages: of which each but the first halves the image.
-          growth: factor of the width from stage to stage.
-          weights: bits, 1 to 8 or 32; 0 among them lets blocks be skipped ("0,2,4,8,32").
-          activations: bits, 1 to 8 or 32.
+          stages: number of stages; each but the first halves the image.
+          growth: factor on the width from one stage to the next.
+          weights: the bits to choose from, 1 to 8 or 32. With 0 among them, blocks can be skipped
+            ("0,2,4,8,32").
+          activations: the bits to choose from, 1 to 8 or 32.
           ends: bits of the first and the last layer, 1 to 8 or 32.
           stem_stride: 2 halves the image in the stem.
 
         Raises:
-          UserError: for sizes or bits out of range, or images too small to halve that often.
+          UserError: for bits out of range, or images too small to halve that often.
         """
-        sizes = {"channels": channels, "blocks": blocks, "stages": stages, "growth": growth}
-        for key, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"space.args.{key} must be a whole number above 0, got {value!r}")
-        if stem_stride not in (1, 2):
-            raise UserError(f"space.args.stem_stride must be 1 or 2, got {stem_stride!r}")
-        if ends not in _ALLOWED[1:]:
-            raise UserError(f"space.args.ends must be 1 to 8 or {FULL} bits, got {ends!r}")
         halvings = stages - 1 + (stem_stride == 2)
         if min(input_shape[:2]) < 2**halvings:
             raise UserError(
                 f"{self.name} halves the image {halvings} times: it must be at least "
                 f"{2**halvings} pixels wide and high, got {tuple(input_shape)}"
             )
-        height, width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         self.channels, self.depth, self.stages, self.growth = channels, blocks, stages, growth
         self.ends, self.stem_stride = ends, stem_stride
-        self.weight_bits = _bits(weights, "weights", 0)
-        self.activation_bits = _bits(activations, "activations", 1)
+        self.weight_bits = _bits("weights", weights, 0)
+        self.activation_bits = _bits("activations", activations, 1)
         self.skips = 0 in self.weight_bits
         kept = tuple(str(bits) for bits in self.weight_bits if bits)
         if not kept:
@@ -174,12 +176,10 @@ class EdMIPS(Governed, Space):
             )
         )
         self.args = {
-            **sizes,
-            "weights": ",".join(map(str, self.weight_bits)),
-            "activations": ",".join(map(str, self.activation_bits)),
-            "ends": ends,
-            "stem_stride": stem_stride,
-        }
+            "channels": channels, "blocks": blocks, "stages": stages, "growth": growth,
+            "weights": joined(self.weight_bits), "activations": joined(self.activation_bits),
+            "ends": ends, "stem_stride": stem_stride,
+        }  # fmt: skip
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -187,7 +187,7 @@ class EdMIPS(Governed, Space):
         return tuple(self.channels * self.growth**stage for stage in range(self.stages))
 
     def blocks(self) -> Iterator[tuple[Sizes, Sizes]]:
-        """Yields per block the `(inputs, outputs, stride)` of its two convolutions."""
+        """Yields the `(inputs, outputs, stride)` of the two convolutions of each block."""
         inputs = self.channels
         for (stage, outputs), block in itertools.product(enumerate(self.widths), range(self.depth)):
             stride = 2 if stage and not block else 1
@@ -195,15 +195,15 @@ class EdMIPS(Governed, Space):
             inputs = outputs
 
     def bits(self, architecture: np.ndarray) -> np.ndarray:
-        """Returns the bits `int[D]` that `architecture` (`int32[D]`) chooses, row by row."""
+        """Returns the bits `int[D]` that `architecture` (`int32[D]`) chooses, in decision order."""
         options = zip(self.decisions, self.check(architecture), strict=True)
         return np.array([int(decision.options[option]) for decision, option in options])
 
     def uniform(self, weights: int, activations: int) -> np.ndarray:
-        """Returns the architecture `int32[D]` of the same bits everywhere.
+        """Returns the architecture `int32[D]` with the same bits everywhere.
 
         Raises:
-          UserError: for bits that are no options.
+          UserError: for bits that are not among the options.
         """
         names = {
             decision.name: str(weights if decision.name.endswith("weights") else activations)
@@ -225,7 +225,7 @@ class EdMIPS(Governed, Space):
                 for conv, (inputs, outputs, stride) in enumerate(sizes)
             ]  # fmt: skip
 
-        del rematerialise  # each precision is computed again, what is kept is one mixture
+        del rematerialise  # each precision is computed again anyway, and one mixture is kept
         return _Backbone(self, convs, norm, rngs)
 
     def _options(self, row):
@@ -253,7 +253,7 @@ class EdMIPS(Governed, Space):
         for part in ("stem", "head"):
             nnx.update(getattr(network, part), nnx.state(getattr(supernet, part), nnx.Param))
         for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
-            for chosen, options in zip(own.convs, mixed.convs, strict=False):  # none if skipped
+            for chosen, options in zip(own.convs, mixed.convs, strict=False):  # no convs if skipped
                 chosen.kernel[...] = options.kernel[...]
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
@@ -294,7 +294,7 @@ class EdMIPS(Governed, Space):
 
     @property
     def governors(self) -> tuple[Governor, ...]:
-        """A block is skipped by its second weights; no bits of it matter then."""
+        """The bits of a block's second weights skip the block; its other bits then do nothing."""
         skipping = np.zeros((self.num_options, 3), bool)
         skipping[0] = True
         blocks = range(0, self.num_decisions if self.skips else 0, 4)
@@ -304,7 +304,6 @@ class EdMIPS(Governed, Space):
         )
 
     def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how probably each decision matters at gates `float32[D, K]`, `float32[D]`."""
         if not self.skips:
             return jnp.ones(self.num_decisions)
         runs = 1.0 - jnp.asarray(weight)[2::4, 0]
@@ -348,16 +347,11 @@ class EdMIPS(Governed, Space):
         )
 
 
-def _bits(given, key, least):
-    words = given.split(",") if isinstance(given, str) else given
-    try:
-        numbers = tuple(int(word) for word in words)
-    except (TypeError, ValueError):
-        numbers = ()
-    bad = [number for number in numbers if number not in _ALLOWED[least:]]
-    if not numbers or bad or len(set(numbers)) < len(numbers):
+def _bits(name, given, least):
+    found = numbers(name, given, least, FULL)
+    if any(_MOST < bits < FULL for bits in found):
         raise UserError(
-            f"space.args.{key} must be different bits, {least} to 8 or {FULL}, such as '2,3,4'; "
-            f"got {given!r}"
+            f"space.args.{name} must be {least} to {_MOST} bits, or {FULL}, such as '2,3,4'; got "
+            f"{given!r}"
         )
-    return tuple(sorted(numbers))
+    return found

@@ -1,6 +1,6 @@
 """FBNet: 22 layers, each with one of nine blocks.
 
-Where a layer changes the shape, the skip is a 1x1 convolution with normalisation and activation.
+In a layer that changes the shape, the skip is a 1x1 convolution with normalisation and activation.
 
 References: Wu et al., "FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural
 Architecture Search", CVPR 2019; Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture

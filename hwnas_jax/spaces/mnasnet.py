@@ -1,18 +1,20 @@
-"""MnasNet's factorised hierarchy: per block an operation, a kernel, excitation, skip, width, depth.
+"""MnasNet's factorised hierarchy: six decisions for each block of layers.
 
-The layers of a block are alike. The first may change the shape; what a skip adds (the input, or its
-3x3 average) is added in the others. The widths and depths to scale are those of MnasNet-A1.
+A block decides on its operation, kernel, excitation, skip, width and depth. The layers of a block
+are alike. The first may change the shape, and the others add what the skip says: the input, its 3x3
+average, or nothing. Widths and depths are multiples of those of MnasNet-A1.
 
 References: Tan et al., "MnasNet: Platform-Aware Neural Architecture Search for Mobile", CVPR 2019.
 """
 
 import functools
 import itertools
-from typing import Any, cast
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -22,21 +24,18 @@ from hwnas_jax.nn.hierarchical import (
     OPERATIONS,
     SKIPS,
     Choice,
+    ConvLayer,
     HierarchicalLayer,
+    Skipped,
     excited_features,
+    give_leading,
 )
 from hwnas_jax.nn.layerwise import stacked
-from hwnas_jax.nn.mbconv import (
-    ACTIVATIONS,
-    ConvHead,
-    ConvNorm,
-    MBConv,
-    SqueezeExcite,
-    round_channels,
-)
+from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Halvings, Head, Width, halve, image
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -60,51 +59,34 @@ class MnasNet(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        blocks: int = 7,
-        width: float = 1.0,
-        depth: int = 4,
-        halvings: int = 5,
-        head: int = _HEAD,
+        blocks: Annotated[int, Ge(1), Le(len(_BASE))] = len(_BASE),
+        width: Width = 1.0,
+        depth: Annotated[int, Ge(1), Le(4)] = 4,
+        halvings: Halvings = 5,
+        head: Head = _HEAD,
         activation: str = "relu",
     ):
         """Sets the size; by default as published.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          blocks: how many of the seven blocks, from the first.
-          width: factor on all channels, which are then multiples of four.
-          depth: most layers of a block before the choice of one less or more.
-          halvings: how often the image is halved; the first strides become one where there are
-            more of them.
+          num_outputs: outputs of the network.
+          blocks: how many of the seven blocks there are, counted from the first.
+          width: factor on all channels, which are then rounded to multiples of four.
+          depth: largest number of layers of a block, before the choice of one less or more.
+          halvings: how often the image is halved; if the strides halve it more often, the first of
+            them become one.
           head: channels of the last convolution, before `width`.
           activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
 
         Raises:
-          UserError: for arguments out of range, or images too small to halve so often.
+          UserError: for an unknown activation, or images too small to halve so often.
         """
-        ranges = {"blocks": (blocks, 1, 7), "depth": (depth, 1, 4), "head": (head, 1, 16_384)}
-        for key, (value, low, high) in {**ranges, "halvings": (halvings, 0, 5)}.items():
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise UserError(
-                    f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
-                )
-        if not isinstance(width, int | float) or not 0 < width <= 8:
-            raise UserError(f"space.args.width must be above 0 and at most 8, got {width!r}")
         choose(activation, ACTIVATIONS, "activation")
-        height, image_width, features = (int(size) for size in input_shape)
-        strides = [2, *(stride for _, _, stride in _BASE[:blocks])]
-        surplus = max(0, strides.count(2) - halvings)
-        for number, stride in enumerate(strides):
-            if stride == 2 and surplus:
-                strides[number], surplus = 1, surplus - 1
-        if min(height, image_width) < 2 ** strides.count(2):
-            raise UserError(
-                f"images of {height}x{image_width} cannot be halved {strides.count(2)} times; "
-                f"lower space.args.halvings"
-            )
-        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
-        self.width, self.head, self.activation, self.strides = width, head, activation, strides
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        every = [2, *(stride for _, _, stride in _BASE[:blocks])]
+        self.strides = halve(every, halvings, self.input_shape[:2])
+        self.width, self.head, self.activation = width, head, activation
         self.args = {
             "blocks": blocks, "width": float(width), "depth": depth, "halvings": halvings,
             "head": head, "activation": activation,
@@ -125,13 +107,13 @@ class MnasNet(Governed, Space):
         return round_channels(features * self.width, 4)
 
     def widths(self, block: int) -> tuple[int, ...]:
-        """Returns the channels that a block may have; of the stem for block -1."""
+        """Returns the channels that a block may have; block -1 is the stem."""
         if block < 0:
             return (self._channels(_STEM),)
         return tuple(self._channels(_BASE[block][0] * float(factor)) for factor in _FILTERS)
 
     def counts(self, block: int) -> list[int]:
-        """Returns how many layers a block may have, by option."""
+        """Returns the number of layers of a block for each option of its depth."""
         return [self.depths[block] + int(d) for d in self._options(block)[-1]]
 
     def _side(self, block: int) -> tuple[int, int]:
@@ -155,10 +137,10 @@ class MnasNet(Governed, Space):
         self, op: str, kernel: str, se: str, features_in: int, features: int, stride: int,
         norm: Norm, rngs: nnx.Rngs,
     ) -> nnx.Module:  # fmt: skip
-        """Builds a layer less its skip."""
+        """Builds a layer without its skip."""
         reduced = excited_features(features_in) if se != "0" else 0
         if op == "conv":
-            return _ConvLayer(
+            return ConvLayer(
                 features_in, features, int(kernel), reduced, norm, rngs, stride=stride,
                 activation=self.activation,
             )  # fmt: skip
@@ -185,7 +167,7 @@ class MnasNet(Governed, Space):
             for number in range(self.depths[block] + int(layer_change)):
                 stride = self.strides[block + 1] if number == 0 else 1
                 inner = self._layer(op, kernel, se, features, wanted, stride, norm, rngs)
-                layers.append(_Skipped(inner, skip if number else "none"))
+                layers.append(Skipped(inner, skip if number else "none"))
                 features = wanted
         return _Network(self, layers, features, norm, rngs)
 
@@ -193,15 +175,13 @@ class MnasNet(Governed, Space):
         architecture = self.check(architecture)
         target, source = cast(_Network, network), cast(_Supernet, supernet)
         nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
-        _slice(target.head, nnx.state(source.head, nnx.Param))
+        give_leading(nnx.to_pure_dict(nnx.state(source.head, nnx.Param)), target.head)
         layers = iter(target.layers)
         for block, (first, rest) in enumerate(zip(source.first, source.rest, strict=True)):
             op, kernel, se, _, _, depth = architecture[6 * block : 6 * block + 6]
             for number in range(self.counts(block)[depth]):
-                state = nnx.state(first if number == 0 else rest, nnx.Param)
-                if number:
-                    state = jax.tree.map(lambda leaf, n=number: leaf[n - 1], state)
-                _slice(next(layers).inner, _own_weights(state, OPERATIONS[op], int(kernel), se))
+                layer = first if number == 0 else _one_of(rest, number - 1)
+                layer.give(next(layers).inner, OPERATIONS[op], int(kernel), int(se))
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
@@ -252,12 +232,12 @@ class MnasNet(Governed, Space):
 
     @property
     def idle(self) -> np.ndarray:
-        """What the skip of a block of one layer is set to, `int[D]`: the last option there is."""
+        """The option that a skip without effect has in canonical form: the last, `int[D]`."""
         return last_options(self.mask)
 
     @property
     def governors(self) -> tuple[Governor, ...]:
-        """Within a block of a single layer nothing is skipped."""
+        """A block of a single layer leaves its skip without effect."""
         found = []
         for block in range(len(self.depths)):
             alone = np.zeros((self.num_options, 1), bool)
@@ -285,33 +265,6 @@ class MnasNet(Governed, Space):
 def _pool(rngs):
     del rngs
     return ops.AvgPool3x3()
-
-
-class _ConvLayer(nnx.Module):
-    """Convolution, normalisation, activation, excitation if asked."""
-
-    def __init__(self, features_in, features, kernel, reduced, norm, rngs, *, stride, activation):
-        self.conv = ConvNorm(
-            features_in, features, kernel, norm, rngs, stride=stride, activation=activation
-        )
-        self.excite = SqueezeExcite(features, reduced, rngs) if reduced else None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.conv(x)
-        return x if self.excite is None else self.excite(x)
-
-    def macs(self, input_shape: tuple[int, ...]) -> int:
-        total = self.conv.macs(input_shape)
-        return total + (0 if self.excite is None else self.excite.macs(input_shape))
-
-
-class _Skipped(nnx.Module):
-    def __init__(self, inner, skip: str):
-        self.inner, self.skip = inner, skip
-
-    def __call__(self, x):
-        beside = {"none": lambda: 0.0, "identity": lambda: x, "pool": lambda: ops.AvgPool3x3()(x)}
-        return self.inner(x) + beside[self.skip]()
 
 
 class _Network(nnx.Module):
@@ -394,36 +347,8 @@ class _Supernet(nnx.Module):
         return jax.checkpoint(layer.__call__) if self.rematerialise else layer
 
 
-def _own_weights(state, op: str, kernel: int, se) -> dict[str, Any]:
-    """Returns what a layer of the supernet has for one of its operations, as the network has it."""
-    state = nnx.to_pure_dict(state)
-    if op == "conv":
-        own = {"conv": {"kernel": state["conv"][kernel]}}
-        excite = "conv_excite"
-    elif op == "sepconv":
-        own = {
-            "depthwise": {"kernel": state["separate"][kernel]},
-            "project": {"kernel": state["separate_project"]},
-        }
-        excite = "separate_excite"
-    else:
-        own = {
-            "expand": {"kernel": state["expand"]},
-            "depthwise": {"kernel": state["depthwise"][kernel]},
-            "project": {"kernel": state["project"]},
-        }
-        excite = "excite"
-    return {**own, "excite": state[excite]} if se else own
-
-
-def _slice(target: nnx.Module, weights) -> None:
-    """Copies the first channels of each of `weights` into `target`."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(weights)
-                                                          if isinstance(weights, nnx.State)
-                                                          else weights):  # fmt: skip
-        module = target
-        *inner, last = [key.key for key in path]
-        for name in inner:
-            module = getattr(module, name)
-        parameter = getattr(module, last)
-        parameter[...] = leaf[tuple(slice(size) for size in parameter.shape)]
+def _one_of(layers: nnx.Module, number: int) -> HierarchicalLayer:
+    """Returns one of several stacked layers."""
+    graph, state = nnx.split(layers)
+    layer = nnx.merge(graph, jax.tree.map(lambda leaf: leaf[number], state))
+    return cast(HierarchicalLayer, layer)

@@ -27,6 +27,7 @@ from hwnas_jax.nn.cell_operations import (
     AVG_POOL_3X3,
     NONE,
     SKIP_CONNECT,
+    CellOperation,
     names,
     relu_conv_norm,
 )
@@ -46,7 +47,7 @@ _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 class CellChoices(FourNodes):
     """The decisions of NAS-Bench-201's cells and their notation, without a network."""
 
-    cell_operations = CELL_OPERATIONS
+    cell_operations: tuple[CellOperation, ...] = CELL_OPERATIONS
 
     def __init__(self, name: str):
         self.name = name

@@ -1,7 +1,7 @@
 """NAS-Bench-Macro: eight layers, each the identity or one of two inverted residual blocks.
 
-Parameters and multiply-accumulates of all 6,561 networks are those of the published table
-(CIFAR-10).
+The parameters and multiply-accumulates of all 6,561 networks equal those of the published table
+for CIFAR-10.
 
 References: Su et al., "Prioritized Architecture Sampling with Monto-Carlo Tree Search", CVPR 2021.
 """

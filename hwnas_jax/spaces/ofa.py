@@ -1,9 +1,9 @@
 """Once-for-All: MobileNetV3 with elastic kernels, expansions, depths and image sizes.
 
-Five units of up to four layers. A unit's depth says how many of its layers there are, from the
-first; each layer has a kernel size and an expansion of its own. What a layer that is left out
-would have been is no part of an architecture. Squeeze-excitation and activations are those of
-MobileNetV3-large, unit by unit.
+There are five units of up to four layers. A unit's depth says how many of its layers there are,
+counted from the first. Each layer has a kernel size and an expansion of its own; those of a layer
+that is left out have no effect. Squeeze-excitation and activations are those of MobileNetV3-large,
+unit by unit.
 
 References: Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient
 Deployment", ICLR 2020; Howard et al., "Searching for MobileNetV3", 2019.
@@ -12,7 +12,6 @@ Deployment", ICLR 2020; Howard et al., "Searching for MobileNetV3", 2019.
 import functools
 import itertools
 import re
-from collections.abc import Sequence
 from typing import cast
 
 import jax
@@ -25,10 +24,19 @@ from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
-from hwnas_jax.nn.resize import Resize, resize
+from hwnas_jax.nn.resize import Resize, resize, run_resized
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import factor, halve, rising, whole
+from hwnas_jax.spaces.core.arguments import (
+    Halvings,
+    Numbers,
+    Width,
+    halve,
+    image,
+    joined,
+    numbers,
+    odd,
+)
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -59,48 +67,44 @@ class OFA(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        width: float = 1.0,
-        units: Sequence[int] | str = "1,2,3,4,5",
-        depths: Sequence[int] | str = "2,3,4",
-        kernels: Sequence[int] | str = "3,5,7",
-        expansions: Sequence[int] | str = "3,4,6",
-        resolutions: Sequence[int] | str = "",
-        halvings: int = 5,
+        width: Width = 1.0,
+        units: Numbers = "1,2,3,4,5",
+        depths: Numbers = "2,3,4",
+        kernels: Numbers = "3,5,7",
+        expansions: Numbers = "3,4,6",
+        resolutions: Numbers = "",
+        halvings: Halvings = 5,
     ):
         """Sets the size; by default as published, for images of one size.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          width: factor on all channels, which are multiples of eight.
-          units: which of the five there are.
+          num_outputs: outputs of the network.
+          width: factor on all channels, which are rounded to multiples of eight.
+          units: which of the five units there are.
           depths: numbers of layers that a unit may have ("2,3,4").
-          kernels: sizes of kernels, odd.
+          kernels: odd kernel sizes.
           expansions: widths between the products, as multiples of a layer's channels.
-          resolutions: sizes to which the network may bring its images first, square; multiples of
-            four ("128,160,192,224"). None by default: images keep their size.
-          halvings: how often the image is halved; the first strides become one where there are
-            more of them.
+          resolutions: sizes of the square to which the network may resize its images first;
+            multiples of four ("128,160,192,224"). If left out, images keep their size.
+          halvings: how often the image is halved; if the strides halve it more often, the first of
+            them become one.
 
         Raises:
-          UserError: for arguments out of range, images or resolutions too small to halve that
-            often, and resolutions that are no multiple of four.
+          UserError: for numbers out of range, images or resolutions too small to halve that often,
+            and resolutions that are not multiples of four.
         """
-        self.width = factor("width", width)
-        chosen = rising("units", units)
-        whole("units", chosen[-1], 1, len(_UNITS))
+        self.width = float(width)
+        chosen = numbers("units", units, 1, len(_UNITS))
         self.units = tuple(_UNITS[unit - 1] for unit in chosen)
-        whole("halvings", halvings, 0, 5)
-        self.depths = rising("depths", depths)
-        self.kernels = rising("kernels", kernels)
-        self.expansions = rising("expansions", expansions)
-        if any(size % 2 == 0 for size in self.kernels):
-            raise UserError(f"space.args.kernels must be odd, got {kernels!r}")
-        height, image_width, features = (int(size) for size in input_shape)
-        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
-        self.resolutions = rising("resolutions", resolutions) if resolutions else ()
+        self.depths = numbers("depths", depths, 1, 64)
+        self.kernels = numbers("kernels", kernels, 1, 63)
+        self.expansions = numbers("expansions", expansions, 1, 64)
+        odd("kernels", self.kernels)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        self.resolutions = numbers("resolutions", resolutions, 4, 4096) if resolutions else ()
         every = [2, *(stride for _, stride, _, _ in self.units)]
-        self.strides = halve(every, halvings, (height, image_width))
+        self.strides = halve(every, halvings, self.input_shape[:2])
         least = max(4, 2 ** self.strides.count(2))
         if any(size % 4 or size < least for size in self.resolutions):
             raise UserError(
@@ -108,9 +112,9 @@ class OFA(Governed, Space):
                 f"halved {self.strides.count(2)} times; got {resolutions!r}"
             )
         self.args = {
-            "width": self.width, "units": _joined(chosen), "depths": _joined(self.depths),
-            "kernels": _joined(self.kernels), "expansions": _joined(self.expansions),
-            "resolutions": _joined(self.resolutions), "halvings": halvings,
+            "width": self.width, "units": joined(chosen), "depths": joined(self.depths),
+            "kernels": joined(self.kernels), "expansions": joined(self.expansions),
+            "resolutions": joined(self.resolutions), "halvings": halvings,
         }  # fmt: skip
         self.decisions = tuple(self._decide())
 
@@ -125,7 +129,10 @@ class OFA(Governed, Space):
                 yield Decision(f"unit{unit}.layer{layer}.expansion", options)
 
     def depth_row(self, unit: int) -> int:
-        """Returns the decision on a unit's depth; kernel and expansion of each layer follow it."""
+        """Returns the number of the decision on a unit's depth.
+
+        The decisions on the kernel and the expansion of each of its layers follow.
+        """
         return bool(self.resolutions) + unit * (1 + 2 * max(self.depths))
 
     def _layer_row(self, unit: int, layer: int) -> int:
@@ -135,7 +142,7 @@ class OFA(Governed, Space):
         return round_channels(features * self.width)
 
     def layer_sizes(self, unit: int, layer: int) -> LayerSizes:
-        """Returns what a layer can become."""
+        """Returns the sizes of a layer's options."""
         features, _, excited, activation = self.units[unit]
         first, wanted = layer == 0, self._channels(features)
         before = self.units[unit - 1][0] if unit else _STEM
@@ -183,7 +190,7 @@ class OFA(Governed, Space):
         return _Network(self, self.check(architecture), network_norm(axis_name), rngs)
 
     def layers_of(self, architecture: np.ndarray) -> list[tuple[int, int, int, int]]:
-        """Returns unit, layer and options of kernel and expansion, for each layer there is."""
+        """Returns unit, layer, kernel option and expansion option of each layer that is present."""
         found = []
         for unit in range(len(self.units)):
             for layer in range(self.depths[architecture[self.depth_row(unit)]]):
@@ -208,8 +215,8 @@ class OFA(Governed, Space):
             if not all(self.mask[pair] for pair in under):
                 continue
             if size != self.input_shape[:2]:
-                build = functools.partial(_resized, size)
-                table.stands(f"resize to {size[0]}", self.input_shape, build, under)
+                resized = lambda rngs, size=size: Resize(*size)  # noqa: E731
+                table.stands(f"resize to {size[0]}", self.input_shape, resized, under)
             stem = functools.partial(self._stem, norm)
             table.stands("stem", (*size, features), stem, under)
             side = (-(-size[0] // self.strides[0]), -(-size[1] // self.strides[0]))
@@ -222,7 +229,7 @@ class OFA(Governed, Space):
         return table.result()
 
     def _places(self, table, unit, layer, shape, under, norm):
-        """Adds the places of a layer; returns the shape behind it."""
+        """Adds the places of a layer and returns the shape of its output."""
         sizes, row = self.layer_sizes(unit, layer), self._layer_row(unit, layer)
         mask = self.mask
         depths = [i for i, depth in enumerate(self.depths) if depth > layer]
@@ -247,16 +254,12 @@ class OFA(Governed, Space):
 
     @property
     def idle(self) -> np.ndarray:
-        """What decisions that do not matter are set to, `int[D]`: the last option there is."""
+        """The option that a decision without effect has in canonical form: the last, `int[D]`."""
         return last_options(self.mask)
 
     @property
-    def _depth_rows(self) -> list[int]:
-        return [self.depth_row(unit) for unit in range(len(self.units))]
-
-    @property
     def governors(self) -> tuple[Governor, ...]:
-        """The depth of a unit closes the layers beyond it."""
+        """The depth of a unit leaves the layers beyond it without effect."""
         layer = np.arange(max(self.depths)).repeat(2)
         depths = np.full(self.num_options, max(self.depths))
         depths[: len(self.depths)] = self.depths
@@ -270,7 +273,10 @@ class OFA(Governed, Space):
         )  # fmt: skip
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns the layers there are, "224:k7e6-k5e4|k3e3-k3e3-k7e6"; `|` between units."""
+        """Returns the layers that are present, as in "224:k7e6-k5e4|k3e3-k3e3-k7e6".
+
+        The image size comes first, if it is chosen, and `|` stands between units.
+        """
         architecture = self.check(architecture)
         units: list[list[str]] = [[] for _ in self.units]
         for unit, _, kernel, expansion in self.layers_of(architecture):
@@ -286,8 +292,7 @@ class OFA(Governed, Space):
         if not known:
             some = self.to_string(self.mask.argmax(-1).astype(np.int32))
             raise UserError(f"{text!r} is no network of {self.name}; the form is {some!r}")
-        names = dict(zip([d.name for d in self.decisions], self.idle, strict=True))
-        words = {d.name: d.options[names[d.name]] for d in self.decisions}
+        words = self.to_names(self.idle)
         if size:
             words["resolution"] = size
         for number, unit in enumerate(units, 1):
@@ -300,15 +305,6 @@ class OFA(Governed, Space):
                 words[f"unit{number}.layer{layer}.kernel"] = kernel
                 words[f"unit{number}.layer{layer}.expansion"] = expansion
         return self.from_names(words)
-
-
-def _joined(numbers):
-    return ",".join(map(str, numbers))
-
-
-def _resized(size, rngs):
-    del rngs
-    return Resize(*size)
 
 
 class _Skeleton(nnx.Module):
@@ -335,16 +331,16 @@ class _Network(_Skeleton):
 
 
 class _Supernet(_Skeleton):
-    """All networks in one; images are brought to each size they may have.
+    """All networks in one. Images are resized to each size that they may have.
 
-    Sizes do not mix inside a network: the outputs at all sizes are mixed.
+    Values of different sizes cannot be mixed inside a network, so its outputs at all sizes are.
     """
 
     def __init__(self, space: OFA, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
         super().__init__(space, norm, rngs)
         self.depths, self.resolutions = space.depths, space.resolutions
         self.allowed_sizes = tuple(np.flatnonzero(space.mask[0]).tolist())
-        self.depth_rows = tuple(space._depth_rows)
+        self.depth_rows = tuple(map(space.depth_row, range(len(space.units))))
         count = max(space.depths)
         units = []
         for unit, row in enumerate(self.depth_rows):
@@ -367,21 +363,16 @@ class _Supernet(_Skeleton):
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         if not self.resolutions:
             return self._run(x, gates)
-        weight, index = gates.weight[0, : len(self.resolutions)], gates.index
-        if index is None:
-            sizes = [(i, self.resolutions[i]) for i in self.allowed_sizes]
-            scores = [weight[i] * self._run(resize(x, size, size), gates) for i, size in sizes]
-            return jnp.stack(scores).sum(0)
         graph, state = nnx.split(self)
 
-        def at(size):
-            def run(x, state, gates):
-                return nnx.merge(graph, state)._run(resize(x, size, size), gates)
+        def run(x, state, gates):
+            return nnx.merge(graph, state)._run(x, gates)
 
-            return jax.checkpoint(run)
-
-        branches = [at(size) for size in self.resolutions]
-        return weight[index[0]] * jax.lax.switch(index[0], branches, x, state, gates)
+        weight, index = gates.weight[0], None if gates.index is None else gates.index[0]
+        sizes = dict(enumerate(self.resolutions))
+        if index is None:
+            sizes = {i: sizes[i] for i in self.allowed_sizes}
+        return run_resized(run, x, sizes, weight, index, state, gates)
 
     def _run(self, x, gates):
         x = self.first(self.stem(x))

@@ -1,6 +1,6 @@
 """ProxylessNAS: 21 layers of inverted residuals of kernel 3, 5, 7 and expansion 3, 6.
 
-A layer that keeps its shape may also be left out.
+A layer that keeps its shape may also be skipped.
 
 References: Cai et al., "ProxylessNAS: Direct Neural Architecture Search on Target Task and
 Hardware", ICLR 2019.

@@ -1,36 +1,38 @@
 """Single-Path NAS: superkernels of 5x5 and expansion 6 that hold every smaller block.
 
-Each layer decides on its kernel, whose middle 3x3 is the smaller one, and on its expansion, whose
-first half is the smaller one; expansion 0 leaves the layer out, where it keeps its shape. All
-options of a layer share one weight, and mixed or not, each of its convolutions runs once.
+Each layer decides on its kernel and on its expansion. The smaller kernel is the middle 3x3 of the
+larger, and the smaller expansion is the first half of the larger. Expansion 0 leaves a layer out,
+if the layer keeps its shape. All options of a layer share one weight, and each of its convolutions
+runs once, mixed or not.
 
 References: Stamoulis et al., "Single-Path NAS: Designing Hardware-Efficient ConvNets in less than
 4 Hours", ECML 2019.
 """
 
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import whole
+from hwnas_jax.spaces.core.arguments import Head, Positive, Width
 from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
 _LEFT_OUT = len(EXPANSIONS)
+_STAGES = len(ProxylessNAS.stages)
 
 
 class _Backbone(Layerwise):
-    """The same networks with one decision a layer: what is built, counted and written."""
+    """The same networks with one decision per layer: this builds, counts and writes them."""
 
     name = "single_path"
     stem_features, first_features = ProxylessNAS.stem_features, ProxylessNAS.first_features
@@ -61,11 +63,11 @@ class SinglePath(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        width: float = 1.0,
-        stages: int = len(ProxylessNAS.stages),
-        depth: int | None = None,
-        halvings: int | None = None,
-        head: int | None = None,
+        width: Width = 1.0,
+        stages: Annotated[int, Ge(1), Le(_STAGES)] = _STAGES,
+        depth: Positive | None = None,
+        halvings: Annotated[int, Ge(0)] | None = None,
+        head: Head | None = None,
         activation: str | None = None,
         thresholds: bool = False,
     ):
@@ -73,29 +75,26 @@ class SinglePath(Governed, Space):
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          width: factor on all channels, which are then multiples of eight.
-          stages: how many of the six, from the first.
-          depth: most layers of a stage.
-          halvings: how often the image is halved; the first strides become one where there are
-            more of them.
+          num_outputs: outputs of the network.
+          width: factor on all channels, which are then rounded to multiples of eight.
+          stages: how many of the six stages there are, counted from the first.
+          depth: largest number of layers of a stage.
+          halvings: how often the image is halved; if the strides halve it more often, the first of
+            them become one.
           head: channels of the last convolution, before `width`.
           activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
-          thresholds: decide as the paper does, by whether the norms of the weights that an option
-            adds exceed learned thresholds; see `scores`.
+          thresholds: decide as the paper does: an option is chosen if the norm of the weights that
+            it adds exceeds a learned threshold; see `scores`.
 
         Raises:
           UserError: for arguments out of range, and images too small to halve so often.
         """
         self.backbone = _Backbone(
-            stages=whole("stages", stages, 1, len(ProxylessNAS.stages)), width=width, depth=depth,
-            halvings=halvings, head=head, activation=activation, input_shape=input_shape,
-            num_outputs=num_outputs,
+            stages=stages, width=width, depth=depth, halvings=halvings, head=head,
+            activation=activation, input_shape=input_shape, num_outputs=num_outputs,
         )  # fmt: skip
         self.input_shape, self.num_outputs = self.backbone.input_shape, self.backbone.num_outputs
         chosen = ("width", "depth", "halvings", "head", "activation")
-        if not isinstance(thresholds, bool):
-            raise UserError(f"space.args.thresholds must be true or false, got {thresholds!r}")
         self.args = {key: self.backbone.args[key] for key in chosen}
         self.args |= {"stages": stages, "thresholds": thresholds}
         kernels = tuple(map(str, KERNELS))
@@ -106,7 +105,7 @@ class SinglePath(Governed, Space):
         )
 
     def _blocks(self, architecture: np.ndarray) -> np.ndarray:
-        """Returns the options of the backbone, `int32[L]`, of kernels and expansions."""
+        """Returns the backbone's options for an architecture, one for each layer."""
         kernel, expansion = np.asarray(architecture, np.int32).reshape(-1, 2).T
         there = kernel * len(EXPANSIONS) + expansion
         return np.where(expansion == _LEFT_OUT, len(KERNELS) * len(EXPANSIONS), there)
@@ -121,12 +120,12 @@ class SinglePath(Governed, Space):
         return _Supernet(self, supernet_norm(axis_name), rngs, rematerialise)
 
     def scores(self, supernet: nnx.Module) -> jax.Array | None:
-        """Returns squared norms of the weights that each option has and smaller ones lack.
+        """Returns squared norms of the weights that each option has and smaller options lack.
 
-        Of the depthwise convolution, per channel: the rim around the middle 3x3 speaks for kernel
-        5, the first half of the channels for expansion 3, both halves for expansion 6. A softmax of
-        norms less thresholds is, between two options, the sigmoid that the paper's indicator has
-        as its gradient.
+        The norms are those of the depthwise convolution, per channel. The rim around the middle 3x3
+        speaks for kernel 5, the first half of the channels for expansion 3, and both halves for
+        expansion 6. Between two options, a softmax of norms minus thresholds is the sigmoid that
+        the paper uses as the gradient of its indicator.
         """
         if not self.args["thresholds"]:
             return None
@@ -164,7 +163,10 @@ class SinglePath(Governed, Space):
 
     @property
     def idle(self) -> np.ndarray:
-        """What the kernel of a layer that is left out is set to, `int[D]`: the last there is."""
+        """The option that the kernel of a layer that is left out has in canonical form, `int[D]`.
+
+        It is the last option there is.
+        """
         return last_options(self.mask)
 
     @property
@@ -173,7 +175,7 @@ class SinglePath(Governed, Space):
         return tuple(Governor(row + 1, (row,), closed) for row in range(0, self.num_decisions, 2))
 
     def to_string(self, architecture: np.ndarray) -> str:
-        """Returns the layers, "5x5-6/3x3-3/skip"."""
+        """Returns the layers, as in "5x5-6/3x3-3/skip"."""
         return self.backbone.to_string(self._blocks(self.check(architecture)))
 
     def from_string(self, text: str) -> np.ndarray:
@@ -191,10 +193,10 @@ def _expansions(layer: Layer) -> tuple[str, ...]:
 
 
 class _Supernet(nnx.Module):
-    """Superkernels. A layer that is half there keeps that share of its output, the input the rest.
+    """Superkernels. A layer that is half left out returns half its output and half its input.
 
-    The wider half of a layer's channels is masked by the gate of expansion 6 alone: normalisation
-    behind it would undo a factor on all channels.
+    The wider half of a layer's channels is masked by the gate of expansion 6. The first half is not
+    masked: the normalisation behind it would undo a factor on all channels.
     """
 
     def __init__(self, space: SinglePath, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):

@@ -18,7 +18,7 @@ from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.cell_operations import NONE, SKIP_CONNECT, names, relu_conv_norm
+from hwnas_jax.nn.cell_operations import NONE, SKIP_CONNECT, CellOperation, names, relu_conv_norm
 from hwnas_jax.nn.cells import FixedCell, mixed_cells
 from hwnas_jax.nn.classifier import Classifier
 from hwnas_jax.nn.mixed_path import MixedCells
@@ -65,7 +65,7 @@ class TransNASCell(FourNodes, Space):
 
     name = "transnas_cell"
     summary = "cells of 4 nodes, 6 edges, 4 operations (4,096), TransNAS-Bench-101 cells"
-    cell_operations = CELL_OPERATIONS
+    cell_operations: tuple[CellOperation, ...] = CELL_OPERATIONS
     adds_options = True
     has_features = True
 

@@ -2,7 +2,7 @@
 
 A module keeps the shape (1), doubles the channels (2), halves the image (3) or does both (4). All
 modules together double one to three times and halve one to four times: 3,256 networks, written
-as in `64-1234-basic`. The stem halves twice before.
+as in `64-1234-basic`. Before the modules, the stem halves the image twice.
 
 References: Duan et al., "TransNAS-Bench-101: Improving Transferability and Generalizability of
 Cross-Task Neural Architecture Search", CVPR 2021.
@@ -11,11 +11,12 @@ Cross-Task Neural Architecture Search", CVPR 2021.
 import functools
 import itertools
 import re
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
 from hwnas_jax.errors import UserError
@@ -27,6 +28,7 @@ from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import image, whole
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 DIGITS = ("1", "2", "3", "4")
@@ -40,54 +42,47 @@ class TransNASMacro(Space):
 
     name = "transnas_macro"
     summary = "4-6 modules that keep, widen, halve or both (3,256), TransNAS-Bench-101 macro"
+    constrained = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: int = 64,
-        least: int = 4,
-        most: int = 6,
-        doublings: int = 3,
-        halvings: int = 4,
-        stem_halvings: int = 2,
+        channels: Annotated[int, Ge(2), Le(4096), MultipleOf(2)] = 64,
+        least: Annotated[int, Ge(1), Le(8)] = 4,
+        most: Annotated[int, Ge(1), Le(8)] = 6,
+        doublings: Annotated[int, Ge(1), Le(6)] = 3,
+        halvings: Annotated[int, Ge(1), Le(6)] = 4,
+        stem_halvings: Annotated[int, Ge(0), Le(2)] = 2,
     ):
         """Sets the size; by default as published.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
+          num_outputs: outputs of the network.
           channels: of the stem, an even number.
-          least: fewest modules.
-          most: most modules.
-          doublings: most modules that double the channels; one is the fewest.
-          halvings: most modules that halve the image; one is the fewest.
+          least: smallest number of modules.
+          most: largest number of modules.
+          doublings: largest number of modules that double the channels; at least one does.
+          halvings: largest number of modules that halve the image; at least one does.
           stem_halvings: how often the stem halves the image, at most twice.
 
         Raises:
-          UserError: for numbers out of range, or images too small to halve so often.
+          UserError: for fewer modules at most than at least, or images too small to halve so often.
         """
-        wanted = {
-            "channels": (channels, 2, 4096), "least": (least, 1, 8), "most": (most, least, 8),
-            "doublings": (doublings, 1, 6), "halvings": (halvings, 1, 6),
-            "stem_halvings": (stem_halvings, 0, 2),
-        }  # fmt: skip
-        for key, (value, low, high) in wanted.items():
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise UserError(
-                    f"space.args.{key} must be a whole number from {low} to {high}, got {value!r}"
-                )
-        if channels % 2:
-            raise UserError(f"space.args.channels must be even, got {channels}")
-        height, width, features = (int(size) for size in input_shape)
+        whole("most", most, least, 8)
+        height, width, features = image(input_shape)
         if min(height, width) < 2 ** (halvings + stem_halvings):
             raise UserError(
                 f"images of {height}x{width} cannot be halved {halvings + stem_halvings} times; "
                 f"lower space.args.halvings or space.args.stem_halvings"
             )
         self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
-        self.args = {key: value for key, (value, _, _) in wanted.items()}
+        self.args = {
+            "channels": channels, "least": least, "most": most, "doublings": doublings,
+            "halvings": halvings, "stem_halvings": stem_halvings,
+        }  # fmt: skip
         self.channels, self.least, self.most = channels, least, most
         self.doublings, self.halvings, self.stem_halvings = doublings, halvings, stem_halvings
         self.trellis = Trellis(_STEPS, doublings, halvings, least, most)
@@ -106,7 +101,7 @@ class TransNASMacro(Space):
         return ~gap & fits & (halved >= 1) & (halved <= self.halvings)
 
     def _member(self, architecture: np.ndarray) -> np.ndarray:
-        """Returns the architecture, or says what is wrong with it."""
+        """Returns the architecture if it is a member; otherwise the error says why it is not."""
         row = super().check(architecture)
         if self.feasible(row[None])[0]:
             return row
@@ -142,7 +137,7 @@ class TransNASMacro(Space):
         )
 
     def _shape(self, state: tuple[int, int]) -> tuple[int, int, int]:
-        """Returns `(H, W, C)` of a value."""
+        """Returns the shape `(H, W, C)` of a value in a state."""
         factor = 2 ** (self.stem_halvings + state[1])
         height, width = (-(-size // factor) for size in self.input_shape[:2])
         return height, width, self.channels * 2 ** state[0]
@@ -153,7 +148,7 @@ class TransNASMacro(Space):
         return _Supernet(self, supernet_norm(axis_name), rngs, rematerialise)
 
     def _states(self, architecture):
-        """Returns the states before and after each module that is there."""
+        """Returns the first state, and the state after each module that is present."""
         state, states = (0, 0), [(0, 0)]
         for option in architecture:
             if option < len(DIGITS):

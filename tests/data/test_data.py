@@ -64,7 +64,7 @@ def test_options_of_the_config_reach_the_source():
     [
         ({"examplez": 60}, "unknown option of the data set .*'examplez'.*mean 'examples'"),
         ({"examples": 29}, r"examples = 29 must be greater than or equal to 30"),
-        ({"examples": "60"}, r"examples = '60' must be a integer"),
+        ({"examples": "60"}, r"examples = '60' must be an integer"),
         ({"test_fraction": 1.0}, r"test_fraction = 1.0 must be less than 1"),
     ],
 )

@@ -24,36 +24,37 @@ from hwnas_jax.nn.fused_cell import FusedCells
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.mixed_path import MixedCells
 from hwnas_jax.nn.normalisation import network_norm
+from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import SPACES
 from tests.helpers import initialise
 from tests.nn.numeric import assert_near, draw
 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
-FEATURES, BATCH, SIZE, COUNT = 3, 3, (5, 6), 2
+FEATURES, BATCH, SIZE = 3, 3, (5, 6)
 COMMON = (NONE, SKIP_CONNECT)
+# The operations, the class that is chosen for them, and how many cells are compared.
 KINDS = {
-    "nasbench201": ((*COMMON, relu_conv_norm(1), relu_conv_norm(3), AVG_POOL_3X3), FusedCells),
-    "transnas_cell": ((*COMMON, relu_conv_norm(1), relu_conv_norm(3)), FusedCells),
-    "bnas": ((*COMMON, binary_conv(3), binary_conv(5), AVG_POOL_3X3), BinaryCells),
-    "bnas projected": (
-        (*COMMON, *(projected_conv(k) for k in (3, 5)), AVG_POOL_3X3), BinaryCells
-    ),
-    "bnas at full precision": ((*COMMON, float_conv(3), float_conv(5), AVG_POOL_3X3), BinaryCells),
+    "nasbench201": ((*COMMON, relu_conv_norm(1), relu_conv_norm(3), AVG_POOL_3X3), FusedCells, 2),
+    "transnas_cell": ((*COMMON, relu_conv_norm(1), relu_conv_norm(3)), FusedCells, 1),
+    "bnas": ((*COMMON, binary_conv(3), binary_conv(5), AVG_POOL_3X3), BinaryCells, 2),
+    "projected bnas": ((*COMMON, projected_conv(3), AVG_POOL_3X3), BinaryCells, 1),
+    "bnas at full precision": ((*COMMON, float_conv(3), AVG_POOL_3X3), BinaryCells, 1),
 }  # fmt: skip
 
 
-def filled(state, fused):
+def filled(state, fused, count):
     """Returns the state of general cells with the weights of `fused`, operation by operation."""
     rows = {"entering": (0, 1, 3), "inner": (2, 4, 5)}
 
     def leaf(path, _):
         _, kind, _, option, *names = [key.key for key in path if hasattr(key, "key")]
         found = []
-        for cell, edge in itertools.product(range(COUNT), rows[kind]):
+        for cell, edge in itertools.product(range(count), rows[kind]):
             weights = nnx.to_pure_dict(fused.weights_of(cell, edge, option))
             found.append(functools.reduce(operator.getitem, names, weights))
-        return jnp.stack(found).reshape(COUNT, len(rows[kind]), *found[0].shape)
+        stacked = jnp.stack(found).reshape(count, len(rows[kind]), *found[0].shape)
+        return stacked if count > 1 else stacked[0]
 
     return jax.tree_util.tree_map_with_path(leaf, state)
 
@@ -61,12 +62,12 @@ def filled(state, fused):
 @pytest.mark.parametrize("name", KINDS)
 def test_fused_cells_equal_the_general_ones(name):
     """In value and in the gradients of weights, images and gates, mixed and drawn."""
-    operations, kind = KINDS[name]
-    build = lambda rngs: mixed_cells(COUNT, FEATURES, EDGES, operations, rngs)  # noqa: E731
+    operations, kind, count = KINDS[name]
+    build = lambda rngs: mixed_cells(count, FEATURES, EDGES, operations, rngs)  # noqa: E731
     fused = initialise(build)
     assert type(fused) is kind
     graph, weights = nnx.split(fused)
-    general = abstract(lambda rngs: MixedCells(COUNT, FEATURES, EDGES, operations, rngs))
+    general = abstract(lambda rngs: MixedCells(count, FEATURES, EDGES, operations, rngs))
     general_graph, like = nnx.split(general)
     shape = (BATCH, *SIZE, FEATURES)
     x, soft, direction = draw(shape, (6, len(operations)), shape)
@@ -75,17 +76,19 @@ def test_fused_cells_equal_the_general_ones(name):
         return nnx.merge(graph, weights)(x, Gates(weight, index))
 
     def run_general(weights, x, weight, index=None):
-        state = filled(like, nnx.merge(graph, weights))
+        state = filled(like, nnx.merge(graph, weights), count)
         return nnx.merge(general_graph, state)(x, Gates(weight, index))
 
-    index = np.array([3, 2, len(operations) - 1, 1, 0, 3], np.int32)
+    index = np.array([3, 2, len(operations) - 1, 1, 0, 2], np.int32)
     for drawn in ((), (index,)):
 
         def both(run, drawn=drawn):
             value, pull_back = jax.vjp(lambda *v: run(*v, *drawn), weights, x, soft)
             return value, pull_back(direction)
 
-        assert_near(jax.jit(lambda: both(run_fused))(), jax.jit(lambda: both(run_general))(), 1e-4)
+        with platform("gpu"):  # plain convolutions, which compile faster
+            expected = jax.jit(lambda: both(run_general))()
+        assert_near(jax.jit(lambda: both(run_fused))(), expected, 1e-4)
 
 
 def with_new_operation(inputs, outputs, stride, norm, rngs):
@@ -111,7 +114,7 @@ def test_a_form_is_chosen_that_knows_every_operation(operations, kind):
 
 @pytest.mark.parametrize("name", ["nasbench201", "bnas", "transnas_cell"])
 def test_published_cells_are_fused(name):
-    space = SPACES[name](input_shape=(16, 16, 3), num_outputs=3)
+    space = SPACES[name](input_shape=(32, 32, 3), num_outputs=3)
     supernet = abstract(space.supernet)
     parts = supernet.stages if name != "transnas_cell" else supernet.cells[1::2]
     assert all(isinstance(part, FusedCells | BinaryCells) for part in parts)

@@ -39,7 +39,7 @@ def write_lines(folder: Path, rows: list[dict[str, Any]]) -> None:
 def network(label: str, measured: float | None, test_metric: float | None, **more: Any) -> Any:
     """Returns an entry of `networks.json`."""
     return {
-        "origin": label.split("-")[0], "search": "search", "label": label, "seed": 0,
+        "origin": label.split("-", maxsplit=1)[0], "search": "search", "label": label, "seed": 0,
         "target": 1.3, "string": STRING, "architecture": ARCHITECTURE, "probability": 1e-3,
         "score": None, "predicted": 1.28, "predicted_std": 0.03, "predicted_bound": None,
         "measured": measured, "measured_iqr": 0.02, "measured_now": measured, "drift": 1.01,

@@ -3,13 +3,13 @@
 import json
 
 import pytest
+from hwnas_jax.report.front import plot_front
+from hwnas_jax.report.sweep import sweep_rows, write_sweep_report
 
 from hwnas_jax.config import Config, save_config
 from hwnas_jax.errors import UserError
-from hwnas_jax.report.front import plot_front
 from hwnas_jax.report.pareto_front import Reference
 from hwnas_jax.report.summary import NOTHING
-from hwnas_jax.report.sweep import sweep_rows, write_sweep_report
 
 TARGETS = {
     "metric": "latency_ms", "targets": [{"target_ms": t, "percentile": None} for t in (1, 2, 3)],

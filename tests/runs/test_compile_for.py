@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.stage import make_stream
 from tests.test_parallel import SPACE, images
 
 from hwnas_jax.cli import main
@@ -18,7 +19,6 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.compile_for import ChipStep, compile_for, topology_devices
-from hwnas_jax.search.stage import make_stream
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu, the extra `tpu`"

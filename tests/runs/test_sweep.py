@@ -4,12 +4,12 @@ import json
 import shutil
 
 import pytest
+from hwnas_jax.runs.sweep import PERCENTILES, Sweep, Wanted
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override, save_config
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.pareto_front import Reference, hypervolume
-from hwnas_jax.runs.sweep import PERCENTILES, Sweep, Wanted
 
 TINY = override(
     Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,

@@ -1,15 +1,12 @@
 """A toy space whose supernet compiles in a moment, its cost model and its images."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from hwnas_jax.data import Dataset
 from hwnas_jax.spaces import Decision
 from tests.cost.toy import FEATURES, ToySpace
+from tests.helpers import stripes
 
 
 class Mixed(nnx.Module):
@@ -75,13 +72,5 @@ class DenseModel:
 SPACE = DenseSpace()
 
 
-@functools.cache
 def images():
-    rng = np.random.default_rng(0)
-    labels = np.arange(96, dtype=np.int32) % 3
-    pictures = rng.integers(0, 80, (96, 2, 2, 1)) + 60 * labels[:, None, None, None]
-    return Dataset(
-        name="stripes", train_inputs=pictures.astype(np.uint8), train_targets=labels,
-        test_inputs=pictures[:30].astype(np.uint8), test_targets=labels[:30],
-        class_names=("a", "b", "c"),
-    )  # fmt: skip
+    return stripes(2)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.objective import expected_cost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,6 @@ from hwnas_jax.files.json_files import read_json
 from hwnas_jax.relax.base import probabilities
 from hwnas_jax.runs.run import Run
 from hwnas_jax.search.anneal import least_over, minimise
-from hwnas_jax.search.objective import expected_cost
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.hardware import TEMPLATES, Design, Technology, area_mm2
 from tests.helpers import SMALL

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -11,8 +13,6 @@ from jax.flatten_util import ravel_pytree
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.complete_graph import OPTIONS
 from tests.spaces import contract

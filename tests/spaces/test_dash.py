@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
 
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
 from tests.spaces.searches import check_search

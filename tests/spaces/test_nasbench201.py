@@ -12,7 +12,8 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
-from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS, NasBench201, active_edges
+from hwnas_jax.spaces.core.four_nodes import EDGES, active_edges
+from hwnas_jax.spaces.nasbench201 import OPERATIONS, NasBench201
 from tests.helpers import initialise
 
 INDEX_0 = (

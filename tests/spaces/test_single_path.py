@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hwnas_jax.search.bilevel import Batch, make_search
+from hwnas_jax.search.objective import Target
 
 from hwnas_jax.config import SearchConfig, TargetConfig
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from tests.helpers import initialise
 from tests.spaces import contract

@@ -11,6 +11,7 @@ from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.evaluators.base import Bench, Data
+from hwnas_jax.tasks.base import values
 
 
 def judging_rows(bench: Bench, batches: int | None) -> np.ndarray:
@@ -27,14 +28,28 @@ def judging_rows(bench: Bench, batches: int | None) -> np.ndarray:
       UserError: when the half has less than two examples.
     """
     assert bench.data is not None
-    half = np.asarray(bench.data.arch_half)
+    return deal(np.asarray(bench.data.arch_half), bench.batch_size, bench.seed, batches)
+
+
+def deal(half: np.ndarray, batch_size: int, seed: int, batches: int | None) -> np.ndarray:
+    """Returns the examples of a half dealt into batches at random, `int32[R, B]`.
+
+    Args:
+      half: `int32[N]`, numbers of the examples.
+      batch_size: `B`; all of a half that is smaller make one batch.
+      seed: of the order.
+      batches: how many at most; None takes all that the half fills.
+
+    Raises:
+      UserError: when the half has less than two examples.
+    """
     if len(half) < 2:
         raise UserError(f"architectures are judged by at least 2 examples, there are {len(half)}")
-    size = min(bench.batch_size, len(half))
+    size = min(batch_size, len(half))
     count = len(half) // size
     if batches is not None:
         count = min(count, batches)
-    order = np.random.default_rng(bench.seed).permutation(half)
+    order = np.random.default_rng(seed).permutation(half)
     return order[: count * size].reshape(count, size).astype(np.int32)
 
 
@@ -64,4 +79,4 @@ def judge_path(
         return {**task.sums(outputs, targets), "loss": (loss, jnp.ones(()))}
 
     sums = jax.lax.map(sums_of, rows)
-    return {metric: total.sum() / count.sum() for metric, (total, count) in sums.items()}
+    return values(jax.tree.map(lambda leaf: leaf.sum(axis=0), sums))

@@ -1,17 +1,15 @@
 """From what an evaluator says to what a strategy is told: one score, and how far over the budget.
 
-Legend: `n` architectures, `D` decisions, `K` options of the widest decision.
+Legend: `n` architectures, `D` decisions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.search.evaluators.base import Bench, Evaluator
 from hwnas_jax.search.strategies.base import Told
 from hwnas_jax.spaces.base import Choices
@@ -32,7 +30,7 @@ def make_evaluate(
       evaluator: judges the architectures.
       bench: what it judges with.
       arrays: what `Evaluator.arrays` returned, as inputs of the compiled program.
-      excess: `int32[n, D] -> float32[n]`, such as `over_budget` with its first arguments given;
+      excess: `int32[n, D] -> float32[n]`, how far over the budget each lies, as a share of it;
         None where there is no budget.
     """
     metric, higher_is_better = evaluator.score(bench)
@@ -45,33 +43,6 @@ def make_evaluate(
         return Told(score, over), metrics
 
     return evaluate
-
-
-def over_budget(
-    model: CostModel,
-    limits: Mapping[str, jax.typing.ArrayLike],
-    num_options: int,
-    architectures: jax.Array,
-) -> jax.Array:
-    """Returns by which share of a limit each architecture lies above it, `float32[n]`.
-
-    Zero is within the budget; of several limits the one that is missed by most counts.
-
-    Args:
-      model: predicts the costs.
-      limits: `{metric: float32[]}`, at least one.
-      num_options: `K`.
-      architectures: `int32[n, D]`.
-    """
-    chex.assert_rank(architectures, 2)
-
-    def one(weight):
-        costs = model.predict(weight)
-        shares = [costs[metric] / limit - 1.0 for metric, limit in limits.items()]
-        return jnp.maximum(jnp.stack(shares).max(), 0.0)
-
-    weights = jax.nn.one_hot(architectures, num_options, dtype=jnp.float32)
-    return jax.vmap(one)(weights)
 
 
 def members(space: Choices, architectures: jax.Array) -> jax.Array:

@@ -24,9 +24,10 @@ class ShortTraining(Evaluator):
     """Trains each architecture from scratch on one half of the data and judges it by the other.
 
     Each has a weight vector of its own. The program is the supernet with the architecture's path as
-    an input, so that one program serves all architectures: compiling one for each took a fifth of
-    its training. On cells of NAS-Bench-201 within one window of latency, networks after one epoch
-    of their own ranked with a Kendall's tau of .69, shared weights with one of .27 to .40.
+    an input, so that one program serves all architectures: where each network had a program of its
+    own, compiling took a fifth of the time. On cells of NAS-Bench-201 within one window of latency,
+    networks after one epoch of their own ranked with a Kendall's tau of .69, shared weights with
+    one of .27 to .40.
 
     Initial weights and the order of batches come from the key of the call, the same for all of its
     architectures, so that they are compared on equal terms.

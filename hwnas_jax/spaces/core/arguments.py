@@ -1,61 +1,106 @@
-"""Checks of what a user gives as arguments of a search space."""
+"""Types of the options that search spaces share, and checks that a type cannot express."""
 
-import itertools
 from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
 
 from hwnas_jax.errors import UserError
 
+Positive = Annotated[int, Ge(1)]
+"""A whole number above zero."""
+Width = Annotated[float, Gt(0), Le(8)]
+"""A factor on all channels."""
+Halvings = Annotated[int, Ge(0), Le(5)]
+"""How often the image is halved."""
+Head = Annotated[int, Ge(1), Le(16_384)]
+"""Channels of the last convolution."""
+Numbers = Sequence[int] | str
+"""Several whole numbers, as a list or as text: "3,5,7"."""
 
-def whole(name: str, value: object, least: int, most: int) -> int:
-    """Returns `value` when it is a whole number from `least` to `most`.
+
+def whole(name: str, value: int, least: int, most: int) -> int:
+    """Returns `value` if it is from `least` to `most`, limits that other options set.
 
     Raises:
-      UserError: names the argument, what was given and what is allowed.
+      UserError: names the option, the value given and what is allowed.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if not least <= value <= most:
         raise UserError(
             f"space.args.{name} must be a whole number from {least} to {most}, got {value!r}"
         )
     return value
 
 
-def factor(name: str, value: object, most: float = 8) -> float:
-    """Returns `value` as a float when it is above zero and at most `most`.
+def numbers(
+    name: str,
+    given: Sequence[float] | str | float,
+    least: float,
+    most: float,
+    *,
+    kind: type[int] | type[float] = int,
+) -> tuple:
+    """Returns the numbers of a list or of a text such as "3,5,7", in rising order.
+
+    Args:
+      name: of the option, for messages.
+      given: a list, a text, or a single number.
+      least: the smallest number that is allowed.
+      most: the largest.
+      kind: `int` for whole numbers, `float` for any.
 
     Raises:
-      UserError: names the argument, what was given and what is allowed.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value <= most:  # type: ignore[operator]
-        raise UserError(f"space.args.{name} must be above 0 and at most {most:g}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+      UserError: unless they are different numbers within the limits.
 
-
-def rising(name: str, given: Sequence[int] | str, *, least: int = 1) -> tuple[int, ...]:
-    """Returns the numbers of a list or of "3,5,7".
-
-    Raises:
-      UserError: unless they are whole numbers that rise, from `least` up.
+    >>> numbers("kernels", "5,3", 1, 9)
+    (3, 5)
     """
     words = given.split(",") if isinstance(given, str) else given
+    words = words if isinstance(words, Sequence) else (words,)
     try:
-        numbers = tuple(int(word) for word in words)
-    except (TypeError, ValueError):
-        numbers = ()
-    falls = any(a >= b for a, b in itertools.pairwise(numbers))
-    if not numbers or numbers[0] < least or falls:
+        found = tuple(sorted(kind(str(word)) for word in words))
+    except ValueError:
+        found = ()
+    fine = found and least <= found[0] and found[-1] <= most
+    if not fine or len(set(found)) < len(found):
         raise UserError(
-            f"space.args.{name} must be whole numbers from {least} up that rise, such as "
-            f"{least},{least + 1}; got {given!r}"
+            f"space.args.{name} must be different {'whole ' if kind is int else ''}numbers from "
+            f"{least:g} to {most:g}, joined by commas; got {given!r}"
         )
-    return numbers
+    return found
+
+
+def joined(values: Sequence[float]) -> str:
+    """Returns numbers as the text that `numbers` reads.
+
+    >>> joined((3, 5))
+    '3,5'
+    """
+    return ",".join(f"{value:g}" for value in values)
+
+
+def odd(name: str, sizes: Sequence[int]) -> None:
+    """Raises UserError unless all kernel sizes are odd."""
+    if any(size % 2 == 0 for size in sizes):
+        raise UserError(f"space.args.{name} must be odd, got {joined(sizes)}")
+
+
+def image(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Returns the shape of an image as `(H, W, C)`."""
+    height, width, features = (int(size) for size in shape)
+    return height, width, features
 
 
 def halve(strides: Sequence[int], halvings: int, size: tuple[int, int]) -> list[int]:
-    """Returns the strides less those of the first halvings beyond `halvings`.
+    """Returns the strides, the first ones set to one until only `halvings` of them are two.
+
+    Args:
+      strides: one or two each.
+      halvings: how many strides of two may stay.
+      size: height and width of the image.
 
     Raises:
-      UserError: when images of `size` cannot be halved that often.
+      UserError: when images of this size cannot be halved that often.
     """
     kept = list(strides)
     surplus = kept.count(2) - halvings

@@ -1,17 +1,18 @@
-"""What layer-wise mobile spaces share: stages of layers, each layer with a block of its own choice.
+"""The common part of layer-wise mobile spaces: stages of layers, each of which chooses its block.
 
-A network is a stem, perhaps one fixed block, stages of searched layers and a head. The shapes of
-the layers are given, so costs add up over the layers.
+A network is a stem, in some spaces one fixed block, stages of searched layers, and a head. The
+shapes of the layers are fixed, so costs add up over the layers.
 """
 
 import abc
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import jax
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -21,6 +22,7 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_c
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import Head, Positive, Width, halve, image, whole
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 
@@ -29,10 +31,10 @@ class Stage:
     """Layers of one width.
 
     Attributes:
-      features: channels out of each layer.
-      layers: how many.
+      features: output channels of each layer.
+      layers: number of layers.
       stride: of the first layer.
-      last: channels out of the last layer, where they differ.
+      last: output channels of the last layer, if they differ.
     """
 
     features: int
@@ -43,7 +45,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Inverted:
-    """An option that is an inverted residual block; arguments as of `MBConv`."""
+    """An option that is an inverted residual block; the arguments are those of `MBConv`."""
 
     kernel: int
     expansion: int
@@ -53,11 +55,11 @@ class Inverted:
 
 @dataclasses.dataclass(frozen=True)
 class Skip:
-    """An option that passes the input on; where shapes change, through a 1x1 convolution.
+    """An option that passes the input on; a layer that changes the shape uses a 1x1 convolution.
 
     Attributes:
       activated: whether an activation follows that convolution.
-      everywhere: whether the option is offered where shapes change.
+      everywhere: whether layers that change the shape offer the option too.
     """
 
     activated: bool = True
@@ -70,10 +72,10 @@ class Layer:
 
     Attributes:
       shape: of its input, `(H, W, C)`.
-      features: channels out.
+      features: output channels.
       stride: of its blocks.
-      options: names.
-      off: those of them that are switched off: the supernet does not hold them.
+      options: names of the options.
+      off: the options that are switched off; the supernet does not hold them.
     """
 
     shape: tuple[int, int, int]
@@ -94,19 +96,24 @@ class Layer:
 
 
 class Layerwise(Space, abc.ABC):
-    """A space of layers; a subclass says which.
+    """A space of layers; a subclass says which layers and blocks there are.
+
+    The supernet adds the blocks of a layer, each times its gate. Gates that choose several blocks
+    mean their sum; a residual is then added once for every block, times its gate.
 
     Attributes:
       stem_features: channels of the first convolution, 3x3, whose stride halves the image first.
-      first_features: channels of a fixed block (3x3, expansion 1) after it; zero where none is.
+      first_features: channels of a fixed block (3x3, expansion 1) after the stem; zero for none.
       stages: the searched layers.
       default_head: channels of the last convolution.
       blocks: options by name.
       default_halvings: how often the published network halves the image, the stem included.
-      default_activation: of the published network.
+      default_activation: activation of the published network.
       default_se: whether the published blocks have squeeze-excitation.
       separator: between the options of a string.
     """
+
+    adds_options: ClassVar[bool] = True
 
     stem_features: ClassVar[int]
     first_features: ClassVar[int] = 0
@@ -123,28 +130,28 @@ class Layerwise(Space, abc.ABC):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        width: float = 1.0,
-        depth: int | None = None,
-        halvings: int | None = None,
-        head: int | None = None,
+        width: Width = 1.0,
+        depth: Positive | None = None,
+        halvings: Annotated[int, Ge(0)] | None = None,
+        head: Head | None = None,
         activation: str | None = None,
         se: bool | None = None,
-        partial: int = 1,
+        partial: Annotated[int, Ge(1), Le(64)] = 1,
     ):
-        """Sets the size; whatever is left out is as published.
+        """Sets the size; an option that is left out is as published.
 
         Args:
           input_shape: `(H, W, C)` of one image.
-          num_outputs: number of classes.
-          width: factor on all channels, which are then multiples of eight.
-          depth: most layers of a stage.
-          halvings: how often the image is halved; the first strides become one where there are
-            more of them.
+          num_outputs: outputs of the network.
+          width: factor on all channels, which are then rounded to multiples of eight.
+          depth: largest number of layers of a stage.
+          halvings: how often the image is halved; if the strides halve it more often, the first of
+            them become one.
           head: channels of the last convolution, before `width`.
           activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
-          se: whether blocks have squeeze-excitation, of a quarter of the block's input channels.
+          se: whether blocks have squeeze-excitation, to a quarter of the block's input channels.
           partial: in the supernet, one in so many channels goes through the blocks of a layer
-            that keeps its shape, the others pass by.
+            that keeps its shape; the others pass by.
 
         Raises:
           UserError: for arguments out of range, images too small to halve so often, and channels
@@ -156,23 +163,10 @@ class Layerwise(Space, abc.ABC):
         head = self.default_head if head is None else head
         se = self.default_se if se is None else se
         activation = self.default_activation if activation is None else activation
-        if not isinstance(width, int | float) or not 0 < width <= 8:
-            raise UserError(f"space.args.width must be above 0 and at most 8, got {width!r}")
-        _whole("depth", depth, 1, most)
-        _whole("halvings", halvings, 0, self.default_halvings)
-        _whole("head", head, 1, 16_384)
-        _whole("partial", partial, 1, 64)
-        if not isinstance(se, bool):
-            raise UserError(f"space.args.se must be true or false, got {se!r}")
+        whole("depth", depth, 1, most)
+        whole("halvings", halvings, 0, self.default_halvings)
         choose(activation, ACTIVATIONS, "activation")
-        height, image_width, features = (int(size) for size in input_shape)
-        if min(height, image_width) < 2**halvings:
-            fits = min(height, image_width).bit_length() - 1
-            raise UserError(
-                f"images of {height}x{image_width} cannot be halved {halvings} times; "
-                f"space.args.halvings may be at most {fits}"
-            )
-        self.input_shape, self.num_outputs = (height, image_width, features), int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         self.width, self.depth, self.halvings = float(width), depth, halvings
         self.head, self.activation, self.se, self.partial = head, activation, se, partial
         self.args: dict[str, Any] = {
@@ -193,11 +187,8 @@ class Layerwise(Space, abc.ABC):
         return features if self.width == 1 else round_channels(features * self.width)
 
     def _lay_out(self) -> tuple[tuple[Layer, ...], ...]:
-        strides = [2 if self._stem_halves else 1, *(stage.stride for stage in self.stages)]
-        surplus = sum(stride == 2 for stride in strides) - self.halvings
-        for number, stride in enumerate(strides):
-            if stride == 2 and surplus > 0:
-                strides[number], surplus = 1, surplus - 1
+        every = [2 if self._stem_halves else 1, *(stage.stride for stage in self.stages)]
+        strides = halve(every, self.halvings, cast(tuple[int, int], self.input_shape[:2]))
         self.stem_stride = strides[0]
         height, width = (-(-size // strides[0]) for size in self.input_shape[:2])
         features = self._channels(self.first_features or self.stem_features)
@@ -233,7 +224,7 @@ class Layerwise(Space, abc.ABC):
         )  # fmt: skip
 
     def _block(self, option: str, layer: Layer, norm: Norm, rngs: nnx.Rngs, share: int = 1):
-        """Builds one option of a layer, for one in `share` channels."""
+        """Builds one option of a layer; it serves one in `share` channels."""
         block = self.blocks[option]
         features_in, features = layer.shape[2] // share, layer.features // share
         if isinstance(block, Inverted):
@@ -300,7 +291,7 @@ class Layerwise(Space, abc.ABC):
         return _Supernet(self, lambda r: [stage(run, r) for run in self.runs()], norm, rngs)
 
     def runs(self) -> list[tuple[Layer, ...]]:
-        """Returns the layers in runs whose all but the first are equal."""
+        """Returns the layers in runs; in each run, all layers but the first are equal."""
         runs: list[list[Layer]] = []
         for stage in self.layers:
             for number, layer in enumerate(stage):
@@ -403,10 +394,3 @@ class _Supernet(_Skeleton):
             x = stage(x, gates.weight[own], None if gates.index is None else gates.index[own])
             start += stage.count
         return self.head(x)
-
-
-def _whole(name: str, value, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise UserError(
-            f"space.args.{name} must be a whole number from {least} to {most}, got {value!r}"
-        )

@@ -59,9 +59,10 @@ def test_credit_is_less_noisy_on_the_regression():
     """Variance over the squared length of the mean gradient, at even probabilities."""
     made, logits = toy.make(jax.random.key(0)), jnp.zeros(toy.MASK.shape)
     problem = toy.problem(made, Advantage(), jax.random.key(1))
-    losses = jax.vmap(
-        lambda key: Reinforce().estimate(key, logits, Reinforce().init(), problem)[0].loss
-    )(jax.random.split(jax.random.key(2), 2000))
+    loss_of = jax.jit(
+        jax.vmap(lambda key: Reinforce().estimate(key, logits, Reinforce().init(), problem)[0].loss)
+    )
+    losses = loss_of(jax.random.split(jax.random.key(2), 2000))
     states = {"advantage": (), "reinforce": best_baseline(losses.mean())}
     noise = {}
     for name, estimator in METHODS.items():

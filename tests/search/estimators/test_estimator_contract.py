@@ -4,10 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
+from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.search.estimators import ESTIMATORS, Backprop, Reinforce
 from hwnas_jax.search.estimators.reinforce import Baseline
 from tests.search.estimators import contract
@@ -16,6 +18,42 @@ from tests.search.estimators import contract
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_estimator_keeps_the_contract(name):
     contract.check(ESTIMATORS.make(Part(name)))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_goes_with_every_relaxation(name):
+    """Also where the gradient goes through the weights, on which the loss depends here."""
+    estimator, mask = ESTIMATORS[name](), contract.MASK
+
+    def loss(weights, gates, data):
+        weight = gates.weight
+        if gates.index is not None:
+            weight = weight * jax.nn.one_hot(gates.index, mask.shape[-1])
+        scores = jnp.tanh((weight * contract.COST).sum(-1) * weights[:2] + weights[2])
+        return jnp.mean((data[:, None] - scores) ** 2), {}
+
+    @jax.jit
+    def all_of_them(key):
+        found = {}
+        for each in RELAXATIONS:
+            relaxation = RELAXATIONS[each]()
+            made = contract.problem(
+                set(),
+                lambda key, params, r=relaxation: r.sample(key, params, mask, 1.0),
+                lambda params, r=relaxation: r.probabilities(params, mask),
+            )._replace(loss=loss, weights=jnp.array([0.3, -0.5, 0.1]))
+            params = relaxation.init(key, jnp.asarray(mask))
+            estimate, _ = estimator.estimate(key, params, estimator.init(), made)
+            found[each] = estimate.gradient
+        return found
+
+    found = all_of_them(jax.random.key(1))
+    assert set(found) == set(RELAXATIONS)
+    for each, leaf in found.items():
+        gradient = np.asarray(leaf)
+        assert np.isfinite(gradient).all(), each
+        assert (gradient[~mask] == 0).all(), each
+        assert np.abs(gradient[mask]).max() > 1e-6, each
 
 
 def test_more_samples_keep_the_contract():

@@ -9,18 +9,22 @@ from hwnas_jax.data.pipeline import split_halves
 from hwnas_jax.search.evaluators import Bench, Data
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
-from tests.search.dense import SPACE, images
+from tests.search.dense import SPACE
+
+COUNT, CLASSES = 96, 3
 
 
 @functools.cache
-def dense_bench(space=SPACE, *, batch_size=16, shift=0):
-    """Three decisions of dense blocks, 96 images of three classes."""
-    dataset, supernet = images(), make_supernet(space)
-    halves = split_halves(len(dataset.train_targets), 0)
+def dense_bench(*, shift=0):
+    """Three decisions of dense blocks; 96 images of three classes, each brighter than the last."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(COUNT, dtype=np.int32) % CLASSES
+    inputs = rng.integers(0, 80, (COUNT, *SPACE.input_shape)) + 60 * targets[:, None, None, None]
+    scaled = inputs.reshape(-1, 1) / 255.0
     data = Data(
-        dataset.train_inputs, dataset.train_targets, *halves, dataset.mean, dataset.std
+        inputs.astype(np.uint8), targets, *split_halves(COUNT, 0),
+        scaled.mean(0).astype(np.float32), scaled.std(0).astype(np.float32),
     )  # fmt: skip
+    supernet = make_supernet(SPACE)
     weights = np.asarray(supernet.init(jax.random.key(0)))
-    return Bench(
-        space, Classification(), data, supernet, weights, batch_size=batch_size, shift=shift
-    )  # fmt: skip
+    return Bench(SPACE, Classification(), data, supernet, weights, batch_size=16, shift=shift)

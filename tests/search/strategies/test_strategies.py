@@ -20,7 +20,7 @@ from hwnas_jax.search.strategies import (
     random_architectures,
 )
 from hwnas_jax.search.strategies.base import History
-from tests.search.strategies.contract import MASK, check_contract
+from tests.search.strategies.strategy_contract import MASK, check_contract
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
