@@ -181,7 +181,7 @@ def write_sweep(folder: Path) -> Path:
 
 
 def write_strategy(folder: Path) -> Path:
-    """Writes the finished run of a strategy that learns to regress: less of its metric is better."""
+    """Writes the finished run of a strategy; less of its task's metric is better."""
     config = override(
         Config(name="asked"), search__strategy=Part("random", {"each": 8}),
         search__rounds=100, task=Part("regression"),
