@@ -11,10 +11,11 @@ from hwnas_jax.cost import COST_MODELS, AnalyticModel, estimate
 from hwnas_jax.cost.models.fit import split_sizes
 from hwnas_jax.cost.simulate.codesign import Systolic
 from hwnas_jax.cost.simulate.estimates import computes
-from hwnas_jax.data import Dataset
+from hwnas_jax.data import Dataset, holdout
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.runs.searching import GRADIENT
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
@@ -41,6 +42,25 @@ def check_config(config: Config) -> None:
     split_sizes(config.profile.networks, config.cost)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
+
+
+def check_batches(config: Config, dataset: Dataset) -> None:
+    """Refuses batches that are larger than the examples they are drawn from.
+
+    Raises:
+      UserError: names the key and how many examples there are.
+    """
+    half = min(len(rows) for rows in halves_of(dataset, config).values())
+    kept, _ = holdout(dataset.train_targets, config.retrain.validation_fraction, config.seed)
+    for key, size, count in (
+        ("search.batch_size", config.search.batch_size, half),
+        ("retrain.batch_size", config.retrain.batch_size, len(kept)),
+    ):
+        if size > count:
+            raise UserError(
+                f"{key} = {size} is more than the {count} examples of {dataset.name} that it is "
+                "drawn from"
+            )
 
 
 def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
