@@ -11,32 +11,11 @@ from hwnas_jax.runs.run import Run
 
 METHODS = Path(__file__).parents[1] / "methods"
 
-COUNTED = [
-    "--space.args.channels",
-    "2",
-    "--cost.model",
-    "analytic",
-    "--target.metric",
-    "macs",
-    "--search.steps",
-    "8",
-    "--search.warmup-steps",
-    "4",
-    "--search.steps-per-dispatch",
-    "4",
-    "--search.batch-size",
-    "16",
-    "--search.rounds",
-    "6",
-    "--retrain.networks",
-    "1",
-    "--retrain.epochs",
-    "1",
-    "--derive.confirm",
-    "2",
-    "--parallel.devices",
-    "1",
-]
+COUNTED = (
+    "--space.args.channels 2 --cost.model analytic --target.metric macs --search.steps 8 "
+    "--search.warmup-steps 4 --search.steps-per-dispatch 4 --search.batch-size 16 "
+    "--search.rounds 6 --retrain.networks 1 --retrain.epochs 1 --derive.confirm 2 --parallel.devices 1"
+)
 OWN = {
     "relaxation": "--search.relaxation {}/my_relaxation.py:Exploring explore 0.3",
     "budget": "--budget {}/my_budget.py:GrowingPenalty growth 1.5 start 2.0",
@@ -53,7 +32,7 @@ def test_methods_of_ones_own_run_a_search(kinds, tmp_path):
     for kind in kinds:
         assert len((METHODS / f"my_{kind}.py").read_text().splitlines()) < 60
         words += OWN[kind].format(METHODS).split()
-    assert main(["search", "--run-dir", str(folder), *COUNTED, *words]) == 0
+    assert main(["search", "--run-dir", str(folder), *COUNTED.split(), *words]) == 0
     networks = json.loads((folder / "networks.json").read_text())["networks"]
     assert [network["origin"] for network in networks] == ["search", "random"]
     for network in networks:
