@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -21,8 +22,8 @@ class CostFitOptions:
     """the cost model to write"""
     device: str | None = None
     """for a table of several devices, which one"""
-    task: str | None = None
-    """for a table of several tasks, which one; the first when left out"""
+    task: Annotated[str | None, tyro.conf.arg(name="table-task")] = None
+    """for a table of several tasks, which one; the first when left out. --task is the config's"""
     config: Experiment = Config()
 
 
