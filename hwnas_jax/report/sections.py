@@ -70,7 +70,7 @@ def network_names(run: RunFiles) -> dict[str, str]:
 def search(run: RunFiles) -> str:
     """Returns the section of the search: its methods, how it went, and where it ended."""
     parts = [_methods(run)]
-    supernet = by_stage(run.log["supernet"])
+    supernet = _by_stage(run.log["supernet"])
     if supernet:
         caption = "The supernet, whose weights judge what the strategy asks for, in training."
         parts.append(figure(plot_supernet(supernet, task=run.task), "supernet", caption))
@@ -80,10 +80,10 @@ def search(run: RunFiles) -> str:
         parts.append(_searches(run) if run.several else _one_search(run))
     else:
         parts.append(missing("figure of the search", "search lines in metrics.jsonl"))
-    return section("The search", *parts)
+    return section("The searches" if run.several else "The search", *parts)
 
 
-def by_stage(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _by_stage(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Returns rows by the stage that wrote them."""
     stages: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
