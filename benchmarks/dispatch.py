@@ -25,7 +25,7 @@ import numpy as np
 
 from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.config import Config
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.search.gradient import SearchInfo, make_search
 from hwnas_jax.search.methods import make_methods

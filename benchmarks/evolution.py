@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.search.evaluators import Bench, make_evaluate
 from hwnas_jax.search.strategies import (
     RandomSearch,

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.data import Dataset
 from hwnas_jax.parallel.replicas import AXIS, Replicas
 from hwnas_jax.runs.gradient_search import batches_of

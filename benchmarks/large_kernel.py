@@ -18,7 +18,7 @@ import numpy as np
 
 from hwnas_jax.config import Config, Part, override
 from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.cost.measure.timing import sample_interleaved
 from hwnas_jax.data.batches import Batch
 from hwnas_jax.nn.kernels.convolution import conv2d

@@ -34,7 +34,7 @@ from hwnas_jax.config import (
     override,
 )
 from hwnas_jax.cost import AnalyticModel, predict_architectures
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.cost.models.bits import size_bits
 from hwnas_jax.data import load_data
 from hwnas_jax.files.cache import cache_folder

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.config import load_config, override
-from hwnas_jax.cost import COST_MODELS, measure_networks, profile
+from hwnas_jax.cost import COST_MODELS, measure_networks, profile, save_measurements
 from hwnas_jax.cost.judge.metrics import mape, share_within, spearman
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.data import load_data
@@ -76,7 +76,7 @@ def run(args, seed):
     measured = profile(space, config.profile, seed=seed)
     profiled = time.perf_counter()
     if args.out:
-        measured.save(args.out.with_name(f"{args.out.stem}_{seed}_measurements.json"))
+        save_measurements(measured, args.out.with_name(f"{args.out.stem}_{seed}_measurements.json"))
     models, fit_s = {}, {}
     for name in args.models:
         begun = time.perf_counter()

@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import describe_software
+from hwnas_jax.cost.files.environment import describe_software
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.runs.compile_for import compile_for, topology_devices

@@ -8,8 +8,6 @@ import dataclasses
 import importlib.util
 import json
 import re
-import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +15,8 @@ from annotated_types import Ge, Gt, Interval, Lt
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import read_json, write_json
-from hwnas_jax.registry import Options, Part, reason
+from hwnas_jax.files.typed import parse_dataclass
+from hwnas_jax.registry import Options, Part
 
 _FORMAT = "hwnas_jax.config"
 _VERSION = 2
@@ -338,7 +337,7 @@ def load_config(name: str = "digits") -> Config:
         payload = read_json(path, "config file", file_format=_FORMAT, version=_VERSION)
     try:
         if path.suffix == ".json":
-            return _parse(json.dumps(payload.get("config")))
+            return parse_dataclass(Config, json.dumps(payload.get("config")), "config")
         return validate(_run_file(path))
     except UserError as error:
         raise UserError(f"config file {path}: {error}") from error
@@ -412,7 +411,7 @@ def validate(config: Config) -> Config:
         text = json.dumps(dataclasses.asdict(config))
     except (TypeError, ValueError) as error:
         raise UserError(f"the config holds what is no plain value: {error}") from error
-    _parse(text)
+    parse_dataclass(Config, text, "config")
     profile, search = config.profile, config.search
     if profile.max_rounds < profile.rounds:
         raise UserError(
@@ -425,47 +424,3 @@ def validate(config: Config) -> Config:
             f"{search.steps}"
         )
     return config
-
-
-def _parse(text: str) -> Config:
-    """Builds the config from JSON, every value checked against the fields' types and ranges."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    for kind in _kinds(Config):
-        kind.__pydantic_config__ = ConfigDict(  # type: ignore[attr-defined]
-            extra="forbid", allow_inf_nan=False, strict=True
-        )
-    try:
-        return TypeAdapter(Config).validate_json(text, strict=True)
-    except ValidationError as errors:
-        raise UserError(_explain(errors.errors()[0])) from None
-
-
-def _kinds(kind: Any) -> list[type]:
-    hints = typing.get_type_hints(kind)
-    inner = [_kinds(hint) for hint in hints.values() if dataclasses.is_dataclass(hint)]
-    return [kind, *(one for kinds in inner for one in kinds)]
-
-
-def _explain(error: Mapping[str, Any]) -> str:
-    """Returns what is wrong with a value, and what is allowed there."""
-    place = [str(part) for part in error["loc"]]
-    key = ".".join(place)
-    kind = _kind_at(place)
-    if error["type"] == "unexpected_keyword_argument" and kind is not None:
-        where = ".".join(["config", *place[:-1]])
-        choose(place[-1], [f.name for f in dataclasses.fields(kind)], f"key of {where}")
-    if error["type"] == "literal_error":
-        allowed = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        choose(str(error["input"]), allowed, f"value of {key}")
-    if error["type"] == "dataclass_type":
-        return f"{key or 'config'} must be a table of keys, got {error['input']!r}"
-    return f"{key} = {error['input']!r} {reason(error)}"
-
-
-def _kind_at(place: list[str]) -> Any:
-    """Returns the dataclass that holds the key at `place`."""
-    kind: Any = Config
-    for name in place[:-1]:
-        kind = typing.get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
-    return kind if dataclasses.is_dataclass(kind) else None

@@ -15,6 +15,9 @@ from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import Classification
 
+FINISHED_RUN = ["--space.args.channels", "2", "--profile.networks", "12", "--profile.rounds", "2", "--profile.max-rounds", "2", "--profile.measure-rounds", "3", "--search.steps", "40", "--search.warmup-steps", "8", "--search.batch-size", "16", "--search.steps-per-dispatch", "4", "--search.checkpoint-every", "4", "--retrain.networks", "1", "--retrain.epochs", "2", "--derive.confirm", "2", "--parallel.devices", "1"]
+"""Options of the run that the fixture `finished_run` makes."""
+
 # A whole run of a minute or two.
 SMALL = {
     "profile__networks": 12, "profile__rounds": 1, "profile__max_rounds": 2, "profile__warmup": 1,

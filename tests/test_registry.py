@@ -242,6 +242,8 @@ def test_an_estimator_that_fails_says_why():
 
     with pytest.raises(UserError, match=r"estimator backprop fails: .*validations"):
         check_estimator(Failing(), jnp.zeros((2, 3)))
+
+
 def test_files_of_the_same_name_do_not_meet(write, own, tmp_path):
     """Each class keeps the options of its own file."""
     (tmp_path / "other").mkdir()
@@ -256,5 +258,3 @@ def test_files_of_the_same_name_do_not_meet(write, own, tmp_path):
     assert own.make(Part(other, {"power": 2})).name == "sharper"
     with pytest.raises(UserError, match=r"power = 1\.5 must be an integer"):
         own.make(Part(other, {"power": 1.5}))
-
-

@@ -17,17 +17,6 @@ ROOMS = (
 )  # fmt: skip
 """The lowest first. A module imports from its own room and from lower ones."""
 
-KNOWN_UPWARDS: set[tuple[str, str]] = set()
-"""Imports that still point upwards. Nothing may be added, and what is mended must be taken out."""
-
-KNOWN_CIRCLES: set[frozenset[str]] = {
-    frozenset({"cost.files.measurements", "cost.files.plain_text", "cost.files.unit_checks"}),
-}
-"""Circles that still exist, likewise."""
-
-KNOWN_UNUSED: set[str] = {"nn.in_training", "report.sweep"}
-"""Modules without a caller, likewise."""
-
 
 def parsed(folder: Path) -> dict[str, ast.Module]:
     """Returns the syntax tree of every module below a folder, by its dotted name.
@@ -87,8 +76,7 @@ def test_imports_point_downwards():
         for other in others
         if ROOMS.index(room(other)) > ROOMS.index(room(module))
     }
-    assert sorted(upwards - KNOWN_UPWARDS) == []
-    assert sorted(KNOWN_UPWARDS - upwards) == [], "mended: take these out of KNOWN_UPWARDS"
+    assert sorted(upwards) == []
 
 
 def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
@@ -118,8 +106,7 @@ def test_circles_are_found():
 
 def test_no_modules_import_each_other():
     found = circles(IMPORTS)
-    assert [sorted(circle) for circle in found - KNOWN_CIRCLES] == []
-    assert KNOWN_CIRCLES - found == set(), "mended: take these out of KNOWN_CIRCLES"
+    assert [sorted(circle) for circle in found] == []
 
 
 def test_every_module_is_used():
@@ -129,8 +116,7 @@ def test_every_module_is_used():
     benchmarks = [imported(tree) for tree in parsed(ROOT / "benchmarks").values()]
     used = starts.union(holding, *IMPORTS.values(), *benchmarks)
     unused = MODULES.keys() - used
-    assert sorted(unused - KNOWN_UNUSED) == []
-    assert sorted(KNOWN_UNUSED - unused) == [], "used by now: take these out of KNOWN_UNUSED"
+    assert sorted(unused) == []
 
 
 def command_modules() -> list[str]:

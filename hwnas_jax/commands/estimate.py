@@ -75,6 +75,7 @@ def run(words: list[str]) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
+    from hwnas_jax.cost.files.measurement_file import save_measurements
     from hwnas_jax.cost.measure.profile import sample_architectures
     from hwnas_jax.cost.simulate.estimates import estimate as estimate_space
 
@@ -88,7 +89,7 @@ def run(words: list[str]) -> None:
             space, architectures, hardware,
             batch_size=batch_size, workers=options.workers, progress=report,
         )  # fmt: skip
-        found.save(options.out)
+        save_measurements(found, options.out)
     times = found.latencies_ms
     display.say(
         f"{len(times)} networks on {found.device['kind']} at batch {found.batch_size}: "

@@ -20,6 +20,7 @@ class ProfileOptions:
 def run(words: list[str]) -> None:
     """Writes a measurement file."""
     from hwnas_jax.cost import profile as profile_space
+    from hwnas_jax.cost import save_measurements
 
     options = parse(ProfileOptions, words, "profile")
     check_out(options.out)
@@ -28,7 +29,7 @@ def run(words: list[str]) -> None:
     display = Terminal()
     with display.stage("profile") as report:
         measured = profile_space(space, config.profile, seed=config.seed, progress=report)
-        measured.save(options.out)
+        save_measurements(measured, options.out)
     for note in measured.notes:
         display.say(note)
     display.say(f"wrote {options.out}")

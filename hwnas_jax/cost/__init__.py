@@ -1,6 +1,7 @@
 """What an architecture costs: measured, looked up, counted or learned."""
 
-from hwnas_jax.cost.files.measurements import Measurements, Sample, load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
+from hwnas_jax.cost.files.measurements import Measurements, Sample
 from hwnas_jax.cost.files.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.judge.metrics import mape, share_within, spearman
 from hwnas_jax.cost.measure.build import compile_network, compile_operation
@@ -53,6 +54,7 @@ __all__ = [
     "learn_prior",
     "load_cost_model",
     "load_measurements",
+    "save_measurements",
     "mape",
     "measure_machine",
     "measure_networks",

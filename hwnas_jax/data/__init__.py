@@ -41,7 +41,7 @@ def load_data(config: DataConfig) -> Dataset:
       UserError: when there is no such data set, it cannot be read, it has no option of that name,
         or it cannot be augmented as `config` says.
     """
-    name, options = config.name, dict(getattr(config, "args", {}))
+    name, options = config.name, dict(config.args)
     if not (SOURCES.is_known(name) or _CLASS_OF_A_FILE.search(name)):
         # A version, as in cifar10:3.0.2, begins with a digit.
         name, options = Tfds.name, {**options, "dataset": name}

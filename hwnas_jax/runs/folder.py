@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from hwnas_jax.compile.programs import drop_if_many
 from hwnas_jax.config import Config, alone, load_config, override, save_config
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json

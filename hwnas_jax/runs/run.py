@@ -24,7 +24,13 @@ import numpy as np
 
 from hwnas_jax.budgets import check_budget
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost import fit_cost, load_cost_model, load_measurements, profile
+from hwnas_jax.cost import (
+    fit_cost,
+    load_cost_model,
+    load_measurements,
+    profile,
+    save_measurements,
+)
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
@@ -111,7 +117,7 @@ class Run(NetworkStages):
         """
         if measurements is not None:
             given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
-            given.save(self.folder / "measurements.json")
+            save_measurements(given, self.folder / "measurements.json")
             self.finish("profile", 0.0)
         if cost_model is not None:
             load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
@@ -148,7 +154,7 @@ class Run(NetworkStages):
             measured = profile(
                 self.space, self.config.profile, seed=self.config.seed, progress=report
             )
-            measured.save(path)
+            save_measurements(measured, path)
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])

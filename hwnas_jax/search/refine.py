@@ -18,7 +18,8 @@ import numpy as np
 
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, SearchConfig, TargetConfig
-from hwnas_jax.cost.files.measurements import Measurements, load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
+from hwnas_jax.cost.files.measurements import Measurements
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.measure.profile import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures

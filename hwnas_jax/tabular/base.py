@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.cost.files.readers.check import check_architectures
+from hwnas_jax.cost.files.readers.table_checks import check_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 

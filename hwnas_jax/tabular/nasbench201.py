@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hwnas_jax.cost.files.readers.compact import encode
+from hwnas_jax.cost.files.readers.build_table import encode_names
 from hwnas_jax.errors import choose
 from hwnas_jax.files.npz import named, numbers, texts
 from hwnas_jax.spaces.base import Choices
@@ -57,7 +57,7 @@ def read_cells(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
     found = [match for name in arrays if (match := _COLUMN.fullmatch(name))]
     sets = dict.fromkeys(_set_of(match) for match in found)
     name = next(iter(sets)) if data_set is None else choose(data_set, sets, f"data set of {source}")
-    architectures = encode(
+    architectures = encode_names(
         published.nasbench201(), named(numbers(arrays, "ops", 2), texts(arrays, "op_names"))
     )
     columns: Columns = {}

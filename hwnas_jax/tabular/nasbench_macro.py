@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hwnas_jax.cost.files.readers.compact import encode
+from hwnas_jax.cost.files.readers.build_table import encode_names
 from hwnas_jax.errors import choose
 from hwnas_jax.files.npz import named, numbers, texts
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
@@ -46,4 +46,4 @@ def read_macro(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
     options = named(numbers(arrays, "ops", 2), texts(arrays, "op_names"))
     accuracy = numbers(arrays, "test_acc", 2).mean(axis=1)
     columns: Columns = {("test", None): accuracy}
-    return make_benchmark(f"{source}:{_DATA_SET}", space, encode(space, options), columns)
+    return make_benchmark(f"{source}:{_DATA_SET}", space, encode_names(space, options), columns)

@@ -20,6 +20,7 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.data.batches import Batch, Batches
 from hwnas_jax.data.pipeline import holdout, normalise
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
 from hwnas_jax.nn.precision import cast, compute_dtype
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
@@ -200,16 +201,16 @@ def run_in_training(
     """Returns the outputs a network is trained by, each with the factor of its loss.
 
     Args:
-      network: in training mode; asked for `in_training`, as `Space.network` says, where it has it.
+      network: in training mode.
       inputs: `[B, ...]`.
       keys: random keys `[B]`.
       progress: `float32[]`, share of the training that is done.
     """
-    own = getattr(network, "in_training", None)
-    if own is None:
+    if not isinstance(network, InTraining):
         return ((1.0, network(inputs)),)
     # The augmentation split the same keys in two, as folding in 0 and 1 does.
-    return own(inputs, jax.vmap(jax.random.fold_in, (0, None))(keys, 2), progress)
+    own_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 2)
+    return network.in_training(inputs, own_keys, progress)
 
 
 def make_predict(network: nnx.Module, dataset: Dataset) -> Callable[[np.ndarray], jax.Array]:

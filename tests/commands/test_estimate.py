@@ -5,7 +5,7 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
 from hwnas_jax.cost.simulate import accelerator as accelerators
 from hwnas_jax.cost.simulate import zigzag
 from hwnas_jax.files.json_files import write_json

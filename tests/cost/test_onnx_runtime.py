@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.measure import onnx_runtime as ort
 from hwnas_jax.cost.measure import profile as measure
 from hwnas_jax.cost.measure.build import compile_network, compile_operation
@@ -58,7 +58,7 @@ def test_a_profile_says_what_ran_it(tmp_path):
     assert result.conditions["options"]["threads"] == ort._cores()
     assert {"onnxruntime", "jax2onnx"} <= set(result.software)
     assert (result.latencies_ms > 0).all()
-    result.save(tmp_path / "m.json")
+    save_measurements(result, tmp_path / "m.json")
     assert load_measurements(tmp_path / "m.json", space) == result
     in_jax = dataclasses.replace(CONFIG, runtime="jax", batch_size=8)
     with pytest.raises(UserError, match=r"'onnxruntime'.*'jax'"):

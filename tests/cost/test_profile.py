@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import describe_device, load_measurements
+from hwnas_jax.cost.files.environment import describe_device
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.measure import profile as measure
 from hwnas_jax.cost.measure import timing
 from hwnas_jax.errors import UserError
@@ -49,7 +50,7 @@ def test_profile_times_operations_and_networks(tmp_path):
     assert (result.latencies_ms > 0).all()
     assert seen[-1] == (2, 2, "timing")
     assert (7, 7, "compiling") in seen
-    result.save(tmp_path / "m.json")
+    save_measurements(result, tmp_path / "m.json")
     assert load_measurements(tmp_path / "m.json", space) == result
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from hwnas_jax.config import CostConfig
-from hwnas_jax.cost import GaussianProcess, Measured, Sample
+from hwnas_jax.cost import GaussianProcess, Measured, Sample, save_measurements
 from hwnas_jax.parallel import distributed
 from hwnas_jax.search import refine
 from tests.cost.toy import law_ms, synthetic
@@ -27,7 +27,7 @@ def write_profile(folder, config: CostConfig) -> None:
     """Leaves in a run folder what a profile and a fit leave there."""
     folder.mkdir()
     measurements = synthetic(SPACE, SPACE.enumerate()[::3])
-    measurements.save(folder / "measurements.json")
+    save_measurements(measurements, folder / "measurements.json")
     GaussianProcess.fit(SPACE, measurements.observations(SPACE), config).save(
         folder / "cost_model.npz", SPACE
     )

@@ -12,7 +12,7 @@ import pytest
 
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
-from hwnas_jax.cost import Measured, MLPEnsemble, Sample
+from hwnas_jax.cost import Measured, MLPEnsemble, Sample, save_measurements
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.runs import loop
@@ -151,7 +151,7 @@ def compiled(monkeypatch):
 
 def search(folder, profiled, *, progress=quiet, config=CONFIG, **options):
     folder.mkdir(exist_ok=True)
-    profiled[0].save(folder / "measurements.json")
+    save_measurements(profiled[0], folder / "measurements.json")
     return search_architecture(
         SPACE, images(), profiled[1], TARGET, config, folder=folder, progress=progress, **options
     )
@@ -192,7 +192,7 @@ def test_a_search_measures_and_goes_on_by_what_it_learned(tmp_path, profiled, ti
 
 def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path, timed):
     measurements = synthetic(SPACE, SPACE.enumerate())
-    measurements.save(tmp_path / "measurements.json")
+    save_measurements(measurements, tmp_path / "measurements.json")
     model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
     refinement = Refinement(SPACE, model, [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
     after = refinement.at(9, lambda: EVEN[None], EVEN)
@@ -203,7 +203,7 @@ def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path,
 
 @pytest.mark.slow
 def test_a_resumed_search_refits_or_says_what_it_lacks(tmp_path, profiled, timed):
-    profiled[0].save(tmp_path / "measurements.json")
+    save_measurements(profiled[0], tmp_path / "measurements.json")
 
     def started():
         return Refinement(SPACE, profiled[1], [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
@@ -254,7 +254,7 @@ def test_stopped_after_a_refit_and_resumed_ends_bit_identical(tmp_path, profiled
 
 @pytest.mark.slow
 def test_members_of_a_population_share_what_is_measured(tmp_path, profiled, timed, compiled):
-    profiled[0].save(tmp_path / "measurements.json")
+    save_measurements(profiled[0], tmp_path / "measurements.json")
     members = make_members([Target("latency_ms", value) for value in (2.0, 4.0)], [0])
     states = search_population(
         SPACE, images(), profiled[1], members,
@@ -303,7 +303,7 @@ def test_what_cannot_be_measured_is_said_before_the_search(tmp_path, profiled):
         refinement(profiled[1], None)
     with pytest.raises(UserError, match=r"there is no .*measurements\.json"):
         refinement(profiled[1], tmp_path)
-    profiled[0].save(tmp_path / "measurements.json")
+    save_measurements(profiled[0], tmp_path / "measurements.json")
     with pytest.raises(UserError, match=r"'dense' does not"):
         refinement(DenseModel(), tmp_path)
     with pytest.raises(UserError, match="not energy_mj"):

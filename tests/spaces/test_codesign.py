@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
 from hwnas_jax.cost import Accelerator, Observations, profile
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
 from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
@@ -191,7 +191,7 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
 
 def test_a_profile_is_computed_and_asked_again(tmp_path):
     own, config = space(), ProfileConfig(runtime="systolic", networks=20, batch_size=1)
-    profile(own, config).save(tmp_path / "file.json")
+    save_measurements(profile(own, config), tmp_path / "file.json")
     found = load_measurements(tmp_path / "file.json", own)
     assert (found.source, found.runtime) == ("simulated", "systolic")
     assert found.metrics[-2:] == ("edp_mj_ms", "edap_mj_ms_mm2")

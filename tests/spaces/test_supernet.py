@@ -63,6 +63,8 @@ class FeaturedSupernet(DenseSupernet):
 
 
 class FeaturedSpace(DenseSpace):
+    has_features = True
+
     def supernet(self, rngs, *, axis_name=None):
         return FeaturedSupernet(self.num_outputs, rngs)
 
@@ -80,7 +82,7 @@ def test_features_are_what_each_block_hands_on():
     np.testing.assert_allclose(found[0], first, rtol=1e-5, atol=1e-6)
 
 
-def test_a_supernet_without_the_method_has_no_features():
+def test_a_supernet_of_a_space_that_declares_none_has_no_features():
     assert make_supernet(SPACE).features is None
 
 

@@ -13,13 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import (
-    Measurements,
-    Sample,
-    check_spec,
-    describe_device,
-    describe_software,
-)
+from hwnas_jax.cost.files.environment import describe_device, describe_software
+from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.measure.device import check_same
 from hwnas_jax.cost.measure.energy import EnergyMeter, measure_energy
 from hwnas_jax.cost.measure.runtimes import Runtime, make_runtime

@@ -10,7 +10,8 @@ import numpy as np
 
 from hwnas_jax.compile.topology import topology_devices
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import Measurements, Sample, describe_software
+from hwnas_jax.cost.files.environment import describe_software
+from hwnas_jax.cost.files.measurements import Measurements, Sample
 from hwnas_jax.cost.simulate import accelerator as accelerators
 from hwnas_jax.cost.simulate import compiler
 from hwnas_jax.cost.simulate.accelerator import Accelerator

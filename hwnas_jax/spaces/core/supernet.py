@@ -34,8 +34,8 @@ class Supernet:
       apply: `(weights, inputs, gates) -> float32[B, O]`; `weights` are `float32[P]`, `inputs`
         `float32[B, *input_shape]`.
       features: `(weights, inputs, gates) -> tuple of arrays [B, ...]`, what each block of the
-        network hands on, in the type that the network computes in; None when the space's supernet
-        has no method `features(inputs, gates)`.
+        network hands on, in the type that the network computes in; None where the space does not
+        declare `has_features`.
       scored: whether the space scores its options by their weights (Single-Path).
       scores: `float32[P] -> float32[D, K]`, those scores; returns None when not `scored`.
       unravel: `float32[P] -> nnx.State` of the supernet's parameters.
@@ -90,13 +90,11 @@ def make_supernet(
     def scores(weights: jax.Array) -> jax.Array | None:
         return space.scores(nnx.merge(graph, unravel(weights)))
 
-    # A module may well keep its width as a number called `features`.
-    has_features = callable(getattr(type(module), "features", None))
     return Supernet(
         num_weights=flat.shape[0],
         init=init,
         apply=apply,
-        features=features if has_features else None,
+        features=features if space.has_features else None,
         scored=jax.eval_shape(scores, flat) is not None,
         scores=scores,
         unravel=unravel,

@@ -1,4 +1,4 @@
-"""What every table must satisfy before anyone sees it, and what is worth telling about it.
+"""What every published table must satisfy, and what a person should be told about it.
 
 Legend: `N` architectures, `D` decisions, `V` devices.
 """
@@ -16,18 +16,18 @@ from hwnas_jax.spaces.base import Choices
 _NEAR_ZERO = 0.01
 
 
-def checked(table: CostTable) -> CostTable:
+def check_table(table: CostTable) -> CostTable:
     """Returns `table` when every row of it can be used.
 
     Raises:
-      UserError: names the device and row of a value that no cost can be, of an architecture that
-        is none of the space, or of one that stands there twice.
+      UserError: names the device and the row of a value that no cost can have, of an architecture
+        that is not in the space, or of one that appears twice.
     """
     count, devices = len(table.architectures), len(table.devices)
     if not count or not devices:
         raise UserError("the table is empty")
     if len(set(table.devices)) != devices:
-        raise UserError(f"a device stands there twice: {', '.join(sorted(table.devices))}")
+        raise UserError(f"a device appears twice: {', '.join(sorted(table.devices))}")
     check_architectures(table.space, table.architectures)
     for metric, column in table.values.items():
         choose(metric, METRICS, "metric")
@@ -47,7 +47,7 @@ def checked(table: CostTable) -> CostTable:
 
 
 def check_architectures(space: Choices, architectures: np.ndarray) -> None:
-    """Raises UserError for option indices (`int[N, D]`) out of range, or a row twice."""
+    """Raises UserError for architectures (`int[N, D]`) out of range, or a repeated row."""
     if architectures.ndim != 2 or architectures.shape[1] != space.num_decisions:
         raise UserError(
             f"architectures of {space.name} have {space.num_decisions} decisions, "
@@ -68,13 +68,16 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
         raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
 
 
-def units(table: CostTable, rows: Sequence[str], batch_size: int = 1) -> None:
-    """Raises UserError for latencies that are plainly in another unit; names device and row.
+def check_table_units(table: CostTable, rows: Sequence[str], batch_size: int = 1) -> None:
+    """Refuses latencies that are plainly in another unit.
 
     Args:
-      table: checked.
+      table: as `check_table` returned it.
       rows: what each architecture is called in messages.
       batch_size: images per call.
+
+    Raises:
+      UserError: names the device and the row.
     """
     if "latency_ms" not in table.values:
         return
@@ -89,22 +92,22 @@ def units(table: CostTable, rows: Sequence[str], batch_size: int = 1) -> None:
             raise UserError(f"{device}: {error}") from error
 
 
-def zeros(
+def unknown_zeros(
     space: Choices, architectures: np.ndarray, devices: Sequence[str], values: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Takes a zero of a network that computes nothing as unknown, and tells it.
+    """Replaces a cost of zero by NaN (unknown) where the network computes nothing.
 
-    Such a network can be quicker than the clock ticks, but no cost is zero.
+    Such a network can take less time than the clock resolves, but no cost is truly zero.
 
     Args:
-      space: the architectures are of.
+      space: the space of the architectures.
       architectures: `int32[N, D]`.
       devices: `V` names.
-      values: by metric `float64[V, N]`.
+      values: `float64[V, N]` by metric.
 
     Returns:
-      The values with NaN in place of those zeros, and a line per device that has any. Zeros of
-      other networks stay, to be refused.
+      The values, and one sentence for each device that had such zeros. Zeros of other networks
+      are kept; `check_table` refuses them.
     """
     if not any((column == 0).any() for column in values.values()):
         return dict(values), ()
@@ -122,11 +125,11 @@ def zeros(
     return found, tuple(told)
 
 
-def notes(table: CostTable) -> tuple[str, ...]:
-    """Returns what a person should know of networks that compute nothing; they stay in the table.
+def table_notes(table: CostTable) -> tuple[str, ...]:
+    """Returns sentences about networks that compute nothing; such networks stay in the table.
 
-    Those are the architectures whose canonical form leaves no decision open, and they can be so
-    quick that what was timed is the call alone.
+    No path leads from their input to their output. They can be so quick that only the call itself
+    was timed.
     """
     cut = disconnected(table.space, table.architectures)
     if not cut.any():
