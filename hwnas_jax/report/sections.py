@@ -5,7 +5,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.catalogue import methods_used
-from hwnas_jax.report.html import figure, missing, note, section, sentences, table, text
+from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
 from hwnas_jax.report.network_plots import plot_cost_fit
 from hwnas_jax.report.numbers import NOTHING, percent
 from hwnas_jax.report.outcome import (
@@ -46,10 +46,10 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         (None if run.several else run.settings("seed"), "seed {}"),
         ((run.versions or {}).get("started"), "started {}"),
     ]
-    line = " · ".join(text(form.format(value)) for value, form in facts if value is not None)
+    line = " · ".join(escaped(form.format(value)) for value, form in facts if value is not None)
     return (
-        f'<header>\n<p class="kicker">{text(kind)}</p>\n'
-        f'<h1>{text(run.name)}</h1>\n<p class="facts">{line}</p>\n'
+        f'<header>\n<p class="kicker">{escaped(kind)}</p>\n'
+        f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
         f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
     )
 
