@@ -179,9 +179,13 @@ def log_values(
     share = methods.probabilities(state.params)
     likeliest = np.where(space.mask, share, -1.0).argmax(-1)[None].astype(np.int32)
     bounds = bounded_costs(space, cost_model, target, likeliest)[1]
+    kept = {}
+    if methods.relaxation.chooses_several:
+        kept = {"kept_options": int(methods.relaxation.kept(state.params, space.mask).sum())}
     warming = int(state.step) <= config.search.warmup_steps
     return {
         **({"arch_loss": None, "arch_metric": None} if warming else {}),
+        **kept,
         "argmax_cost": float(bounds[target.metric][0]),
         "target": float(target.value),
         "probabilities": np.round(share, 5).tolist(),
