@@ -180,7 +180,7 @@ def straight_through(relaxed: jax.Array, index: jax.Array) -> jax.Array:
       index: `int32[D]`, the option of each row that is one.
     """
     hard = jax.nn.one_hot(index, relaxed.shape[-1], dtype=relaxed.dtype)
-    return hard + relaxed - jax.lax.stop_gradient(relaxed)
+    return hard + (relaxed - jax.lax.stop_gradient(relaxed))
 
 
 def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:

@@ -36,7 +36,7 @@ from hwnas_jax.search.expected_cost import bound_of
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
-from hwnas_jax.tasks import make_task
+from hwnas_jax.tasks import Task, make_task
 
 _ROUNDS_PER_CALL = 10
 
@@ -103,6 +103,7 @@ def search_by_strategy(
     evaluator = EVALUATORS.make(config.search.evaluator)
     strategy = STRATEGIES.make(config.search.strategy)
     budget = BUDGETS.make(config.budget)
+    task = make_task(config.task, dataset)
     weights: dict[int, np.ndarray] = {}
     results = []
     for member in members:
@@ -111,7 +112,7 @@ def search_by_strategy(
             weights[member.seed] = _trained_supernet(
                 space, dataset, cost_model, member, own, folder=folder, progress=progress
             )
-        bench = _bench(space, dataset, own, weights.get(member.seed))
+        bench = bench_of(space, dataset, task, own, weights.get(member.seed))
         state = _run(
             strategy, evaluator, budget, bench, space, cost_model, member, own,
             several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
@@ -140,10 +141,21 @@ def _trained_supernet(space, dataset, cost_model, member, config, *, folder, pro
     return np.asarray(result.state.weights)
 
 
-def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray | None) -> Bench:
+def bench_of(
+    space: Space, dataset: Dataset, task: Task, config: Config, weights: np.ndarray | None
+) -> Bench:
+    """Returns what an evaluator judges with.
+
+    Args:
+      space: what is searched.
+      dataset: whose training examples are judged by.
+      task: what is learned.
+      config: `seed`, `search` and `data` are read.
+      weights: `float32[P]`, of a trained supernet, or None.
+    """
     return Bench(
         space=space,
-        task=make_task(config.task, dataset),
+        task=task,
         data=examples_of(dataset, config, seed=config.seed),
         supernet=make_supernet(space),
         weights=weights,
@@ -151,7 +163,7 @@ def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray |
         shift=config.data.shift,
         flip=config.data.flip,
         seed=config.seed,
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass(frozen=True)
