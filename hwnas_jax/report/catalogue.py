@@ -14,12 +14,9 @@ from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
-from hwnas_jax.search.strategies import STRATEGIES
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES
 from hwnas_jax.spaces import SPACES
 from hwnas_jax.tasks import TASKS
-
-GRADIENT = "gradient"
-"""The strategy that does not ask for architectures, but optimises one by gradients."""
 
 
 class Kind(NamedTuple):
