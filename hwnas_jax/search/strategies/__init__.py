@@ -17,6 +17,6 @@ from hwnas_jax.search.strategies.random import RandomSearch
 
 __all__ = [
     "GRADIENT", "STRATEGIES", "History", "Queue", "RandomSearch", "RegularisedEvolution",
-    "Strategy", "Told", "best_so_far", "check_strategy", "fitness", "mutated", "pick", "random_architectures",
-    "run_strategy",
+    "Strategy", "Told", "best_so_far", "check_strategy", "fitness", "mutated", "pick",
+    "random_architectures", "run_strategy",
 ]  # fmt: skip
