@@ -1,6 +1,7 @@
 """What several tests build."""
 
 import functools
+import shlex
 from collections.abc import Callable
 
 import jax
@@ -15,7 +16,12 @@ from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import Classification
 
-FINISHED_RUN = ["--space.args.channels", "2", "--profile.networks", "12", "--profile.rounds", "2", "--profile.max-rounds", "2", "--profile.measure-rounds", "3", "--search.steps", "40", "--search.warmup-steps", "8", "--search.batch-size", "16", "--search.steps-per-dispatch", "4", "--search.checkpoint-every", "4", "--retrain.networks", "1", "--retrain.epochs", "2", "--derive.confirm", "2", "--parallel.devices", "1"]
+FINISHED_RUN = shlex.split(
+    "--space.args.channels 2 --profile.networks 12 --profile.rounds 2 "
+    "--profile.max-rounds 2 --profile.measure-rounds 3 --search.steps 40 --search.warmup-steps 8 "
+    "--search.batch-size 16 --search.steps-per-dispatch 4 --search.checkpoint-every 4 "
+    "--retrain.networks 1 --retrain.epochs 2 --derive.confirm 2 --parallel.devices 1"
+)
 """Options of the run that the fixture `finished_run` makes."""
 
 # A whole run of a minute or two.

@@ -14,9 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.files.measurements import Sample
+from hwnas_jax.cost.measure.runtimes import make_runtime
 from hwnas_jax.cost.measure.timing import summarise
 from hwnas_jax.errors import UserError
+from hwnas_jax.spaces.base import Space
 
 ROUNDS = 3
 _IDLE_S = 1.0
@@ -143,3 +146,34 @@ def measure_energy(
         if on_round is not None:
             on_round(turn + 1, ROUNDS)
     return [summarise(row) for row in found]
+
+
+def measure_network_energies(
+    space: Space,
+    architectures: np.ndarray,
+    config: ProfileConfig,
+    *,
+    seed: int,
+    progress: Callable[[int, int, str], None],
+) -> list[Sample]:
+    """Measures the energy of given networks, in millijoules per call.
+
+    Args:
+      space: the search space.
+      architectures: `int32[N, D]`.
+      config: device, runtime, batch size and the length of a stretch of calls.
+      seed: of the orders.
+      progress: called with `(done, total, what)`.
+
+    Raises:
+      UserError: when the device or its energy counter is not there.
+    """
+    runtime, total = make_runtime(config), len(architectures)
+    meter = EnergyMeter(runtime.device)
+    calls = runtime.compile_all(
+        space, architectures, (), config.batch_size, lambda done: progress(done, total, "compiling")
+    )[0]
+    return measure_energy(
+        calls, meter, seconds=config.energy_s, seed=seed,
+        on_round=lambda done, most: progress(done, most, "energy"),
+    )  # fmt: skip
