@@ -1,13 +1,15 @@
-"""Which networks to measure during a search: those the search chooses, or any.
+"""Compares ways to choose the networks that a search measures on its way.
 
     python benchmarks/measure_during_search.py nb201_latency_help.npz nb201_accuracy.npz
 
-Published latencies of one device stand for measuring. A model is fitted to a random sample of
-networks; a distribution over architectures that trades accuracy for latency at the budget stands
-for a search that sharpens. In three rounds more networks are measured, and the model is fitted
-again: those of `most_informative`, as many drawn from the distribution, or as many drawn uniformly.
-Judged is the relative error on networks nobody measured, in the mean under the final distribution
-over those within a tenth of the budget.
+The published latencies of a device take the place of measuring it. A distribution over
+architectures that trades accuracy for latency at the budget takes the place of a search, and
+becomes sharper from round to round. First a model is fitted to a random sample of networks. In
+each of three rounds more networks are then measured, and the model is fitted again. They are those
+of `most_informative`, or as many drawn from the distribution, or as many drawn uniformly.
+
+A way is judged by the relative error of its model on networks that were not measured: the mean
+under the final distribution, over the networks within a tenth of the budget.
 """
 
 import argparse

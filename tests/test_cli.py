@@ -15,7 +15,7 @@ from hwnas_jax.commands.method_options import take_methods
 from hwnas_jax.commands.options import parse
 from hwnas_jax.commands.search import SearchOptions
 from hwnas_jax.config import Config, load_config, override, save_config
-from hwnas_jax.cost import AnalyticModel, Measurements, Sample, load_measurements
+from hwnas_jax.cost import AnalyticModel, Measurements, Sample, save_measurements
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.run import Run
@@ -34,13 +34,14 @@ def finished_search(folder: Path) -> None:
     space = make_space("nasbench201", TINY.space.args, input_shape=(8, 8, 1), num_outputs=10)
     architectures = np.random.default_rng(0).integers(0, 5, (12, 6))
     latencies_ms = 1.0 + 0.2 * (architectures == 3).sum(1) + 0.1 * (architectures == 2).sum(1)
-    Measurements(
+    measured = Measurements(
         device={"platform": "cpu", "kind": "cpu"}, software={}, batch_size=64, space=space.spec,
         operations={}, architectures=tuple(space.to_names(row) for row in architectures),
         networks=tuple({"latency_ms": Sample(float(ms))} for ms in latencies_ms),
-    ).save(folder / "measurements.json")  # fmt: skip
-    observations = load_measurements(folder / "measurements.json", space).observations(space)
-    AnalyticModel.fit(space, observations, TINY.cost).save(folder / "cost_model.npz", space)
+    )  # fmt: skip
+    save_measurements(measured, folder / "measurements.json")
+    model = AnalyticModel.fit(space, measured.observations(space), TINY.cost)
+    model.save(folder / "cost_model.npz", space)
     run = Run.create(
         TINY, folder / "run",
         measurements=folder / "measurements.json", cost_model=folder / "cost_model.npz",
@@ -322,7 +323,8 @@ def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
     known = {"nasbench201", "sampled_path", "gradient", "evolution", "table", "perturbation", "mlp"}
     assert known | {"regression", "upper_bound", "reinforce", "digits", "cpu:0"} <= set(indented)
     titles = [line for line in lines if not line.startswith("  ")]
-    assert titles == [
+    assert "relaxations  --search.relaxation" in titles
+    assert [title.partition("  --")[0] for title in titles] == [
         "search spaces", "tasks", "data sources", "strategies", "relaxations", "estimators",
         "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
     ]  # fmt: skip

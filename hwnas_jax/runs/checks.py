@@ -16,13 +16,12 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.gradient_search import halves_of
-from hwnas_jax.runs.searching import GRADIENT
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
-from hwnas_jax.search.strategies import STRATEGIES, check_strategy
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, check_strategy
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import make_task
 

@@ -60,12 +60,8 @@ class StrategyState(NamedTuple):
 
 
 class StrategyInfo(NamedTuple):
-    """What is reported of a round; every leaf is `float32[]`.
+    """What is reported of a round; every leaf is `float32[]`."""
 
-    `best` is the highest score within the budget so far, zero before there is one.
-    """
-
-    best: jax.Array
     score: jax.Array
     within_budget: jax.Array
 
@@ -216,8 +212,6 @@ def _run(
         judged = jnp.isfinite(told.score)
         told = Told(jnp.where(judged, told.score, 0.0), jnp.where(judged, told.excess, jnp.inf))
         history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
-        inside = history.excess <= 0
-        best = jnp.where(inside.any(), jnp.where(inside, history.score, -jnp.inf).max(), 0.0)
         state = StrategyState(
             step=state.step + 1,
             key=state.key,
@@ -225,10 +219,15 @@ def _run(
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
         )
-        return state, StrategyInfo(best, told.score.mean(), (told.excess <= 0).mean())
+        return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
 
     def dispatch(state: StrategyState, data: Any):
         return jax.lax.scan(lambda state, _: one(state, data), state, None, length=length)
+
+    def best(state: StrategyState) -> dict[str, Any]:
+        """Returns the highest score within the budget so far; None before there is one."""
+        scores = np.asarray(state.told.score)[np.asarray(state.told.excess) <= 0]
+        return {"best": float(scores.max()) if scores.size else None}
 
     name = f"search-{member.label}" if several else "search"
     experiment = Experiment(
@@ -241,6 +240,7 @@ def _run(
         per_dispatch=length,
         checkpoint_every=max(1, rounds // 10),
         log={"stage": "strategy", **({"member": member.label} if several else {})},
+        extra=best,
         inputs=lambda step, read_state: {"cost_model": cost_model},
     )
     place = Replicas((jax.local_devices()[0],), config.parallel.backend)

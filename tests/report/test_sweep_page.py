@@ -92,6 +92,10 @@ def test_the_command_prints_a_row_for_every_search(sweep, capsys, monkeypatch):
 def test_where_each_search_ended_is_told(sweep):
     change(sweep, probability=[0.1, 0.02, 0.003])
     page = page_of(sweep)
+    payload = read(sweep, "networks.json")
+    tried = [{"origin": f"{i % 3}ms-seed0", "meets_budget": i < 4} for i in range(9)]
+    write(sweep, "networks.json", {**payload, "confirmations": tried})
+    assert "before the training: 4 of 9 from the searches." in page_of(sweep)
     for label, derived in (("1ms", "0.100"), ("2ms", "0.020"), ("3ms", "0.003")):
         assert re.search(rf">{label}-seed0</th><td>0\.\d+</td><td>0\.99</td>.*<td>{derived}<", page)
 

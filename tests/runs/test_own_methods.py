@@ -14,7 +14,8 @@ METHODS = Path(__file__).parents[1] / "methods"
 COUNTED = (
     "--space.args.channels 2 --cost.model analytic --target.metric macs --search.steps 8 "
     "--search.warmup-steps 4 --search.steps-per-dispatch 4 --search.batch-size 16 "
-    "--search.rounds 6 --retrain.networks 1 --retrain.epochs 1 --derive.confirm 2 --parallel.devices 1"
+    "--search.rounds 6 --retrain.networks 1 --retrain.epochs 1 --derive.confirm 2 "
+    "--parallel.devices 1"
 )
 OWN = {
     "relaxation": "--search.relaxation {}/my_relaxation.py:Exploring explore 0.3",
