@@ -45,6 +45,8 @@ def test_killed_and_resumed_it_ends_bit_identical(whole, tmp_path, running, step
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
+    half_done = sorted((tmp_path / "checkpoints").iterdir())[-1 if running == "supernet" else -2]
+    assert running in half_done.name and any(half_done.glob("[0-9]*"))
     resumed = searched(tmp_path)
     for name, ours in resumed._asdict().items():
         theirs = getattr(whole[0], name)
