@@ -96,7 +96,8 @@ def check_same(values: dict[str, Any], what: str) -> None:
       values: by name, anything JSON holds.
       what: what the values are, for the message ("config").
     """
-    own, first = json.loads(json.dumps(values)), exchange(values)[0]
+    own = json.loads(json.dumps(values))  # as it comes from another process: tuples are lists
+    first = exchange(own)[0]
     differing = [key for key in first if first[key] != own.get(key)]
     if differing:
         key = differing[0]
