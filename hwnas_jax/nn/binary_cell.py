@@ -31,7 +31,7 @@ from hwnas_jax.nn.kernels.mixed_cell import Form, columns
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations
-from hwnas_jax.nn.quantised import BinaryConv, binary_kernel, shrink_and_widen
+from hwnas_jax.nn.quantised import BinaryConv, FewBits, binary_kernel, shrink_and_widen
 from hwnas_jax.relax.base import Gates
 
 _init = nnx.initializers.he_uniform(batch_axis=(0, 1))
@@ -99,7 +99,7 @@ class Reduction(nnx.Module):
         return self.first.macs(input_shape) + self.second.macs(self._between(input_shape))
 
 
-class BinaryReduction(Reduction):
+class BinaryReduction(Reduction, FewBits):
     """A reduction of binary convolutions."""
 
     def bit_operations(self, input_shape: tuple[int, ...]) -> int:

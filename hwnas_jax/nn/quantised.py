@@ -5,6 +5,7 @@ Every layer says `macs(input_shape)` and `bit_operations(input_shape)` for one i
 each output channel, and everything else at 32 bits.
 """
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import cast
@@ -31,7 +32,19 @@ def _kernel(rngs, size, inputs, outputs):
     return nnx.Param(_init(rngs.params(), (size, size, inputs, outputs), jnp.float32))
 
 
-class _Layer(nnx.Module):
+class FewBits(nnx.Module):
+    """A module whose weights or activations have few bits, and which counts them."""
+
+    @abc.abstractmethod
+    def bit_operations(self, input_shape: tuple[int, ...]) -> int:
+        """Returns products of single bits for one image of `input_shape` `(H, W, C)`."""
+
+    @abc.abstractmethod
+    def size_bits(self) -> int:
+        """Returns the bits that are stored."""
+
+
+class _Layer(FewBits):
     """A convolution with its counts; a subclass sets kernel, stride and bits."""
 
     kernel: nnx.Param
@@ -146,7 +159,7 @@ class QuantisedStem(_Layer):
         return conv2d(x, kernel, stride=self.stride)
 
 
-class QuantisedHead(nnx.Module):
+class QuantisedHead(FewBits):
     """Normalisation, rectifier, global average, and a linear layer of quantised weights."""
 
     def __init__(self, features: int, num_outputs: int, bits: int, norm: Norm, rngs: nnx.Rngs):

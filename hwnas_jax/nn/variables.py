@@ -1,6 +1,8 @@
-"""Variables of modules that are cheap to set while JAX traces."""
+"""Variables of modules: a kind that is cheap to set while JAX traces, and copies of weights."""
 
 from typing import Any
+
+from flax import nnx
 
 
 class Replaced:
@@ -15,3 +17,17 @@ class Replaced:
         """Sets the whole array; a part of it cannot be set."""
         assert index is ...
         super().set_value(value)  # type: ignore[misc]
+
+
+def copy_weights(target: Any, source: Any, *parts: str) -> None:
+    """Copies the parameters of one module into another of the same structure.
+
+    Args:
+      target: the module to change.
+      source: the module that has the weights.
+      *parts: names of submodules to copy, where a part may be None; the whole module by default.
+    """
+    pairs = [(getattr(target, part), getattr(source, part)) for part in parts]
+    for own, given in pairs if parts else [(target, source)]:
+        if own is not None:
+            nnx.update(own, nnx.state(given, nnx.Param))

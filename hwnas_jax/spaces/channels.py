@@ -26,6 +26,7 @@ from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import (
@@ -172,15 +173,14 @@ class Channels(Space):
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         target, source = cast(Any, network), cast(Any, supernet)
-        for part in ("stem", "first"):
-            nnx.update(getattr(target, part), nnx.state(getattr(source, part), nnx.Param))
+        copy_weights(target, source, "stem", "first")
         before = 0
         own = self.check(architecture).tolist()
         for block, (stage, layer), option in zip(target.body, self.layers(), own, strict=True):
             source.body[stage].layer(layer).give(block, 0, before, option)
             before = option
         features = self.widths(len(self.counts) - 1)[before]
-        nnx.update(target.head.linear, nnx.state(source.head.linear, nnx.Param))
+        copy_weights(target.head, source.head, "linear")
         target.head.conv.kernel[...] = source.head.conv.kernel[:, :, :features]
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:

@@ -24,6 +24,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.paths import on_open_path, open_paths
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Positive, image
@@ -197,12 +198,10 @@ class CompleteGraph(Space):
 
     def inherit(self, network, architecture: np.ndarray, supernet) -> None:
         closed = self.canonical(self.check(architecture)[None])[0]
-        for part in ("stem", "head"):
-            nnx.update(getattr(network, part), nnx.state(getattr(supernet, part), nnx.Param))
+        copy_weights(network, supernet, "stem", "head")
         for edge, option in enumerate(closed):
             if option:
-                source = nnx.state(supernet.edges[edge][int(option) - 1], nnx.Param)
-                nnx.update(network.edges[edge][0], source)
+                copy_weights(network.edges[edge][0], supernet.edges[edge][int(option) - 1])
 
     def feasible(self, architectures: np.ndarray) -> np.ndarray:
         """Returns whether a path leads from the input to the output, `bool[N]`."""

@@ -20,7 +20,7 @@ Differentiable Architecture Search", CVPR 2021 (pairs of edges).
 
 import functools
 import itertools
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ from hwnas_jax.nn.darts import (
 from hwnas_jax.nn.graph import graph_edges
 from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import image
@@ -192,19 +193,14 @@ class Darts(Governed, Space):
                 f"one in {self.partial} channels served (space.args)"
             )
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        pairs: list[tuple[Any, Any]] = [
-            (target.stem, source.stem),
-            (target.classifier, source.classifier),
-        ]
+        copy_weights(target, source, "stem", "classifier")
         for fixed, mixed in zip(target.cells, source.cells, strict=True):
-            pairs += [(fixed.before, mixed.before), (fixed.last, mixed.last)]
+            copy_weights(fixed, mixed, "before", "last")
             start = mixed.reduces * _PER_CELL
             for operation, ends in zip(fixed.operations, fixed.edges, strict=True):
                 edge = EDGES.index(ends)
                 option = int(architecture[start + edge])
                 nnx.update(operation, mixed.graph.option_of(edge, option))
-        for own, given in pairs:
-            nnx.update(own, nnx.state(given, nnx.Param))
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
@@ -335,7 +331,7 @@ class _Supernet(nnx.Module):
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         gates = jax.tree.map(jnp.asarray, gates)
-        read = _mixed_gates if gates.index is None else _drawn_gates
+        read = mixed_gates if gates.index is None else _drawn_gates
         given = [read(gates, kind) for kind in range(len(KINDS))]
         before = last = self.stem(x)
         for cell in self.cells:
@@ -346,8 +342,15 @@ class _Supernet(nnx.Module):
         return self.classifier(last)
 
 
-def _mixed_gates(gates, kind):
-    """Returns the weights `float32[E, O]` of a cell's operations and the factor of each edge."""
+def mixed_gates(gates: Gates, kind: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the weights `float32[E, O]` of a cell's operations and the factor `[E]` of each edge.
+
+    The factor is the sum of the gates of the pairs that hold the edge.
+
+    Args:
+      gates: the gates of the space.
+      kind: the place of the cell in `KINDS`.
+    """
     start = kind * _PER_CELL
     factors = []
     for node in _NODES:

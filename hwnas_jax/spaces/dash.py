@@ -23,6 +23,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers, odd
@@ -250,13 +251,11 @@ class Dash(Space):
 
     def inherit(self, network, architecture: np.ndarray, supernet) -> None:
         options_in_order = iter(self.check(architecture))
-        for target, source in ((network.stem, supernet.stem), (network.head, supernet.head)):
-            nnx.update(target, nnx.state(source, nnx.Param))
+        copy_weights(network, supernet, "stem", "head")
         for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
             for chosen, options in zip(own.convs, mixed.convs, strict=True):
                 chosen.kernel[...] = options.kernels[int(next(options_in_order))][...]
-            if own.shortcut is not None:
-                nnx.update(own.shortcut, nnx.state(mixed.shortcut, nnx.Param))
+            copy_weights(own, mixed, "shortcut")
 
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()

@@ -32,6 +32,7 @@ from hwnas_jax.nn.quantised import (
     QuantisedStem,
     shrink_and_widen,
 )
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers
@@ -250,8 +251,7 @@ class EdMIPS(Governed, Space):
 
     def inherit(self, network, architecture: np.ndarray, supernet) -> None:
         self.check(architecture)
-        for part in ("stem", "head"):
-            nnx.update(getattr(network, part), nnx.state(getattr(supernet, part), nnx.Param))
+        copy_weights(network, supernet, "stem", "head")
         for own, mixed in zip(network.blocks, supernet.blocks, strict=True):
             for chosen, options in zip(own.convs, mixed.convs, strict=False):  # no convs if skipped
                 chosen.kernel[...] = options.kernel[...]

@@ -33,6 +33,7 @@ from hwnas_jax.nn.hierarchical import (
 from hwnas_jax.nn.layerwise import stacked
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Halvings, Head, Width, halve, image
@@ -174,7 +175,7 @@ class MnasNet(Governed, Space):
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
+        copy_weights(target, source, "stem")
         give_leading(nnx.to_pure_dict(nnx.state(source.head, nnx.Param)), target.head)
         layers = iter(target.layers)
         for block, (first, rest) in enumerate(zip(source.first, source.rest, strict=True)):

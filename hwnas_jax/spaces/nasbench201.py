@@ -14,7 +14,7 @@ Search", ICLR 2020.
 import functools
 import itertools
 import re
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import jax
 import numpy as np
@@ -33,6 +33,7 @@ from hwnas_jax.nn.cell_operations import (
 )
 from hwnas_jax.nn.cells import FixedCell, mixed_cells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space, Step
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
@@ -157,13 +158,7 @@ class NasBench201(CellChoices, Space):
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
         network, supernet = cast(_Skeleton, network), cast(_Skeleton, supernet)
-        pairs: list[tuple[Any, Any]] = [
-            (network.stem, supernet.stem),
-            (network.head, supernet.head),
-        ]
-        pairs += zip(network.reductions, supernet.reductions, strict=True)
-        for target, source in pairs:
-            nnx.update(target, nnx.state(source, nnx.Param))
+        copy_weights(network, supernet, "stem", "head", "reductions")
         for fixed, mixed in zip(network.stages, supernet.stages, strict=True):
             for number, cell in enumerate(fixed.layers):
                 for edge, option in enumerate(architecture):

@@ -25,6 +25,7 @@ from hwnas_jax.nn.mbconv import ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.resize import Resize, resize, run_resized
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import (
@@ -200,8 +201,7 @@ class OFA(Governed, Space):
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        for part in ("stem", "first", "head"):
-            nnx.update(getattr(target, part), nnx.state(getattr(source, part), nnx.Param))
+        copy_weights(target, source, "stem", "first", "head")
         layers = self.layers_of(self.check(architecture))
         for block, (unit, layer, kernel, expansion) in zip(target.layers, layers, strict=True):
             source.units[unit].layer(layer).give(block, kernel, expansion)

@@ -19,6 +19,7 @@ from flax import nnx
 
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Head, Positive, Width
@@ -143,8 +144,7 @@ class SinglePath(Governed, Space):
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         target, source = cast(Any, network), cast(_Supernet, supernet)
-        for name in ("stem", "first", "head"):
-            nnx.update(getattr(target, name), nnx.state(getattr(source, name), nnx.Param))
+        copy_weights(target, source, "stem", "first", "head")
         options = iter(self.check(architecture).reshape(-1, 2).tolist())
         blocks = iter(target.body)
         for stage in source.body:

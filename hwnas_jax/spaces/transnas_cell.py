@@ -24,6 +24,7 @@ from hwnas_jax.nn.classifier import Classifier
 from hwnas_jax.nn.mixed_path import MixedCells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.transnas import Stem
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
@@ -163,8 +164,7 @@ class TransNASCell(FourNodes, Space):
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
         target, source = cast(_Skeleton, network), cast(_Skeleton, supernet)
-        nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
-        nnx.update(target.classifier, nnx.state(source.classifier, nnx.Param))
+        copy_weights(target, source, "stem", "classifier")
         cells: Any = iter(target.cells)
         for run, (_, count) in zip(source.cells, self._runs(), strict=True):
             for number in range(count):

@@ -26,6 +26,7 @@ from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import image, whole
@@ -172,7 +173,7 @@ class TransNASMacro(Space):
 
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        nnx.update(target.stem, nnx.state(source.stem, nnx.Param))
+        copy_weights(target, source, "stem")
         kept = [n for n, option in enumerate(self.check(architecture)) if option < len(DIGITS)]
         for number, module in zip(kept, target.modules, strict=True):
             kernels = source.modules[number]

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hwnas_jax.search.objective import expected_cost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from hwnas_jax.files.json_files import read_json
 from hwnas_jax.relax.base import softmax_probabilities
 from hwnas_jax.runs.run import Run
 from hwnas_jax.search.anneal import least_over, minimise
+from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.hardware import TEMPLATES, Design, Technology, area_mm2
 from tests.helpers import SMALL
@@ -174,9 +174,9 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
 
     value, gradient = jax.jit(
         jax.value_and_grad(
-            lambda logits: expected_cost(
-                model, "edp_mj_ms", jax.random.key(0), logits, mask, samples=100
-            )
+            lambda logits: expected_costs(
+                model, ("edp_mj_ms",), jax.random.key(0), softmax_probabilities(logits, mask), 100
+            )["edp_mj_ms"]
         )
     )(jnp.asarray(logits))
     assert value == pytest.approx(enumerated(logits), rel=0.05)

@@ -7,13 +7,19 @@ import pytest
 from flax import nnx
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.darts import AuxiliaryHead, CellShape, FixedCell
+from hwnas_jax.nn.darts import (
+    OPERATIONS,
+    AuxiliaryHead,
+    CellShape,
+    FixedCell,
+    cell_operation,
+)
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space, sum_terms
-from hwnas_jax.spaces.darts import EDGES
+from hwnas_jax.spaces.darts import EDGES, PAIRS, mixed_gates
 from tests.helpers import initialise
 from tests.spaces import contract
 from tests.spaces.passes import check_space
@@ -116,7 +122,7 @@ def test_other_strings_are_named(old, new, words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"channels": 3, "network_channels": 4}, "multiple of twice"),
+        ({"channels": 3, "network_channels": 4}, "multiple of 2"),
         ({"channels": 6, "partial": 2}, "multiple of twice"),
         ({"cells": 2}, "cells = 2 must be greater than or equal to 3"),
         ({"drop_path": 1.0}, "less than or equal to 0.99"),
@@ -142,6 +148,40 @@ def test_partial_channels_run_drawn_as_mixed_and_cannot_be_inherited():
     for other in (space, tiny(network_cells=4)):
         with pytest.raises(UserError, match="cannot inherit"):
             other.inherit(None, row, supernet)
+
+
+def test_several_pairs_and_operations_mean_their_sum():
+    """Gates that sum to more than one, against a sum over pairs, their edges and operations."""
+    space = tiny()
+    cell = initialise(space.supernet).cells[0]
+    rng = np.random.default_rng(0)
+    weight = np.zeros((space.num_decisions, space.num_options), np.float32)
+    for row, decision in enumerate(space.decisions):
+        several = rng.choice(len(decision.options), 2, replace=False)
+        weight[row, several] = rng.uniform(0.5, 1.5, 2)
+    before, last = (jnp.asarray(rng.standard_normal((2, 8, 8, 6)), jnp.float32) for _ in range(2))
+
+    def operation(edge, option):
+        built = cell_operation(OPERATIONS[option], 2, 1, supernet_norm(), nnx.Rngs(0))
+        nnx.update(built, cell.graph.option_of(edge, option))
+        return built
+
+    with platform("gpu"):
+        of_edges = mixed_gates(Gates(weight), 0)
+        found = jax.jit(lambda *inputs: cell.mixed(*inputs, *of_edges))(before, last)
+        nodes = [cell.before(before), cell.last(last)]
+        for node in range(2, 6):
+            total, own = 0.0, next(
+                (w for w, d in zip(weight, space.decisions, strict=True)
+                 if d.name == f"normal/{node}"), np.ones(1),
+            )  # fmt: skip
+            for pair, factor in zip(PAIRS[node], own, strict=False):
+                for edge in (EDGES.index((node, source)) for source in pair if factor):
+                    for option in np.flatnonzero(weight[edge]).tolist():
+                        value = operation(edge, option)(nodes[EDGES[edge][1]])
+                        total = total + factor * weight[edge, option] * value
+            nodes.append(total)
+    np.testing.assert_allclose(found, jnp.concatenate(nodes[2:], -1), rtol=1e-4, atol=1e-4)
 
 
 def test_every_option_that_counts_has_a_gradient():

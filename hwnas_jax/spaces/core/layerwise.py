@@ -20,6 +20,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.layerwise import MixedLayer, MixedStage
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Head, Positive, Width, halve, image, whole
@@ -319,9 +320,7 @@ class Layerwise(Space, abc.ABC):
             )
         architecture = self.check(architecture)
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        for name in ("stem", "first", "head"):
-            if getattr(target, name) is not None:
-                nnx.update(getattr(target, name), nnx.state(getattr(source, name), nnx.Param))
+        copy_weights(target, source, "stem", "first", "head")
         position = 0
         for stage in source.body:
             for number in range(stage.count):

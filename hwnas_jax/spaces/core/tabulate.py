@@ -1,12 +1,13 @@
 """Gathers the operations of a space and the places where they stand."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 from flax import nnx
 
 from hwnas_jax.nn.initialisation import abstract
+from hwnas_jax.nn.quantised import FewBits
 from hwnas_jax.spaces.base import Operation, Place
 
 
@@ -36,16 +37,16 @@ class OperationTable:
         Args:
           label: the operation's name, to which the shape is added.
           shape: of one example at the operation's input.
-          build: builds the operation. The module says `macs(shape)`. A module of few bits also says
-            `bit_operations(shape)` and `size_bits()`.
+          build: builds the operation. The module says `macs(shape)`; if it has few bits, it is a
+            `FewBits` and counts these too.
           when: the `Place.when`.
           count: the `Place.count`.
         """
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
-            module = cast(Any, abstract(build))
+            module: Any = abstract(build)
             params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-            few = hasattr(module, "bit_operations")
+            few = isinstance(module, FewBits)
             self.operations[name] = Operation(
                 name, build, shape, module.macs(shape), params,
                 bit_operations=module.bit_operations(shape) if few else None,
