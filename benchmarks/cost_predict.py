@@ -19,11 +19,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hwnas_jax.cost.models.fit import COST_MODELS
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import AnalyticModel, Observations, predict_architectures
 from hwnas_jax.cost.files.environment import describe_device, describe_software
-from hwnas_jax.cost.models.fit import COST_MODELS
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import COST_MODELS, AnalyticModel, mape, predict_architectures, spearman
-from hwnas_jax.cost.measure.profile import sample_architectures
+from hwnas_jax.cost.measure.design import choose_networks
 from hwnas_jax.cost.simulate.accelerator import TEMPLATES, Accelerator
 from hwnas_jax.cost.simulate.compiler import TPU, kept_in
 from hwnas_jax.cost.simulate.estimates import estimate
@@ -90,7 +90,7 @@ def main():
     space = make_space(
         "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
-    architectures = sample_architectures(space, options.networks, np.random.default_rng(0))
+    architectures = choose_networks(space, options.networks, 0, np.random.default_rng(0))
     tpu = TPU(options.topology, options.batch, options.dtype)
     kept = kept_in(space, tpu)
     before = len(list(kept.glob("*.json"))) if kept.is_dir() else 0

@@ -76,18 +76,20 @@ def run(words: list[str]) -> None:
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
     from hwnas_jax.cost.files.measurement_file import save_measurements
-    from hwnas_jax.cost.measure.profile import sample_architectures
+    from hwnas_jax.cost.measure.design import choose_networks
     from hwnas_jax.cost.simulate.estimates import estimate as estimate_space
 
     hardware, batch_size = _hardware(options)
     space = _space(options)
     rng = np.random.default_rng(options.config.seed)
-    architectures = sample_architectures(space, options.networks, rng)
+    held_out = min(options.config.profile.held_out, options.networks // 4)
+    architectures = choose_networks(space, options.networks - held_out, held_out, rng)
+    held_out = max(0, len(architectures) - (options.networks - held_out))
     display = Terminal()
     with display.stage("estimate") as report:
         found = estimate_space(
             space, architectures, hardware,
-            batch_size=batch_size, workers=options.workers, progress=report,
+            batch_size=batch_size, held_out=held_out, workers=options.workers, progress=report,
         )  # fmt: skip
         save_measurements(found, options.out)
     times = found.latencies_ms

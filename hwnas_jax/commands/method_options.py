@@ -33,7 +33,7 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Part] | None:
     return PrimitiveConstructorSpec(
         nargs="*",
         metavar="NAME [OPTION VALUE ...]",
-        instance_from_str=_part,
+        instance_from_str=read_part,
         is_instance=lambda value: isinstance(value, Part),
         str_from_instance=_words,
     )
@@ -115,7 +115,12 @@ def _methods(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from _methods(own, f"{path}.")
 
 
-def _part(words: list[str]) -> Part:
+def read_part(words: list[str]) -> Part:
+    """Returns a method from its name and pairs of option and value.
+
+    Raises:
+      UserError: without a name, or for an option without its value.
+    """
     if not words:
         raise UserError("a method needs a name; `hwnas list` names what there is")
     name, *rest = words

@@ -56,7 +56,7 @@ def cost_of(
         metric = target.metric if target.metric in rows[0] else "latency_ms"
         found = [row[metric] for row in rows]
         display.say(f"{len(rows)} networks by {known.source}; nothing was measured")
-        return Measured(paced=found, clocked=found, drift=1.0)
+        return Measured(corrected=found, as_timed=found, drift=1.0)
     return measure_networks(
         space, networks, known, config.profile,
         seed=config.seed, around_ms=target.value, progress=progress,

@@ -96,6 +96,6 @@ def test_a_run_asks_the_same_hardware_again_where_it_would_measure(tmp_path, sim
     write_json(run.folder / "target.json", {"metric": "latency_ms", "target_ms": 1.0})
     known = load_measurements(out)
     again = run._measure(list(known.encoded(run.space)[:3]), quiet)
-    assert [sample.median for sample in again.paced] == list(known.latencies_ms[:3])
-    assert again.clocked == again.paced
+    assert [sample.median for sample in again.corrected] == list(known.latencies_ms[:3])
+    assert again.as_timed == again.corrected
     assert again.drift == 1.0

@@ -201,8 +201,9 @@ def peak_table(space: Space) -> np.ndarray | None:
     One axis per decision; zero where an option does not exist. None for a space without `graph`
     or with too many architectures to list.
     """
-    graph = getattr(space, "graph", None)
-    if graph is None or space.num_options**space.num_decisions > _LARGEST_SPACE:
+    if type(space).graph is Space.graph:
+        return None
+    if space.num_options**space.num_decisions > _LARGEST_SPACE:
         return None
     operations, places = space.operations()
     workspaces = {name: operation_workspace(each) for name, each in operations.items()}
@@ -211,7 +212,8 @@ def peak_table(space: Space) -> np.ndarray | None:
     alike = _alike(space, places, workspaces)
     forms = np.take_along_axis(alike.T, space.canonical(everything), axis=0)
     distinct, which = np.unique(forms, axis=0, return_inverse=True)
-    peaks = np.array([graph_peak_bytes(graph(row), workspaces, image_bytes) for row in distinct])
+    graphs = [space.graph(row) or () for row in distinct]
+    peaks = np.array([graph_peak_bytes(graph, workspaces, image_bytes) for graph in graphs])
     table = np.zeros((space.num_options,) * space.num_decisions)
     table[tuple(everything.T)] = peaks[which.reshape(-1)]
     return table
