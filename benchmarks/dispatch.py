@@ -1,10 +1,11 @@
-"""Times one dispatch of the standard search state against the number of devices.
+"""Times one dispatch of the standard search state for several numbers of devices.
 
     python benchmarks/dispatch.py [--out dispatch.json]
 
-The state is that of NAS-Bench-201 at C=16, N=5; the step only counts, so that what is timed is
-the call itself: arguments in, results out. Eight CPU devices are forced, `pmap` and `shard_map`
-and the two ways of calling them (the jitted function, the program compiled ahead) alternate.
+The state is that of NAS-Bench-201 at C=16, N=5. The step does nothing but count, so that the time
+is that of the call itself: passing the arguments in and the results out. Eight CPU devices are
+forced. `pmap` and `shard_map` take turns, each called as the jitted function and as the program
+that was compiled ahead.
 """
 
 import argparse

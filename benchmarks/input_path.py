@@ -1,11 +1,12 @@
-"""Times the input path of a search alone: sampling, gathering, augmenting, normalising.
+"""Times the input path of a search by itself: sampling, gathering, augmenting, normalising.
 
     python benchmarks/input_path.py [--out input_path.json]
 
-The very dispatch of a search runs, its step replaced by one that adds up its two batches. Images
-are random. `resident`: the data lie on the device. `streamed`: they stay on the host, are gathered
-there dispatch by dispatch, and the device augments them; `host` is the gathering alone, which in a
-search goes on while the device computes. The ways take turns; seconds are per step of two batches.
+What runs is the dispatch of a search, with a step that only adds up its two batches. The images
+are random. With `resident` the data lie on the device. With `streamed` they stay on the host,
+which gathers them dispatch by dispatch, and the device augments them. `host` is the gathering by
+itself; in a search it goes on while the device computes. The ways take turns, and times are those
+of a step of two batches.
 """
 
 import argparse

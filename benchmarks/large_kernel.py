@@ -1,10 +1,10 @@
-"""Times mixed kernels: direct against Fourier form, and a search step against how many options.
+"""Times mixed kernels in direct and Fourier form, and a search step with more and more options.
 
     python benchmarks/large_kernel.py [--rounds 20] [--out large_kernel.json]
 
-The options of a row differ in number only: the largest kernel and dilation are always among them,
-so that the mixed kernel has the same size. Forms and rows take turns in one process; ratios are
-taken round by round and given with their quartiles.
+The rows of the second table differ only in how many options there are. The largest kernel and
+dilation are always among them, so that the mixed kernel has the same size. All contestants take
+turns in one process. A ratio is taken in every round, and its median is given with the quartiles.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 from hwnas_jax.config import Config, Part, override
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.cost.files.environment import describe_device, describe_software
-from hwnas_jax.cost.measure.timing import sample_interleaved
+from hwnas_jax.cost.measure.timing import StoppingRule, sample_interleaved
 from hwnas_jax.data.batches import Batch
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_fourier
@@ -44,6 +44,13 @@ def gradients(form):
     return jax.jit(jax.grad(lambda x, k: (form(x, k) ** 2).sum(), argnums=(0, 1)))
 
 
+def milliseconds(calls, rounds):
+    """Returns `float64[rounds]` for each of the calls, which take turns."""
+    rule = StoppingRule(least=rounds, most=rounds, precision=0.01)
+    sampled = sample_interleaved(calls, rule, warmup=1, seed=0)
+    return {name: series.ms for name, series in sampled.series.items()}
+
+
 def forms(rounds):
     rows = []
     for image, size in SHAPES:
@@ -55,7 +62,7 @@ def forms(rounds):
             name: functools.partial(gradients(form), x, kernel)
             for name, form in (("direct", conv2d), ("fourier", conv_fourier))
         }
-        samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
+        samples = milliseconds(calls, rounds)
         ratio = samples["fourier"] / samples["direct"]
         rows.append({
             "image": image, "kernel": size,
@@ -86,7 +93,7 @@ def steps(rounds):
         name = f"{space.num_options} options"
         names.append(name)
         calls[name] = functools.partial(step, state, {"weight": batch, "arch": batch})
-    samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
+    samples = milliseconds(calls, rounds)
     base = samples[names[0]]
     return [
         {

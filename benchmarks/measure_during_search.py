@@ -1,13 +1,15 @@
-"""Which networks to measure during a search: those the search chooses, or any.
+"""Compares ways to choose the networks that a search measures on its way.
 
     python benchmarks/measure_during_search.py nb201_latency_help.npz nb201_accuracy.npz
 
-Published latencies of one device stand for measuring. A model is fitted to a random sample of
-networks; a distribution over architectures that trades accuracy for latency at the budget stands
-for a search that sharpens. In three rounds more networks are measured, and the model is fitted
-again: those of `most_informative`, as many drawn from the distribution, or as many drawn uniformly.
-Judged is the relative error on networks nobody measured, in the mean under the final distribution
-over those within a tenth of the budget.
+The published latencies of a device take the place of measuring it. A distribution over
+architectures that trades accuracy for latency at the budget takes the place of a search, and
+becomes sharper from round to round. First a model is fitted to a random sample of networks. In
+each of three rounds more networks are then measured, and the model is fitted again. They are those
+of `most_informative`, or as many drawn from the distribution, or as many drawn uniformly.
+
+A way is judged by the relative error of its model on networks that were not measured: the mean
+under the final distribution, over the networks within a tenth of the budget.
 """
 
 import argparse
@@ -17,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.budgets.target import Target
-from hwnas_jax.config import Config, override
 from hwnas_jax.cost import MLPEnsemble, Observations, predict_architectures
 from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.candidates import likely_networks
@@ -57,16 +58,17 @@ def softmax(space, logits):
 def run(space, table, latency, logits, target, way, options, seed):
     """Returns the error after three rounds of measuring."""
     rng = np.random.default_rng(seed)
-    config = override(Config(), cost__steps=options.steps, cost__members=4).cost
     forms, group = np.unique(space.canonical(table), axis=0, return_inverse=True)
     costs = np.zeros(len(forms))
     np.add.at(costs, group.reshape(-1), latency / np.bincount(group.reshape(-1))[group.reshape(-1)])
     number = {tuple(row): i for i, row in enumerate(forms.tolist())}
     seen = rng.choice(len(forms), options.networks, replace=False).tolist()
 
+    own = MLPEnsemble.Options(members=4, steps=options.steps)
+
     def fitted():
         observed = Observations(forms[seen], {"latency_ms": costs[seen]})
-        return MLPEnsemble.fit(space, observed, config, seed=seed)
+        return MLPEnsemble.fit(space, observed, own, seed=seed)
 
     model = fitted()
     for sharpness in SHARPNESS if way != "nothing more" else ():

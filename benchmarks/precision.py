@@ -2,15 +2,17 @@
 
     python benchmarks/precision.py --idx FOLDER [--seeds 0 1 2] [--retrains 3] [--out FILE.json]
 
-Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
-it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe
-and a few times each; a seed's accuracy is the mean over these trainings. Of two backbones one
-doubles its width where it halves the image, so that its layers cost about the same, and one keeps
-its width, so that the first two of six layers cost 12 (Fashion-MNIST) or 16 times (digits) as much
-as the last two.
-Likewise binary cells are searched under a size, and trained at one bit, plainly (XNOR) and with
-projections (PCNN), and at full precision.
-`--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
+Each seed searches bits under the bit operations of a uniform network. It trains three networks
+from scratch: the one it finds, the uniform network, and one whose bits are drawn at random under
+the same budget. All are trained by one recipe, a few times each, and the accuracy of a seed is the
+mean over these trainings. There are two backbones. One doubles its width where it halves the
+image, so that its layers cost about the same. The other keeps its width, so that the first two of
+six layers cost 12 times (Fashion-MNIST) or 16 times (digits) as much as the last two.
+
+Binary cells are searched under a size in the same way. They are trained at one bit, plainly (XNOR)
+and with projections (PCNN), and at full precision.
+
+`--idx` is a folder of Fashion-MNIST's files; without it only the digits are used.
 """
 
 import argparse
@@ -48,8 +50,8 @@ TOLERANCE = 0.01
 DIGITS = Config(
     data=DataConfig(name="digits", shift=1),
     search=SearchConfig(
-        relaxation="gumbel_softmax", steps=1200, warmup_steps=300, batch_size=64,
-        steps_per_dispatch=100, logit_learning_rate=0.05,
+        relaxation=Part("gumbel_softmax", {"learning_rate": 0.05}), steps=1200,
+        warmup_steps=300, batch_size=64, steps_per_dispatch=100,
     ),
     target=TargetConfig(metric="bit_operations"),
     budget=Part("dual_ascent", {"tolerance": TOLERANCE}),

@@ -3,17 +3,18 @@
     pip install -e ".[bench]"
     python benchmarks/search_step.py --out search_step.json
 
-Every contestant is a process of its own; they take turns, so that all see the same minutes of the
-machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps` steps, of
-which the mean counts: ours run in one dispatch, as in a search, which takes up to 50. With one step
-a turn, every step of every contestant finds its memory cold. Who waits for a turn stays in memory,
-and that is not the same to all: `--contestants` says who takes part. Ours starts twice, without and
-with its compiled program in the cache. Peak memory is that of the process, the interpreter and its
-libraries included.
+Every contestant is a process of its own. They take turns, so that all of them see the same minutes
+of the machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps`
+steps, and the mean of these counts. Ours run in one dispatch, as in a search, which takes up to
+50. With one step a turn, every step of every contestant would find its memory cold. A contestant
+that waits for its turn stays in memory, which slows down some of the others: `--contestants` says
+who takes part. Ours starts twice, first without and then with its compiled program in the cache.
+Peak memory is that of the process, with the interpreter and its libraries.
 
-The share of the peak is what the step must compute by definition, every operation as a direct
-convolution, three forward passes' worth for the weight step and two for the architecture step, over
-what this device does in the same process in a large matrix product and in a large convolution.
+The share of the peak compares two rates. The first is what the step must compute by definition:
+every operation as a direct convolution, the worth of three forward passes for the weight step and
+of two for the architecture step. The second is what this device reaches in the same process in a
+large matrix product and in a large convolution.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Times a sweep of 8 targets against 8 searches one after another, and compares their results.
+"""Times a sweep of 8 targets beside 8 searches one after another, and compares their results.
 
     python benchmarks/sweep.py [--config digits] [--targets 8] [--rounds 1] [--out FOLDER]
         [--options …]
 
-Both are started from the command line, given the same cost model and a warm compilation cache, and
-run to the end of the search; whole processes are timed, in turn. Writes `sweep.json` and `sweep.md`
-to the folder, which keeps the runs too. Words after `--options` go to every command
-(`--options --search.steps 300`).
+Both are started from the command line with the same cost model and a warm compilation cache, and
+run to the end of the search. Whole processes are timed, and they take turns. The script writes
+`sweep.json` and `sweep.md` to the folder, which keeps the runs too. Words after `--options` are
+passed to every command (`--options --search.steps 300`).
 """
 
 import argparse

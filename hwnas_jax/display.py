@@ -87,7 +87,7 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
     Args:
       fitted: `FitReport.to_dict()`.
     """
-    header = ("model", "Spearman", "MAPE", "within 10 %")
+    header = ("model", "rank correlation", "mean error", "within 10 %")
     rows: list[tuple[str, ...]] = [
         (
             str(model["label"]),

@@ -63,6 +63,18 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     return made
 
 
+@pytest.fixture(scope="session")
+def finished_run(once) -> Path:
+    """A small search of the digits that went through all of its stages: read it, or take a copy."""
+    from hwnas_jax.cli import main
+    from tests.helpers import FINISHED_RUN
+
+    def make(folder: Path) -> None:
+        assert main(["search", "--run-dir", str(folder / "run"), *FINISHED_RUN]) == 0
+
+    return once("finished-run", make) / "run"
+
+
 @pytest.fixture(autouse=True)
 def compiled_programs_are_dropped():
     """Frees compiled programs between tests, before they exhaust a worker's memory maps."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -20,8 +21,8 @@ class CostFitOptions:
     """the cost model to write"""
     device: str | None = None
     """which device, for a table of several"""
-    task: str | None = None
-    """which task, for a table of several; the first when left out"""
+    task: Annotated[str | None, tyro.conf.arg(name="table-task")] = None
+    """which task, for a table of several; the first when left out. --task is the config's"""
     config: Experiment = Config()
 
 

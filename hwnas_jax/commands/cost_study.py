@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from hwnas_jax.commands.method_options import read_part
+from hwnas_jax.commands.method_options import read_options
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
 from hwnas_jax.cost.models.registry import check_cost_model
@@ -80,7 +80,8 @@ def run(words: list[str]) -> None:
 def _part(text: str) -> Part:
     """Returns the cost model that `text` names ("mlp,members=4"), once its options are checked."""
     name, *options = text.split(",")
-    part = read_part([name, *(word for option in options for word in option.split("=", 1))])
+    words = [word for option in options for word in option.split("=", 1)]
+    part = Part(name, read_options(words, f"models {name}"))
     check_cost_model(part)
     return part
 

@@ -21,15 +21,16 @@ def run(words: list[str]) -> None:
     """Names what there is, with a line for each."""
     tyro.cli(ListOptions, args=words, prog="hwnas list")
     groups: dict[str, Mapping[str, str]] = {
-        kind.several: kind.summaries for kind in kinds().values()
+        f"[bold]{kind.several}[/]  --{'.'.join(kind.keys)}": kind.summaries
+        for kind in kinds().values()
     }
-    groups["configs"] = {name: _first_line(name) for name in config_names()}
-    groups["devices"] = {
+    groups["[bold]configs[/]"] = {name: _first_line(name) for name in config_names()}
+    groups["[bold]devices[/]"] = {
         f"{device.platform}:{device.id}": device.device_kind for device in jax.local_devices()
     }
     console = Terminal().console
     for title, lines in groups.items():
-        console.print(f"[bold]{title}[/]")
+        console.print(title, soft_wrap=True)
         for name, line in lines.items():
             console.print(f"  {name:<18} {line}", markup=False, soft_wrap=True)
 

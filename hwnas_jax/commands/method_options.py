@@ -23,7 +23,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Options, Part
 
 METHODS = ConstructorRegistry()
-"""Tells tyro how to read a `Part`."""
+"""Tells tyro how a `Part` is shown in the help. `take_methods` reads it before tyro does."""
 
 
 @METHODS.primitive_rule
@@ -31,16 +31,18 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Part] | None:
     if info.type is not Part:
         return None
     return PrimitiveConstructorSpec(
-        nargs="*",
+        nargs=1,
         metavar="NAME [OPTION VALUE ...]",
-        instance_from_str=read_part,
+        instance_from_str=lambda words: Part(words[0]),
         is_instance=lambda value: isinstance(value, Part),
-        str_from_instance=_words,
-    )
+        str_from_instance=lambda part: [
+            part.name, *(str(word) for pair in part.args.items() for word in pair)
+        ],
+    )  # fmt: skip
 
 
-def take_method_keys(words: Sequence[str], config: Config) -> tuple[list[str], Config]:
-    """Takes the keys of methods, such as `--budget.name` and `--budget.args`, out of a command.
+def take_methods(words: Sequence[str], config: Config) -> tuple[list[str], Config]:
+    """Takes methods and their options out of a command line.
 
     Args:
       words: of the command line.
@@ -50,48 +52,44 @@ def take_method_keys(words: Sequence[str], config: Config) -> tuple[list[str], C
       The other words, and the config with the methods that were named.
 
     Raises:
-      UserError: for a name or an option without its value.
+      UserError: for a method without its name, or an option without its value.
     """
     methods = dict(_methods(config))
-    rest, names = _taken(words, lambda flag: flag in {f"--{path}.name" for path in methods})
-    for flag, values in names:
+    rest, named = _taken(words, lambda flag: _is_name(flag, methods))
+    options = []
+    for flag, values in named:
+        if not values:
+            raise UserError(f"{flag} needs a name; `hwnas list` names what there is")
         path = flag.removeprefix("--").removesuffix(".name")
-        if _only(values, flag) != methods[path].name:
+        if methods[path].name != values[0]:
             methods[path] = dataclasses.replace(methods[path], name=values[0], args={})
-    rest, options = _taken(rest, lambda flag: _is_option(flag, methods))
-    for flag, values in options:
+        options.append((f"--{path}.args", values[1:]))
+    rest, others = _taken(rest, lambda flag: _is_option(flag, methods))
+    for flag, values in [*options, *others]:
         path, _, key = flag.removeprefix("--").partition(".args")
-        pairs = [key.removeprefix("."), _only(values, flag)] if key else values
-        own = {**methods[path].args, **_options(pairs, flag)}
+        pairs = [key.removeprefix("."), *values] if key else values
+        own = {**methods[path].args, **read_options(pairs, path)}
         methods[path] = dataclasses.replace(methods[path], args=own)
     changes = {path.replace(".", "__"): method for path, method in methods.items()}
-    return rest, override(config, **changes) if names or options else config
+    return rest, override(config, **changes) if named or others else config
 
 
-def _taken(
-    words: Sequence[str], wanted: Callable[[str], bool]
-) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Returns the words that are not wanted, and the flags that are, each with its values."""
-    left, rest = list(words), []
-    taken: list[tuple[str, list[str]]] = []
-    while left:
-        word = left.pop(0)
-        flag, equals, value = word.partition("=")
-        if not wanted(flag):
-            rest.append(word)
-            continue
-        values = [value] if equals else []
-        most = len(left) + len(values) if flag.endswith(".args") else 1
-        while left and len(values) < most and not left[0].startswith("--"):
-            values.append(left.pop(0))
-        taken.append((flag, values))
-    return rest, taken
+def _methods(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields what has a `name` and `args` in a config, by its dotted keys."""
+    for field in dataclasses.fields(value):
+        own, path = getattr(value, field.name), f"{where}{field.name}"
+        if isinstance(own, (Part, SpaceConfig, DataConfig)):
+            yield path, own
+        elif dataclasses.is_dataclass(own):
+            yield from _methods(own, f"{path}.")
 
 
-def _only(values: list[str], flag: str) -> str:
-    if not values:
-        raise UserError(f"{flag} needs a value after it")
-    return values[0]
+def _is_name(flag: str, methods: Mapping[str, Any]) -> bool:
+    """Returns whether a flag names a method."""
+    path = flag.removeprefix("--")
+    return path.removesuffix(".name") in methods and (
+        path.endswith(".name") or isinstance(methods[path], Part)
+    )
 
 
 def _is_option(flag: str, methods: Mapping[str, Any]) -> bool:
@@ -105,33 +103,39 @@ def _is_option(flag: str, methods: Mapping[str, Any]) -> bool:
     return key.removeprefix(".").replace("-", "_") not in known
 
 
-def _methods(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields what has a `name` and `args` in a config, by its dotted keys."""
-    for field in dataclasses.fields(value):
-        own, path = getattr(value, field.name), f"{where}{field.name}"
-        if isinstance(own, (Part, SpaceConfig, DataConfig)):
-            yield path, own
-        elif dataclasses.is_dataclass(own):
-            yield from _methods(own, f"{path}.")
+def _taken(
+    words: Sequence[str], wanted: Callable[[str], bool]
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Returns the words that are not wanted, and the flags that are, each with its values."""
+    left, rest = list(words), []
+    taken: list[tuple[str, list[str]]] = []
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--") or not wanted(flag):
+            rest.append(word)
+            continue
+        values = [value] if equals else []
+        one = flag.endswith(".name") or ".args." in flag
+        while left and not left[0].startswith("--") and not (one and values):
+            values.append(left.pop(0))
+        taken.append((flag, values))
+    return rest, taken
 
 
-def read_part(words: list[str]) -> Part:
-    """Returns a method from its name and pairs of option and value.
+def read_options(words: Sequence[str], what: str) -> Options:
+    """Returns a method's options by name.
+
+    Args:
+      words: names and values in turn.
+      what: names the method in messages.
 
     Raises:
-      UserError: without a name, or for an option without its value.
+      UserError: when an option lacks its value.
     """
-    if not words:
-        raise UserError("a method needs a name; `hwnas list` names what there is")
-    name, *rest = words
-    return Part(name, _options(rest, name))
-
-
-def _options(words: Sequence[str], what: str) -> Options:
-    """Returns options by name; UserError when one lacks its value."""
     if len(words) % 2:
         raise UserError(
-            f"{what}: options come in pairs, OPTION VALUE; {words[-1]!r} has no value after it"
+            f"--{what}: options come in pairs, OPTION VALUE; {words[-1]!r} has no value after it"
         )
     return {
         name.replace("-", "_"): _value(text)
@@ -150,7 +154,3 @@ def _value(text: str) -> int | float | bool | str:
         if math.isfinite(number):
             return number
     return text
-
-
-def _words(part: Part) -> list[str]:
-    return [part.name, *(str(word) for pair in part.args.items() for word in pair)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hwnas_jax.commands.method_options import METHODS, take_method_keys
+from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
@@ -75,7 +75,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
-    rest, base = take_method_keys(rest, base)
+    rest, base = take_methods(rest, base)
     required = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(kind)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwnas_jax.nn.cell_operations import CellOperation
+from hwnas_jax.nn.drawn import run_drawn
 from hwnas_jax.nn.fused_cell import (
     SIZES,
     WEIGHTLESS,
@@ -25,9 +26,8 @@ from hwnas_jax.nn.fused_cell import (
     run_cells,
 )
 from hwnas_jax.nn.kernels.activation import relu
-from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d, pad_kernel
 from hwnas_jax.nn.kernels.mixed_cell import Form, columns
-from hwnas_jax.nn.mixed import pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations

@@ -1,11 +1,11 @@
-"""The end of networks that need no more than a mean."""
+"""The end of networks that classify the mean of their last value."""
 
 import jax
 from flax import nnx
 
 
 class Classifier(nnx.Module):
-    """The image's mean and a linear classifier."""
+    """The mean over the image and a linear layer."""
 
     def __init__(self, features: int, num_outputs: int, rngs: nnx.Rngs):
         self.linear = nnx.Linear(features, num_outputs, rngs=rngs)

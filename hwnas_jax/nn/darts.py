@@ -1,4 +1,4 @@
-"""Cells of DARTS: two inputs, inner nodes that sum their edges, all of them joined at the end.
+"""Cells of DARTS: two inputs, and inner nodes that sum their edges and are joined at the end.
 
 Legend: `B` batch, `C` channels, `J` inner nodes, `E` edges of the full graph, `O` operations.
 
@@ -33,13 +33,13 @@ _init = nnx.initializers.he_uniform()
 
 @dataclasses.dataclass(frozen=True)
 class CellShape:
-    """What a cell is given and makes.
+    """The shapes of a cell's inputs and output.
 
     Attributes:
-      reduces: whether it halves the image.
-      before: shape `(H, W, C)` of what the cell before the last made.
-      last: shape of what the last cell made.
-      features: `C` of each inner node.
+      reduces: whether the cell halves the image.
+      before: shape `(H, W, C)` of the output of the cell before the last.
+      last: shape of the output of the last cell.
+      features: channels of each inner node.
     """
 
     reduces: bool
@@ -49,17 +49,17 @@ class CellShape:
 
     @property
     def stride(self) -> int:
-        """Of the edges that leave an input."""
+        """The stride of the edges that leave an input."""
         return 2 if self.reduces else 1
 
     @property
     def inner(self) -> tuple[int, int, int]:
-        """Shape of the inputs once they are of one size and width."""
+        """The shape of the inputs once they have one size and width."""
         return (*self.last[:2], self.features)
 
     @property
     def result(self) -> tuple[int, int, int]:
-        """Shape of what it makes."""
+        """The shape of the output."""
         height, width = (-(-size // self.stride) for size in self.last[:2])
         return height, width, NODES * self.features
 
@@ -81,7 +81,7 @@ def cell_operation(name: str, features: int, stride: int, norm: Norm, rngs: nnx.
 
 
 def enter(given: tuple[int, int, int], shape: CellShape, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
-    """Builds what brings an input of shape `given` to a cell's own size and width."""
+    """Builds the operation that brings an input of shape `given` to the size of a cell."""
     if given[:2] != shape.last[:2]:
         return FactorisedReduction(given[2], shape.features, norm, rngs)
     return ops.ReLUConvNorm(given[2], shape.features, 1, norm, rngs)
@@ -110,22 +110,29 @@ class SupernetCell(nnx.Module):
     def mixed(
         self, before: jax.Array, last: jax.Array, weight: jax.Array, factor: jax.Array
     ) -> jax.Array:
-        """Runs everything; `weight` (`float32[E, O]`) and `factor` (`float32[E]`) as in it."""
+        """Runs all operations on all edges.
+
+        Args:
+          before: output of the cell before the last, `[B, H, W, C]`.
+          last: output of the last cell, `[B, H, W, C]`.
+          weight: `float32[E, O]`, on the output of each operation.
+          factor: `float32[E]`, on the output of each edge.
+        """
         inputs = [self.before(before), self.last(last)]
         return jnp.concatenate(self.graph.mixed(inputs, weight, factor), -1)
 
     def drawn(self, before: jax.Array, last: jax.Array, *of_edges: jax.Array) -> jax.Array:
-        """Runs two edges into each inner node; `of_edges` as of `MixedGraph.drawn`."""
+        """Runs two edges into each inner node; `of_edges` are those of `MixedGraph.drawn`."""
         inputs = [self.before(before), self.last(last)]
         targets = [node for node in range(INPUTS, INPUTS + NODES) for _ in range(2)]
         return jnp.concatenate(self.graph.drawn(inputs, targets, *of_edges), -1)
 
 
 class FixedCell(nnx.Module):
-    """A cell that holds its chosen edges alone.
+    """A cell that holds only its chosen edges.
 
     Attributes:
-      edges: `(target, source)` of each.
+      edges: `(target, source)` of each edge.
     """
 
     def __init__(
@@ -154,9 +161,9 @@ class FixedCell(nnx.Module):
         """Runs the cell.
 
         Args:
-          before: `[B, H, W, C]`, made by the cell before the last.
-          last: likewise, by the last cell.
-          keys: random keys `[B]` for drop-path; None leaves it out.
+          before: output of the cell before the last, `[B, H, W, C]`.
+          last: output of the last cell, `[B, H, W, C]`.
+          keys: random keys `[B]` for drop-path; None leaves drop-path out.
           rate: share of the images for which an edge is dropped.
         """
         values = [self.before(before), self.last(last)]
@@ -176,7 +183,7 @@ class FixedCell(nnx.Module):
 
 
 def _kept(keys, rate, count):
-    """Returns the factor on each edge for each image: zero, or what keeps the mean; `[B, E]`.
+    """Returns the factor on each edge for each image, `[B, E]`: zero, or one that keeps the mean.
 
     References: Larsson et al., "FractalNet", 2017 (drop-path).
     """
@@ -185,10 +192,10 @@ def _kept(keys, rate, count):
 
 
 class AuxiliaryHead(nnx.Module):
-    """A second classifier, in the middle of a network, whose loss counts in training alone.
+    """A second classifier in the middle of a network, whose loss counts only in training.
 
-    Averages four overlapping windows that span five eighths of the image each way: on 8x8 the
-    5x5 windows, three apart, of the paper's code.
+    It averages four overlapping windows, each of which spans five eighths of the image's height and
+    width. On 8x8 pixels these are the 5x5 windows, three apart, of the paper's code.
 
     References: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """

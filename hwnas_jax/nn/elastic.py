@@ -1,15 +1,17 @@
-"""Inverted residuals that hold smaller ones: kernel, width between the products, channels, depth.
+"""Inverted residuals that contain smaller ones, and layers of them with a chosen depth.
 
 Legend: `B` batch, `C` channels in and `C'` out at their widest, `N` layers; options `k` of the
-kernel, `m` of the width between the products, `n` of the channels out.
+kernel, `m` of the width between the products, `n` of the output channels.
 
-A smaller kernel is the middle of the next larger one, through a learned matrix where asked; fewer
-channels are the first ones. So a layer has one dense weight for each of its convolutions, and to
-mix its options is to mix weights and masks: each convolution runs once whatever the number of
-options. Masks follow the activation: a channel that is masked is zero in everything after.
-Normalisation is per channel, so the others do not notice. Half-open gates therefore mean one
-convolution with the mean kernel, not the mean of the convolutions' outputs, which would differ:
-what follows is not linear. At one-hot gates it is the block that was chosen.
+A smaller kernel is the middle of the next larger one, in some spaces transformed by a learned
+matrix. A narrower layer has the first channels. So a layer has one dense weight for each of its
+convolutions, and its options are mixed by mixing weights and masks: each convolution runs once,
+whatever the number of options. A mask follows the activation, so a masked channel is zero from
+there on. Normalisation is per channel, so the other channels are not affected.
+
+Gates between zero and one mean one convolution with the mean kernel. This is not the mean of the
+convolutions' outputs once they have passed the activation, which is not linear. At one-hot gates
+the layer is the chosen block.
 
 When options are drawn, only the weights of the drawn block are read and only its channels computed.
 
@@ -39,13 +41,13 @@ _init = nnx.initializers.he_uniform()
 
 
 class Mixture(NamedTuple):
-    """Gates of one layer that mixes all its options; of `N` with a leading axis.
+    """Gates of one layer that mixes all its options, or of `N` layers with a leading axis.
 
     Attributes:
       kernel: `float32[k]`.
       middle: `float32[m]`.
       width: `float32[n]`, or None for all channels.
-      present: `float32[2]`, left out and there; None for there.
+      present: `float32[2]`, for the layer left out and for the layer present; None for present.
     """
 
     kernel: jax.Array
@@ -55,11 +57,11 @@ class Mixture(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What was drawn for one layer; for `N` with a leading axis.
+    """The options drawn for one layer, or for `N` layers with a leading axis.
 
     Attributes:
-      index: `int32[4]`: options of kernel, middle and width, and 1 where the layer is there.
-      factor: `float32[2]`, on the output of the layer left out and of that there.
+      index: `int32[4]`: the options of kernel, middle and width, and 1 if the layer is present.
+      factor: `float32[2]`, on the output of a layer left out and of a layer that is present.
     """
 
     index: jax.Array  # type: ignore[assignment]
@@ -67,19 +69,19 @@ class Drawn(NamedTuple):
 
 
 class LayerSizes(NamedTuple):
-    """What an elastic layer can become.
+    """The sizes that an elastic layer can have.
 
     Attributes:
-      inputs: channels in, for each option of `middles`.
+      inputs: input channels for each option of `middles`.
       middles: widths between the products.
-      widths: channels out.
+      widths: output channels.
       kernels: sizes of the depthwise convolution, rising.
-      excited: widths of squeeze-excitation, for each of `middles`; empty for none.
+      excited: widths of squeeze-excitation for each option of `middles`; empty for none.
       stride: of the depthwise convolution.
       residual: whether the input is added.
       optional: whether the layer may be left out.
       activation: a key of `hwnas_jax.nn.mbconv.ACTIVATIONS`.
-      transformed: whether kernels pass through a matrix where they shrink.
+      transformed: whether a learned matrix transforms a kernel when it shrinks.
     """
 
     inputs: tuple[int, ...]
@@ -97,7 +99,7 @@ class LayerSizes(NamedTuple):
 class ElasticLayer(nnx.Module):
     """One layer with all its options: `([B, H, W, C], Mixture | Drawn) -> [B, H', W', C']`.
 
-    Channels beyond those chosen are zero, in the input as in the output.
+    Channels beyond the chosen ones are zero, both in the input and in the output.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class ElasticLayer(nnx.Module):
         """Draws the weights.
 
         Args:
-          sizes: what the layer can become.
+          sizes: the sizes that the layer can have.
           norm: factory of normalisations without parameters.
           rngs: for the initial weights.
           allowed: options of kernel, middle and width that may be drawn together; all by default.
@@ -133,7 +135,7 @@ class ElasticLayer(nnx.Module):
             return _init(rngs.params(), shape, jnp.float32)
 
         self.expand = nnx.Param(draw(1, 1, most_in, most))
-        # One input channel each: the fan-in of a tap is the kernel's area alone.
+        # Each output reads one channel, so the fan-in is the area of the kernel.
         self.depthwise = nnx.Param(draw(largest, largest, 1, most)[:, :, 0])
         self.project = nnx.Param(draw(1, 1, most, most_out))
         self.excite = HardExcite(most, max(sizes.excited), rngs) if sizes.excited else None
@@ -144,12 +146,12 @@ class ElasticLayer(nnx.Module):
         self.norm = norm(most_out, rngs)
 
     def __call__(self, x: jax.Array, choice: Mixture | Drawn) -> jax.Array:
-        """Mixes all options, or runs those drawn."""
+        """Mixes all options, or runs the drawn ones."""
         chex.assert_rank(x, 4)
         return self._drawn(x, choice) if isinstance(choice, Drawn) else self._mixed(x, choice)
 
     def kernel_of(self, option: int, middle: int | None = None) -> jax.Array:
-        """Returns the kernel of one size, `float32[s, s, m]`, of the first `middle` channels."""
+        """Returns the kernel of one size for the first `middle` channels, `float32[s, s, m]`."""
         kernel = self.depthwise[..., :middle]
         for smaller in reversed(range(option, len(self.sizes.kernels) - 1)):
             size = self.sizes.kernels[smaller]
@@ -161,7 +163,7 @@ class ElasticLayer(nnx.Module):
         return kernel
 
     def mixed_kernel(self, weight: jax.Array) -> jax.Array:
-        """Returns the sum of all kernels by `weight` (`float32[k]`), each amid zeros."""
+        """Returns the sum of all kernels, padded with zeros, each times its `weight` (`[k]`)."""
         largest = self.sizes.kernels[-1]
         total = jnp.zeros(())
         for option, size in enumerate(self.sizes.kernels):
@@ -172,7 +174,7 @@ class ElasticLayer(nnx.Module):
         return jnp.asarray(total)
 
     def alone(self, x: jax.Array, kernel: int, middle: int, width: int) -> jax.Array:
-        """Runs the block of one option each, `[B, H', W', C']`."""
+        """Runs the block that one option of each kind makes, `[B, H', W', C']`."""
         sizes = self.sizes
         inner, outputs = sizes.middles[middle], sizes.widths[width]
         y = self._convolve(x[..., : sizes.inputs[middle]], self.kernel_of(kernel, inner), inner)
@@ -183,7 +185,7 @@ class ElasticLayer(nnx.Module):
         return fit_channels(y, max(sizes.widths))
 
     def give(self, block: Any, kernel: int, middle: int, width: int = 0) -> None:
-        """Copies the weights of one option each into `block`, which has their sizes."""
+        """Copies the weights of one option of each kind into `block`, which has their sizes."""
         sizes = self.sizes
         inputs, inner, outputs = sizes.inputs[middle], sizes.middles[middle], sizes.widths[width]
         block.expand.kernel[...] = self.expand[:, :, :inputs, :inner]
@@ -246,11 +248,11 @@ def _alone(graph, combination):
 
 
 class ElasticStage(nnx.Module):
-    """Layers in sequence, all but the first of equal sizes; these are compiled once.
+    """Layers in sequence. All but the first have equal sizes and are compiled once.
 
     Attributes:
       first: the first layer.
-      rest: the `N - 1` others, their weights stacked; None where there are none.
+      rest: the other `N - 1` layers, with stacked weights; None if there are none.
       count: `N`.
     """
 
@@ -268,13 +270,13 @@ class ElasticStage(nnx.Module):
         """Draws the weights.
 
         Args:
-          first: of the first layer.
-          rest: of each of the others.
+          first: sizes of the first layer.
+          rest: sizes of each of the others.
           count: `N`.
           norm: factory of normalisations without parameters.
           rngs: for the initial weights.
-          allowed: as of `ElasticLayer`, for the first layer and for the others.
-          rematerialise: keep only the inputs of the layers for the backward pass when they mix.
+          allowed: the argument of `ElasticLayer`, for the first layer and for the others.
+          rematerialise: keep only the inputs of layers that mix for the backward pass.
         """
         self.first = ElasticLayer(first, norm, rngs, allowed[0])
         build = functools.partial(_layer, rest, norm, allowed[1])

@@ -1,4 +1,4 @@
-"""Weights of small modules that are the leading parts of a large one's.
+"""Small modules whose weights are the leading parts of the weights of a large module.
 
 References: Chen et al., "AutoFormer: Searching Transformers for Visual Recognition", ICCV 2021
 (weight entanglement).
@@ -16,12 +16,12 @@ from hwnas_jax.nn.initialisation import abstract
 
 
 def leading(source: Any, like: Any, number: int | None = None) -> Any:
-    """Returns the leading part of every array of `source` that has the shape of that in `like`.
+    """Returns the leading part of every array of `source`, in the shape of its counterpart.
 
     Args:
       source: the large module's weights.
-      like: arrays, or shapes, in the same structure.
-      number: of the module, where the arrays of `source` are stacked.
+      like: arrays or shapes in the same structure, which give the shapes.
+      number: the number of the module if `source` holds stacked modules.
     """
     leaves, structure = jax.tree.flatten(source)
     shapes = tuple(leaf.shape for leaf in jax.tree.leaves(like))
@@ -40,12 +40,13 @@ def leading_branch(
     inputs: int | None = None,
     outputs: int | None = None,
 ) -> Callable[..., jax.Array]:
-    """Returns a branch for `run_drawn_block` that runs a small module on a large one's weights.
+    """Returns a branch for `run_drawn_block` that runs a small module with a large one's weights.
 
     Args:
       build: makes the small module.
-      inputs: leading channels of the input that it reads; None reads all.
-      outputs: channels of the result, zeros behind its own; None leaves them as they are.
+      inputs: the number of leading channels of the input that it reads; None reads all.
+      outputs: the number of channels of the result, which is filled up with zeros; None leaves the
+        module's own channels.
 
     Returns:
       `(x, state of the large module, factor) -> factor * small module(x)`.

@@ -24,10 +24,10 @@ from hwnas_jax.nn.cell_operations import (
     CellOperation,
     relu_conv_norm,
 )
+from hwnas_jax.nn.drawn import Branch, run_drawn
 from hwnas_jax.nn.kernels.activation import relu
-from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
+from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d, pad_kernel
 from hwnas_jax.nn.kernels.mixed_cell import Form, Mixture, columns, mix_cell
-from hwnas_jax.nn.mixed import Branch, pad_kernel, run_drawn
 from hwnas_jax.nn.normalisation import moments, scale_and_offset
 from hwnas_jax.nn.platform import target_platform
 from hwnas_jax.relax.base import Gates

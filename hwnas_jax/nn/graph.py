@@ -1,13 +1,13 @@
-"""A graph of nodes in a supernet, every edge of which holds all candidate operations.
+"""A graph of nodes in a supernet; every edge holds all operations.
 
 Legend: `I` input nodes, `J` inner nodes, `E` edges, `O` operations, `S` edges that run,
 `B` batch, `C` channels.
 
-Nodes `0 .. I-1` are given; each later one sums edges from any earlier nodes. The edges that leave
-an input may change the shape, so their weights are stacked apart from those between inner nodes.
-Edges are scanned, so that each operation is compiled once for all of them: all with all operations
-where these are mixed, or some with one operation each, of which only that one runs; which node an
-edge reads may then itself be drawn.
+Nodes `0 .. I-1` are given, and each later node sums edges from earlier nodes. The edges that leave
+an input may change the shape, so their weights are stacked apart from the weights of the edges
+between inner nodes. Edges are scanned, so that each operation is compiled once for all edges. If
+operations are mixed, every edge runs all of them. If operations are drawn, some edges run one
+operation each, and the node that an edge reads may itself be drawn.
 """
 
 import functools
@@ -27,8 +27,8 @@ from hwnas_jax.nn.mbconv import shuffle
 class MixedEdge(nnx.Module):
     """The `O` operations of one edge: `[B, H, W, C]` to `[B, H', W', C']`.
 
-    With `partial` channels only the first `C / partial` go through the operations; the others
-    pass by, pooled at stride two, and all are shuffled.
+    With `partial` channels, only the first `C / partial` channels go through the operations. The
+    others pass by and are pooled if the stride is two. Then all channels are shuffled.
 
     References: Xu et al., "PC-DARTS: Partial Channel Connections for Memory-Efficient
     Architecture Search", ICLR 2020.
@@ -49,7 +49,7 @@ class MixedEdge(nnx.Module):
         return self._beside(x, mix, factor)
 
     def drawn(self, x: jax.Array, option: int, weight: jax.Array, factor: jax.Array) -> jax.Array:
-        """Returns `factor` times `weight` (`float32[]`) times one operation's output."""
+        """Returns `factor` times `weight` (`float32[]` each) times one operation's output."""
         return self._beside(x, lambda x: weight * self.options[option](x), factor)
 
     def _beside(self, x, run, factor):
@@ -67,8 +67,8 @@ class MixedGraph(nnx.Module):
     """The edges of a graph with their operations.
 
     Attributes:
-      edges: `(target, source)` of each edge, by target, then source; row `e` of weights belongs to
-        `edges[e]`.
+      edges: `(target, source)` of each edge, sorted by target, then source; row `e` of the weights
+        belongs to `edges[e]`.
     """
 
     def __init__(
@@ -99,7 +99,11 @@ class MixedGraph(nnx.Module):
         self.inner = stacked(inner, len(self.edges) - self.count, rngs)
 
     def _rows(self, *, apart: bool = True) -> list[int]:
-        """Returns the place of each edge among those of its kind, or where these are joined."""
+        """Returns the place of each edge among the edges of its kind, or among all of them.
+
+        Args:
+          apart: whether the weights of the two kinds of edges stay apart, or are joined.
+        """
         rows, counts = [], [0, 0 if apart else self.count]
         for _, source in self.edges:
             rows.append(counts[source >= self.inputs])
@@ -107,7 +111,7 @@ class MixedGraph(nnx.Module):
         return rows
 
     def _made(self, x: jax.Array) -> jax.ShapeDtypeStruct:
-        """Returns what an edge that leaves an input of value `x` makes."""
+        """Returns the shape of the output of an edge that leaves an input of value `x`."""
         graph, state = nnx.split(self.entering)
 
         def run(state, x):
@@ -181,9 +185,9 @@ class MixedGraph(nnx.Module):
           inputs: values of the inputs, `[B, H, W, C]` each.
           targets: of the `S` edges, ascending.
           sources: `int32[S]`.
-          options: `int32[S]`, which operation.
-          weight: `float32[S]`, on the operation's output.
-          factor: `float32[S]`, on the edge's.
+          options: `int32[S]`, the operation of each edge.
+          weight: `float32[S]`, on the output of the operation.
+          factor: `float32[S]`, on the output of the edge.
 
         Returns:
           Values of the `J` inner nodes.

@@ -18,15 +18,14 @@ _Built = TypeVar("_Built")
 
 
 def abstract(build: Callable[[nnx.Rngs], _Built]) -> _Built:
-    """Returns what `build` makes of random streams, with shapes and types in place of arrays."""
+    """Returns the result of `build`, with shapes and types in place of arrays."""
     return nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
 
 
 def flat_form(shapes: Any) -> tuple[jax.ShapeDtypeStruct, Callable[[jax.Array], Any]]:
-    """Returns the shape of all arrays of a tree in one row, and what makes the tree of such a row.
+    """Returns the shape of all arrays of a tree in one row, and the function that undoes this.
 
-    The second is that of `jax.flatten_util.ravel_pytree`, which computes with arrays; here there
-    are none.
+    This is `jax.flatten_util.ravel_pytree` without computing with arrays.
 
     Args:
       shapes: a tree of arrays or of their shapes and types.
@@ -44,9 +43,10 @@ def flat_form(shapes: Any) -> tuple[jax.ShapeDtypeStruct, Callable[[jax.Array], 
 def weight_rngs(key: jax.Array) -> nnx.Rngs:
     """Returns the random streams for a module's initial weights.
 
-    JAX's generators are written out in full for every array that is drawn, which takes XLA many
-    times as long to compile as a network's forward pass. Here the bits of an array are a hash of
-    their positions, a dozen integer operations: enough for initial weights, and for nothing else.
+    XLA compiles JAX's random generators once for every array that is drawn. This takes many times
+    as long as compiling a network's forward pass. Here the bits of an array are a hash of their
+    positions, a dozen integer operations. That is good enough for initial weights, and for nothing
+    else.
 
     Args:
       key: a typed key, `key[]`.

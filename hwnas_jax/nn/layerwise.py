@@ -2,11 +2,11 @@
 
 Legend: `B` batch, `C` channels, `K` options of a layer, `N` layers.
 
-When all blocks run, the inverted residuals of a layer share their first product and, among those
-of one kernel size, the depthwise convolution: normalisation without parameters is per channel, so
-channels side by side are normalised as they would be alone. When one is drawn, only it runs, and
-what is kept for the backward pass is the layer's input. Equal layers are scanned: one is compiled
-for all of them.
+When all blocks run, the inverted residuals of a layer share their first product, and those of one
+kernel size share the depthwise convolution. This is possible because normalisation without
+parameters is per channel: channels side by side are normalised as they would be alone. When one
+block is drawn, only that block runs, and only the layer's input is kept for the backward pass.
+Equal layers are scanned, so that one layer is compiled for all of them.
 """
 
 import functools
@@ -27,11 +27,11 @@ from hwnas_jax.nn.mbconv import ACTIVATIONS, MBConv, shuffle
 class MixedLayer(nnx.Module):
     """One layer and its blocks: `([B, H, W, C], float32[K], int32[]) -> [B, H', W', C']`.
 
-    It holds blocks for those of the `K` options whose `numbers` it was given; the weights of the
-    others must be zero.
+    It holds blocks for the options whose `numbers` it was given; the gates of the other options
+    must be zero.
 
-    With `partial` channels only the first `C / partial` channels go through the blocks; the others
-    pass by, and all are shuffled.
+    With `partial` channels, only the first `C / partial` channels go through the blocks. The others
+    pass by, and then all channels are shuffled.
 
     References: Xu et al., "PC-DARTS: Partial Channel Connections for Memory-Efficient
     Architecture Search", ICLR 2020.
@@ -84,11 +84,11 @@ class MixedLayer(nnx.Module):
 
 
 class MixedStage(nnx.Module):
-    """Layers in sequence, the first of which may change the shape; the others are equal.
+    """Layers in sequence. The first may change the shape, and the others are equal.
 
     Attributes:
       first: the first layer.
-      rest: the `N - 1` others, their weights stacked; None where there are none.
+      rest: the other `N - 1` layers, with stacked weights; None if there are none.
       count: `N`.
     """
 
@@ -108,8 +108,8 @@ class MixedStage(nnx.Module):
           rest: builds each of the others.
           count: `N`.
           rngs: for the initial weights.
-          rematerialise: keep the inputs of the layers alone and run each forward again in the
-            backward pass.
+          rematerialise: keep only the inputs of the layers, and run each layer's forward pass again
+            in the backward pass.
         """
         self.first = first(rngs)
         self.rest = stacked(rest, count - 1, rngs) if count > 1 else None
@@ -144,7 +144,7 @@ class MixedStage(nnx.Module):
 
 
 def stacked(build: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> Any:
-    """Returns `count` modules as one whose weights have a leading axis of `count`."""
+    """Returns `count` modules as one module whose weights have a leading axis of `count`."""
 
     @nnx.split_rngs(splits=count)
     @nnx.vmap(in_axes=0, out_axes=0)
@@ -167,15 +167,16 @@ def _branch(number, graph):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def run_drawn_block(branches, x, index, operands):
-    """Runs branch `index` on `x` and `operands`; keeps these alone for the backward pass.
+    """Runs branch `index` on `x` and `operands`, and keeps only these for the backward pass.
 
-    Plain `jax.lax.switch` keeps what the gradient of every branch would need.
+    A plain `jax.lax.switch` would keep what the gradient of every branch needs.
 
     Args:
-      branches: functions `(x, *operands)` of equal results, which close over no traced value.
+      branches: functions `(x, *operands)` whose results have one shape. They close over no traced
+        value.
       x: arrays.
       index: `int32[]`.
-      operands: tuple of arrays, or of trees of them.
+      operands: tuple of arrays, or of trees of arrays.
     """
     return jax.lax.switch(index, branches, x, *operands)
 
@@ -199,7 +200,7 @@ run_drawn_block.defvjp(_drawn_forward, _drawn_backward)
 
 
 def _inverted_residuals(x, blocks):
-    """Returns each block with its output less the residual."""
+    """Returns each block with its output before the residual is added."""
     parts = [None if block.expand is not None else x for block in blocks]
     joint = [i for i, block in enumerate(blocks) if block.expand is not None and block.groups == 1]
     if joint:

@@ -1,14 +1,15 @@
 """Modules of a supernet that choose its channels and resolution.
 
 Legend: `B` batch, `S` states. A state is `(d, s)`: how often the channels were doubled and the
-image halved so far; a value has `[B, H / 2^s, W / 2^s, C 2^d]`.
+image halved so far. A value in this state has the shape `[B, H / 2^s, W / 2^s, C 2^d]`.
 
-The options of a module lead to different states, so values cannot simply be mixed. With all options
-running, every state holds the mean of what leads there, weighted by the probability of each way,
-and the probability that the state is reached; what the network answers is the mean over the last
-states. With one path drawn, only that path runs. Kernels are those of the widest state, of which
-the others use the first channels; normalisation without parameters is per channel, so nothing else
-distinguishes a slice from a kernel of its own.
+The options of a module lead to different states, whose values cannot be added. When all options
+run, every state holds two things: the mean of the values that lead there, weighted by the
+probability of each way, and the probability that the state is reached. The network's output is the
+mean over the last states. When one path is drawn, only that path runs.
+
+The kernels are those of the widest state, and other states use their first channels. Since
+normalisation without parameters is per channel, such a slice acts like a kernel of its own.
 """
 
 import dataclasses
@@ -26,21 +27,21 @@ from hwnas_jax.nn.normalisation import Norm
 State = tuple[int, int]
 
 _init = nnx.initializers.he_uniform()
-# Ways that are not taken count this little in a state's mean, so that a state which nothing
-# reaches still has a value to compare with.
+# The weight in a state's mean of ways that are not taken. It is not zero, so that a state which
+# nothing reaches still has a value.
 _TRACE = 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
 class Trellis:
-    """Which states the modules lead through.
+    """The states that the modules lead through.
 
     Attributes:
-      steps: by option, by how much it doubles and halves; None where it leaves the module out.
-      doublings: most doublings; further ones have no effect.
-      halvings: most halvings; further ones have no effect.
-      least: modules that cannot be left out.
-      most: all modules.
+      steps: for each option, how much it doubles and halves; None leaves the module out.
+      doublings: largest number of doublings; further ones have no effect.
+      halvings: largest number of halvings; further ones have no effect.
+      least: number of modules that cannot be left out.
+      most: number of modules.
     """
 
     steps: tuple[State | None, ...]
@@ -50,7 +51,7 @@ class Trellis:
     most: int
 
     def options(self, module: int) -> tuple[State | None, ...]:
-        """Returns the steps a module may take."""
+        """Returns the steps that a module may take."""
         return tuple(s for s in self.steps if s is not None or module >= self.least)
 
     def after(self, state: State, step: State | None) -> State:
@@ -61,14 +62,14 @@ class Trellis:
         return min(doubled, self.doublings), min(halved, self.halvings)
 
     def states(self, module: int) -> list[State]:
-        """Returns the states that may be there before a module."""
+        """Returns the possible states before a module."""
         reached = {(0, 0)}
         for _ in range(module):
             reached = {self.after(state, step) for state in reached for step in self.steps}
         return sorted(reached)
 
     def ways(self, module: int) -> list[tuple[State, State]]:
-        """Returns the pairs of states that a module may lead from and to."""
+        """Returns the pairs of states between which a module may lead."""
         return sorted(
             {(state, self.after(state, step)) for state in self.states(module)
              for step in self.options(module) if step is not None}
@@ -88,7 +89,7 @@ class SharedModule(nnx.Module):
         self.norm = norm(features_out, rngs)
 
     def begin(self, x: jax.Array, features: int, stride: int) -> tuple[jax.Array, jax.Array]:
-        """Returns what the first convolution gives, and what stands beside it."""
+        """Returns the output of the first convolution, and the shortcut beside it."""
         inner = self.norm(self._convolve(jax.nn.relu(x), self.enter, features, stride))
         if stride == 1 and features == x.shape[-1]:
             return inner, x
@@ -108,7 +109,15 @@ class SharedModule(nnx.Module):
 
 
 def run_mixed(trellis: Trellis, modules, x: jax.Array, weight: jax.Array, features: int):
-    """Runs all ways: `[B, H, W, C]` and `float32[D, K]` to values and probabilities by state."""
+    """Runs all ways and returns the value and the probability of each last state.
+
+    Args:
+      trellis: the states.
+      modules: a `SharedModule` each.
+      x: `[B, H, W, C]`.
+      weight: `float32[D, K]`.
+      features: `C`.
+    """
     weight = weight.astype(jnp.float32)
     values, reached = {(0, 0): x}, {(0, 0): jnp.ones((), jnp.float32)}
     for number, module in enumerate(modules):
@@ -151,10 +160,13 @@ def _mean(shares, values):
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How values of different states travel as arrays of one shape: flat, the rest zeros.
+    """Writes values of different states as arrays of one shape: flat, and filled up with zeros.
 
     Attributes:
-      batch, height, width, features: the shape in the state `(0, 0)`.
+      batch: `B`.
+      height: of a value in the state `(0, 0)`.
+      width: of a value in the state `(0, 0)`.
+      features: channels of a value in the state `(0, 0)`.
     """
 
     batch: int
@@ -168,7 +180,7 @@ class Layout:
         return self.batch, height, width, self.features * 2 ** state[0]
 
     def room(self, states: Sequence[State]) -> int:
-        """Returns the numbers per image that the largest of `states` needs."""
+        """Returns how many numbers one image needs in the largest of `states`."""
         return max(math.prod(self.shape(state)[1:]) for state in states)
 
     def read(self, flat: jax.Array, state: State) -> jax.Array:
@@ -184,7 +196,7 @@ class Layout:
 def run_drawn_path(
     trellis: Trellis, modules, x: jax.Array, weight: jax.Array, index: jax.Array
 ) -> tuple[jax.Array, jax.Array, Layout]:
-    """Runs the drawn way alone.
+    """Runs only the drawn way.
 
     Args:
       trellis: the states.
@@ -194,7 +206,7 @@ def run_drawn_path(
       index: `int32[D]`.
 
     Returns:
-      The last value, flat; the number of its state among `trellis.states`; and the layout.
+      The last value as a flat array; the number of its state in `trellis.states`; the layout.
     """
     layout = Layout(*x.shape)
     flat, number = x.reshape(layout.batch, -1), jnp.zeros((), jnp.int32)
@@ -218,7 +230,7 @@ def run_drawn_path(
 
 
 def _tables(trellis, place):
-    """Returns, by state and option, the branch that starts, the one that ends, the next state."""
+    """Returns three tables by state and option: starting branch, ending branch, next state."""
     ways, after = trellis.ways(place), trellis.states(place + 1)
     starts, ends, following = [], [], []
     for source in trellis.states(place):

@@ -1,4 +1,4 @@
-"""The inverted residual block of mobile networks, and what stands beside it.
+"""The inverted residual block of mobile networks, and the layers around it.
 
 Every module maps `[B, H, W, C]` to `[B, H', W', C']` and says `macs(input_shape)` for one image.
 Normalisation comes from a factory, as in `hwnas_jax.nn.operations`.
@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Returns the nearest multiple of `divisor` that loses at most a tenth.
+    """Returns the nearest multiple of `divisor` that is at most a tenth below `channels`.
 
     >>> round_channels(32 * 0.35), round_channels(20)
     (16, 24)
@@ -39,7 +39,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 
 class ConvNorm(nnx.Module):
-    """Convolution (grouped where it is 1x1), normalisation, and an activation or none."""
+    """Convolution, normalisation, and perhaps an activation. Only 1x1 convolutions have groups."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class DepthwiseNorm(nnx.Module):
         activation: str | None = None,
     ):
         self.stride, self.activation = stride, activation
-        # One input channel each: the fan-in of a tap is the kernel's area alone.
+        # Each output reads one channel, so the fan-in is the area of the kernel.
         drawn = _init(rngs.params(), (kernel, kernel, 1, features), jnp.float32)
         self.kernel = nnx.Param(drawn[:, :, 0])
         self.norm = norm(features, rngs)
@@ -109,7 +109,7 @@ class DepthwiseNorm(nnx.Module):
 
 
 class SqueezeExcite(nnx.Module):
-    """Scales each channel by what a small network makes of the image's channel means."""
+    """Scales each channel by a factor that a small network computes from the channels' means."""
 
     def __init__(self, features: int, reduced: int, rngs: nnx.Rngs, *, activation: str = "relu"):
         self.activation = activation
@@ -128,10 +128,10 @@ class SqueezeExcite(nnx.Module):
 
 
 class MBConv(nnx.Module):
-    """Inverted residual: expand, convolve each channel, excite if asked, project.
+    """Inverted residual: expand, convolve each channel, perhaps excite, project.
 
-    The input is added where shapes allow. An expansion of one leaves the first product out unless
-    `groups` asks for it, as in FBNet.
+    The input is added if the shapes allow it. An expansion of one leaves the first product out,
+    unless `always_expand` keeps it, as in FBNet.
     """
 
     def __init__(
@@ -162,9 +162,9 @@ class MBConv(nnx.Module):
           stride: of the depthwise convolution.
           activation: a key of `ACTIVATIONS`.
           se_features: width of squeeze-excitation; zero leaves it out.
-          groups: of both products, with a channel shuffle after the first.
-          always_expand: keep the first product at an expansion of one.
-          residual: add the input where shapes allow.
+          groups: of both products; the channels are shuffled after the first.
+          always_expand: keep the first product also at an expansion of one.
+          residual: add the input if the shapes allow it.
         """
         middle = round(features_in * expansion)
         self.groups, self.middle = groups, middle
@@ -190,7 +190,7 @@ class MBConv(nnx.Module):
         return x + y if self.residual else y
 
     def narrow(self, y: jax.Array) -> jax.Array:
-        """Returns what follows the depthwise convolution: excitation and the last product."""
+        """Runs the part after the depthwise convolution: excitation and the last product."""
         return self.project(y if self.excite is None else self.excite(y))
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
@@ -231,7 +231,7 @@ class ConvHead(nnx.Module):
 
 
 def shuffle(x: jax.Array, groups: int) -> jax.Array:
-    """Deals the channels of each group of `x` (`[B, H, W, C]`) out over all groups."""
+    """Spreads the channels of each group of `x` (`[B, H, W, C]`) over all groups."""
     *rest, channels = x.shape
     parts = x.reshape(*rest, groups, channels // groups)
     return parts.swapaxes(-1, -2).reshape(x.shape)

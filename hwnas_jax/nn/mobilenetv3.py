@@ -1,6 +1,6 @@
-"""Blocks of MobileNetV3: inverted residuals with a hard sigmoid's excitation, and its head.
+"""Blocks of MobileNetV3: inverted residuals whose excitation has a hard sigmoid, and the head.
 
-Every module maps `[B, H, W, C]` to `[B, H', W', C']`, the head to logits, and says
+Every module maps `[B, H, W, C]` to `[B, H', W', C']`, the head to the network's outputs, and says
 `macs(input_shape)` for one image.
 
 References: Howard et al., "Searching for MobileNetV3", 2019.
@@ -19,12 +19,12 @@ _init = nnx.initializers.he_uniform()
 
 
 def excited_width(middle: int) -> int:
-    """Returns the width of squeeze-excitation among `middle` channels, as in MobileNetV3."""
+    """Returns the width of squeeze-excitation for `middle` channels, as in MobileNetV3."""
     return round_channels(middle // 4)
 
 
 def fit_channels(x: jax.Array, features: int) -> jax.Array:
-    """Returns the first `features` channels of `x` (`[..., C]`), zeros where it has fewer."""
+    """Returns the first `features` channels of `x` (`[..., C]`), filled up with zeros."""
     missing = features - x.shape[-1]
     if missing > 0:
         return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
@@ -32,17 +32,17 @@ def fit_channels(x: jax.Array, features: int) -> jax.Array:
 
 
 class HardExcite(SqueezeExcite):
-    """Squeeze-excitation with a piecewise linear sigmoid, whose channels can be the first few."""
+    """Squeeze-excitation with a piecewise linear sigmoid, which can run on its first channels."""
 
     def __call__(
         self, x: jax.Array, reduced: int | None = None, mask: jax.Array | None = None
     ) -> jax.Array:
-        """Scales the channels of `x` (`[B, H, W, c]`), the first `c` of those there are.
+        """Scales the channels of `x`.
 
         Args:
-          x: values.
-          reduced: how many hidden values take part; all by default.
-          mask: `float32[hidden]`, how much of each does.
+          x: `[B, H, W, c]`, the first `c` of the channels.
+          reduced: the number of hidden values to use, the first ones; all by default.
+          mask: `float32[hidden]`, a factor on each hidden value.
         """
         used = x.shape[-1]
         into, back = (
@@ -64,7 +64,8 @@ class HardExcite(SqueezeExcite):
 class InvertedResidual(nnx.Module):
     """The block that an elastic layer becomes: expand, convolve each channel, excite, project.
 
-    With `residual` the input is added, cut or filled with zeros where the channels differ.
+    With `residual` the input is added; if it has another number of channels, it is cut or filled
+    with zeros.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class InvertedResidual(nnx.Module):
         """Builds the block.
 
         Args:
-          inputs: channels in.
+          inputs: input channels.
           middle: channels between the products.
-          features: channels out.
+          features: output channels.
           norm: factory of normalisations.
           rngs: for the initial weights.
           kernel: size of the depthwise convolution.
@@ -118,7 +119,7 @@ class InvertedResidual(nnx.Module):
 
 
 class MixedHead(nnx.Module):
-    """The end of the network: a 1x1 convolution, the image's mean, a product, a classifier."""
+    """The end of the network: a 1x1 convolution, the image's mean, a product, a linear layer."""
 
     def __init__(
         self,
@@ -132,10 +133,10 @@ class MixedHead(nnx.Module):
         """Builds the head.
 
         Args:
-          inputs: channels in.
+          inputs: input channels.
           expanded: channels of the convolution.
-          features: values of the product, which has neither bias nor normalisation.
-          num_outputs: number of classes.
+          features: outputs of the product, which has neither bias nor normalisation.
+          num_outputs: outputs of the network.
           norm: factory of normalisations.
           rngs: for the initial weights.
         """

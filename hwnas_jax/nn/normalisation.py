@@ -16,7 +16,7 @@ Norm = Callable[[int, nnx.Rngs], nnx.Module]
 
 
 class BatchStatistics(nnx.Module):
-    """Normalises by the batch at hand: no affine part, no running averages.
+    """Normalises by the statistics of the batch, without scale, offset and running averages.
 
     Running averages have no meaning while the paths through a supernet change.
     """
@@ -31,7 +31,10 @@ class BatchStatistics(nnx.Module):
 
 
 def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.Array]:
-    """Returns mean and mean square of each channel of `x` (`[B, ..., C]`), `float32[C]` each."""
+    """Returns mean and mean square of each channel of `x` (`[B, ..., C]`), `float32[C]` each.
+
+    With `axis_name` they are averaged over the replicas of that axis.
+    """
     chex.assert_rank(x, {2, 3, 4})
     x, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
     mean, square = x.mean(axes), (x * x).mean(axes)
@@ -39,7 +42,7 @@ def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.
 
 
 def scale_and_offset(mean: jax.Array, square: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the factor and the summand that normalise values of these moments."""
+    """Returns the factor and the summand that normalise values with these moments."""
     scale = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
     return scale, -mean * scale
 

@@ -64,7 +64,7 @@ class ReLUConvNorm(nnx.Module):
 
 
 class ResidualReduction(nnx.Module):
-    """Halves the image and changes the channels: two 3x3 convolutions beside a pooled 1x1."""
+    """Halves the image and changes the channels: two 3x3 convolutions, beside a pool and a 1x1."""
 
     def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
         self.first = ReLUConvNorm(features_in, features_out, 3, norm, rngs, stride=2)
@@ -101,7 +101,7 @@ class Stem(nnx.Module):
 
 
 class Head(nnx.Module):
-    """Normalisation, ReLU, global average and a linear classifier."""
+    """Normalisation, ReLU, global average and a linear layer."""
 
     def __init__(self, features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs):
         self.norm = norm(features, rngs)
@@ -117,7 +117,7 @@ class Head(nnx.Module):
 
 
 class AvgPool3x3(nnx.Module):
-    """Average over 3x3 neighbourhoods at stride one, padding not counted."""
+    """Average over 3x3 neighbourhoods at stride one, without the padding."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return avg_pool_3x3(x)

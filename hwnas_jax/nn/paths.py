@@ -1,4 +1,7 @@
-"""Which edges of a graph lie on a path from its first node to its last."""
+"""Finds the edges of a graph that lie on a path from its first node to its last.
+
+Legend: `E` edges.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +11,17 @@ import numpy as np
 
 
 def open_paths(edges: Sequence[tuple[int, int]], is_open: Any) -> tuple[list[Any], list[Any]]:
-    """Returns which nodes the first node reaches by open edges, and which reach the last.
+    """Returns which nodes open edges connect to the first node, and which to the last.
 
-    Exactly zero or one where the edges are; between, the probability that some path is open, paths
-    taken as independent.
+    The results are exactly zero or one if `is_open` is. Otherwise they are the probability that
+    some path is open, computed as if paths were independent.
 
     Args:
       edges: `(target, source)` of each edge, sources below targets.
       is_open: `float32[E, ...]`, numpy or jax; further axes are carried along.
 
     Returns:
-      Two lists by node, each entry `float32[...]`.
+      Two lists with an entry for each node, `float32[...]`.
     """
     nodes = max(target for target, _ in edges) + 1
     one = is_open[0] * 0.0 + 1.0
@@ -37,9 +40,9 @@ def open_paths(edges: Sequence[tuple[int, int]], is_open: Any) -> tuple[list[Any
 
 
 def on_open_path(edges: Sequence[tuple[int, int]], is_open: Any) -> Any:
-    """Returns how much of what each edge gives reaches the last node, `float32[E, ...]`.
+    """Returns how much of each edge's output reaches the last node, `float32[E, ...]`.
 
-    That is with the edge itself taken as open; arguments and meaning as of `open_paths`.
+    The edge itself counts as open. Arguments and meaning are those of `open_paths`.
     """
     from_first, to_last = open_paths(edges, is_open)
     stack = np.stack if isinstance(is_open, np.ndarray) else jnp.stack

@@ -1,14 +1,14 @@
-"""Which platform a program is traced for: the default backend, unless another is named."""
+"""The platform that a program is traced for: the default backend, unless another is named."""
 
 import jax
 
 platform = jax.make_user_context()
-"""`with platform("tpu"):` traces for a platform that this machine need not have."""
+"""`with platform("tpu"):` traces for a platform that this machine does not need to have."""
 
 
 def target_platform() -> str:
-    """Returns the platform that the forms of operations are chosen for ("cpu", "gpu", "tpu").
+    """Returns the platform that decides the form of an operation ("cpu", "gpu", "tpu", "onnx").
 
-    "onnx" is for export: every operation keeps the form that ONNX has a node for.
+    "onnx" is for export: every operation then has a form for which ONNX has a node.
     """
     return platform.value or jax.default_backend()

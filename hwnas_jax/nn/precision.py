@@ -1,7 +1,7 @@
 """The type that activations and matrix products are computed in.
 
-Parameters, optimiser states, running statistics, logits and losses stay float32: weights are cast
-where they enter the network, so that their gradients arrive in float32.
+Parameters, optimiser states, running statistics, outputs and losses stay float32. Weights are cast
+when they enter the network, so that their gradients arrive in float32.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def compute_dtype(name: str, key: str) -> Any:
 
     Args:
       name: "float32" or "bfloat16".
-      key: the config key that said so, for the message.
+      key: the config key that named it, for the message.
 
     Raises:
       UserError: for any other type.
@@ -28,7 +28,7 @@ def compute_dtype(name: str, key: str) -> Any:
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """Returns `tree` with its floating-point leaves as `dtype`, the others as they are."""
+    """Returns `tree` with its floating-point leaves cast to `dtype`."""
 
     def one(leaf):
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -1,8 +1,8 @@
 """Weights and activations of few bits, with gradients that pass straight through the rounding.
 
-Steps are those of least squared error for normal values: weights are scaled by their root mean
-square, activations are quantised after normalisation. Nothing is learned beside the weights, so
-that one kernel serves all bit widths of a supernet.
+The steps between levels are those of least squared error for normally distributed values. Weights
+are scaled by their root mean square, and activations are quantised after normalisation. Only the
+weights are learned, so one kernel serves all bit widths of a supernet.
 
 References: Max, "Quantizing for Minimum Distortion", 1960 (the steps); Cai et al., "Deep Learning
 with Low Precision by Half-Wave Gaussian Quantization" (HWGQ), CVPR 2017 (activations); Cai and
@@ -25,14 +25,14 @@ RECONSTRUCTION = 1e-4
 """Weight of the reconstruction loss of projected kernels, before its factor of one half."""
 
 _LEAST = 1e-8
-# Sums of few levels often equal their mean exactly; which side of it rounding puts them on differs
-# from program to program.
+# A sum of few levels often equals its mean exactly, and rounding puts it on a side of the mean that
+# differs from program to program. Values within this distance of zero count as zero.
 _TIE = 1e-5
 
 
 @jax.custom_jvp
 def straight_through(value: jax.Array, source: jax.Array) -> jax.Array:
-    """Returns `value`, with the gradient of `source`; both of one shape.
+    """Returns `value` with the gradient of `source`; both have one shape.
 
     References: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons for
     Conditional Computation", 2013.
@@ -65,7 +65,7 @@ def normal_step(bits: int) -> float:
 def half_normal_step(bits: int) -> float:
     """Returns the step of the `2 ** bits` levels `i step` nearest to `relu` of normal values.
 
-    HWGQ's own, smaller steps go with a rounding that takes no positive value to zero.
+    The steps of HWGQ are smaller, since its rounding takes no positive value to zero.
 
     >>> round(half_normal_step(2), 2)
     0.65
@@ -94,8 +94,8 @@ def _best_step(quantised, lowest, least, most):
 def quantise_weights(weight: jax.Array, bits: int) -> jax.Array:
     """Returns `weight` (`[..., O]`) with `2 ** bits` values per output channel.
 
-    The levels are symmetric and exclude zero; their scale is the root mean square of the channel
-    and a constant to the gradient, which passes every weight unchanged.
+    The levels are symmetric and exclude zero. Their scale is the root mean square of the channel,
+    which the gradient takes as a constant. The gradient passes every weight unchanged.
 
     Args:
       weight: the latent weights.
@@ -115,13 +115,13 @@ def quantise_weights(weight: jax.Array, bits: int) -> jax.Array:
 
 
 def quantise_activations(x: jax.Array, bits: int) -> jax.Array:
-    """Returns the positive part of normalised values with `2 ** bits` values, zero among them.
+    """Returns the positive part of normalised values, on `2 ** bits` levels of which one is zero.
 
     The gradient is one between zero and the highest level, and zero outside.
 
     Args:
       x: of mean zero and variance one per channel, or nearly so.
-      bits: `FULL` gives `relu(x)`, values below 1e-5 taken for zero.
+      bits: `FULL` gives `relu(x)`; values below 1e-5 count as zero.
     """
     _check_bits(bits, 1)
     if bits == FULL:
@@ -133,9 +133,9 @@ def quantise_activations(x: jax.Array, bits: int) -> jax.Array:
 
 
 def binarise_weights(weight: jax.Array) -> jax.Array:
-    """Returns `mean|w| * sign(w)`, the mean per output channel of `weight` (`[..., O]`).
+    """Returns `mean|w| * sign(w)`, with the mean over each output channel of `weight` (`[..., O]`).
 
-    The gradient of the sign is one where `|w| <= 1`, else zero; the scale is differentiated.
+    The gradient of the sign is one if `|w| <= 1`, and zero otherwise. The scale is differentiated.
     """
     axes = tuple(range(weight.ndim - 1))
     scale = jnp.abs(weight).mean(axes)
@@ -146,9 +146,9 @@ def binarise_weights(weight: jax.Array) -> jax.Array:
 def project_weights(weight: jax.Array, projection: jax.Array) -> jax.Array:
     """Returns the binary values of `weight` times a learned projection.
 
-    The gradient holds, beside that of the loss, the one of `RECONSTRUCTION / 2` times the squared
-    distance from the product to its binary values: of kernels that the loss depends on, so that
-    an operation which is not drawn rests.
+    To the gradient of the loss, this adds the gradient of `RECONSTRUCTION / 2` times the squared
+    distance from the product to its binary values. It is added only for kernels on which the loss
+    depends, so that an operation which is not drawn does not change.
 
     Args:
       weight: `[k, k, I, O]`.
@@ -165,7 +165,7 @@ def project_weights(weight: jax.Array, projection: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _with_penalty(value, penalty):
-    """Returns `value`; where a gradient reaches it, one of `penalty` is added to the loss's."""
+    """Returns `value`; wherever a gradient reaches it, the gradient of `penalty` is added."""
     del penalty
     return value
 
@@ -177,9 +177,9 @@ _with_penalty.defvjp(
 
 
 def binarise_activations(x: jax.Array) -> jax.Array:
-    """Returns `sign(x)`, with a gradient of one where `|x| <= 1`, else zero.
+    """Returns `sign(x)`, with a gradient of one if `|x| <= 1`, and zero otherwise.
 
-    Zero, to 1e-5, stays zero: a node that nothing reaches must not send a constant on.
+    Zero, to within 1e-5, stays zero: a node that nothing reaches must not pass a constant on.
     """
     signs = jnp.where(jnp.abs(x) < _TIE, 0, jnp.sign(x))
     return straight_through(signs, jnp.where(jnp.abs(x) <= 1 + _TIE, x, 0))

@@ -1,8 +1,8 @@
 """Layers of few bits: one precision each, or several mixed before a single convolution.
 
-Every layer says `macs(input_shape)`, `bit_operations(input_shape)` for one image, and `size_bits()`
-of its stored parameters: weights at their bits, one 32-bit scale per output channel, and
-everything else at 32 bits.
+Every layer says `macs(input_shape)` and `bit_operations(input_shape)` for one image, and
+`size_bits()` of its stored parameters. Weights are stored at their bits, with one 32-bit scale for
+each output channel, and everything else at 32 bits.
 """
 
 import math
@@ -49,7 +49,7 @@ class _Layer(nnx.Module):
         return self.macs(input_shape) * self.weight_bits * self.activation_bits
 
     def size_bits(self) -> int:
-        """Returns the bits of what is stored."""
+        """Returns the bits that are stored."""
         whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
         scales = 0 if self.weight_bits == FULL else self.kernel.shape[-1]
         latent = math.prod(self.kernel.shape)
@@ -78,9 +78,9 @@ class QuantisedConv(_Layer):
 
 
 class MixedQuantisedConv(nnx.Module):
-    """One latent kernel at several precisions, and its input likewise, before one convolution.
+    """One kernel and one input, each at several precisions that are mixed before one convolution.
 
-    Convolution is linear in its kernel and in its input, so the mixture over all pairs of bits is
+    A convolution is linear in its kernel and in its input, so the mixture over all pairs of bits is
     `sum_ij w_i a_j conv(Q_i(W), Q_j(A)) = conv(sum_i w_i Q_i(W), sum_j a_j Q_j(A))`.
 
     References: Cai and Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural
@@ -104,7 +104,7 @@ class MixedQuantisedConv(nnx.Module):
 
         Args:
           x: `[B, H, W, C]`.
-          weight: `float32[2, K]`, gates of the weight bits and of the activation bits.
+          weight: `float32[2, K]`, the gates of the weight bits and of the activation bits.
           index: `int32[2]`, the drawn bits, or None to mix.
         """
         drawn = (None, None) if index is None else (index[0], index[1])
@@ -114,18 +114,18 @@ class MixedQuantisedConv(nnx.Module):
 
 
 def mix(quantise, values: jax.Array, bits: Sequence[int], weight, index) -> jax.Array:
-    """Returns `values` at several precisions, summed by weight; only the drawn one with `index`.
+    """Returns the sum of `values` at several precisions, each times its weight.
 
     Args:
       quantise: `(values, bits) -> values`.
-      values: what is quantised.
+      values: the values to quantise.
       bits: the precisions.
-      weight: `float32[K]`, the first of which are those of `bits`.
-      index: `int32[]`, or None.
+      weight: `float32[K]`; the first entries belong to `bits`.
+      index: `int32[]`, the only precision to run, or None for all.
     """
     weight = weight.astype(values.dtype)
     if index is None:
-        # The precisions are cheap to compute again, and as large as their input.
+        # Values at one precision are as large as the input, and cheap to compute again.
         one = jax.checkpoint(quantise, static_argnums=1)
         return sum(weight[i] * one(values, b) for i, b in enumerate(bits))
     branches = [jax.checkpoint(lambda v, b=b: quantise(v, b)) for b in bits]
@@ -133,7 +133,7 @@ def mix(quantise, values: jax.Array, bits: Sequence[int], weight, index) -> jax.
 
 
 class QuantisedStem(_Layer):
-    """The first convolution: its input is an image of 8-bit values."""
+    """The first convolution; its input is an image of 8-bit values."""
 
     activation_bits = 8
 
@@ -147,7 +147,7 @@ class QuantisedStem(_Layer):
 
 
 class QuantisedHead(nnx.Module):
-    """Normalisation, rectifier, global average, and a linear classifier of quantised weights."""
+    """Normalisation, rectifier, global average, and a linear layer of quantised weights."""
 
     def __init__(self, features: int, num_outputs: int, bits: int, norm: Norm, rngs: nnx.Rngs):
         self.bits = bits
@@ -171,7 +171,7 @@ class QuantisedHead(nnx.Module):
         return self.linear.in_features * self.linear.out_features * self.bits**2
 
     def size_bits(self) -> int:
-        """Returns the bits of what is stored."""
+        """Returns the bits that are stored."""
         whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
         latent = math.prod(self.linear.kernel.shape)
         scales = 0 if self.bits == FULL else self.linear.out_features
@@ -181,7 +181,8 @@ class QuantisedHead(nnx.Module):
 class BinaryConv(_Layer):
     """Normalisation, sign, and a convolution whose weights are a sign and a scale per channel.
 
-    With `projected`, of the weights times a learned matrix, which is needed in training alone.
+    With `projected`, the signs are those of the weights times a learned matrix, which is only
+    needed in training.
 
     References: Rastegari et al., "XNOR-Net: ImageNet Classification Using Binary Convolutional
     Neural Networks", ECCV 2016; Gu et al., "Projection Convolutional Neural Networks for 1-bit
@@ -206,20 +207,20 @@ class BinaryConv(_Layer):
         return conv2d(binarise_activations(self.norm(x)), kernel, stride=self.stride)
 
     def size_bits(self) -> int:
-        """Returns the bits of what is stored; the projection is part of the signs by then."""
+        """Returns the bits that are stored; the projection is contained in the signs by then."""
         projection = 0 if self.projection is None else math.prod(self.projection.shape)
         return super().size_bits() - FULL * projection
 
 
 def binary_kernel(kernel: jax.Array, projection: jax.Array | None = None) -> jax.Array:
-    """Returns the binary values of a kernel `[k, k, I, O]`, projected if it has a projection."""
+    """Returns the binary values of a kernel `[k, k, I, O]`, or of its product with a projection."""
     return binarise_weights(kernel) if projection is None else project_weights(kernel, projection)
 
 
 def shrink_and_widen(x: jax.Array, stride: int, channels: int) -> jax.Array:
-    """Returns `x` (`[B, H, W, C]`) averaged over 2x2 blocks at stride 2, and zeros as new channels.
+    """Returns `x` (`[B, H, W, C]`), averaged over 2x2 blocks at stride 2, with channels of zeros.
 
-    The shortcut without parameters, where shapes change.
+    This is the shortcut without parameters between shapes that differ.
 
     References: He et al., "Deep Residual Learning", CVPR 2016 (option A).
     """

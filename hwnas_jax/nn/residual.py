@@ -8,7 +8,7 @@ from hwnas_jax.nn.operations import Conv, ReLUConvNorm
 
 
 class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions beside the input, or beside a 1x1 convolution where shapes change.
+    """Two 3x3 convolutions beside the input, or beside a 1x1 convolution if the shape changes.
 
     References: Duan et al., "TransNAS-Bench-101: Improving Transferability and Generalizability
     of Cross-Task Neural Architecture Search", CVPR 2021.

@@ -1,4 +1,4 @@
-"""Operations of DARTS's cells: separable and dilated convolutions, and what halves without one.
+"""Operations of DARTS's cells: separable and dilated convolutions, and a factorised reduction.
 
 Every module maps `[B, H, W, C]` to `[B, H', W', C']` and says `macs(input_shape)` for one image.
 Normalisation comes from a factory, as in `hwnas_jax.nn.operations`.
@@ -35,7 +35,7 @@ class DilConv(nnx.Module):
         dilation: int = 2,
     ):
         self.stride, self.dilation = stride, dilation
-        # One input channel each: the fan-in of a tap is the kernel's area alone.
+        # Each output reads one channel, so the fan-in is the area of the kernel.
         drawn = _init(rngs.params(), (kernel, kernel, 1, features_in), jnp.float32)
         self.kernel = nnx.Param(drawn[:, :, 0])
         self.pointwise = Conv(features_in, features_out, 1, rngs)
@@ -82,9 +82,9 @@ class SepConv(nnx.Module):
 
 
 class FactorisedReduction(nnx.Module):
-    """ReLU, two 1x1 convolutions at stride two, one of them a pixel on, normalisation.
+    """ReLU, two 1x1 convolutions at stride two, of which one is moved by a pixel, normalisation.
 
-    Together they see a pixel of every row and of every column; odd sizes get a line of zeros.
+    Together they see a pixel of every row and of every column. Odd sizes get a line of zeros.
     """
 
     def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):

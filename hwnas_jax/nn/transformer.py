@@ -1,12 +1,13 @@
-"""Parts of a vision transformer; masks over channels, heads and hidden units make narrower ones.
+"""Parts of a vision transformer, which masks over channels, heads and hidden units can narrow.
 
 Legend: `B` batch, `H, W, C` image height, width, channels, `T` tokens, `E` embedding channels,
 `h` heads, `d` channels of a head, `M` hidden units.
 
-Blocks are pre-norm. Masks hold a factor for each channel, head or unit. At zeros and ones, ones
-first, a part with masks is exactly the narrower part built of its leading weights; in between,
-channels are there in part: they count in part in the statistics of a normalisation and are read and
-written in part. It is one product at full width whatever the number of options.
+Blocks are pre-norm. A mask holds a factor for each channel, head or unit. If it holds ones followed
+by zeros, the masked part is exactly the narrower part that is built of its leading weights. With
+factors in between, channels are partly present: they count partly in the statistics of a
+normalisation, and are read and written partly. A part is one product at full width, whatever the
+number of options.
 
 References: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; Touvron et al.,
 "Training Data-Efficient Image Transformers" (DeiT), ICML 2021.
@@ -36,7 +37,7 @@ class Linear(nnx.Module):
         return _affine(x, self.kernel[...], self.bias[...])
 
     def macs(self, rows: int) -> int:
-        """Returns multiply-accumulates for so many rows."""
+        """Returns multiply-accumulates for this many rows."""
         return rows * self.kernel.size
 
 
@@ -57,7 +58,7 @@ class LayerNorm(nnx.Module):
 class Patches(nnx.Module):
     """Cuts images into patches and embeds them: `[B, H, W, C] -> [B, T, E]`.
 
-    Positions are learned; a class token, where there is one, comes first.
+    Positions are learned. If there is a class token, it comes first.
     """
 
     def __init__(
@@ -89,14 +90,15 @@ class Patches(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Normalisation and self-attention, `[B, T, E] -> [B, T, E]`, less the residual."""
+    """Normalisation and self-attention, `[B, T, E] -> [B, T, E]`, without the residual."""
 
     def __init__(self, features: int, heads: int, head_size: int, rngs: nnx.Rngs):
         self.head_size = head_size
         self.norm = LayerNorm(features, rngs)
         inner = heads * head_size
         draw = functools.partial(_init, shape=(features, inner), dtype=jnp.float32)
-        # Queries, keys and values on an axis of their own: fewer heads lead along the last.
+        # Queries, keys and values have an axis of their own, so that fewer heads are the leading
+        # part of the last axis.
         self.kernel = nnx.Param(jnp.stack([draw(rngs.params()) for _ in range(3)], 1))
         self.bias = nnx.Param(jnp.zeros((3, inner)))
         self.out = Linear(inner, features, rngs)
@@ -124,7 +126,7 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Normalisation and two products with a GELU between, `[B, T, E] -> [B, T, E]`, no residual."""
+    """Normalisation and two products around a GELU, `[B, T, E] -> [B, T, E]`, without residual."""
 
     def __init__(self, features: int, hidden: int, rngs: nnx.Rngs):
         self.norm = LayerNorm(features, rngs)
@@ -144,7 +146,7 @@ class MLP(nnx.Module):
 
 
 class TokenHead(nnx.Module):
-    """Normalisation, then the classes of the first token or of the mean: `[B, T, E] -> [B, O]`."""
+    """Normalisation and a linear layer on the first token or the mean: `[B, T, E] -> [B, O]`."""
 
     def __init__(self, features: int, classes: int, rngs: nnx.Rngs, *, token: bool):
         self.token = token
@@ -162,7 +164,8 @@ class TokenHead(nnx.Module):
         return self.classify.macs(1)
 
 
-# Compiled as a whole also where a network runs operation by operation.
+# These are jitted so that they are compiled as a whole even if a network runs operation by
+# operation.
 @jax.jit
 def _affine(x, kernel, bias):
     return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)

@@ -1,14 +1,14 @@
-"""Variables of modules that are cheap to set under a trace."""
+"""Variables of modules that are cheap to set while JAX traces."""
 
 from typing import Any
 
 
 class Replaced:
-    """Mixed into a kind of `nnx.Variable`: setting it replaces the array and looks at nothing else.
+    """A mixin for kinds of `nnx.Variable`: setting the variable replaces its array, without checks.
 
-    nnx compares where the old and the new array lie. A traced array answers with an error, whose
-    text is made from the whole trace so far: tracing a network took time in the square of its
-    layers, most of it here.
+    nnx compares the devices of the old and the new array. For a traced array this raises an error
+    inside, and the text of the error is made from the whole trace so far. Tracing a network then
+    takes time quadratic in its layers, most of it here.
     """
 
     def set_value(self, value: Any, *, index: Any = ...) -> None:

@@ -36,7 +36,7 @@ devices and processes, because a checkpoint holds the state once and not once fo
 the same number of devices the results are the same to the last bit. On another number they are
 equal to float tolerance, provided that batch statistics are averaged over the replicas.
 
-`distributed` starts and ends a job, `sockets` ties its processes together, `progress` reports
-work and notices that a stop was asked for, and `accumulate` splits a batch that does not fit into
-memory.
+`base` says what runs step by step (an experiment), `distributed` starts and ends a job, `sockets`
+ties its processes together, `progress` reports work and notices that a stop was asked for, and
+`accumulate` splits a batch that does not fit into memory.
 """

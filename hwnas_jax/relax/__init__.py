@@ -8,6 +8,7 @@ from hwnas_jax.relax.base import (
     check_relaxation,
     one_hot_gates,
     softmax_probabilities,
+    straight_through,
 )
 from hwnas_jax.relax.beta_darts import BetaDARTS
 from hwnas_jax.relax.drnas import DrNAS
@@ -21,4 +22,5 @@ __all__ = [
     "RELAXATIONS", "Advantage", "BetaDARTS", "DrNAS", "FairDARTS", "Gaea", "Gates",
     "GumbelSoftmax", "ReinMax", "Relaxation", "SampledPath", "Softmax", "StraightThrough",
     "check_relaxation", "one_hot_gates", "softmax_probabilities",
+    "straight_through",
 ]  # fmt: skip

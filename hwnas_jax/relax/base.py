@@ -105,6 +105,11 @@ class Relaxation(abc.ABC):
         """
         return softmax_probabilities(params, mask)
 
+    def kept(self, params: Params, mask: jax.Array) -> jax.Array:
+        """Returns which options an architecture keeps, `bool[D, K]`: by default the likeliest."""
+        share = jnp.where(mask, self.probabilities(params, mask), -1.0)
+        return jax.nn.one_hot(share.argmax(-1), mask.shape[-1], dtype=bool)
+
     def penalty(self, params: Params, mask: jax.Array, progress: jax.Array) -> jax.Array:
         """Returns what is added to the loss of the parameters, `float32[]`.
 
@@ -175,7 +180,7 @@ def straight_through(relaxed: jax.Array, index: jax.Array) -> jax.Array:
       index: `int32[D]`, the option of each row that is one.
     """
     hard = jax.nn.one_hot(index, relaxed.shape[-1], dtype=relaxed.dtype)
-    return hard + relaxed - jax.lax.stop_gradient(relaxed)
+    return hard + (relaxed - jax.lax.stop_gradient(relaxed))
 
 
 def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:

@@ -14,12 +14,9 @@ from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
-from hwnas_jax.search.strategies import STRATEGIES
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES
 from hwnas_jax.spaces import SPACES
 from hwnas_jax.tasks import TASKS
-
-GRADIENT = "gradient"
-"""The strategy that does not ask for architectures, but optimises one by gradients."""
 
 
 class Kind(NamedTuple):
@@ -28,7 +25,7 @@ class Kind(NamedTuple):
     Attributes:
       one: what one is called.
       several: what several are called.
-      keys: where a config names the one it uses.
+      keys: where a config names the one it uses; the command line's option as well.
       summaries: a line for each, by name.
     """
 
@@ -42,9 +39,9 @@ def kinds() -> dict[str, Kind]:
     """Returns the kinds of methods by what one of them is called."""
     gradient = {GRADIENT: "weights and architecture together, by gradients"}
     every = (
-        Kind("search space", "search spaces", ("space",), SPACES.summaries()),
+        Kind("search space", "search spaces", ("space", "name"), SPACES.summaries()),
         Kind("task", "tasks", ("task",), TASKS.summaries()),
-        Kind("data source", "data sources", ("data",), SOURCES.summaries()),
+        Kind("data source", "data sources", ("data", "name"), SOURCES.summaries()),
         Kind("strategy", "strategies", ("search", "strategy"), gradient | STRATEGIES.summaries()),
         Kind("relaxation", "relaxations", ("search", "relaxation"), RELAXATIONS.summaries()),
         Kind("estimator", "estimators", ("search", "estimator"), ESTIMATORS.summaries()),

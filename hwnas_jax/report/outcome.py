@@ -107,8 +107,8 @@ def strategy_in_words(run: RunFiles) -> str:
     rounds = max(row["step"] for row in rows)
     share = float(np.nanmean(column(rows, "within_budget")))
     said = (
-        f"The strategy asked in {plural(rounds, 'round')}; {percent(share)} of what it asked for "
-        "met the budget."
+        f"{'For each search the' if len(members) > 1 else 'The'} strategy asked in "
+        f"{plural(rounds, 'round')}; {percent(share)} of what it asked for met the budget."
     )
     if len(members) == 1:
         best = best_within_budget(rows)[-1]

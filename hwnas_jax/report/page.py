@@ -4,7 +4,16 @@ from typing import Any
 
 from hwnas_jax.report import sweep_page
 from hwnas_jax.report.cell import plot_cell
-from hwnas_jax.report.html import document, figure, missing, note, section, sentences, table, text
+from hwnas_jax.report.html import (
+    document,
+    escaped,
+    figure,
+    missing,
+    note,
+    section,
+    sentences,
+    table,
+)
 from hwnas_jax.report.network_plots import plot_retraining, plot_tradeoff
 from hwnas_jax.report.numbers import NOTHING, half, number, percent
 from hwnas_jax.report.read import RunFiles
@@ -63,8 +72,8 @@ def _tiles(run: RunFiles) -> str:
          "" if by_chance is None else f"random search {run.task.show(by_chance)}"),
     ]  # fmt: skip
     items = "".join(
-        f"<li><span>{text(label)}</span><strong>{text(value)}"
-        f"{f' <small>{text(unit)}</small>' if value != NOTHING and unit else ''}</strong>"
+        f"<li><span>{escaped(label)}</span><strong>{escaped(value)}"
+        f"{f' <small>{escaped(unit)}</small>' if value != NOTHING and unit else ''}</strong>"
         f"<em>{sentences(more)}</em></li>"
         for label, value, unit, more in tiles
     )
@@ -121,7 +130,7 @@ def _network(run: RunFiles) -> str:
     if not any("<-" in name for name in network_names(run)):
         caption = "What was decided, in order."
     string = run.architecture.get("string")
-    code = f'<p class="string"><code>{text(string)}</code></p>' if string else ""
+    code = f'<p class="string"><code>{escaped(string)}</code></p>' if string else ""
     return section(title, figure(drawn, "cell", caption), code)
 
 

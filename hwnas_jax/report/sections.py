@@ -5,7 +5,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.catalogue import methods_used
-from hwnas_jax.report.html import figure, missing, note, section, sentences, table, text
+from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
 from hwnas_jax.report.network_plots import plot_cost_fit
 from hwnas_jax.report.numbers import NOTHING, percent
 from hwnas_jax.report.outcome import (
@@ -46,10 +46,10 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         (None if run.several else run.settings("seed"), "seed {}"),
         ((run.versions or {}).get("started"), "started {}"),
     ]
-    line = " · ".join(text(form.format(value)) for value, form in facts if value is not None)
+    line = " · ".join(escaped(form.format(value)) for value, form in facts if value is not None)
     return (
-        f'<header>\n<p class="kicker">{text(kind)}</p>\n'
-        f'<h1>{text(run.name)}</h1>\n<p class="facts">{line}</p>\n'
+        f'<header>\n<p class="kicker">{escaped(kind)}</p>\n'
+        f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
         f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
     )
 
@@ -70,7 +70,7 @@ def network_names(run: RunFiles) -> dict[str, str]:
 def search(run: RunFiles) -> str:
     """Returns the section of the search: its methods, how it went, and where it ended."""
     parts = [_methods(run)]
-    supernet = by_stage(run.log["supernet"])
+    supernet = _by_stage(run.log["supernet"])
     if supernet:
         caption = "The supernet, whose weights judge what the strategy asks for, in training."
         parts.append(figure(plot_supernet(supernet, task=run.task), "supernet", caption))
@@ -80,10 +80,10 @@ def search(run: RunFiles) -> str:
         parts.append(_searches(run) if run.several else _one_search(run))
     else:
         parts.append(missing("figure of the search", "search lines in metrics.jsonl"))
-    return section("The search", *parts)
+    return section("The searches" if run.several else "The search", *parts)
 
 
-def by_stage(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _by_stage(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Returns rows by the stage that wrote them."""
     stages: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -118,18 +118,15 @@ def confidence_note(confidence: float) -> str:
 def confirmations_note(run: RunFiles) -> str:
     """Returns how many networks met the budget before the training; nothing if none was tried."""
     tried = (run.networks or {}).get("confirmations") or []
-    groups = {str(row.get("origin")): [0, 0] for row in tried}
+    names = {"search": "from the search", "random": "random ones"}
+    groups: dict[str, list[bool]] = {}
     for row in tried:
-        counts = groups[str(row.get("origin"))]
-        counts[0] += bool(row.get("meets_budget"))
-        counts[1] += 1
+        # The groups of several searches are named by their labels; they count together.
+        name = names.get(str(row.get("origin")), "from the searches")
+        groups.setdefault(name, []).append(bool(row.get("meets_budget")))
     if not groups:
         return ""
-    names = {"search": "from the search", "random": "random ones"}
-    said = ", ".join(
-        f"{met} of {every} {names.get(group, f'from {group}')}"
-        for group, (met, every) in groups.items()
-    )
+    said = ", ".join(f"{sum(met)} of {len(met)} {name}" for name, met in groups.items())
     return f"Networks that met the budget when {run.obtained} before the training: {said}."
 
 

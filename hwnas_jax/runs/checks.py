@@ -3,19 +3,25 @@
 Each check is that of the stage it belongs to, called before minutes of profiling are spent.
 """
 
-from hwnas_jax.budgets import BUDGETS, check_budget
-from hwnas_jax.config import Config, validate
+import numpy as np
+
+from hwnas_jax.budgets import Budget, check_budget
+from hwnas_jax.config import Config, alone, validate
+from hwnas_jax.cost import AnalyticModel, estimate
 from hwnas_jax.cost.models.registry import check_cost_model
-from hwnas_jax.data import Dataset
+from hwnas_jax.cost.simulate.codesign import Systolic
+from hwnas_jax.cost.simulate.estimates import computes
+from hwnas_jax.data import Dataset, holdout
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
-from hwnas_jax.runs.searching import GRADIENT
+from hwnas_jax.runs.gradient_search import halves_of
+from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
-from hwnas_jax.search.evaluators import EVALUATORS
+from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
-from hwnas_jax.search.strategies import STRATEGIES, check_strategy
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, check_strategy
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import make_task
 
@@ -36,7 +42,26 @@ def check_config(config: Config) -> None:
     rounds(config.search, config.target, range(0, config.search.steps, length))
 
 
-def check_methods(config: Config, space: Space, dataset: Dataset, *, several: bool) -> None:
+def check_batches(config: Config, dataset: Dataset) -> None:
+    """Refuses batches that are larger than the examples they are drawn from.
+
+    Raises:
+      UserError: names the key and how many examples there are.
+    """
+    half = min(len(rows) for rows in halves_of(dataset, config).values())
+    kept, _ = holdout(dataset.train_targets, config.retrain.validation_fraction, config.seed)
+    for key, size, count in (
+        ("search.batch_size", config.search.batch_size, half),
+        ("retrain.batch_size", config.retrain.batch_size, len(kept)),
+    ):
+        if size > count:
+            raise UserError(
+                f"{key} = {size} is more than the {count} examples of {dataset.name} that it is "
+                "drawn from"
+            )
+
+
+def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     """Refuses methods that are not there, do not go together, or do not keep their contract.
 
     Nothing is compiled: what a method returns is looked at by its shapes.
@@ -45,29 +70,68 @@ def check_methods(config: Config, space: Space, dataset: Dataset, *, several: bo
       config: names the methods.
       space: what is searched.
       dataset: the task's targets.
-      several: whether this is a sweep.
 
     Raises:
       UserError: names the method, what it lacks and what is allowed.
     """
     task = make_task(config.task, dataset)
-    limits = {config.target.metric: 1.0, **config.target.limits}
-    check_budget(BUDGETS.make(config.budget), limits, tuple(limits))
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
-    make_methods(space, task, config)
+    methods = make_methods(space, task, config)
     if search.strategy.name == GRADIENT:
+        if search.strategy.args:
+            raise UserError(
+                f"search.strategy = {GRADIENT!r} has no options of its own, got "
+                f"{', '.join(search.strategy.args)}: its methods are search.relaxation and "
+                "search.estimator"
+            )
         return
     strategy = STRATEGIES.make(search.strategy)
     check_strategy(strategy, space.mask)
-    EVALUATORS.make(search.evaluator)
+    evaluator = EVALUATORS.make(search.evaluator)
+    weights = np.zeros(methods.supernet.num_weights, np.float32)
+    check_evaluator(evaluator, bench_of(space, dataset, task, config, weights))
     if rule.name != "most_probable":
         raise UserError(
             f"derive.rule = {rule.name!r} orders networks by what a gradient search knows of them; "
             f"search.strategy = {strategy.name!r} leaves the scores it was told, by which its "
             "networks are ordered"
         )
-    if several and config.target.measurements:
-        raise UserError(
-            f"target.measurements goes with search.strategy = {GRADIENT!r} alone, not with "
-            f"{strategy.name!r}"
-        )
+    for unfit, what in (
+        (config.target.measurements, "target.measurements"),
+        (config.parallel != alone(config.parallel), "a job of several processes"),
+    ):
+        if unfit:
+            raise UserError(
+                f"{what} goes with search.strategy = {GRADIENT!r} alone, not with {strategy.name!r}"
+            )
+
+
+def check_limits(
+    config: Config, budget: Budget, space: Space, observed: tuple[str, ...] | None
+) -> None:
+    """Refuses a limit on a metric that the cost model will not predict, before there is one.
+
+    Args:
+      config: `target`, `cost` and `profile` are read.
+      budget: is checked with the limits.
+      space: what is searched.
+      observed: the metrics of the measurement file; None where the space will be profiled.
+
+    Raises:
+      UserError: names the metric and those that will be predicted.
+    """
+    if observed is None:
+        if computes(space, config.profile):
+            one = np.zeros((1, space.num_decisions), np.int32)
+            observed = estimate(space, one, Systolic()).metrics
+        else:
+            observed = ("latency_ms", *(("energy_mj",) if config.profile.energy else ()))
+    kind = check_cost_model(config.cost.model)
+    if kind is AnalyticModel:
+        observed = ("latency_ms", "peak_memory_mib")
+    elif isinstance(vars(kind).get("metrics"), tuple):
+        observed = vars(kind)["metrics"]
+    limits = {config.target.metric: 1.0, **config.target.limits}
+    # What can be counted stands beside the predictions of every cost model.
+    counted = AnalyticModel.count(space).metrics
+    check_budget(budget, limits, tuple(dict.fromkeys((*observed, *counted))))

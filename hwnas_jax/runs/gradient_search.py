@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.budgets.target import Target
@@ -161,7 +162,9 @@ def search_architecture(
         streams=replicas.streams(config.data.resident),
         checkpoint_every=settings.checkpoint_every,
         log={"stage": stage},
-        extra=lambda state: log_values(space, refinement.model, target, methods, config, state),
+        extra=lambda state: log_values(
+            space, refinement.model, target, methods, config, state, length
+        ),
         inputs=inputs,
         helps=memory_help("search", settings),
     )
@@ -173,15 +176,24 @@ def search_architecture(
 
 def log_values(
     space: Space, cost_model: CostModel, target: Target, methods: Methods, config: Config,
-    state: SearchState,
+    state: SearchState, length: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Returns what a log line says about a state beside the means of its infos."""
+    """Returns what a log line says about a state beside the means of its infos.
+
+    The means of the architecture's loss and metric are left out where some of the `length` steps
+    of the call belong to the warm-up, which has none.
+    """
     share = methods.probabilities(state.params)
     likeliest = np.where(space.mask, share, -1.0).argmax(-1)[None].astype(np.int32)
     bounds = bounded_costs(space, cost_model, target, likeliest)[1]
-    warming = int(state.step) <= config.search.warmup_steps
+    kept = {}
+    if methods.relaxation.chooses_several:
+        options = methods.relaxation.kept(state.params, jnp.asarray(space.mask))
+        kept = {"kept_options": int(options.sum())}
+    warming = int(state.step) - length < config.search.warmup_steps
     return {
         **({"arch_loss": None, "arch_metric": None} if warming else {}),
+        **kept,
         "argmax_cost": float(bounds[target.metric][0]),
         "target": float(target.value),
         "probabilities": np.round(share, 5).tolist(),

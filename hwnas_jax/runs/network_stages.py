@@ -18,7 +18,6 @@ from hwnas_jax.runs.confirm import confirm, describe
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.parts import RunParts
-from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.proposals import Proposals
 from hwnas_jax.runs.retrain import train
 from hwnas_jax.search.candidates import Candidate
@@ -78,7 +77,7 @@ class NetworkStages(RunParts):
                 confirmations += rows
                 met = {(row["origin"], row["string"]): row["meets_budget"] for row in rows}
                 for i in numbers:
-                    networks += self._described(groups, self.members[i], met)
+                    networks += self._described(groups, i, met)
             if self.wanted.several:
                 self._judge_by_supernet(networks, report)
             write_json(
@@ -95,10 +94,11 @@ class NetworkStages(RunParts):
     def _described(
         self,
         groups: dict[str, list[Candidate]],
-        member: Member,
+        search: int,
         met: dict[tuple[str, str], bool],
     ) -> list[dict[str, Any]]:
         """Returns the entries of a search's networks, and of the random ones beside them."""
+        member, within = self.members[search], self.proposals.within.get(search)
         several = self.wanted.several
         origins = {"search": member.label} | ({} if several else {"random": "random"})
         each = 1 if several else self.config.retrain.networks
@@ -115,6 +115,7 @@ class NetworkStages(RunParts):
                         "training_seed": 1000 * member.seed + (0 if several else number + 1),
                         "target": member.target.value,
                         **known,
+                        "probability_within_budget": within if origin == "search" else None,
                         "meets_budget": met.get((group, known["string"])),
                     }
                 )

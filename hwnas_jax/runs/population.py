@@ -279,7 +279,7 @@ def search_population(
         def extra(part: PopulationState) -> dict[str, Any]:
             limit = float(part.search.budget.limits[members[0].target.metric])
             target = members[0].target._replace(value=limit)
-            return log_values(space, refinement.model, target, methods, config, part.search)
+            return log_values(space, refinement.model, target, methods, config, part.search, length)
 
         experiment = Experiment(
             name=stage,

@@ -31,6 +31,10 @@ class Proposals:
       cost_model: predicts the costs.
       config: the experiment.
       found: what the searches left.
+
+    Attributes:
+      within: by number of a gradient search that was asked, the probability of all its networks
+        that meet the budget.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Proposals:
         self._space, self._dataset, self._model = space, dataset, cost_model
         self._config, self._found = config, found
         self._budget = BUDGETS.make(config.budget)
+        self.within: dict[int, float] = {}
 
     @property
     def by_gradient(self) -> bool:
@@ -84,7 +89,8 @@ class Proposals:
         rule = DERIVATIONS.make(self._config.derive.rule)
         rows = rule.order(candidates, self._searched(number, seed), progress or quiet, seed=seed)
         rows = check_order(rule, rows, len(candidates.networks))
-        say(self._where_probability_lies(candidates, probabilities, target, rows[0]))
+        self.within[number] = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))
+        say(self._where_probability_lies(candidates, probabilities, target, number, rows[0]))
         return [as_candidate(candidates, target, row) for row in rows]
 
     def judged(self, number: int, architecture: np.ndarray, seed: int) -> float:
@@ -144,18 +150,18 @@ class Proposals:
         )  # fmt: skip
 
     def _where_probability_lies(
-        self, candidates: Candidates, probabilities: np.ndarray, target: Target, first: int
-    ) -> str:
+        self, candidates: Candidates, probabilities: np.ndarray, target: Target, number: int,
+        first: int,
+    ) -> str:  # fmt: skip
         """Returns a line that tells how sure the search was of what is derived from it."""
         space, mask = self._space, self._space.mask
         likeliest = np.where(mask, probabilities, -1.0).argmax(-1)[None].astype(np.int32)
         bounds = bounded_costs(space, self._model, target, likeliest)[1]
         used = float(bounds[target.metric][0]) / target.value
         chance = float(np.prod(np.take_along_axis(probabilities, likeliest.T, axis=1)))
-        within = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))
         derived = float(np.exp(candidates.log_probability[first]))
         return (
             f"the search's likeliest choices have probability {chance:.2g} and use {used:.2f} of "
-            f"the budget; {len(candidates.networks)} networks that meet it have {within:.2g} "
-            f"together, the derived one {derived:.2g}"
+            f"the budget; {len(candidates.networks)} networks that meet it have "
+            f"{self.within[number]:.2g} together, the derived one {derived:.2g}"
         )

@@ -25,6 +25,7 @@ import numpy as np
 from hwnas_jax.budgets import check_budget
 from hwnas_jax.config import Config, override
 from hwnas_jax.cost import (
+    AnalyticModel,
     fit_cost,
     load_cost_model,
     load_measurements,
@@ -39,8 +40,9 @@ from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
-from hwnas_jax.runs.checks import check_config, check_methods
+from hwnas_jax.runs.checks import check_batches, check_config, check_limits, check_methods
 from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.runs.searching import run_searches
@@ -87,8 +89,8 @@ class Run(NetworkStages):
         run.make(run.space.decisions)
         try:
             run.adopt(measurements=measurements, cost_model=cost_model)
-            if cost_model is not None:
-                run.resolve_targets()
+            counted = run.count_costs() if measurements is cost_model is None else False
+            run.check_costs(fitted=counted or cost_model is not None)
         except (UserError, OSError):
             run.remove()
             raise
@@ -100,10 +102,49 @@ class Run(NetworkStages):
             self.config = one_device_each(self.config)
         self.config = override(self.config, task=task_for(self.config.task, self.dataset.task))
         check_config(self.config)
-        check_methods(self.config, self.space, self.dataset, several=self.wanted.several)
+        check_batches(self.config, self.dataset)
+        check_methods(self.config, self.space, self.dataset)
         if self.wanted.several:
             count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)
+
+    def count_costs(self) -> bool:
+        """Makes the cost model by counting, where nothing need be measured for it.
+
+        Returns:
+          Whether it did: where the cost model is `analytic` and every limit is on what it counts.
+        """
+        target = self.config.target
+        limited = {target.metric, *target.limits}
+        if self.config.cost.model.name != AnalyticModel.name or "latency_ms" in limited:
+            return False
+        counted = AnalyticModel.count(self.space, memory="peak_memory_mib" in limited)
+        if not limited <= set(counted.metrics):
+            return False
+        counted.save(self.folder / "cost_model.npz", self.space)
+        for stage in ("profile", "fit_cost"):
+            self.finish(stage, 0.0)
+        self.display.say(f"costs are counted: {', '.join(sorted(limited))}; nothing is profiled")
+        return True
+
+    def check_costs(self, *, fitted: bool) -> None:
+        """Refuses budgets that cannot be predicted, or met networks that could not be confirmed.
+
+        Args:
+          fitted: whether there is a cost model already.
+
+        Raises:
+          UserError: names the metric, or the target, and what is allowed.
+        """
+        config, path = self.config, self.folder / "measurements.json"
+        if fitted:
+            self.resolve_targets()
+        else:
+            known = load_measurements(path, self.space) if path.exists() else None
+            observed = None if known is None else known.metrics
+            check_limits(config, self.budget, self.space, observed)
+        if config.derive.confirm:
+            check_costs(self.space, config.target.metric, self.folder, config)
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
         """Takes files of another run in place of the stages that would make them.

@@ -16,11 +16,9 @@ from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import Member, resolve_within, search_population
 from hwnas_jax.runs.strategy_search import search_by_strategy
 from hwnas_jax.search.methods import make_methods
+from hwnas_jax.search.strategies import GRADIENT
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import make_task
-
-GRADIENT = "gradient"
-"""The strategy that optimises weights and architecture together, in place of asking and telling."""
 
 
 def run_searches(

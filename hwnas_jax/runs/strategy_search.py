@@ -36,7 +36,7 @@ from hwnas_jax.search.expected_cost import bound_of
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
-from hwnas_jax.tasks import make_task
+from hwnas_jax.tasks import Task, make_task
 
 _ROUNDS_PER_CALL = 10
 
@@ -60,12 +60,8 @@ class StrategyState(NamedTuple):
 
 
 class StrategyInfo(NamedTuple):
-    """What is reported of a round; every leaf is `float32[]`.
+    """What is reported of a round; every leaf is `float32[]`."""
 
-    `best` is the highest score within the budget so far, zero before there is one.
-    """
-
-    best: jax.Array
     score: jax.Array
     within_budget: jax.Array
 
@@ -103,6 +99,7 @@ def search_by_strategy(
     evaluator = EVALUATORS.make(config.search.evaluator)
     strategy = STRATEGIES.make(config.search.strategy)
     budget = BUDGETS.make(config.budget)
+    task = make_task(config.task, dataset)
     weights: dict[int, np.ndarray] = {}
     results = []
     for member in members:
@@ -111,7 +108,7 @@ def search_by_strategy(
             weights[member.seed] = _trained_supernet(
                 space, dataset, cost_model, member, own, folder=folder, progress=progress
             )
-        bench = _bench(space, dataset, own, weights.get(member.seed))
+        bench = bench_of(space, dataset, task, own, weights.get(member.seed))
         state = _run(
             strategy, evaluator, budget, bench, space, cost_model, member, own,
             several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
@@ -140,10 +137,21 @@ def _trained_supernet(space, dataset, cost_model, member, config, *, folder, pro
     return np.asarray(result.state.weights)
 
 
-def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray | None) -> Bench:
+def bench_of(
+    space: Space, dataset: Dataset, task: Task, config: Config, weights: np.ndarray | None
+) -> Bench:
+    """Returns what an evaluator judges with.
+
+    Args:
+      space: what is searched.
+      dataset: whose training examples are judged by.
+      task: what is learned.
+      config: `seed`, `search` and `data` are read.
+      weights: `float32[P]`, of a trained supernet, or None.
+    """
     return Bench(
         space=space,
-        task=make_task(config.task, dataset),
+        task=task,
         data=examples_of(dataset, config, seed=config.seed),
         supernet=make_supernet(space),
         weights=weights,
@@ -151,7 +159,7 @@ def _bench(space: Space, dataset: Dataset, config: Config, weights: np.ndarray |
         shift=config.data.shift,
         flip=config.data.flip,
         seed=config.seed,
-    )  # fmt: skip
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,8 +212,6 @@ def _run(
         judged = jnp.isfinite(told.score)
         told = Told(jnp.where(judged, told.score, 0.0), jnp.where(judged, told.excess, jnp.inf))
         history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
-        inside = history.excess <= 0
-        best = jnp.where(inside.any(), jnp.where(inside, history.score, -jnp.inf).max(), 0.0)
         state = StrategyState(
             step=state.step + 1,
             key=state.key,
@@ -213,10 +219,15 @@ def _run(
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
         )
-        return state, StrategyInfo(best, told.score.mean(), (told.excess <= 0).mean())
+        return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
 
     def dispatch(state: StrategyState, data: Any):
         return jax.lax.scan(lambda state, _: one(state, data), state, None, length=length)
+
+    def best(state: StrategyState) -> dict[str, Any]:
+        """Returns the highest score within the budget so far; None before there is one."""
+        scores = np.asarray(state.told.score)[np.asarray(state.told.excess) <= 0]
+        return {"best": float(scores.max()) if scores.size else None}
 
     name = f"search-{member.label}" if several else "search"
     experiment = Experiment(
@@ -229,6 +240,7 @@ def _run(
         per_dispatch=length,
         checkpoint_every=max(1, rounds // 10),
         log={"stage": "strategy", **({"member": member.label} if several else {})},
+        extra=best,
         inputs=lambda step, read_state: {"cost_model": cost_model},
     )
     place = Replicas((jax.local_devices()[0],), config.parallel.backend)

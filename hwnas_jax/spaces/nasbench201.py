@@ -14,7 +14,7 @@ Search", ICLR 2020.
 import functools
 import itertools
 import re
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import jax
 import numpy as np
@@ -40,7 +40,6 @@ from hwnas_jax.spaces.core.tabulate import OperationTable
 
 CELL_OPERATIONS = (NONE, SKIP_CONNECT, relu_conv_norm(1), relu_conv_norm(3), AVG_POOL_3X3)
 OPERATIONS = names(CELL_OPERATIONS)
-STAGES = 3
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 
 
@@ -81,8 +80,13 @@ class CellChoices(FourNodes):
 
 @SPACES.add
 class NasBench201(CellChoices, Space):
-    """NAS-Bench-201's cell space at any width and depth."""
+    """NAS-Bench-201's cell space at any width and depth.
 
+    Attributes:
+      num_stages: number of stages; each has twice as many channels as the one before.
+    """
+
+    num_stages: ClassVar[int] = 3
     name = "nasbench201"
     summary = "cells of 4 nodes, 6 edges, 5 operations (15,625); channels, cells"
     adds_options = True
@@ -119,7 +123,7 @@ class NasBench201(CellChoices, Space):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return tuple(self.channels * 2**stage for stage in range(STAGES))
+        return tuple(self.channels * 2**stage for stage in range(self.num_stages))
 
     def reduction(self, narrow: int, wide: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         """Builds the part between two stages, which halves the image."""
@@ -211,14 +215,14 @@ class NasBench201(CellChoices, Space):
                     kind = "sum" if incoming else "zeros"
                     steps.append(Step(kind, tuple(incoming) or (nodes[0],)))
                     nodes.append(len(steps))
-            last = "head" if stage == STAGES - 1 else "reduction"
+            last = "head" if stage == self.num_stages - 1 else "reduction"
             steps.append(Step("operation", (len(steps),), f"{last} {shape}"))
             height, width = -(-height // 2), -(-width // 2)
         return tuple(steps)
 
 
 class _Skeleton(nnx.Module):
-    """Stem, three stages of cells, reductions between them, head."""
+    """Stem, stages of cells, reductions between them, head."""
 
     def __init__(self, space: NasBench201, make_stage, norm: Norm, rngs: nnx.Rngs):
         widths = space.widths

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.config import Config, override, save_config
+from hwnas_jax.registry import Part
+from hwnas_jax.runs.wanted import Wanted
 
 EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")
 OPTIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -100,14 +102,20 @@ def targets(*values: float, task: dict[str, Any] | None = None, **more: Any) -> 
     }  # fmt: skip
 
 
-def _write_run(folder: Path, config: Config, files: dict[str, Any], rows: list[Any]) -> None:
+def _write_run(
+    folder: Path,
+    config: Config,
+    files: dict[str, Any],
+    rows: list[Any],
+    wanted: Wanted | None = None,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_config(config, folder / "config.json")
+    (wanted or Wanted()).save(folder)
     models = (("Gaussian process", 0.994, 0.027), ("look-up table", 0.924, 0.55))
     given = {
         "versions": {"hwnas_jax": "0.1.0", "device": {"platform": "cpu", "kind": "a <cpu>"}},
         "space": {"decisions": [{"name": edge, "options": OPTIONS} for edge in EDGES]},
-        "searches": {"targets": [], "percentiles": [], "seeds": [], "retrain": True},
         "measurements": {
             "source": "measured", "batch_size": 64,
             "operations": [{"name": "a", "metrics": {"latency_ms": {"median": 0.1}}}],
@@ -163,21 +171,20 @@ def write_sweep(folder: Path) -> Path:
     rows = [row for label, target in names.items()
             for row in search_rows(target=target, member=label)]  # fmt: skip
     files = {
-        "searches": {"targets": list(names.values()), "seeds": [], "percentiles": []},
         "targets": targets(*names.values()),
         "networks": {"networks": networks, "confirmations": []},
     }
     config = override(Config(name="front"), search__steps=600, search__warmup_steps=200)
-    _write_run(folder, config, files, rows + retrain_rows(*names))
+    wanted = Wanted(targets=tuple(names.values()))
+    _write_run(folder, config, files, rows + retrain_rows(*names), wanted)
     return folder
 
 
 def write_strategy(folder: Path) -> Path:
-    """Writes the finished run of a strategy that learns to regress: less of it is better."""
+    """Writes the finished run of a strategy; less of its task's metric is better."""
     config = override(
-        Config(name="asked"), search__strategy={"name": "random", "args": {}},
-        search__evaluator={"name": "supernet", "args": {}}, task__name="regression",
-        search__rounds=100,
+        Config(name="asked"), search__strategy=Part("random", {"each": 8}),
+        search__rounds=100, task=Part("regression"),
     )  # fmt: skip
     supernet = [{**row, "stage": "supernet-seed0", "arch_loss": None, "arch_metric": None,
                  "weight_metric": row["weight_loss"]} for row in search_rows()]  # fmt: skip

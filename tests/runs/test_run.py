@@ -24,7 +24,6 @@ from hwnas_jax.search import Target, make_search
 SMALL = [
     "--space.args.channels", "2", "--profile.networks", "12", "--profile.rounds", "2",
     "--profile.max-rounds", "2", "--profile.measure-rounds", "3",
-    "--cost.steps", "50", "--cost.members", "2",
     "--search.steps", "40", "--search.warmup-steps", "8", "--search.batch-size", "16",
     "--search.steps-per-dispatch", "4", "--search.checkpoint-every", "4",
     "--retrain.networks", "1", "--retrain.epochs", "2", "--target.confirm", "2",

@@ -13,7 +13,7 @@ from hwnas_jax.report.pareto_front import Reference, hypervolume
 
 TINY = override(
     Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,
-    profile__max_rounds=2, profile__measure_rounds=2, cost__steps=20, cost__members=2,
+    profile__max_rounds=2, profile__measure_rounds=2,
     search__steps=4,
     search__warmup_steps=2, search__steps_per_dispatch=2, search__batch_size=16,
     retrain__networks=1, retrain__epochs=1, target__confirm=2, sweep__devices=2,

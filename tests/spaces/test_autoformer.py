@@ -17,7 +17,7 @@ from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 TINY = {
     "embeddings": "4,6", "depths": "1,2", "heads": "1,2", "ratios": "1.5,2", "head_size": 2,
@@ -67,19 +67,18 @@ def test_autoformer_tiny_is_the_default():
 def test_codecs_and_counts(pool):
     space = tiny(pool=pool)
     contract.check_codecs(space, count=50)
-    contract.check_counts(space, count=8)
+    contract.check_counts(space)
     contract.check_tables_agree(space)
 
 
-@pytest.mark.slow
-def test_supernet_is_the_network():
-    """Widths that are off are neither built nor counted; the others stay what they are."""
+def test_supernet_is_the_network_and_can_be_searched():
+    """Widths that are off are neither built nor counted; the others stay as they are."""
     space = tiny(embeddings="4,6,8", heads="1,2,3").restricted(
         {"embedding": ("8",), "*.heads": ("2",), "block2.heads": ("3",)}
     )
-    contract.check_supernet_equals_network(space, count=50)
+    check_space(space)
     assert not any(name.endswith("x8") or " to 8 " in name for name in space.operations()[0])
-    contract.check_counts(space, count=5)
+    contract.check_counts(space)
 
 
 def test_only_what_is_on_is_built():
@@ -201,18 +200,9 @@ def test_foreign_strings_are_named(text, words):
         ({"heads": "1,1"}, "different"),
         ({"embeddings": "4.5"}, "whole numbers"),
         ({"head_size": True}, "head_size"),
-        ({"pool": "max"}, "token, mean"),
+        ({"pool": "max"}, "'token' or 'mean'"),
     ],
 )
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
-
-
-@pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
-    args = {
-        "embeddings": "8,16", "depths": "1,2", "heads": "1,2", "ratios": "1,2", "head_size": 4,
-        "patch": 2,
-    }  # fmt: skip
-    check_search("autoformer", tmp_path, args, search__steps=400, retrain__epochs=12)

@@ -6,7 +6,7 @@ import pytest
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 TINY = {
     "fractions": "0.5,1.0", "width": 0.25, "stages": 2, "depth": 2, "divisor": 2,
@@ -53,9 +53,8 @@ def test_codecs_and_counts():
     contract.check_tables_agree(space)
 
 
-@pytest.mark.slow
-def test_supernet_is_the_network():
-    contract.check_supernet_equals_network(tiny(), count=50)
+def test_supernet_is_the_network_and_can_be_searched():
+    check_space(tiny())
 
 
 @pytest.mark.parametrize(
@@ -70,10 +69,10 @@ def test_strings_of_other_spaces_are_named(text, words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"fractions": "1.0,0.5"}, "must rise"),
-        ({"fractions": "0.5,1.5"}, "up to 1"),
+        ({"fractions": "0.5,0.5"}, "different"),
+        ({"fractions": "0.5,1.5"}, "to 1"),
         ({"fractions": "half"}, "half"),
-        ({"stages": 7}, "from 1 to 6"),
+        ({"stages": 7}, "equal to 6"),
         ({"halvings": 5, "stages": 5}, "may be at most 3"),
         ({"activation": "gelu"}, "allowed are"),
     ],
@@ -81,9 +80,3 @@ def test_strings_of_other_spaces_are_named(text, words):
 def test_impossible_arguments_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
-
-
-@pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
-    args = {"width": 0.25, "stages": 2, "depth": 2, "divisor": 2, "head": 160}
-    check_search("channels", tmp_path, args)

@@ -11,7 +11,7 @@ from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 
 def space(shape=(8, 8, 1), **args):
@@ -20,8 +20,12 @@ def space(shape=(8, 8, 1), **args):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 24, 2)])
-def test_contract(shape):
-    contract.check_supernet_equals_network(space(shape), count=25)
+def test_supernet_is_the_network_and_can_be_searched(shape):
+    check_space(space(shape))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 24, 2)])
+def test_codecs_and_tables(shape):
     contract.check_codecs(space(shape))
     contract.check_tables_agree(space(shape))
 
@@ -44,7 +48,7 @@ def test_the_papers_options_are_the_defaults():
     [
         ({"kernels": "3,4"}, (8, 8, 1), "odd"),
         ({"kernels": "3,x"}, (8, 8, 1), "3,x"),
-        ({"dilations": "0"}, (8, 8, 1), "above 0"),
+        ({"dilations": "0"}, (8, 8, 1), "from 1"),
         ({"channels": 0}, (8, 8, 1), "channels"),
         ({}, (40, 1, 3), "one pixel high"),
     ],
@@ -97,9 +101,3 @@ def test_a_long_dilation_is_found():
     names = own.to_names(share.argmax(-1))
     assert "k3d15" in list(names.values())[:2], names
     assert float(info.weight_accuracy) > 0.8
-
-
-@pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
-    args = {"channels": 4}
-    check_search("dash", tmp_path, args)

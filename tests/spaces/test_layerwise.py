@@ -21,7 +21,7 @@ from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Stage
 from tests.helpers import initialise
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 TINY = {
     "nasbench_macro": {"width": 0.1, "depth": 2, "halvings": 2},
@@ -37,10 +37,11 @@ def tiny(name, **more):
 
 
 def short(name, **more):
-    """Its first two stages: layers of every kind, and a fraction of the programs to compile."""
+    """One stage: a layer that changes the shape, then two that are scanned or differ in width."""
     kind = type(tiny(name))
-    cut = type(kind.__name__, (kind,), {"stages": kind.stages[:2]})
-    sizes = {**TINY[name], "depth": 2, "halvings": 1, **more}
+    last = 48 if kind.stages[0].last else None
+    cut = type(kind.__name__, (kind,), {"stages": (Stage(24, 3, 2, last),)})
+    sizes = {**TINY[name], "depth": 3, "halvings": 1, **more}
     return cut(input_shape=(8, 8, 1), num_outputs=3, **sizes)
 
 
@@ -68,14 +69,12 @@ def test_options_that_are_off_are_not_held():
     sizes = [sum(x.size for x in jax.tree.leaves(nnx.state(net, nnx.Param))) for net in held]
     assert sizes[1] < 0.6 * sizes[0]
     assert not any("k5" in name for name in some.operations()[0])
-    contract.check_supernet_equals_network(some, count=2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
-def test_supernet_is_the_network(name):
-    # A smooth activation: rounding may put a value on the other side of a kink.
-    contract.check_supernet_equals_network(short(name, activation="swish"), count=50)
+def test_supernet_is_the_network_and_can_be_searched(name):
+    # A smooth activation, since rounding may put a value on the other side of a kink.
+    check_space(short(name, activation="swish"))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -105,7 +104,7 @@ def test_mobilenetv2_counts_as_published():
     params, macs = counts(space, np.zeros(space.num_decisions, np.int32))
     assert round(params / 1e6, 1) == 3.5
     assert round(macs / 1e6, -1) == 300
-    contract.check_counts(space, count=1)
+    contract.check_counts(space, np.zeros((1, space.num_decisions), np.int32))
 
 
 FBNET_A = (
@@ -188,12 +187,12 @@ def test_fbnet_strings_round_trip(row):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"width": 0}, "width must be above 0"),
+        ({"width": 0}, "width = 0 must be greater than 0"),
         ({"depth": 5}, "depth must be a whole number from 1 to 4"),
         ({"halvings": 4}, "may be at most 3"),
         ({"halvings": 2, "partial": 3}, "does not divide the 16 channels"),
         ({"halvings": 2, "activation": "relu7"}, "allowed are relu, relu6"),
-        ({"halvings": 2, "se": 1}, "true or false"),
+        ({"halvings": 2, "se": 1}, "boolean"),
         ({"widht": 1.0}, "Did you mean 'width'"),
     ],
 )
@@ -237,7 +236,7 @@ def layer(features, partial=1):
 def test_a_mixture_is_the_weighted_sum_of_its_blocks():
     mixed = layer(4)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 6, 6, 4)), jnp.float32)
-    weight = jnp.array([0.4, 0.3, 0.2, 0.1])
+    weight = jnp.array([0.9, 0.6, 0.2, 0.5])  # several options at once: their sum
 
     def apart(weight, x):
         return sum(w * block(x) for w, block in zip(weight, mixed.options, strict=True))
@@ -288,18 +287,3 @@ def test_partial_weights_cannot_be_inherited():
     network = abstract(lambda rngs: space.network(row, rngs))
     with pytest.raises(UserError, match="partial"):
         space.inherit(network, row, supernet)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "off", "steps"),
-    [
-        ("nasbench_macro", (), 200),
-        ("fbnet", ("k5*", "*g2", "k3_e6"), 400),
-        ("proxylessnas", ("5x5*", "7x7*"), 200),
-        ("dna", ("*5x5", "*7x7"), 200),
-    ],
-)
-def test_search_meets_its_target(name, off, steps, tmp_path):
-    args = {"width": 0.1, "depth": 1} | ({"head": 160} if "head" in TINY[name] else {})
-    check_search(name, tmp_path, args, {"*": off}, search__steps=steps)

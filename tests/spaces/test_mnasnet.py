@@ -10,7 +10,7 @@ from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 TINY = {"blocks": 2, "width": 0.2, "depth": 1, "halvings": 2, "head": 40}
 
@@ -52,9 +52,8 @@ def test_codecs_and_counts():
     contract.check_tables_agree(space)
 
 
-@pytest.mark.slow
-def test_supernet_is_the_network():
-    contract.check_supernet_equals_network(tiny(), count=50)
+def test_supernet_is_the_network_and_can_be_searched():
+    check_space(tiny())
 
 
 def test_skips_of_single_layers_do_not_matter():
@@ -82,7 +81,7 @@ def test_options_that_are_off_are_neither_built_nor_counted():
     assert not any(word in f" {name}" for name in names for word in (" mbconv", " conv", "nel 5"))
     supernet = initialise(space.supernet)
     assert supernet.first[0].allowed == ((1,), (0,), (0, 1))
-    contract.check_counts(space, count=5)
+    contract.check_counts(space)
 
 
 def test_width_masks_are_expected_widths():
@@ -107,7 +106,7 @@ def test_strings_of_other_spaces_are_named(text, words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ({"blocks": 8}, "from 1 to 7"),
+        ({"blocks": 8}, "equal to 7"),
         ({"halvings": 5, "blocks": 4}, "halved 4 times"),
         ({"activation": "gelu"}, "allowed are"),
     ],
@@ -115,10 +114,3 @@ def test_strings_of_other_spaces_are_named(text, words):
 def test_impossible_sizes_are_named(args, words):
     with pytest.raises(UserError, match=words):
         tiny(**args)
-
-
-@pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
-    args = {"width": 0.2, "depth": 1, "blocks": 2, "head": 160}
-    off = {"*.op": ("conv", "mbconv6"), "*.kernel": ("5",), "*.filters": ("0.75",)}
-    check_search("mnasnet", tmp_path, args, off)

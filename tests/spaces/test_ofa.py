@@ -12,7 +12,7 @@ from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space, sum_terms
 from tests.helpers import initialise
 from tests.spaces import contract
-from tests.spaces.searches import check_search
+from tests.spaces.passes import check_space
 
 # The ends of the published list by parameters and by products: kernels, expansions, depths, counts.
 LARGE = (
@@ -94,9 +94,8 @@ def test_codecs_and_counts():
     contract.check_tables_agree(space)
 
 
-@pytest.mark.slow
-def test_supernet_is_the_network():
-    contract.check_supernet_equals_network(tiny(), count=50)
+def test_supernet_is_the_network_and_can_be_searched():
+    check_space(tiny())
 
 
 @pytest.mark.parametrize("sampled", [False, True])
@@ -169,7 +168,7 @@ def test_options_that_are_off_are_neither_built_nor_counted():
     space = tiny(units="1,2", resolutions="4,8").restricted(off)
     assert not any("k5" in name or "8x8x1" in name for name in set(space.operations()[0]) - {
         "resize to 4 8x8x1"})  # fmt: skip
-    contract.check_counts(space, count=5)
+    contract.check_counts(space)
     contract.check_codecs(space)
     supernet = abstract(space.supernet)
     assert supernet.units[0].first.allowed == ((0, 0, 0), (0, 1, 0))
@@ -180,11 +179,11 @@ def test_options_that_are_off_are_neither_built_nor_counted():
     [
         ({"resolutions": "6,8"}, "multiples of 4"),
         ({"resolutions": "4,8", "units": "1,2,3", "halvings": 3}, "at least 8"),
-        ({"resolutions": "8,4"}, "rise"),
+        ({"resolutions": "8,8"}, "different"),
         ({"kernels": "3,4"}, "odd"),
-        ({"depths": "0,1"}, "from 1 up"),
+        ({"depths": "0,1"}, "from 1"),
         ({"units": "5,6"}, "from 1 to 5"),
-        ({"width": 0}, "above 0"),
+        ({"width": 0}, "greater than 0"),
         ({"halvings": 4, "units": "1,2,3,4,5"}, "may be at most 3"),
     ],
 )
@@ -206,12 +205,3 @@ def test_impossible_arguments_are_named(args, words):
 def test_strings_of_other_spaces_are_named(text, words):
     with pytest.raises(UserError, match=words):
         tiny(units="1,2", resolutions="4,8").from_string(text)
-
-
-@pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
-    args = {
-        "width": 0.1, "units": "2,4", "depths": "1,2", "kernels": "3,5", "expansions": "1,4",
-        "resolutions": "", "halvings": 1,
-    }  # fmt: skip
-    check_search("ofa", tmp_path, args)

@@ -15,6 +15,7 @@ from hwnas_jax.cost.files.environment import describe_device
 from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.measure.calls import compiled_calls
 from hwnas_jax.cost.measure.device import check_same
+from hwnas_jax.cost.measure.energy import EnergyMeter, measure_energy
 from hwnas_jax.cost.measure.profile import timing_conditions
 from hwnas_jax.cost.measure.runtimes import Runtime, make_runtime
 from hwnas_jax.cost.measure.timing import StoppingRule, sample_interleaved
@@ -116,6 +117,40 @@ def measure_networks(
         drift=sampled.slowdown.median,
         conditions=conditions,
     )
+
+
+def measure_network_energies(
+    space: Space,
+    architectures: np.ndarray,
+    config: ProfileConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Measured:
+    """Measures the energy of networks, in millijoules per call.
+
+    Args:
+      space: the search space.
+      architectures: `int32[N, D]`.
+      config: device, runtime, batch size and the length of a stretch of calls.
+      seed: of the orders.
+      progress: called with `(done, total, what)`.
+
+    Raises:
+      UserError: when the device or its energy counter is not there.
+    """
+    report = progress or (lambda done, total, what: None)
+    runtime = make_runtime(config)
+    meter = EnergyMeter(runtime.device)
+    calls, _ = compiled_calls(
+        runtime, space, architectures, {}, config.batch_size,
+        lambda done, total: report(done, total, "compiling"),
+    )  # fmt: skip
+    energies = measure_energy(
+        calls, meter, seconds=config.energy_s, seed=seed,
+        on_round=lambda done, most: report(done, most, "energy"),
+    )  # fmt: skip
+    return Measured(corrected=energies, as_timed=energies, drift=1.0)
 
 
 def check_comparable(

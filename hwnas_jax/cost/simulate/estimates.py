@@ -135,26 +135,6 @@ def hardware_of(measurements: Measurements) -> Hardware:
     return kinds[measurements.source](**{name: given[name] for name in fields})
 
 
-def estimate_again(
-    space: Space, architectures: np.ndarray, known: Measurements, progress: Progress | None = None
-) -> list[dict[str, Sample]]:
-    """Returns what further networks cost on the hardware of a file of `estimate`.
-
-    Args:
-      space: of the file.
-      architectures: `int32[N, D]`.
-      known: the file.
-      progress: as in `estimate`.
-
-    Raises:
-      UserError: as `hardware_of` and `estimate`.
-    """
-    found = estimate(
-        space, architectures, hardware_of(known), batch_size=known.batch_size, progress=progress
-    )
-    return list(found.networks)
-
-
 def computes(space: Space, config: ProfileConfig) -> bool:
     """Returns whether a profile of a space is computed, since its networks bring accelerators.
 

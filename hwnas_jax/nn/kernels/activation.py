@@ -1,14 +1,14 @@
-"""Activations of the cells that a search spends its time in.
+"""Activations for the cells in which a search spends its time.
 
-XLA:CPU fuses nothing with a function that is called from several places, and `jax.nn.relu` and
-`jnp.where` are jitted: in a cell each would be a pass over the image by itself.
+`jax.nn.relu` and `jnp.where` are jitted functions, and XLA:CPU does not fuse a function that is
+called from several places with anything. In a cell, each would be a separate pass over the image.
 """
 
 import jax
 
 
 def relu(x: jax.Array) -> jax.Array:
-    """Returns `max(x, 0)`; what is no number stays none, so that a search notices."""
+    """Returns `max(x, 0)`. A NaN stays a NaN, so that a search notices it."""
     return jax.lax.select(x <= 0, jax.lax.full_like(x, 0), x)
 
 

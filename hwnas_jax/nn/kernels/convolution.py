@@ -1,12 +1,14 @@
 """Convolution and average pooling in the form that is fast on the backend in use.
 
-Arrays are NHWC, kernels HWIO, padding is symmetric and keeps the size at stride one.
-XLA:CPU has a fast form for plain forward convolutions anywhere in a program, but the gradients
-that JAX derives get it only at the top level; inside `scan` or `switch` they fall to a naive loop.
-The CPU forms therefore write both gradients as plain convolutions or products themselves. What is
-fastest depends on the compiler's options too. Programs that take gradients are compiled with those
-of `hwnas_jax.compile.ahead`, which make plain convolutions twice as fast; any other program is
-taken to be compiled without. On GPU and TPU `lax` stays.
+Arrays are NHWC, kernels are HWIO, and padding is symmetric and keeps the size at stride one.
+
+XLA:CPU has a fast form for plain forward convolutions anywhere in a program. The gradients that JAX
+derives get this form only at the top level of a program; inside `scan` or `switch` they become a
+naive loop. The CPU forms here therefore write both gradients as plain convolutions or products.
+
+The fastest form also depends on the compiler's options. Programs that take gradients are compiled
+with the options of `hwnas_jax.compile.ahead`, which make plain convolutions twice as fast. Other
+programs are assumed to be compiled without them. On GPU and TPU the forms are those of `lax`.
 """
 
 import functools
@@ -51,15 +53,16 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
 
 
 def as_trained(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `function` in the form it has where its gradient is taken.
+    """Returns `function` in the form that it has when its gradient is taken.
 
-    For the forward rule of a `custom_vjp`, which would take it for one that nothing differentiates.
+    The forward rule of a `custom_vjp` needs this: a function that it calls directly would run in
+    the form for programs without gradients.
     """
     return lambda *inputs: jax.vjp(function, *inputs)[0]
 
 
 def _winograd_pays(x, kernel, stride, dilation):
-    """Whether padding the rows to whole tiles costs less than half the products saved."""
+    """Whether padding rows to whole tiles costs less than half of the products that are saved."""
     plain = kernel.shape[:2] == (3, 3) and stride == dilation == 1
     width = x.shape[2]
     return plain and x.dtype == jnp.float32 and -width % winograd.TILE <= width // 4
@@ -71,10 +74,10 @@ def _pad_to_tiles(x):
 
 @jax.custom_vjp
 def _conv3x3(x, kernel):
-    """Convolves in half the multiplications; where a gradient is taken, plainly.
+    """Convolves with half the multiplications; if a gradient is taken, the forward pass is plain.
 
-    The gradients take half the multiplications, too, where their transforms, which both share, are
-    paid for by that.
+    The gradients also take half the multiplications, if the image is wide enough to pay for the
+    transforms that both share.
     """
     return winograd.conv3x3(_pad_to_tiles(x), kernel)[:, :, : x.shape[2]]
 
@@ -98,7 +101,7 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 @jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns `x @ kernel`, `[B, H, W, I]` with `[I, O]`; its gradients transpose no image."""
+    """Returns `x @ kernel`, `[B, H, W, I]` with `[I, O]`; the gradients do not transpose images."""
     chex.assert_rank([x, kernel], [4, 2])
     return x @ kernel
 
@@ -143,7 +146,8 @@ def _conv2d_cpu_backward(stride, dilation, residuals, gradient):
         high = reach + dilation * (kernel.shape[axis] - 1) - x.shape[axis + 1] - low
         pads.append((low, high))
         x_pads.append((low, x.shape[axis + 1] + low - reach))
-    # Zeros between the lines, as an array: a convolution told of them has no fast form in `cond`.
+    # The zeros between the lines are written as an array. A convolution with `lhs_dilation` would
+    # have no fast form in `cond`.
     gaps = (0, 0, stride - 1)
     spread = jax.lax.pad(gradient, np.zeros((), gradient.dtype), ((0, 0, 0), gaps, gaps, (0, 0, 0)))
     x_gradient = jax.lax.conv_general_dilated(
@@ -161,8 +165,8 @@ _conv2d_cpu.defvjp(_conv2d_cpu_forward, _conv2d_cpu_backward)
 
 
 def _window_sum_3x3(x):
-    """Returns the sum over each 3x3 window, zeros outside; its own transpose."""
-    # On CPU padding is a pass by itself, as it asks of every element whether it lies inside.
+    """Returns the sum over each 3x3 window, with zeros outside; it is its own transpose."""
+    # On CPU padding is a separate pass, since it asks of every element whether it lies inside.
     alone = target_platform() == "cpu"
     for axes in [(1, 2)] if alone else [(1,), (2,)]:
         margins = [(1, 1, 0) if axis in axes else (0, 0, 0) for axis in range(4)]
@@ -184,7 +188,7 @@ def _inverse_counts_3x3(x):
 
 
 def avg_pool_3x3(x: jax.Array) -> jax.Array:
-    """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`), padding not counted, stride one."""
+    """Averages each 3x3 neighbourhood of `x` (`[B, H, W, C]`) at stride one, without padding."""
     chex.assert_rank(x, 4)
     if target_platform() == "onnx":
         return nnx.avg_pool(
@@ -215,7 +219,7 @@ _avg_pool_3x3.defvjp(_avg_pool_forward, _avg_pool_backward)
 
 
 def avg_pool_2x2(x: jax.Array) -> jax.Array:
-    """Halves `x` (`[B, H, W, C]`) by averaging 2x2 blocks; odd sizes keep their last line."""
+    """Halves `x` (`[B, H, W, C]`) by averaging 2x2 blocks; odd sizes repeat their last line."""
     chex.assert_rank(x, 4)
     for axis in (1, 2):
         if x.shape[axis] % 2:
@@ -224,3 +228,9 @@ def avg_pool_2x2(x: jax.Array) -> jax.Array:
         return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+
+
+def pad_kernel(kernel: jax.Array, size: int) -> jax.Array:
+    """Returns the kernel `[k, k, I, O]` in the middle of zeros, `[size, size, I, O]`."""
+    margin = (size - kernel.shape[0]) // 2
+    return jnp.pad(kernel, ((margin, margin), (margin, margin), (0, 0), (0, 0)))

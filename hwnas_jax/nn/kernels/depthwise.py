@@ -1,7 +1,8 @@
-"""Depthwise convolution: each channel with a kernel of its own.
+"""Depthwise convolution: each channel has a kernel of its own.
 
-XLA:CPU has no fast form for it; there it is a sum of shifted images, each times one tap. On GPU and
-TPU `lax` stays. Arrays are NHWC, padding is symmetric and keeps the size at stride one.
+XLA:CPU has no fast form for it. There it is a sum of shifted images, each times one tap of the
+kernel. On GPU and TPU the form is that of `lax`. Arrays are NHWC, and padding is symmetric and
+keeps the size at stride one.
 """
 
 import chex

@@ -1,6 +1,6 @@
 """Convolutions with kernels as large as the image, and mixtures of them as one convolution.
 
-Arrays are NHWC, padding is symmetric and keeps the size at stride one.
+Arrays are NHWC, and padding is symmetric and keeps the size at stride one.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas_jax.nn.kernels.convolution import conv2d
 
-# Taps beyond which the Fourier form is quicker on CPU, as benchmarks/large_kernel.py measures.
+# With more taps than this the Fourier form is faster on CPU (benchmarks/large_kernel.py).
 FOURIER_TAPS = 64
 
 
@@ -30,7 +30,8 @@ def conv_large(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array
 
     Args:
       x: `[B, H, W, I]`.
-      kernel: `[h, w, I, O]`, `h` and `w` odd; what reaches past the image is cut off first.
+      kernel: `[h, w, I, O]`, `h` and `w` odd. Taps that only ever reach past the image are cut
+        off first.
       stride: step along axes longer than one.
 
     Returns:
@@ -50,7 +51,7 @@ def conv_large(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array
 
 
 def conv_fourier(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves in the Fourier domain at stride one: its time hardly depends on the kernel's size.
+    """Convolves in the Fourier domain at stride one, in a time that hardly depends on the kernel.
 
     Args:
       x: `[B, H, W, I]`.
@@ -68,7 +69,7 @@ def conv_fourier(x: jax.Array, kernel: jax.Array) -> jax.Array:
     frequencies = images.shape[1] * images.shape[2]
     images = images.reshape(batch, frequencies, inputs)
     factors = factors.reshape(frequencies, inputs, outputs)
-    # Three real products make a complex one; XLA:CPU has no fast complex product.
+    # A complex product is made of three real ones, since XLA:CPU has no fast complex product.
     real = jnp.einsum("bfi,fio->bfo", images.real, factors.real)
     imaginary = jnp.einsum("bfi,fio->bfo", images.imag, factors.imag)
     both = jnp.einsum("bfi,fio->bfo", images.real + images.imag, factors.real + factors.imag)
@@ -82,7 +83,7 @@ def conv_fourier(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def mix_kernels(
     kernels: Sequence[jax.Array], dilations: Sequence[int], weight: jax.Array
 ) -> jax.Array:
-    """Returns the one kernel that does what a weighted sum of dilated convolutions does.
+    """Returns one kernel that computes a weighted sum of dilated convolutions.
 
     A convolution is linear in its kernel, so `sum_i w_i conv(x, k_i) = conv(x, sum_i w_i k_i)` once
     all kernels are spread and padded to a common size.

@@ -1,15 +1,19 @@
-"""A cell whose edges mix all their candidate operations, its gradients written by hand.
+"""A cell whose edges mix all their operations, with gradients written by hand.
 
 Legend: `B` batch, `C` channels, `E` edges, `O` operations, `T` edges that leave a node, `S` sizes
-of convolution that run as such (1x1 ones are products on CPU).
+of convolution that run as convolutions (on CPU, 1x1 convolutions run as matrix products).
 
-The time goes into passes over the nodes, so there are as few as can be. The edges that leave one
-node read the same array: their convolutions run as one over `S T C` output channels, smallest size
-first, edges side by side. Normalisation has no parameters here, hence is a scale and an offset per
-channel, and folds into the weights that mix the operations. Whatever arrives at a node is added up
-in one pass, and pooled once, as pooling is linear; on the way back likewise. Kept for the backward
-pass are the nodes, the convolutions' outputs and what normalises them; the rest is cheaper to
-compute again than to store.
+Most of the time goes into passes over the nodes, so the cell makes as few passes as possible:
+
+- The edges that leave one node read the same array. Their convolutions run as one convolution with
+  `S T C` output channels: smallest size first, and the edges of one size side by side.
+- Normalisation has no parameters here. It is a scale and an offset per channel, which are folded
+  into the weights that mix the operations.
+- Everything that arrives at a node is added up in one pass. Pooling is linear, so a node is pooled
+  once. The backward pass does the same.
+
+The backward pass keeps the nodes, the outputs of the convolutions and their statistics. The rest is
+cheaper to compute again than to store.
 """
 
 import dataclasses
@@ -59,35 +63,37 @@ class Mixture:
 
     @property
     def leaving(self) -> list[list[int]]:
-        """The edges that leave each node but the last."""
+        """The edges that leave each node, for all nodes but the last."""
         last = max(target for target, _ in self.edges)
         return [[e for e, (_, s) in enumerate(self.edges) if s == node] for node in range(last)]
 
     def average(self, statistics):
-        """Returns statistics of this replica's images averaged over the replicas."""
+        """Returns the mean over all replicas of statistics of this replica's images."""
         if self.axis_name is None:
             return statistics
         return jax.lax.pmean(statistics, self.axis_name)
 
     @functools.partial(jax.jit, static_argnums=0)
     def coefficients(self, statistics, pointwise, weight):
-        """Returns what mixes the convolutions that leave a node; jitted, to be traced once.
+        """Returns the coefficients that normalise and mix the convolutions that leave a node.
+
+        The function is jitted so that it is traced once.
 
         Args:
-          statistics: mean and mean square of the convolutions' outputs, `float32[S T C]` each,
-            mean `float32[C]` and second moment `float32[C, C]` of their input, or None for either
-            pair.
+          statistics: two pairs, each of which may be None. The first holds mean and mean square of
+            the convolutions' outputs, `float32[S T C]` each. The second holds mean `float32[C]` and
+            second moment `float32[C, C]` of their input.
           pointwise: `[C, T C]`, the 1x1 convolutions that run as products, or None.
           weight: `float32[T, O]`.
 
         Returns:
-          What to multiply the convolutions' outputs with, `float32[S T C]`, and the input,
-          `float32[C, T C]`, and what to add, `float32[T C]`.
+          The factors on the convolutions' outputs, `float32[S T C]`; the matrix to multiply the
+          input with, `float32[C, T C]`; and the summand, `float32[T C]`.
         """
         of_output, of_input = statistics
         found = []
         if of_input is not None:
-            # The moments of a product's output are known from those of its input.
+            # The moments of a product's output follow from the moments of its input.
             (mean, second), kernel = of_input, pointwise.astype(jnp.float32)
             found.append((mean @ kernel, jnp.sum(kernel * (second @ kernel), 0)))
         if of_output is not None:
@@ -114,13 +120,14 @@ def mix_cell(
 ) -> jax.Array:
     """Runs a cell: node zero is its input, every other node sums its edges, the last is returned.
 
-    Forward and backward pass are jitted: both halves of a step trace each shape once.
+    The forward and the backward pass are jitted, so that a search step, which runs cells for the
+    weights and for the architecture, traces each shape once.
 
     Args:
       mixture: the graph.
       x: `[B, H, W, C]`.
-      kernels: by the node they leave, `[k, k, C, S T C]`, or None.
-      pointwise: by the node they leave, `[C, T C]`, or None.
+      kernels: for each node, the kernels of the edges that leave it, `[k, k, C, S T C]`, or None.
+      pointwise: for each node, the 1x1 kernels of the edges that leave it, `[C, T C]`, or None.
       weight: `float32[E, O]`.
 
     Returns:
@@ -130,12 +137,12 @@ def mix_cell(
 
 
 class _Source(NamedTuple):
-    """What leaves a node.
+    """A node as its leaving edges read it.
 
     Attributes:
-      value: the node behind its ReLU, `[B, H, W, C]`.
-      convolved: `[B, H, W, S T C]` or None.
-      statistics: what `Mixture.coefficients` takes.
+      value: the node after its ReLU, `[B, H, W, C]`.
+      convolved: the outputs of the convolutions, `[B, H, W, S T C]`, or None.
+      statistics: the argument of `Mixture.coefficients`.
     """
 
     value: jax.Array
@@ -145,7 +152,7 @@ class _Source(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(mixture, is_trained, x, kernels, pointwise, weight):
-    """Returns the nodes, and what leaves each but the last."""
+    """Returns the nodes, and a `_Source` for each but the last."""
     convolve = as_trained(conv2d) if is_trained else conv2d
     nodes, sources, parts = [x], [], {}
     for node, leaving in enumerate(mixture.leaving):
@@ -161,7 +168,7 @@ def _run(mixture, is_trained, x, kernels, pointwise, weight):
 
 
 def _shared_out(mixture, source, pointwise, weight, leaving):
-    """Returns what the convolutions bring along each edge, in parts."""
+    """Returns the parts that the convolutions bring along each edge."""
     scale, product, offset = mixture.coefficients(
         source.statistics, pointwise, _rows(weight, leaving)
     )
@@ -194,7 +201,7 @@ def _forward(mixture, x, kernels, pointwise, weight):
         lambda leaf: leaf.value, (x, kernels, pointwise, weight)
     )
     nodes, sources = _run(mixture, True, x, kernels, pointwise, weight)
-    # The nodes themselves are for the gates alone; their ReLU is cheap to compute again.
+    # Only the gradient of the gates needs the nodes. Their ReLU is then cheap to compute again.
     kept = nodes[:-1] if wants_weight else None
     if wants_weight:
         sources = [source._replace(value=None) for source in sources]
@@ -206,7 +213,8 @@ def _backward(mixture, residuals, gradient):
     nodes, sources, kernels, pointwise, weight = residuals
     rows = [None] * len(mixture.edges)
     pools = columns(mixture.forms, "avg_pool")
-    # Of each node: its gradient, that of what is pooled, and the sum over all pixels.
+    # For each node: its gradient, that gradient pulled through the pooling, and its sum over all
+    # pixels.
     gradients, pooled, sums = {}, {}, {}
     of_kernels, of_pointwise = [None] * len(sources), [None] * len(sources)
 
@@ -222,7 +230,7 @@ def _backward(mixture, residuals, gradient):
         source = sources[node]
         if nodes is not None:
             source = source._replace(value=relu(nodes[node]))
-        # The barrier keeps one copy for all that read it, whatever shape they read.
+        # The barrier keeps one copy for all readers, whatever shape they read it in.
         own = jax.lax.optimization_barrier(
             jax.lax.concatenate([gradients[target] for target in targets], gradient.ndim - 1)
         )
@@ -251,15 +259,15 @@ mix_cell.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
 def _through_convolutions(mixture, source, kernel, pointwise, rows, own, of_sum):
-    """Returns the gradients of a node behind its ReLU, of its kernels and of its gates' rows.
+    """Returns the gradients of a node after its ReLU, of its kernels and of its gates' rows.
 
     Args:
       mixture: the graph.
-      source: what leaves the node.
+      source: the node as its leaving edges read it.
       kernel: `[k, k, C, S T C]` or None.
       pointwise: `[C, T C]` or None.
       rows: `float32[T, O]`.
-      own: the gradients of the targets side by side, `[B, H, W, T C]`.
+      own: the gradients of the edges' targets side by side, `[B, H, W, T C]`.
       of_sum: their sums over all pixels, `float32[T C]`.
     """
     value, convolved, statistics = source
@@ -273,7 +281,7 @@ def _through_convolutions(mixture, source, kernel, pointwise, rows, own, of_sum)
     if product is not None:
         of_product = _contracted(value, own)
     of_statistics, of_pointwise, of_rows = pull_back((of_scale, of_product, of_sum))
-    # Averaging is linear; its transpose takes what it returns to what it was given.
+    # Averaging over replicas is linear, so its transpose pulls the gradient back.
     of_output, of_input = jax.linear_transpose(mixture.average, of_statistics)(of_statistics)[0]
     through = jnp.zeros((), jnp.float32)
     if convolved is not None:
@@ -290,7 +298,7 @@ def _through_convolutions(mixture, source, kernel, pointwise, rows, own, of_sum)
 
 
 def _rows(weight, edges):
-    """Slices put side by side; indexing by a list would compile to gathers and scatters."""
+    """Returns rows put side by side; indexing by a list would compile to gathers and scatters."""
     return jnp.stack([weight[edge] for edge in edges])
 
 

@@ -1,6 +1,7 @@
-"""Pooling over 3x3 and 2x2 windows as slices and maxima; on GPU and TPU `lax` stays.
+"""Pooling over windows of 3x3 and 2x2 pixels.
 
-XLA:CPU has no fast form for the gradient of a window's maximum.
+On CPU the maximum of a window is computed from shifted slices, since XLA:CPU has no fast form for
+the gradient of `reduce_window`. On GPU and TPU the form is that of `lax`.
 """
 
 import chex
@@ -18,7 +19,7 @@ def max_pool(x: jax.Array, size: int, *, stride: int = 1) -> jax.Array:
 
     Args:
       x: `[B, H, W, C]`.
-      size: of the window, which is centred on its output where that is odd.
+      size: of the window; a window of odd size is centred on its output.
       stride: step in both directions.
 
     Returns:
@@ -55,7 +56,7 @@ def max_pool(x: jax.Array, size: int, *, stride: int = 1) -> jax.Array:
 
 
 class Pool3x3(nnx.Module):
-    """Average (padding not counted) or maximum over 3x3 neighbourhoods."""
+    """Average (without the padding) or maximum over 3x3 neighbourhoods."""
 
     def __init__(self, kind: str, stride: int = 1):
         if kind not in ("avg", "max"):

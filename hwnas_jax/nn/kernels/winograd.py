@@ -1,10 +1,10 @@
-"""The 3x3 convolution at stride one in half the multiplications, for CPU.
+"""The 3x3 convolution at stride one with half the multiplications, for CPU.
 
 Along each image row, four outputs of three taps take six products instead of twelve (Winograd's
-F(4, 3)); along the column the three taps stay as they are and become one contraction over `3 I`
-channels. Everything between is a batched matrix product, which XLA:CPU runs near its peak inside
-`scan` and `switch` too, and the gradients have the same shape: both share one transform of the
-output's gradient, and the kernel's needs no transposed image.
+F(4, 3)). Along the column the three taps stay as they are and become one contraction over `3 I`
+channels. The transforms surround a batched matrix product, which XLA:CPU runs near its peak also
+inside `scan` and `switch`. The gradients have the same form: both share one transform of the
+output's gradient, and the kernel's gradient needs no transposed image.
 
 References: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
 """
@@ -61,7 +61,7 @@ def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def conv3x3_gradients(
     x: jax.Array, kernel: jax.Array, gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the gradients of `x` and `kernel` for that of `conv3x3(x, kernel)`."""
+    """Returns the gradients of `x` and `kernel`, given the gradient of `conv3x3(x, kernel)`."""
     gradient = jax.lax.optimization_barrier(gradient)
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[-1]
@@ -90,7 +90,7 @@ def _transform_kernel(kernel):
 
 
 def _transform_input(x):
-    """Returns `[6, B H W / 4, 3 I]`: every point of every tile, with the rows above and below."""
+    """Returns `[6, B H W / 4, 3 I]`: the points of each tile with the rows above and below."""
     batch, height, width, inputs = x.shape
     tiles = x.reshape(batch, height, width // TILE, TILE, inputs)
     inner = _slices(tiles, 3)
@@ -103,7 +103,7 @@ def _transform_input(x):
 
 
 def _shift(x, axis, by):
-    """Moves `x` by one along `axis`, forwards or backwards; zeros come in."""
+    """Moves `x` by one along `axis`, forwards or backwards, and fills with zeros."""
     pads = [(0, 0, 0)] * x.ndim
     pads[axis] = (by, -by, 0)
     return jax.lax.pad(x, np.zeros((), x.dtype), pads)
@@ -118,10 +118,10 @@ def _stack(parts, axis):
 
 
 def _combine(matrix, parts):
-    """Returns `matrix @ parts`, its zeros and ones costing nothing."""
+    """Returns `matrix @ parts`; zeros and ones of the matrix cost nothing."""
     results = []
     for row in matrix:
-        # Plain `lax` operations: each jnp operator is traced as a jitted function of its own.
+        # These are `lax` operations, since every jnp operator is traced as a jitted function.
         terms = [
             p if c == 1 else jax.lax.mul(p, np.asarray(c, p.dtype))
             for c, p in zip(row.tolist(), parts, strict=True)

@@ -1,6 +1,7 @@
 """How architectures are proposed: ask and tell."""
 
 from hwnas_jax.search.strategies.base import (
+    GRADIENT,
     STRATEGIES,
     History,
     Strategy,
@@ -15,7 +16,7 @@ from hwnas_jax.search.strategies.moves import mutated, pick, random_architecture
 from hwnas_jax.search.strategies.random import RandomSearch
 
 __all__ = [
-    "STRATEGIES", "History", "Queue", "RandomSearch", "RegularisedEvolution", "Strategy", "Told",
-    "best_so_far", "check_strategy", "fitness", "mutated", "pick", "random_architectures",
-    "run_strategy",
+    "GRADIENT", "STRATEGIES", "History", "Queue", "RandomSearch", "RegularisedEvolution",
+    "Strategy", "Told", "best_so_far", "check_strategy", "fitness", "mutated", "pick",
+    "random_architectures", "run_strategy",
 ]  # fmt: skip

@@ -18,6 +18,9 @@ import numpy as np
 
 from hwnas_jax.registry import Registry
 
+GRADIENT = "gradient"
+"""The strategy that asks for nothing: weights and architecture are optimised together."""
+
 
 class Told(NamedTuple):
     """What a strategy is told of the architectures it asked for.

@@ -13,7 +13,7 @@ _FORMAT = "hwnas_jax.architecture"
 
 
 def save_architecture(path: Path, space: Space, architecture: np.ndarray) -> None:
-    """Writes `architecture` (`int32[D]`) to be read by a person and rebuilt years later."""
+    """Writes `architecture` (`int32[D]`) so that it can be read, and rebuilt years later."""
     write_json(
         Path(path),
         {
@@ -30,8 +30,8 @@ def load_architecture(path: Path) -> tuple[Space, np.ndarray]:
     """Returns the space and the architecture `int32[D]` of a file.
 
     Raises:
-      UserError: names the file when it is absent, damaged, of an unknown version, or names a
-        space, decision or option that is not there.
+      UserError: names the file if it is absent, damaged or of an unknown version, or if it names
+        an unknown space, decision or option.
     """
     path = Path(path)
     payload = read_json(path, "architecture file", file_format=_FORMAT)

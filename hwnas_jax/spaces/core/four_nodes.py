@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.nn.cell_operations import CellOperation, names, place
 from hwnas_jax.nn.paths import on_open_path
 from hwnas_jax.spaces.core.choices import Choices, Decision, Forms
@@ -97,12 +98,13 @@ class FourNodes(Choices):
         """Sets the decisions.
 
         Raises:
-          ValueError: when the first operation does not cut the edge.
+          UserError: when the first operation does not cut the edge.
         """
-        if self.cell_operations[_NONE].kind != "zero":
-            raise ValueError(
-                f"the first operation of {self.name} must be of kind 'zero', got "
-                f"{self.cell_operations[_NONE]}"
+        first = self.cell_operations[_NONE]
+        if first.kind != "zero":
+            raise UserError(
+                f"the first operation of {self.name} must be of kind 'zero', which cuts the edge; "
+                f"{first.name!r} is of kind {first.kind!r}"
             )
         options = names(self.cell_operations)
         self.decisions = tuple(Decision(f"{target}<-{source}", options) for target, source in EDGES)

@@ -1,4 +1,4 @@
-"""Genotypes as the code of DARTS prints them: which edges the two cells keep.
+"""Genotypes as the code of DARTS prints them: the edges that the two cells keep.
 
 References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
 """
@@ -18,15 +18,15 @@ _FORM = (
 
 
 def write_genotype(cells: Mapping[str, Sequence[tuple[str, int]]]) -> str:
-    """Returns the text of the edges of each of `KINDS`."""
+    """Returns the genotype for the edges of each of `KINDS`."""
     words = [f"{kind}={list(cells[kind])}, {kind}_concat={_CONCAT}" for kind in KINDS]
     return f"Genotype({', '.join(words)})"
 
 
 def read_genotype(text: str) -> dict[str, list[tuple[str, int]]]:
-    """Returns the edges of each of `KINDS`, eight pairs of an operation and a node.
+    """Returns the edges of each of `KINDS`: eight pairs of an operation and the node it reads.
 
-    The nodes that are joined may be written as a range or as a list.
+    The nodes that the cell joins may be written as a range or as a list.
 
     Raises:
       UserError: for a text of another form.

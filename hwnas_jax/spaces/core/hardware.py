@@ -1,4 +1,4 @@
-"""What an accelerator is, as far as it is decided: an array of multipliers, a buffer, a dataflow.
+"""An accelerator as a search describes it: an array of multipliers, a buffer and a dataflow.
 
 References: Jouppi et al., "In-Datacenter Performance Analysis of a Tensor Processing Unit", 2017;
 Chen et al., "Eyeriss: An Energy-Efficient Reconfigurable Accelerator for Deep Convolutional Neural
@@ -11,10 +11,10 @@ from typing import NamedTuple
 from hwnas_jax.errors import UserError, choose
 
 DATAFLOWS = ("ws", "os", "rs")
-"""What stays in the multipliers: weights, outputs, or rows of a convolution (Eyeriss)."""
+"""The values that stay in the multipliers: weights, outputs, or rows of a convolution (Eyeriss)."""
 
 ROW_WEIGHTS, ROW_INPUTS, ROW_SUMS = 224, 12, 24
-"""Words of a row-stationary multiplier's scratchpads: those of Eyeriss."""
+"""Words in the scratchpads of a row-stationary multiplier, as in Eyeriss."""
 
 _SCRATCHPAD_BYTES = {"ws": 0, "os": 0, "rs": ROW_WEIGHTS + ROW_INPUTS + 2 * ROW_SUMS}
 
@@ -24,11 +24,11 @@ class Design:
     """An accelerator.
 
     Attributes:
-      rows: of the array of multipliers.
-      columns: of the array.
-      buffer_kib: the memory on the chip that all multipliers share.
+      rows: rows of the array of multipliers.
+      columns: columns of the array.
+      buffer_kib: size of the memory on the chip that all multipliers share.
       dataflow: one of `DATAFLOWS`.
-      clock_mhz: turns cycles into time.
+      clock_mhz: the clock that turns cycles into time.
     """
 
     rows: int
@@ -50,7 +50,7 @@ class Design:
 
     @property
     def label(self) -> str:
-        """What tells it from others, for people."""
+        """A short description, for people."""
         return f"{self.rows}x{self.columns},{self.buffer_kib}KiB,{self.dataflow}"
 
 
@@ -59,32 +59,32 @@ TEMPLATES = {
     "edge-tpu-like": Design(32, 32, 2048, "os", 500.0),
     "eyeriss-like": Design(14, 12, 1024, "rs", 200.0),
 }
-"""Sizes and clocks as `cost/simulate/accelerator.py` has them. The 16 units of 8x8 multipliers
-of the Edge-TPU-like design are taken as one array whose outputs stay in place."""
+"""Designs with the sizes and clocks of `cost/simulate/accelerator.py`. The Edge-TPU-like design has
+16 units of 8x8 multipliers, which count here as one array whose outputs stay in place."""
 
 
 class Technology(NamedTuple):
-    """What silicon costs; energies are per 8-bit word, a byte.
+    """Energies and areas of the parts of an accelerator; an energy is for a word of 8 bits, a byte.
 
-    The energies are those that ZigZag gives its TPU-like and its Edge-TPU-like accelerator; areas
-    are of the first TPU in 28 nm, whose 65,536 multipliers take 24 % and whose 24 MiB of buffer
-    29 % of at most 331 square millimetres. A multiplier's area includes its registers, not the
-    scratchpads of a row-stationary one, which count as buffer.
+    The energies are those that ZigZag gives its TPU-like and its Edge-TPU-like accelerator. The
+    areas are those of the first TPU in 28 nm: its 65,536 multipliers take 24 % and its 24 MiB of
+    buffer 29 % of at most 331 square millimetres. A multiplier's area includes its registers. It
+    does not include the scratchpads of a row-stationary multiplier, which count as buffer.
 
     Attributes:
-      mac_pj: a multiply-accumulate.
-      register_pj: what the registers of a multiplier take for it: a weight, and a partial sum that
-        is read and written.
-      buffer_read_pj: a byte from a buffer of `buffer_reference_kib`; it grows with the square root
-        of the size.
-      buffer_write_pj: a byte to it.
-      buffer_reference_kib: of the energies above.
-      dram_read_pj: a byte.
-      dram_write_pj: a byte.
-      dram_bytes_per_cycle: read and written together.
-      partial_sum_bytes: of a sum that is not complete.
-      mac_area_mm2: a multiplier with its registers.
-      buffer_area_mm2: a KiB of buffer.
+      mac_pj: energy of a multiply-accumulate.
+      register_pj: energy of a multiplier's registers for it: a weight is read, and a partial sum is
+        read and written.
+      buffer_read_pj: energy of a byte read from a buffer of `buffer_reference_kib`; it grows with
+        the square root of the size.
+      buffer_write_pj: energy of a byte written to it.
+      buffer_reference_kib: the size of the buffer for the two energies above.
+      dram_read_pj: energy of a byte read from memory outside the chip.
+      dram_write_pj: energy of a byte written to it.
+      dram_bytes_per_cycle: bytes that are read and written per cycle, together.
+      partial_sum_bytes: size of a sum that is not complete.
+      mac_area_mm2: area of a multiplier with its registers.
+      buffer_area_mm2: area of a KiB of buffer.
     """
 
     mac_pj: float = 0.04

@@ -1,4 +1,4 @@
-"""Canonical forms of architectures that are drawn: how they are distributed.
+"""The distribution of canonical forms when architectures are drawn.
 
 Legend: `N` architectures, `D` decisions, `K` options of the widest decision, `G` decisions of a
 group, `P` forms of a group.
@@ -15,17 +15,17 @@ from hwnas_jax.spaces.core.choices import Choices, Forms
 
 
 def marginals(mixtures: Sequence[Forms], shape: tuple[int, ...]) -> jax.Array:
-    """Returns how probable each option of the canonical form is, `float32[D, K]`."""
+    """Returns the probability of each option in the canonical form, `float32[D, K]`."""
     found = jnp.zeros(shape)
     for decisions, coefficient, rows in mixtures:
-        # Rows may sum to less than one: what is missing there weighs all the other rows.
+        # A row may sum to less than one. Its sum is then a factor on all the other rows.
         others = coefficient[:, None] * _products_of_others(rows.sum(axis=2))
         found = found.at[decisions].set((others[:, :, None] * rows).sum(axis=0))
     return found
 
 
 def _products_of_others(mass):
-    """Returns per entry of `float32[P, G]` the product of its row without it, zeros or not."""
+    """Returns for each entry of `float32[P, G]` the product of the other entries of its row."""
     ones = jnp.ones_like(mass[:, :1])
     before = jnp.cumprod(jnp.concatenate([ones, mass[:, :-1]], axis=1), axis=1)
     behind = jnp.cumprod(jnp.concatenate([ones, mass[:, :0:-1]], axis=1), axis=1)
@@ -33,10 +33,11 @@ def _products_of_others(mass):
 
 
 def effective(space: Choices, weight: jax.Array) -> jax.Array:
-    """Returns how probable it is that each option is drawn and matters, `float32[D, K]`.
+    """Returns the probability that each option is drawn and has an effect, `float32[D, K]`.
 
-    Where decisions govern others, those without effect have no option. Elsewhere it is that of
-    canonical forms: what cannot reach the output has the option there that does nothing.
+    In a space where decisions govern others, a decision without effect has no option. In another
+    space the probabilities are those of the canonical form, in which an operation that cannot reach
+    the output is replaced by the one that does nothing.
     """
     if not space.mixes_canonical:
         return weight
@@ -49,9 +50,10 @@ def effective(space: Choices, weight: jax.Array) -> jax.Array:
 
 
 def effective_options(space: Choices, architectures: np.ndarray) -> np.ndarray:
-    """Returns the options of `architectures` (`int32[N, D]`) that matter, `int32[N, D]`.
+    """Returns the options of `architectures` (`int32[N, D]`) that have an effect, `int32[N, D]`.
 
-    Where decisions govern others, those without effect have `K`, an option there is not.
+    In a space where decisions govern others, a decision without effect has the number `K`, which is
+    no option. In another space the options are those of the canonical form.
     """
     if isinstance(space, Governed):
         return np.where(space.closed(architectures), space.num_options, architectures)
@@ -64,12 +66,12 @@ def last_options(mask: np.ndarray) -> np.ndarray:
 
 
 class Governor(NamedTuple):
-    """A decision some of whose options leave other decisions without effect.
+    """A decision with options that leave other decisions without effect.
 
     Attributes:
-      decision: which one governs.
-      others: the decisions it governs.
-      closed: `bool[K, len(others)]`, which of them each of its options leaves without effect.
+      decision: the decision that governs.
+      others: the decisions that it governs.
+      closed: `bool[K, len(others)]`, the decisions that each of its options leaves without effect.
     """
 
     decision: int
@@ -78,22 +80,22 @@ class Governor(NamedTuple):
 
 
 class Governed(Choices):
-    """Mixed into spaces where some decisions govern others: depths, skips, pairs of edges.
+    """A mixin for spaces where some decisions govern others: depths, skips, pairs of edges.
 
-    In canonical form a decision without effect has its `idle` option. No decision has two
-    governors, and what is governed does not govern.
+    In the canonical form a decision without effect has its `idle` option. No decision has two
+    governors, and a governed decision does not govern.
     """
 
     mixes_canonical = True
 
     @property
     def governors(self) -> tuple[Governor, ...]:
-        """Which decisions govern others."""
+        """The decisions that govern others."""
         return ()
 
     @property
     def idle(self) -> np.ndarray:
-        """What a decision without effect is set to, `int[D]`: the first option there is."""
+        """The option of a decision without effect in the canonical form: the first, `int[D]`."""
         return self.mask.argmax(axis=1)
 
     def closed(self, architectures: np.ndarray) -> np.ndarray:
@@ -104,7 +106,7 @@ class Governed(Choices):
         return closed
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, D]`), idle where another decision closes them."""
+        """Returns `architectures` (`int32[N, D]`) with decisions without effect set to `idle`."""
         architectures = np.asarray(architectures, np.int32)
         return np.where(self.closed(architectures), self.idle, architectures).astype(np.int32)
 

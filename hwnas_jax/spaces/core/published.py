@@ -1,4 +1,4 @@
-"""The spaces that published tables cover, with decisions and options named as there.
+"""The spaces that published tables cover, with the decisions and options named as in the tables.
 
 Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
 """
@@ -25,7 +25,7 @@ def nasbench201(
 
 
 def fbnet(size: int = 32) -> FBNet:
-    """Returns FBNet as published tables have it: of 32 pixels for CIFAR-100, of 224 for ImageNet.
+    """Returns FBNet as in published tables: with 32 pixels for CIFAR-100, with 224 for ImageNet.
 
     References: Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark",
     ICLR 2021.
@@ -37,8 +37,8 @@ def fbnet(size: int = 32) -> FBNet:
 class OnceForAll(Governed):
     """Once-for-All's MobileNetV3: five stages of two to four blocks, and the image size.
 
-    A block has a kernel size `ks` and an expansion `e`, a stage a depth `d`, the network a
-    resolution `r`. Blocks beyond their stage's depth are not built.
+    A block has a kernel size `ks` and an expansion `e`, a stage has a depth `d`, and the network
+    has a resolution `r`. Blocks beyond the depth of their stage are not built.
 
     References: Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient
     Deployment", ICLR 2020.
@@ -74,10 +74,10 @@ class OnceForAll(Governed):
 
 
 def choices_from_spec(spec: Any) -> Choices:
-    """Builds what `Choices.spec` described, be it a search space or that of a published table.
+    """Builds the space that `Choices.spec` described: a search space, or that of a published table.
 
     Raises:
-      UserError: when the description is incomplete or names what is not there.
+      UserError: when the description is incomplete or names an unknown space or option.
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
         return from_spec(spec if isinstance(spec, dict) else {})

@@ -11,11 +11,11 @@ from hwnas_jax.spaces.base import Operation, Place
 
 
 class OperationTable:
-    """What `Space.operations` returns, filled place by place; equal operations are built once.
+    """The result of `Space.operations`, filled place by place; equal operations are built once.
 
     Attributes:
-      operations: by name.
-      places: where they stand.
+      operations: the operations by name.
+      places: the places where they stand.
     """
 
     def __init__(self):
@@ -34,12 +34,12 @@ class OperationTable:
         """Adds a place.
 
         Args:
-          label: with `shape` the operation's name.
-          shape: of one example at its input.
-          build: builds it; the module says `macs(shape)`, and where it has few bits
-            `bit_operations(shape)` and `size_bits()` too.
-          when: as of `Place`.
-          count: likewise.
+          label: the operation's name, to which the shape is added.
+          shape: of one example at the operation's input.
+          build: builds the operation. The module says `macs(shape)`. A module of few bits also says
+            `bit_operations(shape)` and `size_bits()`.
+          when: the `Place.when`.
+          count: the `Place.count`.
         """
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:

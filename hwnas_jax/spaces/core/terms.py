@@ -1,4 +1,4 @@
-"""Sums over the places of a space: what an architecture costs when operations add up.
+"""Sums over the places of a space: the cost of an architecture if the costs of operations add up.
 
 Legend: `D` decisions, `K` options of the widest decision, `T` terms, `R` conditions of a term.
 """
@@ -21,13 +21,14 @@ from hwnas_jax.spaces.base import Space
 )
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """A sum whose every term counts when all its conditions hold.
+    """A sum in which a term counts if all of its conditions hold.
 
-    With gates between zero and one it is the expectation under independent choices.
+    With gates between zero and one, the sum is the expectation under independent choices.
 
     Attributes:
       values: `float32[T]`.
-      index: `int32[T, R]`, conditions as positions in the flat gates; `D * K` always holds.
+      index: `int32[T, R]`, the conditions as positions in the flat gates. The position `D * K` is a
+        condition that always holds.
     """
 
     values: jax.Array
@@ -41,7 +42,7 @@ class Terms:
 
 
 def sum_terms(space: Space, values: Mapping[str, float]) -> Terms:
-    """Gathers a value per operation over the places where the operations stand.
+    """Returns the sum of a value per operation over the places where the operations stand.
 
     Args:
       space: the search space.
@@ -61,9 +62,9 @@ def sum_terms(space: Space, values: Mapping[str, float]) -> Terms:
 
 
 def sum_places(space: Space, values: Mapping[str, float]) -> tuple[np.ndarray, float]:
-    """Returns what each option adds, on average over the decisions it depends on.
+    """Returns how much each option adds to the sum, on average over the other decisions.
 
-    Exact where every place has one condition at most; otherwise the other decisions of a place
+    This is exact if no place has more than one condition. Otherwise the other decisions of a place
     count as drawn uniformly.
 
     Args:
@@ -71,7 +72,7 @@ def sum_places(space: Space, values: Mapping[str, float]) -> tuple[np.ndarray, f
       values: by `Operation.name`.
 
     Returns:
-      `table` (`float64[D, K]`) and `constant` (what every network has).
+      `table` (`float64[D, K]`) and `constant`, the part that every network has.
 
     Raises:
       UserError: for an operation of the space without a value.
@@ -87,7 +88,7 @@ def sum_places(space: Space, values: Mapping[str, float]) -> tuple[np.ndarray, f
         mean = total * np.prod(chances)
         for (decision, option), chance in zip(when, chances, strict=True):
             table[decision, option] += mean / chance
-        # Each first-order effect brings the mean along; it must count once.
+        # Each of the first-order effects contains the mean, which must count once.
         constant -= (len(when) - 1) * mean
     return table, constant
 

@@ -1,14 +1,13 @@
-"""Drawn operations against calls one by one, mixed kernels against mixed outputs."""
+"""Drawn operations against calls one by one."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
+from hwnas_jax.nn.drawn import run_drawn
 from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d
-from hwnas_jax.nn.mixed import mixed_weight_conv, run_drawn
 from hwnas_jax.nn.platform import platform
-from tests.nn.numeric import assert_near, draw, lax_conv
+from tests.nn.numeric import assert_near, draw
 
 WIDE = 32
 BRANCHES = (
@@ -133,39 +132,3 @@ def test_nodes_and_operands_alone_are_kept():
 def test_every_edge_needs_an_index():
     with pytest.raises(AssertionError):
         drawn(operands()[0], jnp.zeros(5, jnp.int32), operands()[1])
-
-
-@pytest.mark.parametrize(
-    ("sizes", "dilations", "stride", "image"),
-    [
-        ((1, 3, 5), None, 1, (8, 8)), ((1, 3, 5), None, 2, (7, 9)),
-        ((1, 3, 5), (1, 2, 1), 1, (6, 7)), ((3, 3, 5), (1, 2, 2), 2, (7, 8)),
-        ((1, 3), (2, 1), 1, (5, 8)),
-    ],
-)  # fmt: skip
-def test_mixed_kernels_equal_mixed_convolutions(sizes, dilations, stride, image):
-    x, *kernels = draw((2, *image, 3), *[(k, k, 3, 4) for k in sizes])
-    weight = np.linspace(0.2, 0.9, len(sizes), dtype=np.float32)
-    out = tuple(-(-length // stride) for length in image)
-    (gradient,) = draw((2, *out, 4), seed=1)
-
-    def mixed(x, kernels, weight):
-        return mixed_weight_conv(x, kernels, weight, dilations=dilations, stride=stride)
-
-    def separate(x, kernels, weight):
-        spacing = dilations or (1,) * len(kernels)
-        each = zip(weight, kernels, spacing, strict=True)
-        return sum(w * lax_conv(x, k, stride, d) for w, k, d in each)
-
-    def value_and_gradients(function):
-        value, pull_back = jax.vjp(function, x, kernels, weight)
-        return value, pull_back(gradient)
-
-    found = jax.jit(lambda: value_and_gradients(mixed))()
-    assert found[0].shape == (2, *out, 4)
-    assert_near(found, jax.jit(lambda: value_and_gradients(separate))(), 1e-5)
-
-
-def test_mixed_kernels_keep_the_type_of_the_image():
-    x, kernel = jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((3, 3, 2, 2))
-    assert mixed_weight_conv(x, [kernel], jnp.ones(1)).dtype == jnp.bfloat16

@@ -1,7 +1,9 @@
-"""Ways to mix candidate operations, or to run one of them."""
+"""One drawn operation on every edge of a graph.
+
+Legend: `N` graphs in sequence, `E` edges of a graph.
+"""
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.nn.kernels.convolution import as_trained, conv2d
+from hwnas_jax.nn.kernels.convolution import as_trained
 from hwnas_jax.nn.paths import on_open_path
 from hwnas_jax.nn.platform import target_platform
 
@@ -26,21 +28,24 @@ def run_drawn(
     edges: Sequence[tuple[int, int]],
     cut: int | None = None,
 ) -> jax.Array:
-    """Runs one drawn operation on every edge of a graph; only those cost time and memory.
+    """Runs one drawn operation on every edge of a graph; only the drawn ones cost time and memory.
 
-    `N` such graphs follow one another, each from the last node of the one before, with the same
-    operations drawn. All edges are walked in one loop, so that each operation is compiled once; on
-    CPU it leaves out those on no open path from the first node to the last. Kept for the backward
-    pass are the nodes; it goes through the drawn operations again, of which what a gradient does
-    not need (a convolution's output, where nothing follows it) falls away. Plain
-    `jax.lax.switch` keeps what every operation would need, as zeros for those that did not run.
+    `N` such graphs follow one another, with the same operations drawn in each; a graph's first node
+    is the last node of the graph before. One loop walks all edges, so that each operation is
+    compiled once. On CPU the loop skips edges that lie on no open path from the first node to the
+    last.
+
+    Only the nodes are kept for the backward pass, which runs the drawn operations again. Whatever a
+    gradient does not need, such as the output of a last convolution, is then not computed. A plain
+    `jax.lax.switch` would keep what the gradient of every operation needs, with zeros for the
+    operations that did not run.
 
     Args:
       x: the value of node zero.
       index: `int32[E]`, the operation of each edge.
-      operands: arrays, or trees of them, with leading axes of `N` and `E`.
-      branches: functions `(value of the source, *operands of the edge) -> array like x`, which
-        close over no traced value and make zeros of zeros.
+      operands: arrays, or trees of arrays, with leading axes of `N` and `E`.
+      branches: functions `(value of the source, *operands of the edge) -> array like x`. They close
+        over no traced value, and return zeros for a source of zeros.
       edges: `(target, source)` of each edge.
       cut: the operation whose output is zero, if there is one.
 
@@ -67,22 +72,27 @@ def run_drawn(
 def _walk(branches, read, write, edges, index, runs, carry, given):
     """Returns `carry` after the edges that run, in the order of `edges`.
 
-    Each is `carry = write(given, carry, edge, branch(*read(given, carry, edge)))`, with the drawn
-    one of `branches`. Going through all edges gives the same, with zeros to `write` for those that
-    do not run. It can be differentiated, which a loop of unknown length cannot; a GPU would wait
-    for the host to learn that length, and a TPU's compiler, which estimates what a step takes,
-    would count one edge for all. None of the functions closes over a traced value.
+    An edge is `carry = write(given, carry, edge, branch(*read(given, carry, edge)))`, with the
+    drawn branch. None of the functions closes over a traced value.
+
+    There are two forms with the same result. `some` visits only the edges that run, in a loop whose
+    length is data. `every` visits all edges and gives zeros to `write` for those that do not run.
+    Only `every` can be differentiated. It is also the form for accelerators: a GPU would wait for
+    the host to learn the length of the loop, and the time that a TPU's compiler estimates would
+    count one edge in place of all.
     """
 
     def some(index, runs, carry, given):
         order = jnp.asarray(edges)[jnp.argsort(jnp.logical_not(runs[edges]), stable=True)]
 
         def visit(place, carry):
-            # Loops of one turn or none: unlike a switch they change `carry` in place.
+            # Each branch is a loop of one turn or none. Unlike a switch, that changes `carry` in
+            # place.
             for number, branch in enumerate(branches):
 
                 def run(turn, carry, branch=branch):
-                    # What does not depend on the turn would be computed even where there is none.
+                    # Without the barrier XLA moves what does not depend on the turn out of the
+                    # loop, and computes it even for zero turns.
                     edge, _ = jax.lax.optimization_barrier((order[place], turn))
                     return write(given, carry, edge, branch(*read(given, carry, edge)))
 
@@ -138,11 +148,11 @@ def _run_drawn_forward(branches, edges, x, index, runs, operands):
 
 
 def _run_drawn_backward(branches, edges, residuals, gradient):
-    """Returns the gradients of `x` and, of the operands, of those that were differentiated."""
+    """Returns the gradients of `x` and of those operands that were differentiated."""
     nodes, index, runs, fixed, wanted = residuals
     targets, sources = np.array(edges).T
     slots = _slots(edges)
-    # Of the edges that run, the last to leave a node is the first to bring it a gradient.
+    # Of the edges that run, the last one that leaves a node brings it its first gradient.
     later = (sources[:, None] == sources) & np.triu(np.ones((len(edges), len(edges)), bool), 1)
     is_first = jnp.logical_not((later & runs).any(1))
 
@@ -161,10 +171,11 @@ def _run_drawn_backward(branches, edges, residuals, gradient):
 
     def write(given, carry, edge, change):
         (gradients, found), (through, own), is_first = carry, change, given[0][edge]
-        # Nothing is written before all is computed, hence read: then both can change in place.
+        # The barrier lets nothing be written before everything is computed, and so read. Then both
+        # arrays can change in place.
         own, edge = jax.lax.optimization_barrier((own, edge))
         found = jax.tree.map(lambda leaf, one: leaf.at[edge].set(one), found, own)
-        # A product, as a choice between arrays would not be one pass with the write.
+        # A choice between arrays would not be fused with the write into one pass; a product is.
         kept = jnp.where(is_first, 0, 1).astype(through.dtype)
         add = lambda old: kept * old + through  # noqa: E731
         return _change(gradients, jnp.array(slots[sources])[edge], add), found
@@ -182,15 +193,15 @@ _run_drawn.defvjp(_run_drawn_forward, _run_drawn_backward, symbolic_zeros=True)
 
 
 def _joined(fixed, wanted):
-    """Returns the tree of which each leaf is in one of the two and None in the other."""
+    """Returns the union of two trees; each leaf is None in one of them."""
     is_none = lambda leaf: leaf is None  # noqa: E731
     return jax.tree.map(lambda a, b: b if a is None else a, fixed, wanted, is_leaf=is_none)
 
 
 def _slots(edges):
-    """Returns where each node's gradient is when edges are walked backwards, `int[nodes]`.
+    """Returns the place of each node's gradient when edges are walked backwards, `int[nodes]`.
 
-    A place is free again once all edges into its node are done.
+    Nodes share places: a place is free again once all edges into its node are done.
     """
     targets, sources = np.array(edges).T
     nodes = range(max(targets) + 1)
@@ -207,56 +218,9 @@ def _slots(edges):
 def _change(values, place, change):
     """Returns `values` with `values[place]` replaced by `change(values[place])`.
 
-    Slices that keep their axis, at a place known not to be negative, become one pass in place.
+    XLA turns slices that keep their axis, at a place that cannot be negative, into one pass that
+    changes the array in place.
     """
     start = (place, *[jnp.zeros_like(place)] * (values.ndim - 1))
     old = jax.lax.dynamic_slice(values, start, (1, *values.shape[1:]))
     return jax.lax.dynamic_update_slice(values, change(old), start)
-
-
-def mixed_weight_conv(
-    x: jax.Array,
-    kernels: Sequence[jax.Array],
-    weight: jax.Array,
-    *,
-    dilations: Sequence[int] | None = None,
-    stride: int = 1,
-) -> jax.Array:
-    """Mixes convolutions of one input by mixing their kernels: one convolution in place of many.
-
-    A convolution is linear in its kernel, so `sum_i w_i * conv(x, k_i) = conv(x, sum_i w_i * k_i)`
-    once all kernels are spread and padded to a common size.
-
-    Args:
-      x: `[B, H, W, I]`.
-      kernels: each `[k, k, I, O]`, `k` odd.
-      weight: `float32[len(kernels)]`.
-      dilations: of each kernel; ones when left out.
-      stride: step in both directions.
-
-    Returns:
-      `[B, ceil(H / stride), ceil(W / stride), O]`.
-
-    References: Shen et al., "Efficient Architecture Search for Diverse Tasks" (DASH), 2022;
-    Cai and Vasconcelos, "Rethinking Differentiable Search for Mixed-Precision Neural Networks"
-    (EdMIPS), 2020; Stamoulis et al., "Single-Path NAS", 2019.
-    """
-    chex.assert_shape(weight, (len(kernels),))
-    dilations = dilations or [1] * len(kernels)
-    spread = [spread_kernel(k, d) for k, d in zip(kernels, dilations, strict=True)]
-    size = max(kernel.shape[0] for kernel in spread)
-    padded = [w * pad_kernel(kernel, size) for w, kernel in zip(weight, spread, strict=True)]
-    mixed = functools.reduce(operator.add, padded)
-    return conv2d(x, mixed.astype(x.dtype), stride=stride)
-
-
-def spread_kernel(kernel: jax.Array, dilation: int) -> jax.Array:
-    """Returns the kernel `[k, k, I, O]` with `dilation - 1` zeros between its taps."""
-    gaps = (0, 0, dilation - 1)
-    return jax.lax.pad(kernel, jnp.zeros((), kernel.dtype), (gaps, gaps, (0, 0, 0), (0, 0, 0)))
-
-
-def pad_kernel(kernel: jax.Array, size: int) -> jax.Array:
-    """Returns the kernel `[k, k, I, O]` in the middle of zeros, `[size, size, I, O]`."""
-    margin = (size - kernel.shape[0]) // 2
-    return jnp.pad(kernel, ((margin, margin), (margin, margin), (0, 0), (0, 0)))
