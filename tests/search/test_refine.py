@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.budgets.target import Target
-from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
+from hwnas_jax.config import Config, Part, SearchConfig, TargetConfig, override
 from hwnas_jax.cost import CostModel, Measured, Sample, save_measurements
 from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.errors import UserError
