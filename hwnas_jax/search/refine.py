@@ -24,7 +24,7 @@ from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures
 from hwnas_jax.cost.models.registry import load_cost_model, refit
-from hwnas_jax.cost.models.search_model import fitted_model, search_model
+from hwnas_jax.cost.models.search_model import fitted_model, with_fitted
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
@@ -193,7 +193,7 @@ class Refinement:
         distributed.exchange(None)  # the folder is shared, the file is whole
         # Read even where it was just written: a run that is continued has only the file.
         fitted = load_cost_model(self._path(step), self._space)
-        self.model, self._fitted_at = search_model(fitted, self._space), step
+        self.model, self._fitted_at = with_fitted(self.model, fitted), step
 
     def _path(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step}.npz"
