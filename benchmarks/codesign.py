@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import Observations
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
@@ -154,7 +153,7 @@ def cost_of(problem: Problem, kind: str, count: int):
         return lambda weight: table[tuple(jnp.argmax(weight, axis=-1))]
     rows = np.unique(make(area_limit_mm2=None).random(np.random.default_rng(0), count), axis=0)
     values = {"edp_mj_ms": joint_costs(space, rows)["edp_mj_ms"]}
-    model = MLPEnsemble.fit(space, Observations(rows, values), CostConfig())
+    model = MLPEnsemble.fit(space, Observations(rows, values))
     return lambda weight: jnp.log(model.predict(weight)["edp_mj_ms"])
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.budgets.target import Target
-from hwnas_jax.config import Config, override
 from hwnas_jax.cost import MLPEnsemble, Observations, predict_architectures
 from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.candidates import likely_networks
@@ -59,16 +58,17 @@ def softmax(space, logits):
 def run(space, table, latency, logits, target, way, options, seed):
     """Returns the error after three rounds of measuring."""
     rng = np.random.default_rng(seed)
-    config = override(Config(), cost__steps=options.steps, cost__members=4).cost
     forms, group = np.unique(space.canonical(table), axis=0, return_inverse=True)
     costs = np.zeros(len(forms))
     np.add.at(costs, group.reshape(-1), latency / np.bincount(group.reshape(-1))[group.reshape(-1)])
     number = {tuple(row): i for i, row in enumerate(forms.tolist())}
     seen = rng.choice(len(forms), options.networks, replace=False).tolist()
 
+    own = MLPEnsemble.Options(members=4, steps=options.steps)
+
     def fitted():
         observed = Observations(forms[seen], {"latency_ms": costs[seen]})
-        return MLPEnsemble.fit(space, observed, config, seed=seed)
+        return MLPEnsemble.fit(space, observed, own, seed=seed)
 
     model = fitted()
     for sharpness in SHARPNESS if way != "nothing more" else ():

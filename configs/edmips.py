@@ -18,6 +18,6 @@ config = override(
         ),
     ),
     search__relaxation=Part("gumbel_softmax"),
-    cost__model="analytic",
+    cost__model=Part("analytic"),
     target__metric="bit_operations",
 )

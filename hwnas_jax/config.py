@@ -72,10 +72,15 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """Timing operations and a sample of whole networks on a device."""
+    """Timing a sample of whole networks on a device, and operations where they help."""
 
-    networks: Count = 64
-    """whole networks to time"""
+    networks: Annotated[int, Ge(8)] | None = None
+    """networks to time, chosen to tell most about the space; None takes one for every option that
+    is free to be chosen, but at least 24 and at most 64"""
+    held_out: AtLeastZero = 12
+    """random networks timed beside them, to judge the cost model on"""
+    operations: bool | None = None
+    """whether the space's operations are timed too; None asks the cost model whether that helps"""
     batch_size: Count = 64
     """images per timed call; latencies are per call"""
     rounds: Count = 15
@@ -84,9 +89,9 @@ class ProfileConfig:
     """most timed rounds"""
     precision: Positive = 0.02
     """a median is precise when its 95 % confidence interval is narrower than this share of it"""
-    budget_s: Positive = 105.0
+    budget_s: Positive = 45.0
     """wall time, compilation included, after which only the least rounds are still timed"""
-    measure_rounds: Count = 100
+    measure_rounds: Count = 30
     """least timed rounds where a few chosen networks are measured"""
     warmup: AtLeastZero = 3
     """untimed calls of everything before the first round"""
@@ -107,22 +112,11 @@ class ProfileConfig:
 class CostConfig:
     """The learned cost model."""
 
-    model: str = "gaussian"
-    """cost model; `hwnas list` names them"""
-    members: Count = 8
-    """networks in the ensemble, of a model that is one"""
-    hidden: Count = 32
-    """width of the hidden layers, of a model that has some"""
-    loss: Literal["log", "rank", "both"] = "log"
-    """what training minimises: errors of log cost, errors of order between pairs, or both"""
-    relaxed: bool = True
-    """train on relaxed architectures too, so that their cost is that of a random draw"""
-    steps: Count = 1500
-    """Adam steps"""
-    learning_rate: Positive = 3e-3
-    weight_decay: NotNegative = 1e-3
+    model: Part = _part("gaussian")
+    """cost model; `hwnas list` names them, or your own: my_model.py:MyModel"""
     test_fraction: Share = 0.25
-    """share of the measured networks held out to judge the model"""
+    """share of the measured networks held out to judge the model, where the measurements do not
+    say which"""
 
 
 @dataclasses.dataclass(frozen=True)

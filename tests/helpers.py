@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.config import Config, override
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.search.gradient import Methods, Search, make_search
@@ -27,8 +28,8 @@ FINISHED_RUN = shlex.split(
 # A whole run of a minute or two.
 SMALL = {
     "profile__networks": 12, "profile__rounds": 1, "profile__max_rounds": 2, "profile__warmup": 1,
-    "profile__measure_rounds": 2, "profile__batch_size": 16, "cost__steps": 60,
-    "cost__members": 2, "search__steps": 200, "search__warmup_steps": 60,
+    "profile__measure_rounds": 2, "profile__batch_size": 16,
+    "search__steps": 200, "search__warmup_steps": 60,
     "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
     "retrain__networks": 1, "retrain__epochs": 5, "derive__confirm": 1, "parallel__devices": 1,
 }  # fmt: skip
@@ -67,13 +68,10 @@ TABLE = np.random.default_rng(0).uniform(0.1, 1.0, (6, 5)).astype(np.float32)
 
 
 @jax.tree_util.register_static
-class TableModel:
+class TableModel(CostModel):
     """A cost model of NAS-Bench-201 cells that adds up `TABLE`."""
 
     name, metrics, exact_expectation = "table", ("latency_ms",), True
 
     def predict(self, weight):
         return {"latency_ms": (weight * TABLE).sum()}
-
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}

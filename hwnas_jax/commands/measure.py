@@ -41,7 +41,7 @@ def run(words: list[str]) -> None:
             space, architecture[None], None, options.config.profile,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
-    timing = measured.clocked[0]
+    timing = measured.as_timed[0]
     display.say(
         f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
         f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"

@@ -68,7 +68,7 @@ def take_methods(words: Sequence[str], config: Config) -> tuple[list[str], Confi
     for flag, values in [*options, *others]:
         path, _, key = flag.removeprefix("--").partition(".args")
         pairs = [key.removeprefix("."), *values] if key else values
-        own = {**methods[path].args, **_options(pairs, path)}
+        own = {**methods[path].args, **read_options(pairs, path)}
         methods[path] = dataclasses.replace(methods[path], args=own)
     changes = {path.replace(".", "__"): method for path, method in methods.items()}
     return rest, override(config, **changes) if named or others else config
@@ -123,8 +123,16 @@ def _taken(
     return rest, taken
 
 
-def _options(words: Sequence[str], what: str) -> Options:
-    """Returns options by name; UserError when one lacks its value."""
+def read_options(words: Sequence[str], what: str) -> Options:
+    """Returns a method's options by name.
+
+    Args:
+      words: names and values in turn.
+      what: names the method in messages.
+
+    Raises:
+      UserError: when an option lacks its value.
+    """
     if len(words) % 2:
         raise UserError(
             f"--{what}: options come in pairs, OPTION VALUE; {words[-1]!r} has no value after it"

@@ -10,7 +10,11 @@ from hwnas_jax.display import Terminal
 
 @dataclasses.dataclass(frozen=True)
 class ProfileOptions:
-    """Times the operations of the space and a sample of its networks on this device."""
+    """Times a sample of the space's networks on this device, and its operations.
+
+    The operations are left out with `--profile.operations false`, or where the measurements are for
+    one cost model that does not read them, as in `hwnas search`.
+    """
 
     out: Path = Path("measurements.json")
     """the measurement file to write"""

@@ -120,7 +120,7 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
       UserError: when the compiler finds that the program does not fit the device.
     """
     started = time.perf_counter()
-    with _no_garbage_collection():
+    with no_garbage_collection():
         lowered = dispatch.lower(state, data)
     lowered_at = time.perf_counter()
     try:
@@ -153,7 +153,7 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Keeps the garbage collector from looking through the million objects that tracing makes.
 
     None of them is garbage, and looking through them took a fifth of the time.

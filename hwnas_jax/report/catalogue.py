@@ -48,10 +48,7 @@ def kinds() -> dict[str, Kind]:
         Kind("evaluator", "evaluators", ("search", "evaluator"), EVALUATORS.summaries()),
         Kind("budget", "budgets", ("budget",), BUDGETS.summaries()),
         Kind("derivation", "derivations", ("derive", "rule"), DERIVATIONS.summaries()),
-        Kind(
-            "cost model", "cost models", ("cost", "model"),
-            {name: summary for name, (summary, _) in COST_MODELS.items()},
-        ),
+        Kind("cost model", "cost models", ("cost", "model"), COST_MODELS.summaries()),
     )  # fmt: skip
     return {kind.one: kind for kind in every}
 

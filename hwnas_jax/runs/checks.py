@@ -7,12 +7,12 @@ import numpy as np
 
 from hwnas_jax.budgets import Budget, check_budget
 from hwnas_jax.config import Config, alone, validate
-from hwnas_jax.cost import COST_MODELS, AnalyticModel, estimate
-from hwnas_jax.cost.models.fit import split_sizes
+from hwnas_jax.cost import AnalyticModel, estimate
+from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.cost.simulate.codesign import Systolic
 from hwnas_jax.cost.simulate.estimates import computes
 from hwnas_jax.data import Dataset, holdout
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.gradient_search import halves_of
@@ -30,15 +30,14 @@ def check_config(config: Config) -> None:
     """Refuses an experiment that a later stage would refuse.
 
     Raises:
-      UserError: for a value out of range, too few devices, a batch that does not divide by them,
-        too few networks to fit a cost model to, or a search too short to measure in.
+      UserError: for a value out of range, a cost model or an option of it that is not there, too
+        few devices, a batch that does not divide by them, or a search too short to measure in.
     """
     validate(config)
-    choose(config.cost.model, COST_MODELS, "cost model")
+    check_cost_model(config.cost.model)
     replicas = Replicas.from_config(config.parallel)
     replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
-    split_sizes(config.profile.networks, config.cost)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
 
@@ -127,10 +126,12 @@ def check_limits(
             observed = estimate(space, one, Systolic()).metrics
         else:
             observed = ("latency_ms", *(("energy_mj",) if config.profile.energy else ()))
-    kind = COST_MODELS[config.cost.model][1]
+    kind = check_cost_model(config.cost.model)
     if kind is AnalyticModel:
-        observed = ("latency_ms", "peak_memory_mib", *AnalyticModel.count(space).metrics)
-    elif isinstance(getattr(kind, "metrics", None), tuple):
-        observed = kind.metrics
+        observed = ("latency_ms", "peak_memory_mib")
+    elif isinstance(vars(kind).get("metrics"), tuple):
+        observed = vars(kind)["metrics"]
     limits = {config.target.metric: 1.0, **config.target.limits}
-    check_budget(budget, limits, observed)
+    # What can be counted stands beside the predictions of every cost model.
+    counted = AnalyticModel.count(space).metrics
+    check_budget(budget, limits, tuple(dict.fromkeys((*observed, *counted))))

@@ -8,8 +8,11 @@ from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config
 from hwnas_jax.cost import AnalyticModel, Measured, Measurements, load_measurements
 from hwnas_jax.cost.measure.counts import count_networks
-from hwnas_jax.cost.measure.energy import measure_network_energies
-from hwnas_jax.cost.measure.profile import check_comparable, measure_networks
+from hwnas_jax.cost.measure.networks import (
+    check_comparable,
+    measure_network_energies,
+    measure_networks,
+)
 from hwnas_jax.cost.measure.runtimes import make_runtime
 from hwnas_jax.cost.simulate.codesign import Systolic
 from hwnas_jax.cost.simulate.estimates import Hardware, computes, estimate, hardware_of
@@ -63,13 +66,12 @@ def cost_of(
         choose(target.metric, figures.metrics, f"metric of figures that are {figures.source}")
         found = [row[target.metric] for row in figures.networks]
         display.say(f"{len(found)} networks {figures.source}; nothing was measured")
-        return Measured(paced=found, clocked=found, drift=1.0)
+        return Measured(corrected=found, as_timed=found, drift=1.0)
     choose(target.metric, _MEASURED, "metric that networks can be measured by")
     if target.metric == "energy_mj":
-        energies = measure_network_energies(
+        return measure_network_energies(
             space, networks, config.profile, seed=config.seed, progress=progress
         )
-        return Measured(paced=energies, clocked=energies, drift=1.0)
     return measure_networks(
         space, networks, known, config.profile,
         seed=config.seed, around_ms=target.value, progress=progress,

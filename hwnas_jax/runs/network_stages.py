@@ -141,7 +141,7 @@ class NetworkStages(RunParts):
         count = max(self.config.derive.confirm, self.config.retrain.networks)
         groups = {origin: group[:count] for origin, group in groups.items()}
         everything = [candidate.architecture for group in groups.values() for candidate in group]
-        measured = self._cost_of(everything, target, report).paced
+        measured = self._cost_of(everything, target, report).corrected
         groups, rows = confirm(self.space, groups, measured, target, self.budget)
         met = sum(row["meets_budget"] for row in rows)
         self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
@@ -250,12 +250,12 @@ class NetworkStages(RunParts):
                 measured = self._cost_of(
                     [self.space.from_names(e["architecture"]) for e in entries], target, report
                 )
-                for entry, paced, clocked in zip(
-                    entries, measured.paced, measured.clocked, strict=True
+                for entry, corrected, as_timed in zip(
+                    entries, measured.corrected, measured.as_timed, strict=True
                 ):
-                    entry["measured"] = paced.median
-                    entry["measured_iqr"] = paced.iqr
-                    entry["measured_now"] = clocked.median
+                    entry["measured"] = corrected.median
+                    entry["measured_iqr"] = corrected.iqr
+                    entry["measured_now"] = as_timed.median
                     entry["drift"] = measured.drift
             write_json(self.folder / "networks.json", payload)
         return networks

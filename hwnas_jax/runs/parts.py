@@ -7,6 +7,7 @@ import jax
 from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.cost import CostModel, load_cost_model
+from hwnas_jax.cost.models.search_model import search_model
 from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
@@ -45,13 +46,14 @@ class RunParts(RunFolder):
 
     @functools.cached_property
     def cost_model(self) -> CostModel:
-        """The fitted cost model; after a search that measured, as it was fitted last."""
+        """The cost model that searches ask; after a search that measured, as it was fitted last."""
         # Kept between calls, so its arrays must not belong to a trace it is first read in.
         path = self.folder / "cost_model.npz"
         if self.finished("search"):
             path = newest_model(self.folder)
         with jax.ensure_compile_time_eval():
-            return load_or_offer(path, lambda path: load_cost_model(path, self.space))
+            fitted = load_or_offer(path, lambda path: load_cost_model(path, self.space))
+            return search_model(fitted, self.space)
 
     @functools.cached_property
     def members(self) -> tuple[Member, ...]:

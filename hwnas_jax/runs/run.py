@@ -116,7 +116,7 @@ class Run(NetworkStages):
         """
         target = self.config.target
         limited = {target.metric, *target.limits}
-        if self.config.cost.model != AnalyticModel.name or "latency_ms" in limited:
+        if self.config.cost.model.name != AnalyticModel.name or "latency_ms" in limited:
             return False
         counted = AnalyticModel.count(self.space, memory="peak_memory_mib" in limited)
         if not limited <= set(counted.metrics):
@@ -189,19 +189,22 @@ class Run(NetworkStages):
                 getattr(self, stage)()
 
     def profile(self) -> Path:
-        """Times the space's operations and a sample of its networks on this device."""
+        """Times a sample of the space's networks on this device, and operations where they help."""
         path = self.folder / "measurements.json"
         with self.stage("profile") as report:
             measured = profile(
-                self.space, self.config.profile, seed=self.config.seed, progress=report
-            )
+                self.space, self.config.profile, cost_model=self.config.cost.model,
+                seed=self.config.seed, progress=report,
+            )  # fmt: skip
             save_measurements(measured, path)
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])
         done = f"{len(times)} networks {measured.source}"
         if measured.source == "measured":
-            done = f"{len(measured.operations)} operations and {len(times)} networks timed"
+            operations = len(measured.operations)
+            done = f"{len(times)} networks" + f" and {operations} operations" * bool(operations)
+            done += " timed"
         self.display.say(
             f"{done} at batch {measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
             f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"

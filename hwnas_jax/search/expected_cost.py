@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.cost.models.base import CostModel, is_exact
+from hwnas_jax.cost.models.base import CostModel
 
 
 def bound_of(
@@ -47,11 +47,11 @@ def expected_costs(
     """Returns the expected costs of an architecture, `{metric: float32[]}`.
 
     The expectation is over independent draws of every decision. A model whose prediction at soft
-    gates means just that (`is_exact`) is asked there, without any draw; everything else is averaged
-    over drawn architectures. That holds for the standard deviation of every model: at soft gates
-    the errors of the architectures in the mix cancel, which says nothing about the one that will
-    be derived. On an enumerated posterior over 1024 architectures it was a fifth of its expectation
-    there.
+    gates means just that (`exact_expectation`) is asked there, without any draw; everything else is
+    averaged over drawn architectures. That holds for the standard deviation of every model: at soft
+    gates the errors of the architectures in the mix cancel, which says nothing about the one that
+    will be derived. On an enumerated posterior over 1024 architectures it was a fifth of its
+    expectation there.
 
     Args:
       model: the cost model.
@@ -62,7 +62,7 @@ def expected_costs(
       deviations: standard deviations that are added to the first metric.
     """
     first = metrics[0]
-    if not is_exact(model):
+    if not model.exact_expectation:
         return expectation(bound_of(model, metrics, deviations), key, share, samples)
     predicted = model.predict(share)
     found = {metric: predicted[metric] for metric in metrics}

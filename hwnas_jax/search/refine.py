@@ -21,9 +21,10 @@ from hwnas_jax.config import Config, SearchConfig, TargetConfig
 from hwnas_jax.cost.files.measurement_file import load_measurements
 from hwnas_jax.cost.files.measurements import Measurements
 from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.cost.measure.profile import measure_networks
+from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures
-from hwnas_jax.cost.models.fit import load_cost_model
+from hwnas_jax.cost.models.registry import load_cost_model, refit
+from hwnas_jax.cost.models.search_model import fitted_model, search_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
@@ -191,7 +192,8 @@ class Refinement:
             self._fit(step)
         distributed.exchange(None)  # the folder is shared, the file is whole
         # Read even where it was just written: a run that is continued has only the file.
-        self.model, self._fitted_at = load_cost_model(self._path(step), self._space), step
+        fitted = load_cost_model(self._path(step), self._space)
+        self.model, self._fitted_at = search_model(fitted, self._space), step
 
     def _path(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step}.npz"
@@ -225,7 +227,7 @@ class Refinement:
             progress=lambda done, total, what: self._progress(done, total, f"{what} at {step}"),
         )  # fmt: skip
         for number, architecture in enumerate(left):
-            paced, clocked = measured.paced[number], measured.clocked[number]
+            corrected, as_timed = measured.corrected[number], measured.as_timed[number]
             rows.append(
                 {
                     "step": step,
@@ -233,10 +235,10 @@ class Refinement:
                     "architecture": space.to_names(architecture),
                     "predicted_ms": float(predicted[number]),
                     "std_ms": float(std[number]),
-                    "measured_ms": paced.median,
-                    "measured_iqr_ms": paced.iqr,
-                    "measured_now_ms": clocked.median,
-                    "repeats": paced.repeats,
+                    "measured_ms": corrected.median,
+                    "measured_iqr_ms": corrected.iqr,
+                    "measured_now_ms": as_timed.median,
+                    "repeats": corrected.repeats,
                     "drift": measured.drift,
                 }
             )
@@ -249,7 +251,7 @@ class Refinement:
     def _fit(self, step: int) -> None:
         rows = [row for row in read_rows(self._folder / FILE, self._space) if row["step"] <= step]
         rows.sort(key=lambda row: row["step"])
-        model: Any = self.model
+        model = fitted_model(self.model)
         if rows:  # none where the profile measured the whole space
             profiled = self._profiled.observations(self._space)
             latencies_ms = [row["measured_ms"] for row in rows]
@@ -258,8 +260,9 @@ class Refinement:
                 {_METRIC: np.concatenate([profiled.values[_METRIC], latencies_ms])},
                 profiled.operations,
             )
-            kind: Any = type(self.model)
-            model = kind.fit(self._space, observations, self._config.cost, seed=self._config.seed)
+            model = refit(
+                model, self._config.cost.model, self._space, observations, seed=self._config.seed
+            )
         self._path(step).parent.mkdir(exist_ok=True)
         model.save(self._path(step), self._space)
 
@@ -326,8 +329,7 @@ def _ready(
             f"there is no {path}: give them with --measurements"
         )
     measurements = load_measurements(path, space)
-    sample = measurements.encoded(space)[:64]
-    if not std_architectures(model, sample, space.num_options)[_METRIC].any():
+    if not model.knows_uncertainty:
         raise UserError(
             f"{asked} needs a cost model that knows its uncertainty; cost.model = "
             f"{model.name!r} does not: choose another, or leave the measurements out"

@@ -15,7 +15,7 @@ from hwnas_jax.cost.simulate.accelerator import (
     simulate_layers,
     simulate_networks,
 )
-from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
 from hwnas_jax.cost.simulate.layers import Layer
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -90,7 +90,7 @@ def test_the_file_names_the_accelerator(simulated, tmp_path):
     assert found.metrics == ("cycles", "latency_ms", "energy_mj")
     assert hardware_of(found) == HARDWARE
     assert found.device["kind"] == "eyeriss-like 8x12, 1024 KiB, 100 MHz"
-    (again,) = estimate_again(SPACE, rows[:1], found)
+    (again,) = estimate(SPACE, rows[:1], hardware_of(found), batch_size=2).networks
     assert again == found.networks[0]
 
 

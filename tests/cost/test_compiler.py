@@ -52,6 +52,11 @@ def test_one_canonical_form_is_compiled_once_and_kept(compiled, tmp_path):
     assert again == found[::-1]
 
 
+def test_the_code_that_estimates_follow_from_is_there():
+    assert all((compiler._PACKAGE / place).exists() for place in compiler._DEPENDS_ON)
+    assert len(compiler._code_digest()) == 64
+
+
 def test_an_interrupted_job_goes_on(compiled, tmp_path):
     estimate_networks(SPACE, ROWS[:2], TPU(), folder=tmp_path)
     estimate_networks(SPACE, ROWS, TPU(), folder=tmp_path)

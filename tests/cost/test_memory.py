@@ -10,7 +10,7 @@ import pytest
 
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
-from hwnas_jax.cost.models.fit import load_cost_model
+from hwnas_jax.cost.models.registry import load_cost_model
 from hwnas_jax.cost.simulate.layers import trace
 from hwnas_jax.cost.simulate.memory import network_peak_bytes, peak_bytes, peak_table
 from hwnas_jax.cost.simulate.shape_programs import network_program

@@ -11,6 +11,8 @@ from hwnas_jax.cost.files.measurement_file import load_measurements, save_measur
 from hwnas_jax.cost.measure import onnx_runtime as ort
 from hwnas_jax.cost.measure import profile as measure
 from hwnas_jax.cost.measure.build import compile_network, compile_operation
+from hwnas_jax.cost.measure.device import usable_cores
+from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.measure.runtimes import make_runtime
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -55,19 +57,19 @@ def test_a_profile_says_what_ran_it(tmp_path):
     space = ToySpace()
     result = measure.profile(space, CONFIG)
     assert result.runtime == "onnxruntime"
-    assert result.conditions["options"]["threads"] == ort._cores()
+    assert result.conditions["options"]["threads"] == usable_cores()
     assert {"onnxruntime", "jax2onnx"} <= set(result.software)
     assert (result.latencies_ms > 0).all()
     save_measurements(result, tmp_path / "m.json")
     assert load_measurements(tmp_path / "m.json", space) == result
     in_jax = dataclasses.replace(CONFIG, runtime="jax", batch_size=8)
     with pytest.raises(UserError, match=r"'onnxruntime'.*'jax'"):
-        measure.measure_networks(space, space.enumerate()[:1], result, in_jax, seed=0)
-    beside = measure.measure_networks(
+        measure_networks(space, space.enumerate()[:1], result, in_jax, seed=0)
+    beside = measure_networks(
         space, space.enumerate()[:1], result,
         dataclasses.replace(CONFIG, measure_rounds=2), seed=0,
     )  # fmt: skip
-    assert beside.paced[0].median > 0
+    assert beside.corrected[0].median > 0
 
 
 def test_an_export_that_returns_something_else_is_named(runtime, monkeypatch):

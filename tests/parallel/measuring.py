@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import GaussianProcess, Measured, Sample, save_measurements
 from hwnas_jax.parallel import distributed
 from hwnas_jax.search import refine
@@ -23,14 +22,13 @@ def measure(space, architectures, measurements, config, **options):
     return Measured(samples, samples, 1.0)
 
 
-def write_profile(folder, config: CostConfig) -> None:
+def write_profile(folder) -> None:
     """Leaves in a run folder what a profile and a fit leave there."""
     folder.mkdir()
     measurements = synthetic(SPACE, SPACE.enumerate()[::3])
     save_measurements(measurements, folder / "measurements.json")
-    GaussianProcess.fit(SPACE, measurements.observations(SPACE), config).save(
-        folder / "cost_model.npz", SPACE
-    )
+    fitted = GaussianProcess.fit(SPACE, measurements.observations(SPACE))
+    fitted.save(folder / "cost_model.npz", SPACE)
 
 
 def leaves_of(model) -> np.ndarray:

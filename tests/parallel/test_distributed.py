@@ -187,7 +187,7 @@ def test_two_processes_of_two_devices_are_one_of_four(tmp_path, monkeypatch):
     config = settings(parallel__devices=4, **measuring.OPTIONS)
     folders = [tmp_path / "job", tmp_path / "alone"]
     for folder in folders:
-        measuring.write_profile(folder, config.cost)
+        measuring.write_profile(folder)
     job = (2, free_port())
     both = [Worker(folders[0], process, job, **measuring.OPTIONS) for process in (0, 1)]
     monkeypatch.setattr(refine, "measure_networks", measuring.measure)

@@ -91,10 +91,10 @@ METHODS = [
     ),
     # A budget on what the cost model does not predict.
     ({"target__metric": "energy_mj"}, ("metric of the cost model 'energy_mj'", "latency_ms")),
-    ({"target__limits": {"params": 1e4}}, ("metric of the cost model 'params'", "latency_ms")),
+    ({"target__limits": {"parms": 1e4}}, ("metric of the cost model 'parms'", "'params'?")),
     (
-        {"cost__model": "table", "profile__energy": True, "target__metric": "energy_mj"},
-        ("metric of the cost model 'energy_mj': allowed are latency_ms",),
+        {"cost__model__name": "table", "profile__energy": True, "target__metric": "energy_mj"},
+        ("metric of the cost model 'energy_mj': allowed are latency_ms, macs, flops, params",),
     ),
     # A task that does not fit the targets.
     (
@@ -108,7 +108,7 @@ METHODS = [
     ({"budget__name": "upper"}, ("budget 'upper'", "upper_bound")),
     ({"derive__rule__name": "best"}, ("derivation 'best'", "best_by_supernet")),
     ({"derive__rule__args": {"relativ": True}}, ("option of the derivation", "'relative'?")),
-    ({"cost__model": "gausian"}, ("cost model 'gausian'", "'gaussian'?")),
+    ({"cost__model__name": "gausian"}, ("cost model 'gausian'", "'gaussian'?")),
     ({"data__name": "digitz"}, ("digitz",)),
     ({"profile__runtime": "systolic"}, ("profile.runtime = 'systolic' does not go with",)),
     # What fits no machine, batch or schedule.
@@ -119,7 +119,8 @@ METHODS = [
         {"target__measurements": 3, "target__measure_every": 900},
         ("measure_every = 900 leaves no time",),
     ),
-    ({"profile__networks": 8}, ("8 measured networks leave 6 to fit to", "profile.networks")),
+    ({"profile__networks": 7}, ("profile.networks = 7 must be greater than or equal to 8",)),
+    ({"cost__model__args": {"steps": 3}}, ("option of the cost model gaussian 'steps'",)),
 ]  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def test_mistakes(tmp_path, compiled, changes, parts):
 
 
 def test_what_can_be_counted_is_what_the_analytic_model_predicts(tmp_path):
-    changes = {"cost__model": "analytic", "target__metric": "macs"}
+    changes = {"cost__model__name": "analytic", "target__metric": "macs"}
     said = refused(tmp_path, override(SMALL, **changes, target__limits={"parms": 1e4}))
     assert "metric of the cost model 'parms'" in said and "Did you mean 'params'?" in said
     run = Run.create(override(SMALL, **changes, target__limits={"params": 1e4}), tmp_path / "run")
@@ -174,7 +175,7 @@ def test_a_task_is_that_of_the_data_unless_another_is_named(tmp_path):
 def test_a_target_out_of_reach_and_searches_that_are_one(tmp_path):
     model = tmp_path.parent / f"{tmp_path.name}.npz"
     AnalyticModel.count(space_of(SMALL)).save(model, space_of(SMALL))
-    config = override(SMALL, cost__model="analytic", target__metric="macs")
+    config = override(SMALL, cost__model__name="analytic", target__metric="macs")
     said = refused(tmp_path, override(config, target__value=1.0), cost_model=model)
     assert "target 1 macs is out of reach" in said and "median" in said
     said = refused(tmp_path, override(SMALL, target__metric="latency_ms"), cost_model=model)

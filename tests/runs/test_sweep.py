@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cli import main
-from hwnas_jax.config import Config, load_config, override, save_config
+from hwnas_jax.config import Config, Part, load_config, override, save_config
 from hwnas_jax.cost import load_cost_model
 from hwnas_jax.cost.simulate.codesign import joint_costs
 from hwnas_jax.errors import UserError
@@ -29,7 +29,7 @@ TINY = override(
         "buffer_kib": "2,8,64", "dataflow": "ws",
     },
     space__off={"?<-?": ("none", "avg_pool_3x3", "nor_conv_1x1")},
-    profile__networks=60, cost__model="linear", target__confidence=0.7, search__steps=4,
+    profile__networks=60, cost__model=Part("linear"), target__confidence=0.7, search__steps=4,
     search__warmup_steps=2, search__steps_per_dispatch=2, search__batch_size=16,
     retrain__networks=1, retrain__epochs=1, derive__confirm=2, sweep__devices=2,
 )  # fmt: skip

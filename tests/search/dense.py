@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.spaces import Decision
 from tests.cost.toy import FEATURES, ToySpace
 from tests.helpers import stripes
@@ -57,16 +58,13 @@ class DenseSpace(ToySpace):
 
 
 @jax.tree_util.register_static
-class DenseModel:
+class DenseModel(CostModel):
     """Costs of `DenseSpace`: 1 to 7 ms."""
 
     name, metrics = "dense", ("latency_ms",)
 
     def predict(self, weight):
         return {"latency_ms": 1.0 + (weight * jnp.array([0.0, 0.5, 2.0])).sum()}
-
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}
 
 
 SPACE = DenseSpace()

@@ -128,9 +128,6 @@ class Counting(TableModel):
         counted = np.array([0.0, 0.0, 1.0, 1.0, 1.0], np.float32)
         return {**super().predict(weight), "operations": (weight * counted).sum()}
 
-    def std(self, weight):
-        return {metric: 0.0 * weight.sum() for metric in self.metrics}
-
 
 def test_a_sparse_space_gives_what_comes_closest():
     """Every network leaves more than a millionth free; that share is doubled until one fits."""

@@ -28,7 +28,7 @@ Z = {None: 0.0, 0.9: 1.2815516, 0.99: 2.3263479}
 class Known(DenseModel):
     """`DenseModel` with a deviation that grows with the widths."""
 
-    exact_expectation = True
+    exact_expectation = knows_uncertainty = True
 
     def std(self, weight):
         return {"latency_ms": 0.1 + (weight * jnp.array(ERRORS, jnp.float32)).sum()}

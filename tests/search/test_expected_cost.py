@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.budgets.target import Target
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.expected_cost import expectation, expected_costs
 
@@ -19,7 +20,7 @@ ERRORS = np.array([[0.3, 0.1, 0.2], [0.5, 0.4, 9.0], [0.1, 0.6, 0.2]])
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Toy:
+class Toy(CostModel):
     """Additive, plus a product of two decisions: multilinear, so exact at soft gates too."""
 
     exact_expectation: bool = True
@@ -36,16 +37,13 @@ class Toy:
 
 
 @jax.tree_util.register_static
-class Curved:
+class Curved(CostModel):
     """An exponential of the table: not the expectation at soft gates."""
 
     name, metrics = "curved", ("latency_ms",)
 
     def predict(self, weight):
         return {"latency_ms": jnp.exp((weight * TABLE).sum())}
-
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}
 
 
 def enumerated(function, logits=LOGITS):

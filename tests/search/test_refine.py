@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from hwnas_jax.budgets.target import Target
-from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
-from hwnas_jax.cost import Measured, MLPEnsemble, Sample, save_measurements
+from hwnas_jax.config import Config, Part, SearchConfig, TargetConfig, override
+from hwnas_jax.cost import CostModel, Measured, Sample, save_measurements
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.runs import loop
@@ -28,7 +29,7 @@ from tests.search.steps import batches
 CONFIG = override(
     Config(), search__steps=15, search__warmup_steps=3, search__steps_per_dispatch=3,
     search__batch_size=16, search__checkpoint_every=3, search__weights__learning_rate=0.02,
-    parallel__devices=1, cost__members=3, cost__hidden=4, cost__steps=150,
+    parallel__devices=1, cost__model=Part("mlp", {"members": 3, "hidden": 4, "steps": 150}),
     target__measurements=5, target__measure_every=4,
 )  # fmt: skip
 TARGET = Target("latency_ms", 3.0)
@@ -40,10 +41,10 @@ PROFILED = np.array(
 
 
 @jax.tree_util.register_static
-class Unsure:
+class Unsure(CostModel):
     """Known means and deviations of every network of `SPACE`."""
 
-    name, metrics = "unsure", ("latency_ms",)
+    name, metrics, knows_uncertainty = "unsure", ("latency_ms",), True
     means = np.random.default_rng(1).uniform(1.0, 6.0, (3, 3, 3)).astype(np.float32)
     deviations = np.random.default_rng(2).uniform(0.05, 1.0, (3, 3, 3)).astype(np.float32)
 
@@ -117,7 +118,7 @@ class Adding:
 @pytest.fixture(scope="module")
 def profiled():
     measurements = synthetic(SPACE, PROFILED)
-    model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
+    model = fit_model(CONFIG.cost.model, SPACE, measurements.observations(SPACE))
     return measurements, model
 
 
@@ -193,7 +194,7 @@ def test_a_search_measures_and_goes_on_by_what_it_learned(tmp_path, profiled, ti
 def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path, timed):
     measurements = synthetic(SPACE, SPACE.enumerate())
     save_measurements(measurements, tmp_path / "measurements.json")
-    model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
+    model = fit_model(CONFIG.cost.model, SPACE, measurements.observations(SPACE))
     refinement = Refinement(SPACE, model, [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
     after = refinement.at(9, lambda: EVEN[None], EVEN)
     assert not timed
@@ -268,12 +269,12 @@ def test_members_of_a_population_share_what_is_measured(tmp_path, profiled, time
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Growing:
+class Growing(CostModel):
     """As wide as what it has seen."""
 
     seen: jax.Array
 
-    name, metrics = "growing", ("latency_ms",)
+    name, metrics, knows_uncertainty = "growing", ("latency_ms",), True
 
     def predict(self, weight):
         return {"latency_ms": 1.0 + weight.sum() + 0.0 * self.seen.sum()}

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
+from hwnas_jax.config import ProfileConfig, load_config, override
 from hwnas_jax.cost import Accelerator, Observations, profile
 from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
-from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
 from hwnas_jax.cost.simulate.layers import space_layers
 from hwnas_jax.cost.simulate.systolic import layer_costs, layer_shapes, stack_designs
 from hwnas_jax.errors import UserError
@@ -159,8 +159,8 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
     own = space(off)
     sample = space().random(np.random.default_rng(2), 200)
     values = {"edp_mj_ms": joint_costs(space(), sample)["edp_mj_ms"]}
-    config = CostConfig(members=2, steps=60)
-    model = MLPEnsemble.fit(space(), Observations(sample, values), config)
+    options = MLPEnsemble.Options(members=2, steps=60)
+    model = MLPEnsemble.fit(space(), Observations(sample, values), options)
     mask, every = jnp.asarray(own.mask), own.enumerate()
     assert len(every) == 16
     each = np.asarray(
@@ -197,7 +197,8 @@ def test_a_profile_is_computed_and_asked_again(tmp_path):
     assert (found.source, found.runtime) == ("simulated", "systolic")
     assert found.metrics[-2:] == ("edp_mj_ms", "edap_mj_ms_mm2")
     assert hardware_of(found).resident
-    again = estimate_again(own, found.encoded(own)[:3], found)
+    rows = found.encoded(own)[:3]
+    again = estimate(own, rows, hardware_of(found), batch_size=found.batch_size).networks
     assert again == list(found.networks[:3])
     with pytest.raises(UserError, match="bring accelerators of their own"):
         estimate(own, found.encoded(own), Accelerator())
@@ -251,7 +252,7 @@ def test_searched_together_is_better_than_one_after_the_other():
 def test_search_meets_its_target(tmp_path):
     config = load_config("codesign")
     args = {**config.space.args, "network_args": "channels=2,cells=1"}
-    changes = {**SMALL, "profile__networks": 200, "profile__batch_size": 1, "cost__steps": 200}
+    changes = {**SMALL, "profile__networks": 200, "profile__batch_size": 1}
     config = override(config, space__args=args, **changes)
     Run.create(config, tmp_path / "run").all()
     folder = tmp_path / "run"

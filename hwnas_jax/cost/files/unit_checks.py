@@ -9,13 +9,12 @@ Legend: `N` architectures, `D` decisions.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from hwnas_jax.cost.files.measurements import Measurements
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Space
 from hwnas_jax.spaces.core.terms import Terms, sum_terms
 
 _MACS_PER_S = (1e5, 1e15)
@@ -56,7 +55,7 @@ def check_units(measurements: Measurements, space: Choices, rows: Sequence[str])
         if "latency_ms" in samples
     }
     connected = ~disconnected(space, architectures)
-    if not parts or not connected.any() or not hasattr(space, "operations"):
+    if not parts or not connected.any() or not isinstance(space, Space):
         return
     if any(place.operation not in parts for place in space.operations()[1]):
         return
@@ -92,12 +91,12 @@ def check_latencies(
     Raises:
       UserError: when all latencies are impossible, or one row is far from all others.
     """
-    if not hasattr(space, "operations"):
+    if not isinstance(space, Space):
         return
     connected = np.flatnonzero(~disconnected(space, architectures))
     if not len(connected):
         return
-    work = _macs(space, architectures[connected])
+    work = running_macs(space, architectures[connected])
     spent_s = 1e-3 * latencies_ms[connected]
     rate = batch_size * work / spent_s
     middle = float(np.median(rate))
@@ -136,7 +135,7 @@ def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
 _COUNTED: dict[str, Terms] = {}
 
 
-def _macs(space: Any, architectures: np.ndarray) -> np.ndarray:
+def running_macs(space: Space, architectures: np.ndarray) -> np.ndarray:
     """Returns the multiply-accumulates of the operations that run, `float64[N]`."""
     key = json.dumps(space.spec, sort_keys=True)
     if key not in _COUNTED:  # counting builds every operation, and tables ask once for each device
@@ -145,12 +144,12 @@ def _macs(space: Any, architectures: np.ndarray) -> np.ndarray:
     return _add(space, architectures, _COUNTED[key])
 
 
-def _sums(space: Any, architectures: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+def _sums(space: Space, architectures: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
     """Returns the sum of `values` over the operations that run, `float64[N]`."""
     return _add(space, architectures, sum_terms(space, values))
 
 
-def _add(space: Any, architectures: np.ndarray, terms: Terms) -> np.ndarray:
+def _add(space: Space, architectures: np.ndarray, terms: Terms) -> np.ndarray:
     running = space.canonical(architectures)
     size = space.num_decisions * space.num_options
     chosen = np.zeros((len(running), size + 1), bool)

@@ -1,8 +1,8 @@
 """Energy per call on an NVIDIA GPU, by the driver's own counter.
 
-NVML counts what the whole board has drawn since the driver was loaded, in millijoules, and brings
-the count up to date every few ten milliseconds. Calls are therefore repeated from one update to
-another. What the board draws while idle is in it; the idle power is measured beside.
+NVML counts the millijoules that the whole board has drawn since the driver was loaded, and updates
+the count every few tens of milliseconds. Calls are therefore repeated from one update to a later
+one. The count includes what the board draws while it is idle; the idle power is measured too.
 """
 
 import importlib
@@ -14,12 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.files.measurements import Sample
-from hwnas_jax.cost.measure.runtimes import make_runtime
 from hwnas_jax.cost.measure.timing import summarise
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Space
 
 ROUNDS = 3
 _IDLE_S = 1.0
@@ -146,34 +143,3 @@ def measure_energy(
         if on_round is not None:
             on_round(turn + 1, ROUNDS)
     return [summarise(row) for row in found]
-
-
-def measure_network_energies(
-    space: Space,
-    architectures: np.ndarray,
-    config: ProfileConfig,
-    *,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-) -> list[Sample]:
-    """Measures the energy of given networks, in millijoules per call.
-
-    Args:
-      space: the search space.
-      architectures: `int32[N, D]`.
-      config: device, runtime, batch size and the length of a stretch of calls.
-      seed: of the orders.
-      progress: called with `(done, total, what)`.
-
-    Raises:
-      UserError: when the device or its energy counter is not there.
-    """
-    runtime, total = make_runtime(config), len(architectures)
-    meter = EnergyMeter(runtime.device)
-    calls = runtime.compile_all(
-        space, architectures, (), config.batch_size, lambda done: progress(done, total, "compiling")
-    )[0]
-    return measure_energy(
-        calls, meter, seconds=config.energy_s, seed=seed,
-        on_round=lambda done, most: progress(done, most, "energy"),
-    )  # fmt: skip

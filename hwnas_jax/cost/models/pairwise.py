@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from hwnas_jax.cost.models.base import as_drawn
 from hwnas_jax.cost.models.gaussian_regression import Regression
-from hwnas_jax.cost.models.interaction_kernel import Kernel
+from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel
 from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.spaces.base import Choices, Forms
 from hwnas_jax.spaces.core.mixture import effective, marginals
@@ -59,17 +60,16 @@ class PairwiseForm:
     scale: jax.Array
     space: Choices
 
-    def _views(self, weight: jax.Array) -> list[tuple[Forms, ...]]:
-        """Returns how the gates are distributed in each view."""
-        written = Choices.canonical_mixture(self.space, weight)
-        return [written, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
+    def _views(self, weight: jax.Array, forms: Sequence[Forms]) -> list[Sequence[Forms]]:
+        """Returns how the architecture is distributed in each view."""
+        return [forms, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
 
-    def mean(self, weight: jax.Array) -> jax.Array:
-        """Returns the expected mean over independent draws, `float32[M]`."""
+    def mean(self, weight: jax.Array, forms: Sequence[Forms]) -> jax.Array:
+        """Returns the expected posterior mean, `float32[M]`, as `ExactModel.expected` asks."""
         decisions, options = weight.shape
         wide = (len(self.constant), decisions, options)
         total = self.constant
-        for view, mixtures in enumerate(self._views(weight)):
+        for view, mixtures in enumerate(self._views(weight, forms)):
             share = marginals(mixtures, weight.shape)
             pairs = self.pairs[:, view].reshape(*wide, decisions, options)
             apart = pairs * _apart(mixtures, decisions)[:, None, :, None]
@@ -86,7 +86,8 @@ class PairwiseForm:
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
         across = jnp.broadcast_to(prior, (metrics, networks))
-        for view, mixtures in enumerate(self._views(weight)):
+        drawn = as_drawn(weight)
+        for view, mixtures in enumerate(self._views(weight, drawn)):
             weights = self.weights[:, 1 + 2 * view : 3 + 2 * view]
             share = marginals(mixtures, weight.shape)
             own = _matches(mixtures, share, None)
@@ -102,14 +103,14 @@ class PairwiseForm:
         across += jnp.einsum("ms,mns->mn", features, seen)
         explained = (jnp.einsum("mij,mj->mi", self.whiten, across) ** 2).sum(axis=1)
         relative, absolute, spread = self.noise.T
-        noise = (relative * self.mean(weight) / self.scale) ** 2 + absolute**2
+        noise = (relative * self.mean(weight, drawn) / self.scale) ** 2 + absolute**2
         left = jnp.maximum(prior[:, 0] - explained, 0.0)
         return (spread * self.scale) ** 2 * (left + noise)
 
     @classmethod
     def build(
-        cls, space: Choices, kernels: list[Kernel], observed: np.ndarray, fits: list[Regression],
-        scales: list[float],
+        cls, space: Choices, kernels: list[AdditiveKernel], observed: np.ndarray,
+        fits: list[Regression], scales: list[float],
     ) -> "PairwiseForm":  # fmt: skip
         """Turns the regressions of the metrics into polynomials of the gates."""
         eye = np.eye(space.num_options)
@@ -135,7 +136,7 @@ class PairwiseForm:
     def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "PairwiseForm":
         """Builds the form from what `arrays` returned."""
         options, decisions = space.num_options, space.num_decisions
-        flat, views = decisions * options, 1 + Kernel(space, 2).has_canonical
+        flat, views = decisions * options, 1 + AdditiveKernel(space, 2).has_canonical
         found = np.shape(arrays.get("observed", np.zeros((0, 0))))
         networks = found[1] if len(found) == 4 else 0
         columns = np.shape(arrays.get("features", 0))[-1:] or (0,)

@@ -31,21 +31,23 @@ def estimate(
     hardware: Hardware,
     *,
     batch_size: int = 1,
+    held_out: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Measurements:
     """Returns what networks cost on hardware that need not be there.
 
-    Operations are left out: what one costs by itself is not what it adds to a fused program.
+    There are no operations in it: the cost of one alone is not what it adds to a fused program.
 
     Args:
       space: the search space.
       architectures: `int32[N, D]`, distinct.
-      hardware: a chip to compile for, which has its own batch size, an accelerator to simulate, or
-        the analytical model of a space whose networks bring their accelerators.
+      hardware: a chip to compile for, which has its own batch size; an accelerator to simulate; or
+        the analytical model of a space whose networks bring their own accelerators.
       batch_size: images per call on an accelerator.
+      held_out: how many of the last architectures are only for judging cost models.
       workers: processes; None takes one per core.
-      progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
+      progress: called with `(done, total, what)`. It may raise to stop; finished work is kept.
 
     Raises:
       UserError: without what the hardware needs, or for hardware that it does not know.
@@ -103,6 +105,7 @@ def estimate(
         ),
         source=source,
         runtime=runtime,
+        held_out=held_out,
     )
 
 
@@ -130,26 +133,6 @@ def hardware_of(measurements: Measurements) -> Hardware:
             "again here"
         )
     return kinds[measurements.source](**{name: given[name] for name in fields})
-
-
-def estimate_again(
-    space: Space, architectures: np.ndarray, known: Measurements, progress: Progress | None = None
-) -> list[dict[str, Sample]]:
-    """Returns what further networks cost on the hardware of a file of `estimate`.
-
-    Args:
-      space: of the file.
-      architectures: `int32[N, D]`.
-      known: the file.
-      progress: as in `estimate`.
-
-    Raises:
-      UserError: as `hardware_of` and `estimate`.
-    """
-    found = estimate(
-        space, architectures, hardware_of(known), batch_size=known.batch_size, progress=progress
-    )
-    return list(found.networks)
 
 
 def computes(space: Space, config: ProfileConfig) -> bool:

@@ -165,33 +165,41 @@ def graph_peak_bytes(
 ) -> int:
     """Returns the peak of a network's graph, from what its operations need.
 
+    A sum of one term is that term. A sum of several is computed in the place of its first or second
+    term, if nothing reads that later, and else in an array of its own.
+
     Args:
       steps: `Space.graph(architecture)`.
       workspaces: by operation name.
       image_bytes: of one image.
     """
-    last = {
-        value: number
-        for number, step in enumerate(steps)
-        if step.kind != "zeros"
-        for value in step.inputs
-    }
-    last[len(steps)] = len(steps)
-    sizes, alive, peak = [image_bytes], {0}, image_bytes
+    # Which array holds each value.
+    arrays, reads = [0], []
     for number, step in enumerate(steps):
-        held = sum(sizes[value] for value in alive)
-        first = step.inputs[0]
+        read = tuple(arrays[value] for value in step.inputs)
+        reads.append(() if step.kind == "zeros" else read)
+        alone = step.kind == "sum" and len(read) == 1
+        arrays.append(read[0] if alone else number + 1)
+    last = {array: number for number, read in enumerate(reads) for array in read}
+    last[arrays[-1]] = len(steps)
+    sizes, alive, peak = {0: image_bytes}, {0}, image_bytes
+    for number, step in enumerate(steps):
+        own = arrays[number + 1]
+        if own != number + 1:
+            continue
+        held = sum(sizes[array] for array in alive)
+        first = arrays[step.inputs[0]]
         if step.kind == "operation":
             needs = workspaces[step.operation]
             within = needs.consuming if last[first] == number else needs.keeping
-            peak, size = max(peak, held - sizes[first] + within), needs.output
-        else:  # a sum starts in the place of its first term, if nothing reads that later
-            size = sizes[first]
-            in_place = step.kind == "sum" and last[first] == number
-            peak = max(peak, held + (0 if in_place else size))
-        sizes.append(size)
-        alive.add(number + 1)
-        alive = {value for value in alive if last.get(value, -1) > number}
+            peak, sizes[own] = max(peak, held - sizes[first] + within), needs.output
+        else:
+            sizes[own] = sizes[first]
+            terms = reads[number]
+            in_place = any(last[term] == number and term not in terms[2:] for term in terms[:2])
+            peak = max(peak, held + (0 if in_place else sizes[own]))
+        alive.add(own)
+        alive = {array for array in alive if last.get(array, -1) > number}
     return peak
 
 
@@ -201,8 +209,9 @@ def peak_table(space: Space) -> np.ndarray | None:
     One axis per decision; zero where an option does not exist. None for a space without `graph`
     or with too many architectures to list.
     """
-    graph = getattr(space, "graph", None)
-    if graph is None or space.num_options**space.num_decisions > _LARGEST_SPACE:
+    if type(space).graph is Space.graph:
+        return None
+    if space.num_options**space.num_decisions > _LARGEST_SPACE:
         return None
     operations, places = space.operations()
     workspaces = {name: operation_workspace(each) for name, each in operations.items()}
@@ -211,7 +220,8 @@ def peak_table(space: Space) -> np.ndarray | None:
     alike = _alike(space, places, workspaces)
     forms = np.take_along_axis(alike.T, space.canonical(everything), axis=0)
     distinct, which = np.unique(forms, axis=0, return_inverse=True)
-    peaks = np.array([graph_peak_bytes(graph(row), workspaces, image_bytes) for row in distinct])
+    graphs = [space.graph(row) or () for row in distinct]
+    peaks = np.array([graph_peak_bytes(graph, workspaces, image_bytes) for graph in graphs])
     table = np.zeros((space.num_options,) * space.num_decisions)
     table[tuple(everything.T)] = peaks[which.reshape(-1)]
     return table
