@@ -5,7 +5,7 @@ import json
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas_jax.config import (
@@ -33,6 +33,7 @@ def test_configs_that_come_along_load(name):
     assert isinstance(load_config(name), Config)
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     search__weights__learning_rate=st.floats(1e-6, 10),

@@ -47,7 +47,7 @@ from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.runs.searching import run_searches
 from hwnas_jax.runs.wanted import Wanted
-from hwnas_jax.search.candidates import cost_range, resolve_target
+from hwnas_jax.search.candidates import check_reachable, cost_range, resolve_target
 from hwnas_jax.tasks import task_for
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
@@ -245,6 +245,9 @@ class Run(NetworkStages):
             )
             for value, percentile in budgets
         ]
+        if settings.limits:
+            for target in targets:
+                check_reachable(self.space, model, target, seed=self.config.seed)
         if self.wanted.several:
             make_members(targets, self.wanted.all_seeds(self.config))
         data = self.dataset
@@ -317,4 +320,6 @@ def one_device_each(config: Config) -> Config:
             f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
             "device; --sweep.devices says how many devices the searches are spread over"
         )
+    if config.data.resident is False:
+        raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
     return override(config, parallel__devices=1)

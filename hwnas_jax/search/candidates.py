@@ -235,10 +235,15 @@ def within_budget(
         seed=seed,
     )
     predicted, bounds = bounded_costs(space, model, target, networks)
-    _check_reachable(target, bounds)
+    _refuse_unreachable(target, bounds)
     fits, widened = np.zeros(len(networks), bool), 1.0
     while not fits.any():
         fits = budget.meets(bounds, target.limits, widened=widened)
+        if not fits.any() and widened * budget.tolerance > 1:
+            raise UserError(
+                f"the budget {budget.name} says of no network that it meets the limits, though "
+                "some lie within all of them"
+            )
         widened *= 2
     return Candidates(
         networks[fits],
@@ -248,7 +253,14 @@ def within_budget(
     )
 
 
-def _check_reachable(target: Target, bounds: dict[str, np.ndarray]) -> None:
+def check_reachable(space: Space, model: CostModel, target: Target, *, seed: int = 0) -> None:
+    """Raises UserError when no architecture is predicted to lie within all limits at once."""
+    _refuse_unreachable(
+        target, bounded_costs(space, model, target, architectures_of(space, seed=seed))[1]
+    )
+
+
+def _refuse_unreachable(target: Target, bounds: dict[str, np.ndarray]) -> None:
     within = np.ones(len(bounds[target.metric]), bool)
     for metric, limit in target.limits.items():
         within &= bounds[metric] <= limit

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -181,6 +182,27 @@ def test_a_target_out_of_reach_and_searches_that_are_one(tmp_path):
     wanted = Wanted(percentiles=(50.0, 50.0000001))
     said = refused(tmp_path, config, cost_model=model, wanted=wanted)
     assert "distinct searches" in said
+
+
+def test_limits_that_no_network_keeps_together_are_refused_before_the_search(tmp_path):
+    """Many operations and few parameters: each limit by itself is within reach."""
+    counted = override(SMALL, cost__model="analytic", target__metric="macs")
+    run = Run.create(
+        override(counted, target__percentile=90.0, target__limits={"params": 1e6}),
+        tmp_path / "kept",
+    )  # fmt: skip
+    assert dict(run.target.others) == {"params": 1e6}
+    shutil.rmtree(run.folder)
+    bare = AnalyticModel.count(space_of(SMALL)).predict(np.eye(5, dtype=np.float32)[[0] * 6])
+    few = {"params": float(bare["params"]) - 1}
+    said = refused(tmp_path, override(counted, target__limits=few))
+    assert "no architecture is predicted to meet" in said and "params" in said
+
+
+def test_a_sweep_keeps_its_data_on_the_devices(tmp_path):
+    config = override(SMALL, data__resident=False)
+    said = refused(tmp_path, config, wanted=Wanted(percentiles=(50.0,)))
+    assert "data.resident = False" in said
 
 
 def test_files_of_another_space_or_device_are_refused(tmp_path):

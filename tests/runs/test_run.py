@@ -74,7 +74,7 @@ def test_a_run_measures_during_the_search_and_keeps_its_budget_with_a_confidence
     """From Python, with files of another run, and only as far as the derivation."""
     config = override(
         Run.open(finished_run).config, target__percentile=75.0, target__confidence=0.7,
-        target__measurements=3, target__measure_every=12, search__steps=32,
+        target__measurements=3, target__measure_every=12, search__steps=32, derive__confirm=0,
     )  # fmt: skip
     run = Run.create(config, tmp_path / "sure", **files_of(finished_run))
     run.all(until="derive")

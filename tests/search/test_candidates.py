@@ -1,5 +1,6 @@
 """Which architectures meet a budget, against enumeration."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -141,6 +142,18 @@ def test_a_sparse_space_gives_what_comes_closest():
     wanted = {network for network in networks().values()
               if 1 - widened <= costs()[network] / 3.0 <= 1.0}  # fmt: skip
     assert {tuple(row) for row in found.networks.tolist()} == wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class NeverMet(DualAscent):
+    def distance(self, costs, limits, *, widened=1.0):
+        return 1.0 + super().distance(costs, limits, widened=widened)
+
+
+def test_a_budget_that_nothing_meets_is_named():
+    target = Target("latency_ms", 3.0)
+    with pytest.raises(UserError, match="dual_ascent says of no network that it meets the limits"):
+        within_budget(SPACE, TableModel(), target, NeverMet())
 
 
 def test_large_spaces_are_sampled(monkeypatch):
