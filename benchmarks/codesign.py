@@ -1,14 +1,16 @@
-"""Searches network and accelerator together, and one after the other, where all pairs are known.
+"""Searches a network and its accelerator together, and one after the other; all pairs are known.
 
     python benchmarks/codesign.py DATA_FOLDER [--cost mlp] [--seeds 5]
 
-2,187 networks of NAS-Bench-Macro (the last layer is MB3_K3) with their published CIFAR-10
-accuracies (`nasbench_macro_cifar10.npz`) and 64 accelerators: the least energy-delay product of the
-analytical model, of accelerators within an area limit and networks of at least a given accuracy.
-Exhaustive enumeration says what is best. The search follows the gradient of the expected cost from
-eight starts; the twelve likeliest pairs of each are looked up. One after the other is given every
-advantage: each of its two steps is exhaustive. Network first begins with an accelerator template,
-accelerator first with the most accurate network, or with the mean over all networks.
+There are 2,187 networks of NAS-Bench-Macro (the last layer is MB3_K3) with their published CIFAR-10
+accuracies (`nasbench_macro_cifar10.npz`), and 64 accelerators. Wanted is the least energy-delay
+product of the analytical model, among accelerators within an area limit and networks of at least a
+given accuracy. Looking at all pairs says what is best.
+
+The search follows the gradient of the expected cost from eight starts, and looks up the twelve
+likeliest pairs of each. Searching one after the other gets every advantage: each of its two steps
+looks at everything. The network comes first for an accelerator template; or the accelerator comes
+first, for the most accurate network or for the mean over all networks.
 """
 
 import argparse
@@ -20,11 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import Observations
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
-from hwnas_jax.relax.base import probabilities
+from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.codesign import Codesign
@@ -135,8 +136,8 @@ def looked_up(problem: Problem, starts: np.ndarray, least: float, log_costs: np.
     )
     found = []
     for logits in starts:
-        share = np.log(np.asarray(probabilities(logits, problem.space.mask[:NETWORK])) + 1e-30)
-        scores = share[columns, problem.networks].sum(axis=1)
+        share = np.asarray(softmax_probabilities(logits, problem.space.mask[:NETWORK]))
+        scores = np.log(share + 1e-30)[columns, problem.networks].sum(axis=1)
         found.append(ends[np.argpartition(-scores, LOOKED_UP)[:LOOKED_UP]].min())
     return float(min(found))
 
@@ -152,7 +153,7 @@ def cost_of(problem: Problem, kind: str, count: int):
         return lambda weight: table[tuple(jnp.argmax(weight, axis=-1))]
     rows = np.unique(make(area_limit_mm2=None).random(np.random.default_rng(0), count), axis=0)
     values = {"edp_mj_ms": joint_costs(space, rows)["edp_mj_ms"]}
-    model = MLPEnsemble.fit(space, Observations(rows, values), CostConfig())
+    model = MLPEnsemble.fit(space, Observations(rows, values))
     return lambda weight: jnp.log(model.predict(weight)["edp_mj_ms"])
 
 

@@ -1,10 +1,10 @@
-"""Times our convolution against `lax.conv`, alone and inside `scan`: value and both gradients.
+"""Times our convolution beside `lax.conv`, alone and inside `scan`: its value and both gradients.
 
     python benchmarks/convolution.py
 
-Alternates the two forms in one process and prints medians and ratios, for the backend in use. The
-gradients of both are compiled with the options that training gives to XLA. On a GPU or a TPU the
-two forms are the same and the ratios are one.
+The two forms take turns in one process, on the backend in use, and the script prints medians and
+ratios. The gradients of both are compiled with the XLA options that training uses. On a GPU or a
+TPU the two forms are the same, so that the ratios are one.
 """
 
 import statistics

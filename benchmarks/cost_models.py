@@ -18,6 +18,7 @@ from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
 from hwnas_jax.files.json_files import write_json
+from hwnas_jax.registry import Part
 from hwnas_jax.spaces.nasbench201 import EDGES, OPERATIONS
 
 HARD = ("raspi4", "pixel3", "silver_4114")
@@ -110,10 +111,11 @@ def main():
     table = load_table(options.table)
     devices = options.devices if options.devices is not None else table.splits["test"]
     done = lambda n, total, what: print(f"{n} of {total} {what}", flush=True)  # noqa: E731
+    models = [Part(name) for name in options.models]
     common = {"train": options.train, "progress": done}
-    accuracy = run_study(table, options.hard, options.models, draws=options.draws,
+    accuracy = run_study(table, options.hard, models, draws=options.draws,
                          fidelity_draws=2, **common)  # fmt: skip
-    gradients = run_study(table, devices, options.models, draws=1, fidelity_draws=200, **common)
+    gradients = run_study(table, devices, models, draws=1, fidelity_draws=200, **common)
     noises = {device: noise(table, device) for device in (*options.hard, *devices)}
     found = {"accuracy": accuracy.to_dict(), "gradients": gradients.to_dict(), "noise": noises}
     write_json(options.out.with_suffix(".json"), found)

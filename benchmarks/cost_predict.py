@@ -8,6 +8,7 @@ gradient at uniform gates, and of the mean over 16 gates, as a search step asks 
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -20,11 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import AnalyticModel, Observations, predict_architectures
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
-from hwnas_jax.cost.models.fit import COST_MODELS
+from hwnas_jax.cost.files.environment import describe_device, describe_software
+from hwnas_jax.cost.models import COST_MODELS
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part
 from hwnas_jax.spaces import make_space
 
 NETWORKS, BATCH, ROUNDS, CALLS, GATES = 200, 1 << 20, 5, 200, 16
@@ -57,15 +59,16 @@ def gradient_ms(model, shape):
     return times
 
 
-def measure(space, config, models):
-    """Yields a row for each model."""
+def measure(space, models, given):
+    """Yields a row for each model; `given` are options of the models that have such."""
     known = observations(space)
     batch = space.random(np.random.default_rng(1), BATCH)
     for name in models:
-        kind = COST_MODELS[name][1]
+        own = [field.name for field in dataclasses.fields(COST_MODELS[name].Options)]
+        part = Part(name, {key: value for key, value in given.items() if key in own})
         try:
             start = time.perf_counter()
-            model = kind.fit(space, known, config)
+            model = fit_model(part, space, known)
             jax.block_until_ready(model)
             fit_s = time.perf_counter() - start
         except UserError as error:
@@ -91,18 +94,18 @@ def main():
         help="attention takes minutes",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="JSON file to write")
-    parser.add_argument("--members", type=int, default=CostConfig().members)
-    parser.add_argument("--hidden", type=int, default=CostConfig().hidden)
+    parser.add_argument("--members", type=int, default=8)
+    parser.add_argument("--hidden", type=int, default=32)
     parser.add_argument("--steps", type=int, default=100, help="of training; not part of the rate")
     options = parser.parse_args()
     space = make_space(
         "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
-    config = CostConfig(members=options.members, hidden=options.hidden, steps=options.steps)
+    given = {key: getattr(options, key) for key in ("members", "hidden", "steps")}
     rows = []
     print("| model | architectures/s | best | gradient ms | mean of 16 ms | fit s |")
     print("|---|---:|---:|---:|---:|---:|")
-    for row in measure(space, config, options.models):
+    for row in measure(space, options.models, given):
         rows.append(row)
         print(
             f"| {row['model']} | {row['rate']:,.0f} | {row['best_rate']:,.0f} | "
@@ -112,8 +115,7 @@ def main():
     if options.out:
         result = {
             "device": describe_device(), "software": describe_software(), "batch": BATCH,
-            "members": options.members, "hidden": options.hidden, "steps": options.steps,
-            "rows": rows,
+            **given, "rows": rows,
         }  # fmt: skip
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

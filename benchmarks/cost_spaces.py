@@ -2,10 +2,10 @@
 
     python benchmarks/cost_spaces.py [--spaces fbnet darts] [--models gaussian mlp]
 
-Costs are the products that a network multiplies, counted, plus a million, times normal noise: a
-stand-in for a device that shows how a model copes with a space's size and shape alone. Each space
-has the arguments of its own config. Seconds are those of a fit and of a prediction with its
-gradient at uniform gates, as a search step asks for.
+The costs stand in for a device: a million plus the number of multiply-accumulates, times normal
+noise. They show how a model copes with the size and shape of a space. Each space has the arguments
+of its own config. The times are those of a fit, and of a prediction with its gradient at uniform
+gates, which is what a search step asks for.
 """
 
 import argparse
@@ -20,11 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig, config_names, load_config
+from hwnas_jax.config import config_names, load_config
 from hwnas_jax.cost import COST_MODELS, AnalyticModel, Observations, predict_architectures
 from hwnas_jax.cost.judge.metrics import mape, spearman
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
+from hwnas_jax.registry import Part
 from hwnas_jax.spaces import SPACES, make_space
 
 CALLS = 20
@@ -43,10 +45,7 @@ def judge(space, models, count, noise):
     found = {}
     for name in models:
         started = time.perf_counter()
-        kind = COST_MODELS[name][1]
-        model = kind.fit(
-            space, Observations(train, {"latency_ms": seen}), CostConfig(model=name), seed=0
-        )
+        model = fit_model(Part(name), space, Observations(train, {"latency_ms": seen}))
         fit_s = time.perf_counter() - started
         uniform = jnp.asarray(space.mask / space.mask.sum(axis=1, keepdims=True), jnp.float32)
         ask = jax.jit(jax.value_and_grad(lambda w, model=model: model.predict(w)["latency_ms"]))

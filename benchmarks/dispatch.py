@@ -1,10 +1,11 @@
-"""Times one dispatch of the standard search state against the number of devices.
+"""Times one dispatch of the standard search state for several numbers of devices.
 
     python benchmarks/dispatch.py [--out dispatch.json]
 
-The state is that of NAS-Bench-201 at C=16, N=5; the step only counts, so that what is timed is
-the call itself: arguments in, results out. Eight CPU devices are forced, `pmap` and `shard_map`
-and the two ways of calling them (the jitted function, the program compiled ahead) alternate.
+The state is that of NAS-Bench-201 at C=16, N=5. The step does nothing but count, so that the time
+is that of the call itself: passing the arguments in and the results out. Eight CPU devices are
+forced. `pmap` and `shard_map` take turns, each called as the jitted function and as the program
+that was compiled ahead.
 """
 
 import argparse
@@ -25,12 +26,12 @@ import numpy as np
 
 from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.config import Config
-from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.parallel.replicas import Replicas
-from hwnas_jax.search.bilevel import SearchInfo, make_search
-from hwnas_jax.search.objective import Target
+from hwnas_jax.search.gradient import SearchInfo, make_search
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 
 DEVICES, ROUNDS, CALLS = (1, 2, 4, 8), 30, 20
 
@@ -40,9 +41,8 @@ def standard_state():
         "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
     config = Config()
-    model = AnalyticModel.count(space)
-    search = make_search(space, model, Target("macs", 1e8), config.search, config.target)
-    shapes = jax.eval_shape(search.init, jax.random.key(0))
+    search = make_search(make_methods(space, Classification(), config), config.search)
+    shapes = jax.eval_shape(lambda key: search.init(key, {"macs": 1e8}), jax.random.key(0))
     key = jax.random.key(0)
     return jax.tree.map(
         lambda leaf: key if leaf.dtype == key.dtype else jnp.zeros(leaf.shape, leaf.dtype), shapes
@@ -51,10 +51,9 @@ def standard_state():
 
 def standard_data():
     return {
-        "images": np.zeros((1024, 32, 32, 3), np.uint8),
-        "labels": np.zeros(1024, np.int32),
-        "weight_half": np.arange(512, dtype=np.int32),
-        "arch_half": np.arange(512, dtype=np.int32),
+        "inputs": np.zeros((1024, 32, 32, 3), np.uint8),
+        "targets": np.zeros(1024, np.int32),
+        "rows": {half: np.arange(512, dtype=np.int32) for half in ("weight", "arch")},
         "mean": np.zeros(3, np.float32),
         "std": np.ones(3, np.float32),
     }

@@ -1,11 +1,12 @@
-"""Times the input path of a search alone: sampling, gathering, augmenting, normalising.
+"""Times the input path of a search by itself: sampling, gathering, augmenting, normalising.
 
     python benchmarks/input_path.py [--out input_path.json]
 
-The very dispatch of a search runs, its step replaced by one that adds up its two batches. Images
-are random. `resident`: the data lie on the device. `streamed`: they stay on the host, are gathered
-there dispatch by dispatch, and the device augments them; `host` is the gathering alone, which in a
-search goes on while the device computes. The ways take turns; seconds are per step of two batches.
+What runs is the dispatch of a search, with a step that only adds up its two batches. The images
+are random. With `resident` the data lie on the device. With `streamed` they stay on the host,
+which gathers them dispatch by dispatch, and the device augments them. `host` is the gathering by
+itself; in a search it goes on while the device computes. The ways take turns, and times are those
+of a step of two batches.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import json
 import statistics
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.data import Dataset
-from hwnas_jax.parallel.replicas import Replicas
-from hwnas_jax.search.stage import device_data, make_dispatch, make_stream
+from hwnas_jax.parallel.replicas import AXIS, Replicas
+from hwnas_jax.runs.gradient_search import batches_of
 
 SIZES = {  # name: images, side, batch, shift, steps per dispatch
     "CIFAR-10": (50_000, 32, 64, 4, 50),
@@ -46,9 +46,10 @@ class Info(NamedTuple):
     total: jax.Array
 
 
-def add_up(state, batch, axis_name, cost_model):
-    del axis_name, cost_model
-    total = sum(jnp.sum(jnp.asarray(part, jnp.float32)) for part in batch)
+def add_up(state, batches, data):
+    del data
+    parts = [part for batch in batches.values() for part in (batch.inputs, batch.targets)]
+    total = sum(jnp.sum(jnp.asarray(part, jnp.float32)) for part in parts)
     return state._replace(step=state.step + 1), Info(total)
 
 
@@ -58,7 +59,7 @@ def random_images(count, side):
     images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     return Dataset(
         name="random", train_inputs=images, train_targets=labels, test_inputs=images[:10],
-        test_targets=labels[:10], class_names=tuple("0123456789"),
+        test_targets=labels[:10], output_names=tuple("0123456789"),
     )  # fmt: skip
 
 
@@ -68,14 +69,12 @@ def measure(count, side, batch, shift, length):
         Config(), search__batch_size=batch, search__steps=100 * length, search__warmup_steps=0,
         data__shift=shift, data__flip=True, parallel__devices=1,
     )  # fmt: skip
-    replicas, search = Replicas.from_config(config.parallel), SimpleNamespace(step=add_up)
+    replicas, batches = Replicas.from_config(config.parallel), batches_of(dataset, config, length)
     key = jax.random.key(0)
-    stream, resident = make_stream(dataset, config, length, replicas), None
-    resident = replicas.share(device_data(dataset, config))
+    stream, resident = batches.stream(replicas), replicas.share(batches.resident())
     calls, states = {}, {}
     for way in ("resident", "streamed"):
-        run = make_dispatch(search, dataset, config, length)
-        calls[way] = replicas.compile(run, own_data=way == "streamed")
+        calls[way] = replicas.compile(batches.scan(add_up, AXIS), own_data=way == "streamed")
         states[way] = replicas.place(State(jnp.int32(0), key))
     seconds = {"resident": [], "streamed": [], "host": []}
     for turn in range(TURNS + 2):

@@ -1,10 +1,10 @@
-"""Times mixed kernels: direct against Fourier form, and a search step against how many options.
+"""Times mixed kernels in direct and Fourier form, and a search step with more and more options.
 
     python benchmarks/large_kernel.py [--rounds 20] [--out large_kernel.json]
 
-The options of a row differ in number only: the largest kernel and dilation are always among them,
-so that the mixed kernel has the same size. Forms and rows take turns in one process; ratios are
-taken round by round and given with their quartiles.
+The rows of the second table differ only in how many options there are. The largest kernel and
+dilation are always among them, so that the mixed kernel has the same size. All contestants take
+turns in one process. A ratio is taken in every round, and its median is given with the quartiles.
 """
 
 import argparse
@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.config import Config, Part, override
 from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
-from hwnas_jax.cost.measure.timing import sample_interleaved
+from hwnas_jax.cost.files.environment import describe_device, describe_software
+from hwnas_jax.cost.measure.timing import StoppingRule, sample_interleaved
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_fourier
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
+from hwnas_jax.search.gradient import make_search
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 
 SHAPES = [  # image, kernel
     ((32, 32, 32, 16), (5, 5)),
@@ -42,6 +44,13 @@ def gradients(form):
     return jax.jit(jax.grad(lambda x, k: (form(x, k) ** 2).sum(), argnums=(0, 1)))
 
 
+def milliseconds(calls, rounds):
+    """Returns `float64[rounds]` for each of the calls, which take turns."""
+    rule = StoppingRule(least=rounds, most=rounds, precision=0.01)
+    sampled = sample_interleaved(calls, rule, warmup=1, seed=0)
+    return {name: series.ms for name, series in sampled.series.items()}
+
+
 def forms(rounds):
     rows = []
     for image, size in SHAPES:
@@ -53,7 +62,7 @@ def forms(rounds):
             name: functools.partial(gradients(form), x, kernel)
             for name, form in (("direct", conv2d), ("fourier", conv_fourier))
         }
-        samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
+        samples = milliseconds(calls, rounds)
         ratio = samples["fourier"] / samples["direct"]
         rows.append({
             "image": image, "kernel": size,
@@ -71,17 +80,20 @@ def steps(rounds):
             "dash", {"channels": 8, "kernels": kernels, "dilations": dilations},
             input_shape=(32, 32, 3), num_outputs=10,
         )  # fmt: skip
-        config = SearchConfig(relaxation="gumbel_softmax", steps=10, warmup_steps=0)
-        search = make_search(
-            space, AnalyticModel.count(space), Target("macs", 1e9), config, TargetConfig(weight=0.0)
-        )
-        state = search.init(jax.random.key(0))
-        images = jnp.ones((32, 32, 32, 3)), jnp.zeros(32, jnp.int32)
-        step = jax.jit(lambda s, b, step=search.step: step(s, b)[0])
+        config = override(
+            Config(), search__relaxation=Part("gumbel_softmax"), search__steps=10,
+            search__warmup_steps=0, budget=Part("fixed_weight", {"weight": 0.0}),
+        )  # fmt: skip
+        search = make_search(make_methods(space, Classification(), config), config.search)
+        state = jax.jit(search.init)(jax.random.key(0), {"macs": 1e9})
+        keys = jax.random.split(jax.random.key(1), 32)
+        batch = Batch(jnp.ones((32, 32, 32, 3)), jnp.zeros(32, jnp.int32), keys)
+        model = AnalyticModel.count(space)
+        step = jax.jit(lambda s, b, step=search.step, model=model: step(s, b, model)[0])
         name = f"{space.num_options} options"
         names.append(name)
-        calls[name] = functools.partial(step, state, Batch(*images, *images))
-    samples = sample_interleaved(calls, rounds=rounds, warmup=1, seed=0)
+        calls[name] = functools.partial(step, state, {"weight": batch, "arch": batch})
+    samples = milliseconds(calls, rounds)
     base = samples[names[0]]
     return [
         {

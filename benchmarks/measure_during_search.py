@@ -1,13 +1,15 @@
-"""Which networks to measure during a search: those the search chooses, or any.
+"""Compares ways to choose the networks that a search measures on its way.
 
     python benchmarks/measure_during_search.py nb201_latency_help.npz nb201_accuracy.npz
 
-Published latencies of one device stand for measuring. A model is fitted to a random sample of
-networks; a distribution over architectures that trades accuracy for latency at the budget stands
-for a search that sharpens. In three rounds more networks are measured, and the model is fitted
-again: those of `most_informative`, as many drawn from the distribution, or as many drawn uniformly.
-Judged is the relative error on networks nobody measured, in the mean under the final distribution
-over those within a tenth of the budget.
+The published latencies of a device take the place of measuring it. A distribution over
+architectures that trades accuracy for latency at the budget takes the place of a search, and
+becomes sharper from round to round. First a model is fitted to a random sample of networks. In
+each of three rounds more networks are then measured, and the model is fitted again. They are those
+of `most_informative`, or as many drawn from the distribution, or as many drawn uniformly.
+
+A way is judged by the relative error of its model on networks that were not measured: the mean
+under the final distribution, over the networks within a tenth of the budget.
 """
 
 import argparse
@@ -16,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.config import Config, override
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.cost import MLPEnsemble, Observations, predict_architectures
-from hwnas_jax.search import Target, most_informative
+from hwnas_jax.relax import softmax_probabilities
 from hwnas_jax.search.candidates import likely_networks
+from hwnas_jax.search.refine import most_informative
 from hwnas_jax.spaces import make_space
 
 SHARPNESS = (4.0, 8.0, 16.0)
@@ -47,36 +50,44 @@ def tilted(space, table, accuracy, latency, budget):
     return gain - middle * price
 
 
+def softmax(space, logits):
+    """Returns the probabilities that logits `[D, K]` stand for."""
+    return np.asarray(softmax_probabilities(logits, space.mask))
+
+
 def run(space, table, latency, logits, target, way, options, seed):
     """Returns the error after three rounds of measuring."""
     rng = np.random.default_rng(seed)
-    config = override(Config(), cost__steps=options.steps, cost__members=4).cost
     forms, group = np.unique(space.canonical(table), axis=0, return_inverse=True)
     costs = np.zeros(len(forms))
     np.add.at(costs, group.reshape(-1), latency / np.bincount(group.reshape(-1))[group.reshape(-1)])
     number = {tuple(row): i for i, row in enumerate(forms.tolist())}
     seen = rng.choice(len(forms), options.networks, replace=False).tolist()
 
+    own = MLPEnsemble.Options(members=4, steps=options.steps)
+
     def fitted():
         observed = Observations(forms[seen], {"latency_ms": costs[seen]})
-        return MLPEnsemble.fit(space, observed, config, seed=seed)
+        return MLPEnsemble.fit(space, observed, own, seed=seed)
 
     model = fitted()
     for sharpness in SHARPNESS if way != "nothing more" else ():
-        networks, logs = likely_networks(space, sharpness * logits, seed=seed)
+        share, prior = softmax(space, sharpness * logits), softmax(space, 0 * logits)
+        networks, logs, _ = likely_networks(space, share, prior, seed=seed)
         left = np.array([number[tuple(row)] for row in networks.tolist()])
-        share = np.exp(logs)
-        share[np.isin(left, seen)] = 0.0
+        chance = np.exp(logs)
+        chance[np.isin(left, seen)] = 0.0
         if way == "most informative":
             chosen = most_informative(
-                space, model, [target], [sharpness * logits], forms[seen], options.each, seed=seed
+                space, model, [target], share[None], prior, forms[seen], options.each, seed=seed
             )
             seen += [number[tuple(row)] for row in chosen.tolist()]
         else:
-            weight = share if way == "drawn" else (share > 0).astype(float)
+            weight = chance if way == "drawn" else (chance > 0).astype(float)
             seen += rng.choice(left, options.each, replace=False, p=weight / weight.sum()).tolist()
         model = fitted()
-    networks, logs = likely_networks(space, SHARPNESS[-1] * logits, seed=seed)
+    share, prior = softmax(space, SHARPNESS[-1] * logits), softmax(space, 0 * logits)
+    networks, logs, _ = likely_networks(space, share, prior, seed=seed)
     rows = np.array([number[tuple(row)] for row in networks.tolist()])
     share = np.exp(logs) * (np.abs(costs[rows] / target.value - 1) < 0.1)
     share[np.isin(rows, seen)] = 0.0

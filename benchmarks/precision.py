@@ -2,15 +2,17 @@
 
     python benchmarks/precision.py --idx FOLDER [--seeds 0 1 2] [--retrains 3] [--out FILE.json]
 
-Each seed searches bits under the bit operations of a uniform network, and trains from scratch what
-it finds, the uniform network, and bits drawn at random under the same budget, all by one recipe
-and a few times each; a seed's accuracy is the mean over these trainings. Of two backbones one
-doubles its width where it halves the image, so that its layers cost about the same, and one keeps
-its width, so that the first two of six layers cost 12 (Fashion-MNIST) or 16 times (digits) as much
-as the last two.
-Likewise binary cells are searched under a size, and trained at one bit, plainly (XNOR) and with
-projections (PCNN), and at full precision.
-`--idx` is a folder of Fashion-MNIST's files; without it only digits are taken.
+Each seed searches bits under the bit operations of a uniform network. It trains three networks
+from scratch: the one it finds, the uniform network, and one whose bits are drawn at random under
+the same budget. All are trained by one recipe, a few times each, and the accuracy of a seed is the
+mean over these trainings. There are two backbones. One doubles its width where it halves the
+image, so that its layers cost about the same. The other keeps its width, so that the first two of
+six layers cost 12 times (Fashion-MNIST) or 16 times (digits) as much as the last two.
+
+Binary cells are searched under a size in the same way. They are trained at one bit, plainly (XNOR)
+and with projections (PCNN), and at full precision.
+
+`--idx` is a folder of Fashion-MNIST's files; without it only the digits are used.
 """
 
 import argparse
@@ -22,24 +24,37 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from hwnas_jax.config import Config, DataConfig, RetrainConfig, SearchConfig, TargetConfig, override
+from hwnas_jax.budgets import BUDGETS
+from hwnas_jax.budgets.target import Target
+from hwnas_jax.config import (
+    Config,
+    DataConfig,
+    Part,
+    RetrainConfig,
+    SearchConfig,
+    TargetConfig,
+    override,
+)
 from hwnas_jax.cost import AnalyticModel, predict_architectures
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
+from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.cost.models.bits import size_bits
 from hwnas_jax.data import load_data
 from hwnas_jax.files.cache import cache_folder
-from hwnas_jax.search import Target, search_architecture, within_budget
+from hwnas_jax.runs.gradient_search import search_architecture
+from hwnas_jax.runs.retrain import train
+from hwnas_jax.search.candidates import within_budget
+from hwnas_jax.search.derivation import MostProbable
 from hwnas_jax.spaces import make_space
-from hwnas_jax.train.training import train
 
 TOLERANCE = 0.01
 DIGITS = Config(
     data=DataConfig(name="digits", shift=1),
     search=SearchConfig(
-        relaxation="gumbel_softmax", steps=1200, warmup_steps=300, batch_size=64,
-        steps_per_dispatch=100, logit_learning_rate=0.05,
+        relaxation=Part("gumbel_softmax", {"learning_rate": 0.05}), steps=1200,
+        warmup_steps=300, batch_size=64, steps_per_dispatch=100,
     ),
-    target=TargetConfig(metric="bit_operations", tolerance=TOLERANCE),
+    target=TargetConfig(metric="bit_operations"),
+    budget=Part("dual_ascent", {"tolerance": TOLERANCE}),
     retrain=RetrainConfig(epochs=60, batch_size=64, learning_rate=0.1, weight_decay=1e-3),
 )  # fmt: skip
 BITS = {"weights": "1,2,3,4", "activations": "2,3,4"}
@@ -79,11 +94,13 @@ def found(space, dataset, metric, budget, config):
     """Returns the likeliest architecture under the budget after a search, and a random one."""
     model, target = AnalyticModel.count(space), Target(metric, budget)
     result = search_architecture(space, dataset, model, target, config)
-    chosen = {
-        origin: within_budget(space, model, target, TOLERANCE, logits=logits, seed=config.seed)[0]
-        for origin, logits in (("search", np.asarray(result.state.logits)), ("random", None))
-    }
-    return {origin: candidate.architecture for origin, candidate in chosen.items()}
+    candidates = within_budget(
+        space, model, target, BUDGETS.make(config.budget), seed=config.seed,
+        probabilities=result.probabilities, prior=result.methods.prior(),
+    )  # fmt: skip
+    likeliest = MostProbable().scores(candidates).argmax()
+    chance = np.random.default_rng(config.seed).integers(len(candidates.networks))
+    return {"search": candidates.networks[likeliest], "random": candidates.networks[chance]}
 
 
 def trained(space, architecture, dataset, config, retrains):
@@ -92,7 +109,7 @@ def trained(space, architecture, dataset, config, retrains):
         train(
             lambda rngs: space.network(architecture, rngs), dataset, config,
             seed=1000 * (1 + config.seed) + number,
-        ).test_accuracy
+        ).test_metric
         for number in range(retrains)
     ]))  # fmt: skip
 

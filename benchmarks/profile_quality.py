@@ -1,27 +1,34 @@
-"""How long the default profile takes, and how well its cost model knows networks never seen.
+"""What a profile costs, and how well its cost model predicts networks that it never saw.
 
     python benchmarks/profile_quality.py --runtime jax --out profile_quality_jax.json
     python benchmarks/profile_quality.py --runtime onnxruntime --seeds 0 1 2
 
-Each seed profiles the space of the config from nothing (no compiled program is kept), fits the
-cost models to all that was measured, draws networks that the profile has not seen, not
-even in another spelling, and measures them beside networks of the profile. Their ranks and values
-are compared with what each model predicted. With `--again` they are measured a second time, which
-says how well a measurement foretells itself: no model can be expected to do better than that.
+Each seed profiles the space of the config from nothing: no compiled program is kept. The cost
+models are fitted to all that was measured. Then networks are drawn that the profile has not seen in
+any spelling, and are measured beside networks of the profile. Their ranks and values are compared
+with what each model predicted. With `--again` they are measured a second time. That shows how well
+a measurement predicts itself, and no model can be expected to do better.
+
+Beside the wall time, which other work on the machine stretches, stand the number of compiled
+programs and the processor seconds of the profile.
 """
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 
 import numpy as np
 
 from hwnas_jax.config import load_config, override
-from hwnas_jax.cost import COST_MODELS, measure_networks, profile
+from hwnas_jax.cost import measure_networks, profile, save_measurements
 from hwnas_jax.cost.judge.metrics import mape, share_within, spearman
+from hwnas_jax.cost.measure.calls import forget_calls
 from hwnas_jax.cost.models.base import predict_architectures
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.data import load_data
+from hwnas_jax.registry import Part
 from hwnas_jax.spaces import make_space
 
 
@@ -30,13 +37,20 @@ def options():
     parser.add_argument("--config", default="digits")
     parser.add_argument("--runtime", choices=["jax", "onnxruntime"], default="jax")
     parser.add_argument("--threads", type=int, help="of ONNX Runtime; one a core")
-    parser.add_argument("--models", nargs="+", default=["mlp"], help="cost models to fit")
+    parser.add_argument("--models", nargs="+", default=["gaussian"], help="cost models to fit")
     parser.add_argument("--networks", type=int, default=30, help="never seen")
     parser.add_argument("--profiled", type=int, help="networks of the profile; the config's")
+    parser.add_argument("--operations", action="store_true", help="time the operations too")
     parser.add_argument("--again", action="store_true", help="measure them a second time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, help="JSON; the table goes beside it as Markdown")
     return parser.parse_args()
+
+
+def cpu_s():
+    """Returns the processor seconds of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def unseen(space, seen, count, rng):
@@ -67,21 +81,23 @@ def run(args, seed):
     )  # fmt: skip
     if args.profiled:
         config = override(config, profile__networks=args.profiled)
+    if args.operations:
+        config = override(config, profile__operations=True)
     data = load_data(config.data)
     space = make_space(
         config.space.name, config.space.args,
         input_shape=data.input_shape, num_outputs=data.num_outputs,
     )  # fmt: skip
-    started = time.perf_counter()
-    measured = profile(space, config.profile, seed=seed)
-    profiled = time.perf_counter()
+    forget_calls()
+    started, cpu = time.perf_counter(), cpu_s()
+    measured = profile(space, config.profile, cost_model=Part(args.models[0]), seed=seed)
+    profiled, profile_cpu_s = time.perf_counter(), cpu_s() - cpu
     if args.out:
-        measured.save(args.out.with_name(f"{args.out.stem}_{seed}_measurements.json"))
+        save_measurements(measured, args.out.with_name(f"{args.out.stem}_{seed}_measurements.json"))
     models, fit_s = {}, {}
     for name in args.models:
         begun = time.perf_counter()
-        kind = COST_MODELS[name][1]
-        models[name] = kind.fit(space, measured.observations(space), config.cost, seed=seed)
+        models[name] = fit_model(Part(name), space, measured.observations(space), seed=seed)
         fit_s[name] = time.perf_counter() - begun
     rng = np.random.default_rng(1000 + seed)
     architectures = unseen(space, measured.encoded(space), args.networks, rng)
@@ -89,7 +105,7 @@ def run(args, seed):
         measure_networks(space, architectures, measured, config.profile, seed=number)
         for number in range(2 if args.again else 1)
     ]
-    first, *more = (np.array([s.median for s in one.paced]) for one in beside)
+    first, *more = (np.array([s.median for s in one.corrected]) for one in beside)
     predicted = {
         name: predict_architectures(model, architectures, space.num_options)["latency_ms"]
         for name, model in models.items()
@@ -97,6 +113,8 @@ def run(args, seed):
     return {
         "seed": seed,
         "profile_s": profiled - started,
+        "profile_cpu_s": profile_cpu_s,
+        "programs": len(measured.networks) + len(measured.operations),
         "models": {
             name: {"fit_s": fit_s[name], **judge(first, values)}
             for name, values in predicted.items()
@@ -124,15 +142,16 @@ def table(args, runs):
     lines = [
         f"{args.networks} networks never seen, runtime {args.runtime}",
         "",
-        "| seed | profile s | model | fit s | Spearman | MAPE | within 10 % "
-        "| again: Spearman, MAPE |",
-        "|---|---|---|---|---|---|---|---|",
+        "| seed | programs | processor s | profile s | model | fit s | Spearman | MAPE "
+        "| within 10 % | again: Spearman, MAPE |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for found in runs:
         again = found["again"]
         beside = f"{again['spearman']:.3f}, {again['mape']:.1%}" if again else ""
         lines += [
-            f"| {found['seed']} | {found['profile_s']:.1f} | {name} | {ours['fit_s']:.1f} "
+            f"| {found['seed']} | {found['programs']} | {found['profile_cpu_s']:.0f} "
+            f"| {found['profile_s']:.1f} | {name} | {ours['fit_s']:.1f} "
             f"| {ours['spearman']:.3f} | {ours['mape']:.1%} | {ours['within_10']:.0%} "
             f"| {beside} |"
             for name, ours in found["models"].items()

@@ -3,17 +3,18 @@
     pip install -e ".[bench]"
     python benchmarks/search_step.py --out search_step.json
 
-Every contestant is a process of its own; they take turns, so that all see the same minutes of the
-machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps` steps, of
-which the mean counts: ours run in one dispatch, as in a search, which takes up to 50. With one step
-a turn, every step of every contestant finds its memory cold. Who waits for a turn stays in memory,
-and that is not the same to all: `--contestants` says who takes part. Ours starts twice, without and
-with its compiled program in the cache. Peak memory is that of the process, the interpreter and its
-libraries included.
+Every contestant is a process of its own. They take turns, so that all of them see the same minutes
+of the machine, and a ratio is the median over the turns with its quartiles. A turn is `--steps`
+steps, and the mean of these counts. Ours run in one dispatch, as in a search, which takes up to
+50. With one step a turn, every step of every contestant would find its memory cold. A contestant
+that waits for its turn stays in memory, which slows down some of the others: `--contestants` says
+who takes part. Ours starts twice, first without and then with its compiled program in the cache.
+Peak memory is that of the process, with the interpreter and its libraries.
 
-The share of the peak is what the step must compute by definition, every operation as a direct
-convolution, three forward passes' worth for the weight step and two for the architecture step, over
-what this device does in the same process in a large matrix product and in a large convolution.
+The share of the peak compares two rates. The first is what the step must compute by definition:
+every operation as a direct convolution, the worth of three forward passes for the weight step and
+of two for the architecture step. The second is what this device reaches in the same process in a
+large matrix product and in a large convolution.
 """
 
 import argparse
@@ -44,9 +45,12 @@ def options():
     parser.add_argument("--turns", type=int, default=10, help="sampled takes three times as many")
     parser.add_argument("--steps", type=int, default=5, help="of a turn")
     parser.add_argument(
-        "--contestants", nargs="+", choices=CONTESTANTS, default=CONTESTANTS[:2],
+        "--contestants", nargs="*", choices=CONTESTANTS, default=CONTESTANTS[:2],
         help="who runs beside ours; compiled takes minutes to start, and no part in sampled",
     )  # fmt: skip
+    parser.add_argument(
+        "--before", type=Path, help="another checkout of this project, whose step takes turns too"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--mode", help=argparse.SUPPRESS)
@@ -58,11 +62,14 @@ def our_turn(args):
     import jax
 
     from hwnas_jax.compile.ahead import compile_ahead
-    from hwnas_jax.config import ParallelConfig, SearchConfig, TargetConfig
+    from hwnas_jax.config import Config, ParallelConfig, Part, override
     from hwnas_jax.cost.models.analytic import AnalyticModel
+    from hwnas_jax.data.batches import Batch
     from hwnas_jax.parallel.replicas import AXIS, Replicas
-    from hwnas_jax.search import Batch, Target, make_search
+    from hwnas_jax.search.gradient import make_search
+    from hwnas_jax.search.methods import make_methods
     from hwnas_jax.spaces import make_space
+    from hwnas_jax.tasks import Classification
 
     jax.config.update("jax_compilation_cache_dir", os.environ["STEP_CACHE"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -72,23 +79,27 @@ def our_turn(args):
         input_shape=shape, num_outputs=10,
     )  # fmt: skip
     relaxation = {"mixed": "softmax", "sampled": "sampled_path"}[args.mode]
-    config = SearchConfig(
-        relaxation=relaxation, steps=1000, warmup_steps=0, weight_learning_rate=0.025,
-        logit_learning_rate=3e-4, temperature_end=1.0, temperature_start=1.0, dtype=args.dtype,
+    config = override(
+        Config(), search__relaxation=Part(relaxation, {"learning_rate": 3e-4}),
+        search__steps=1000, search__warmup_steps=0, search__weights__learning_rate=0.025,
+        search__temperature__start=1.0, search__temperature__end=1.0, search__dtype=args.dtype,
     )  # fmt: skip
-    search = make_search(
-        space, AnalyticModel.count(space), Target("macs", 1e8), config, TargetConfig()
-    )
+    search = make_search(make_methods(space, Classification(), config), config.search)
     replicas = Replicas.from_config(ParallelConfig(devices=1))
     images = np.random.default_rng(0).normal(size=(2, args.steps, args.batch, *shape))
     images = images.astype(np.float32)
     labels = np.tile(np.arange(args.batch, dtype=np.int32) % 10, (args.steps, 1))
 
     def steps(state, data):
-        return jax.lax.scan(lambda state, batch: search.step(state, batch, AXIS), state, data)
+        def step(state, batches):
+            return search.step(state, batches, data["cost_model"], AXIS)
 
-    data = replicas.share(Batch(images[0], labels, images[1], labels))
-    state = [replicas.place(search.init(jax.random.key(1)))]
+        return jax.lax.scan(step, state, data["batches"])
+
+    keys = jax.random.split(jax.random.key(2), (args.steps, args.batch))
+    batches = {half: Batch(images[n], labels, keys) for n, half in enumerate(("weight", "arch"))}
+    data = replicas.share({"batches": batches, "cost_model": AnalyticModel.count(space)})
+    state = [replicas.place(jax.jit(search.init)(jax.random.key(1), {"macs": 1e8}))]
     dispatch = replicas.compile(steps)
     program = compile_ahead(dispatch, state[0], data, "the step", "")
 
@@ -195,13 +206,16 @@ class Worker:
     """A contestant in a process of its own."""
 
     def __init__(self, args, mode, name, cache):
-        words = [sys.executable, __file__, "--worker", name, "--mode", mode]
+        script, env = Path(__file__), {**os.environ, "STEP_CACHE": cache}
+        if name == "before":
+            script, name = args.before.resolve() / "benchmarks" / script.name, "ours"
+            env["PYTHONPATH"] = str(args.before.resolve())
+        words = [sys.executable, str(script), "--worker", name, "--mode", mode]
         for key in SIZE:
             words += [f"--{key}", str(getattr(args, key))]
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "STEP_CACHE": cache},
-        )  # fmt: skip
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
         self.facts, self.seconds, self.peak_mib = self.read(), [], 0.0
 
     def read(self):
@@ -229,10 +243,12 @@ def compare(args, mode):
     """Returns a row for each contestant."""
     skipped = {"torch compiled"} if mode == "sampled" else set()
     names = ["ours", *(name for name in args.contestants if name not in skipped)]
+    names += ["before"] if args.before else []
     with tempfile.TemporaryDirectory() as cache:
-        cold = Worker(args, mode, "ours", cache)
-        cold.turn()
-        cold.stop()
+        for name in ["before", "ours"] if args.before else ["ours"]:
+            cold = Worker(args, mode, name, cache)
+            cold.turn()
+            cold.stop()
         workers = {name: Worker(args, mode, name, cache) for name in names}
         for _ in range(args.turns * (3 if mode == "sampled" else 1)):
             for worker in workers.values():
@@ -297,7 +313,7 @@ def main():
     if args.worker:
         work(args)
         return
-    if importlib.util.find_spec("torch") is None:
+    if args.contestants and importlib.util.find_spec("torch") is None:
         raise SystemExit('PyTorch is not installed: pip install -e ".[bench]"')
     rows = [row for mode in args.modes for row in compare(args, mode)]
     show(rows)

@@ -1,12 +1,12 @@
-"""Times a sweep of 8 targets against 8 searches one after another, and compares their results.
+"""Times a sweep of 8 targets beside 8 searches one after another, and compares their results.
 
     python benchmarks/sweep.py [--config digits] [--targets 8] [--rounds 1] [--out FOLDER]
         [--options …]
 
-Both are started from the command line, given the same cost model and a warm compilation cache, and
-run to the end of the search; whole processes are timed, in turn. Writes `sweep.json` and `sweep.md`
-to the folder, which keeps the runs too. Words after `--options` go to every command
-(`--options --search.steps 300`).
+Both are started from the command line with the same cost model and a warm compilation cache, and
+run to the end of the search. Whole processes are timed, and they take turns. The script writes
+`sweep.json` and `sweep.md` to the folder, which keeps the runs too. Words after `--options` are
+passed to every command (`--options --search.steps 300`).
 """
 
 import argparse
@@ -56,14 +56,11 @@ def percentiles(count):
 
 
 def differences(sweep, singles):
-    """Returns the largest difference of logits and of probabilities, over all members."""
-    ours = np.load(sweep / "search.npz")["logits"]
-    theirs = np.stack([np.load(single / "search.npz")["logits"] for single in singles])
-    probabilities = [np.exp(x - np.logaddexp.reduce(x, -1, keepdims=True)) for x in (ours, theirs)]
+    """Returns the largest difference of probabilities, over all members."""
+    ours = np.load(sweep / "search.npz")["probabilities"]
+    theirs = np.concatenate([np.load(s / "search.npz")["probabilities"] for s in singles])
     return {
-        "logits": float(np.abs(ours - theirs).max()),
-        "logits_largest": float(np.abs(theirs).max()),
-        "probabilities": float(np.abs(probabilities[0] - probabilities[1]).max()),
+        "probabilities": float(np.abs(ours - theirs).max()),
         "same_likeliest": int((ours.argmax(-1) == theirs.argmax(-1)).all(-1).sum()),
     }
 
@@ -88,8 +85,8 @@ def main():
     many = ["sweep", arguments.config, *given, *wanted]
     stop_after_first_line({"warmup", "search"}, *many, "--run-dir", str(warm / "sweep"))
     payload = json.loads((warm / "sweep" / "targets.json").read_text())
-    targets = [one["target_ms"] for one in payload["targets"]]
-    one = [["search", arguments.config, *given, "--target.ms", repr(t)] for t in targets]
+    targets = [one["value"] for one in payload["targets"]]
+    one = [["search", arguments.config, *given, "--target.value", repr(t)] for t in targets]
     for number, words in enumerate(one):
         stop_after_first_line({"search"}, *words, "--run-dir", str(warm / f"single-{number}"))
 
@@ -108,7 +105,7 @@ def main():
     result = {
         "config": arguments.config,
         "options": options,
-        "targets_ms": targets,
+        "targets": targets,
         "cores": os.cpu_count(),
         "versions": json.loads((folder / "sweep" / "versions.json").read_text()),
         "rounds": rounds,
@@ -124,15 +121,14 @@ def table(result):
     ratios = [r["ratio"] for r in rounds]
     singles = statistics.median(sum(r["singles_s"]) for r in rounds)
     together = statistics.median(r["sweep_s"] for r in rounds)
-    count = len(result["targets_ms"])
+    count = len(result["targets"])
     return (
         f"| {result['config']}, {count} targets, {result['cores']} cores | wall time | ratio |\n"
         "|---|---|---|\n"
         f"| {count} runs of `hwnas search --until search` | {singles:.1f} s | 1 |\n"
         f"| one `hwnas sweep --until search` | {together:.1f} s | "
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |\n\n"
-        f"Largest difference from the single runs: {apart['logits']:.2g} in a logit (of up to "
-        f"{apart['logits_largest']:.2g}), {apart['probabilities']:.2g} in a probability; "
+        f"Largest difference from the single runs: {apart['probabilities']:.2g} in a probability; "
         f"{apart['same_likeliest']} of {count} end with the same most probable network.\n"
     )
 

@@ -1,8 +1,9 @@
-"""The supernet of NAS-Bench-201 and its search step in PyTorch, written for comparison alone.
+"""The supernet of NAS-Bench-201 and its search step in PyTorch, written only for the comparison.
 
-Eager modules as PyTorch searches have them: every edge a list of operations, mixed one by one or,
-with a sampled path, only the drawn one; the backward pass goes to weights and architecture
-parameters in both steps. The same sizes, optimisers and normalisation as ours.
+These are eager modules such as searches in PyTorch have. Every edge is a list of operations. They
+are mixed one by one, or with a sampled path only the drawn one runs. The backward pass reaches both
+the weights and the architecture parameters in both steps. Sizes, optimisers and normalisation are
+the same as ours.
 """
 
 import torch

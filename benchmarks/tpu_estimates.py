@@ -24,14 +24,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from hwnas_jax.config import CostConfig
-from hwnas_jax.cost import COST_MODELS, AnalyticModel, mape, predict_architectures, spearman
-from hwnas_jax.cost.measure.profile import sample_architectures
+from hwnas_jax.cost import AnalyticModel, mape, predict_architectures, spearman
+from hwnas_jax.cost.measure.design import choose_networks
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.cost.simulate.accelerator import TEMPLATES, Accelerator
 from hwnas_jax.cost.simulate.compiler import TPU, kept_in
 from hwnas_jax.cost.simulate.estimates import estimate
 from hwnas_jax.display import Terminal
 from hwnas_jax.files.json_files import write_json
+from hwnas_jax.registry import Part
 from hwnas_jax.spaces import make_space
 
 DRAWS = 10
@@ -44,9 +45,7 @@ def quality(space, observations, model, held_out):
     for draw in range(DRAWS):
         order = np.random.default_rng(draw).permutation(len(observations))
         test, train = order[:held_out], order[held_out:]
-        fitted = COST_MODELS[model][1].fit(
-            space, observations.subset(train), CostConfig(model=model), seed=draw
-        )
+        fitted = fit_model(Part(model), space, observations.subset(train), seed=draw)
         judged = observations.subset(test)
         predicted = predict_architectures(fitted, judged.architectures, space.num_options)
         truth = judged.values["latency_ms"]
@@ -90,7 +89,7 @@ def main():
     space = make_space(
         "nasbench201", {"channels": 16, "cells": 5}, input_shape=(32, 32, 3), num_outputs=10
     )
-    architectures = sample_architectures(space, options.networks, np.random.default_rng(0))
+    architectures = choose_networks(space, options.networks, 0, np.random.default_rng(0))
     tpu = TPU(options.topology, options.batch, options.dtype)
     kept = kept_in(space, tpu)
     before = len(list(kept.glob("*.json"))) if kept.is_dir() else 0

@@ -1,15 +1,17 @@
-"""Weak and strong scaling of the search step over TPU pods, by the TPU compiler's own account.
+"""Weak and strong scaling of the search step over TPU pods, as the TPU compiler estimates it.
 
     pip install 'hwnas_jax[tpu]'
     python benchmarks/tpu_scaling.py [--out tpu_scaling.json]
 
-No TPU is needed and nothing runs: every figure is an estimate, none is a measurement. The space is
-NAS-Bench-201 at its standard size (C=16, N=5, images 32x32x3, 10 classes, float32), or another one,
-as for ImageNet `--space fbnet --size 224 --classes 1000 --per-chip 16 --batch 4096`. Weak scaling
-keeps the batch of a replica, strong scaling the batch of all. Efficiency is images/s per chip
-against the first topology of the same kind; the all-reduces are counted at the published speed of
-the links, without latency and without overlap. Where several hosts hold the chips the data are
-streamed, as a search there would; elsewhere they are resident.
+No TPU is needed and nothing runs: every figure is an estimate and none is a measurement. The space
+is NAS-Bench-201 at its standard size (C=16, N=5, images of 32x32x3, 10 classes, float32). Others
+can be named, as for ImageNet `--space fbnet --size 224 --classes 1000 --per-chip 16 --batch 4096`.
+
+Weak scaling keeps the batch of a replica, and strong scaling the batch of all. Efficiency is
+images/s per chip, relative to the first topology of the same kind. The time of the all-reduces is
+their size over the published speed of the links, without latency and without overlap. Where
+several hosts hold the chips the data are streamed, as in a search there; elsewhere they are
+resident.
 """
 
 import argparse
@@ -24,7 +26,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import describe_software
+from hwnas_jax.cost.files.environment import describe_software
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.runs.compile_for import compile_for, topology_devices

@@ -22,9 +22,9 @@ config = override(
             networks=1, optimizer="adamw", learning_rate=0.01, weight_decay=0.05
         ),
     ),
-    search__weight_optimizer="adamw",
-    search__weight_learning_rate=0.01,
-    search__weight_learning_rate_end=0.0,
-    search__weight_decay=0.05,
-    search__weight_clip_norm=1.0,
+    search__weights__optimizer="adamw",
+    search__weights__learning_rate=0.01,
+    search__weights__learning_rate_end=0.0,
+    search__weights__decay=0.05,
+    search__weights__clip_norm=1.0,
 )  # fmt: skip

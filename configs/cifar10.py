@@ -9,10 +9,12 @@ Fifty epochs of search and two hundred of retraining with the published schedule
 from hwnas_jax.config import (
     Config,
     DataConfig,
+    Part,
     ProfileConfig,
     RetrainConfig,
     SearchConfig,
     SpaceConfig,
+    WeightsConfig,
 )
 
 _STEPS_PER_EPOCH = 25_000 // 64
@@ -27,8 +29,8 @@ config = Config(
         warmup_steps=10 * _STEPS_PER_EPOCH,
         steps_per_dispatch=_STEPS_PER_EPOCH,
         checkpoint_every=_STEPS_PER_EPOCH,
-        weight_learning_rate=0.025,
-        logit_learning_rate=0.003,
+        weights=WeightsConfig(learning_rate=0.025),
+        relaxation=Part("sampled_path", {"learning_rate": 0.003}),
     ),
     retrain=RetrainConfig(
         networks=1,

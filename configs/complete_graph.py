@@ -12,6 +12,6 @@ config = override(
         name="complete_graph",
         space=SpaceConfig(name="complete_graph", args={"channels": 8, "nodes": 6, "stages": 2}),
     ),
-    search__temperature_start=5.0,
-    search__temperature_end=0.1,
+    search__temperature__start=5.0,
+    search__temperature__end=0.1,
 )

@@ -5,7 +5,7 @@
 Sequences come as images one pixel high; the options then default to the paper's for one dimension.
 """
 
-from hwnas_jax.config import Config, SpaceConfig, override
+from hwnas_jax.config import Config, Part, SpaceConfig, override
 
 config = override(
     Config(
@@ -14,5 +14,5 @@ config = override(
             name="dash", args={"channels": 8, "blocks": 1, "kernels": "3,5,7", "dilations": "1,3"}
         ),
     ),
-    search__relaxation="gumbel_softmax",
+    search__relaxation=Part("gumbel_softmax"),
 )

@@ -3,10 +3,11 @@
     hwnas search edmips
 
 The budget is counted, not timed: `target.metric` may be `bit_operations` or `size_kib`, and
-`target.ms` is then in that unit. `--space.args.weights 0,2,4,8,32` lets blocks be skipped (DNAS).
+`target.value` is then in that unit. `--space.args.weights 0,2,4,8,32` lets blocks be skipped, as in
+DNAS.
 """
 
-from hwnas_jax.config import Config, SpaceConfig, override
+from hwnas_jax.config import Config, Part, SpaceConfig, override
 
 config = override(
     Config(
@@ -16,7 +17,7 @@ config = override(
             args={"channels": 8, "blocks": 1, "weights": "1,2,3,4", "activations": "2,3,4"},
         ),
     ),
-    search__relaxation="gumbel_softmax",
-    cost__model="analytic",
+    search__relaxation=Part("gumbel_softmax"),
+    cost__model=Part("analytic"),
     target__metric="bit_operations",
 )

@@ -1,5 +1,7 @@
 """hwnas_jax: hardware-aware neural architecture search in JAX."""
 
+from hwnas_jax.budgets import BUDGETS
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, load_config, override, save_config
 from hwnas_jax.cost import (
     fit_cost,
@@ -12,29 +14,27 @@ from hwnas_jax.cost import (
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
+from hwnas_jax.registry import Part
 from hwnas_jax.relax import RELAXATIONS, Gates
 from hwnas_jax.report import write_report
+from hwnas_jax.runs.gradient_search import search_architecture
+from hwnas_jax.runs.population import make_members, search_population
+from hwnas_jax.runs.retrain import train
 from hwnas_jax.runs.run import STAGES, Run
-from hwnas_jax.runs.sweep import Sweep, Wanted
-from hwnas_jax.search import (
-    Target,
-    cost_range,
-    make_members,
-    make_search,
-    resolve_target,
-    search_architecture,
-    search_population,
-    within_budget,
-)
+from hwnas_jax.runs.wanted import Wanted
+from hwnas_jax.search.candidates import cost_range, resolve_target, within_budget
+from hwnas_jax.search.estimators import ESTIMATORS
+from hwnas_jax.search.evaluators import EVALUATORS
+from hwnas_jax.search.strategies import STRATEGIES
 from hwnas_jax.spaces import SPACES, Space, make_space
 from hwnas_jax.spaces.core.architecture_files import load_architecture, save_architecture
-from hwnas_jax.train.training import train
+from hwnas_jax.tasks import TASKS
 
 __all__ = [
-    "RELAXATIONS", "SPACES", "STAGES", "Config", "Gates", "Interrupted", "Run", "Space", "Sweep",
-    "Target", "Terminal", "UserError", "Wanted", "cost_range", "fit_cost", "load_architecture",
-    "load_config", "load_cost_model", "load_data", "load_measurements", "make_members",
-    "make_search", "make_space", "measure_networks", "override", "predict_architectures",
-    "profile", "resolve_target", "save_architecture", "save_config", "search_architecture",
-    "search_population", "train", "within_budget", "write_report",
+    "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
+    "Config", "Gates", "Interrupted", "Part", "Run", "Space", "Target", "Terminal", "UserError",
+    "Wanted", "cost_range", "fit_cost", "load_architecture", "load_config", "load_cost_model",
+    "load_data", "load_measurements", "make_members", "make_space", "measure_networks", "override",
+    "predict_architectures", "profile", "resolve_target", "save_architecture", "save_config",
+    "search_architecture", "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: finds the command, and turns its end into an exit code."""
+"""The command line: finds the command, runs it, and turns its end into an exit code."""
 
 import importlib
 import os
@@ -14,26 +14,26 @@ COMMANDS: dict[str, str] = {
     "search": "the whole job: profile, fit, search, retrain, measure, report",
     "sweep": "many targets searched in one program: a whole front",
     "profile": "time the operations and a sample of networks on this device",
-    "estimate": "what networks cost on a TPU or an accelerator that is not here",
+    "estimate": "what networks would cost on a TPU or an accelerator that is not here",
     "cost fit": "train the learned cost model on a measurement file",
     "cost eval": "compare a cost model with a measurement file or a published table",
     "cost predict": "what networks would cost, with the model's own uncertainty",
     "cost study": "compare cost models on a published table or measurements",
-    "cost transfer": "a new device from few samples, by what others cost",
-    "derive": "the best architecture of a finished search, under any budget",
+    "cost transfer": "a cost model of a new device from few samples and tables of others",
+    "derive": "the best architectures of a finished search, under any budget",
     "retrain": "train the network of an architecture file from scratch",
     "measure": "time the network of an architecture file",
     "export": "a network as ONNX or StableHLO, with its weights if it is trained",
     "report": "write the page of a run again",
-    "list": "spaces, relaxations, cost models, data sets, configs, devices",
+    "list": "search spaces, methods of every kind, data sources, configs, devices",
 }
-"""Names of commands, each a file in `hwnas_jax/commands/`, and what they do."""
+"""The commands and what they do; each is a file in `hwnas_jax/commands/`."""
 
 _HELP = ("-h", "--help")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0, 2 for a user's mistake, 128 + signal."""
+    """Runs a command and returns its exit code: 0, 2 for a mistake of the user, 128 + signal."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Terminal().console
     if not words or words[0] in _HELP:
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             distributed.finish()
     except (UserError, OSError) as error:
         return _failed(2, f"error: {error}")
-    except SystemExit as stop:  # tyro has shown help, or what it could not parse
+    except SystemExit as stop:  # tyro has shown its help, or said what it could not parse
         return stop.code if isinstance(stop.code, int) else 2
     except Interrupted as stop:
         return _failed(128 + stop.signum, str(stop))
@@ -79,7 +79,7 @@ def entry() -> None:
 
 
 def _prepare_jax() -> None:
-    """Keeps compiled programs in the user's cache, so that a second start is quick."""
+    """Keeps compiled programs in the user's cache folder, so that a second start is quick."""
     import jax
 
     from hwnas_jax.files.cache import cache_folder

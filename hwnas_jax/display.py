@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: stages with time left, lines of results, tables."""
+"""What a person sees in the terminal: stages with the time they have left, results and tables."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,16 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from hwnas_jax.runs import loop
+from hwnas_jax.parallel import progress
 
 
 class Silent:
-    """Shows nothing, for use from Python; a stop asked for is still noticed."""
+    """Shows nothing, for use from Python. A request to stop is noticed all the same."""
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[loop.Progress]:
-        """Yields a progress report for the stage `name`."""
-        yield loop.quiet
+    def stage(self, name: str) -> Iterator[progress.Progress]:
+        """Yields a function that reports the progress of the stage `name`."""
+        yield progress.quiet
 
     def say(self, text: str) -> None:
         """Prints one line."""
@@ -43,8 +43,8 @@ class Terminal(Silent):
         self.console = console or Console(highlight=False)
 
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[loop.Progress]:
-        """Shows a bar with time spent and left while the stage runs."""
+    def stage(self, name: str) -> Iterator[progress.Progress]:
+        """Shows a bar with the time spent and the time left while the stage runs."""
         columns = (
             TextColumn("[bold]{task.fields[stage]:<9}[/]"),
             BarColumn(bar_width=30),
@@ -65,7 +65,7 @@ class Terminal(Silent):
                 if what not in tasks:
                     tasks[what] = bars.add_task(escape(what), total=total, stage=name)
                 bars.update(tasks[what], completed=done, total=total)
-                loop.StopRequest.check(f"stopped during {name}")
+                progress.StopRequest.check(f"stopped during {name}")
 
             yield report
 
@@ -82,12 +82,12 @@ class Terminal(Silent):
 
 
 def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
-    """Returns title, header and rows of how the cost models did, for `table`.
+    """Returns the title, header and rows of a table on how well the cost models did.
 
     Args:
       fitted: `FitReport.to_dict()`.
     """
-    header = ("model", "Spearman", "MAPE", "within 10 %")
+    header = ("model", "rank correlation", "mean error", "within 10 %")
     rows: list[tuple[str, ...]] = [
         (
             str(model["label"]),

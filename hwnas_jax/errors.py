@@ -1,21 +1,21 @@
-"""Mistakes a person can mend: one clear message each, never a traceback."""
+"""Errors that a person can mend. Each has one clear message and is shown without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used; the message says what is allowed.
+    """Something that the user gave cannot be used; the message says what is allowed.
 
     The command line prints the message and exits with code 2.
     """
 
 
 class Interrupted(Exception):
-    """The user or the system asked for a stop; the state is on disk.
+    """The user or the system asked for a stop, and the state is on disk.
 
     Attributes:
-      signum: the signal received (`signal.SIGINT` or `signal.SIGTERM`).
+      signum: the signal that came (`signal.SIGINT` or `signal.SIGTERM`).
     """
 
     def __init__(self, message: str, signum: int):
@@ -30,15 +30,16 @@ def nearest(given: str, allowed: Iterable[str]) -> str | None:
 
 
 def choose(given: str, allowed: Iterable[str], what: str) -> str:
-    """Returns `given` when it is allowed.
+    """Returns `given` if it is one of the allowed names.
 
     Args:
-      given: the name a person wrote.
-      allowed: the names there are.
-      what: what is being named, singular ("search space").
+      given: the name that a person wrote.
+      allowed: the names that there are.
+      what: what the names stand for, in the singular ("search space").
 
     Raises:
-      UserError: names what was given, what is allowed and the nearest match.
+      UserError: when it is none of them. The message names what was given, what is allowed and the
+        nearest match.
     """
     names = list(allowed)
     if given in names:

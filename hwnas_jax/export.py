@@ -1,7 +1,7 @@
 """Networks as files for other runtimes: ONNX through jax2onnx, StableHLO through `jax.export`.
 
-What is exported is traced in its plain forms (`lax.conv`, whole kernels), whatever is fast on this
-machine: another runtime brings its own fast forms.
+A network is traced with the plain forms of its operations (`lax.conv`, whole kernels), and not with
+those that are fast on this machine, because another runtime brings fast forms of its own.
 
 Legend: `B` batch, `H, W, C` image height, width, channels.
 """
@@ -21,10 +21,10 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 
 TOLERANCE = 1e-4
-"""Largest difference to JAX, relative to the largest output."""
+"""The largest difference from JAX that is allowed, relative to the largest output."""
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-"""That an exported StableHLO program runs on."""
+"""The platforms that an exported StableHLO program runs on."""
 
 INPUT, OUTPUT = "images", "logits"
 
@@ -42,14 +42,15 @@ def to_onnx(
     """Returns a function of one array as an ONNX file.
 
     Args:
-      function: its arrays become constants of the file.
-      shape: of the input, named `images`; None leaves a dimension open. The output is `logits`.
+      function: the arrays that it holds become constants of the file.
+      shape: of the input, which is named `images`; None leaves a dimension open. The output is
+        named `logits`.
       dtype: of the input.
       name: of the graph.
-      notes: texts by name that the file carries.
+      notes: texts that the file carries, by name.
 
     Raises:
-      UserError: without jax2onnx, or when it cannot convert the function.
+      UserError: when jax2onnx is missing or cannot convert the function.
     """
     jax2onnx: Any = require("jax2onnx", "export")
     dimensions: Any = tuple("B" if size is None else size for size in shape)
@@ -65,8 +66,8 @@ def to_onnx(
                 f"cannot convert {name}: {type(error).__name__}: {error}"
             ) from error
     _name_output(model.graph)
-    # Shapes noted within the graph are not kept in step when jax2onnx moves transpositions; a
-    # runtime infers them itself.
+    # jax2onnx moves transpositions without correcting the shapes that it noted within the graph. A
+    # runtime infers these shapes itself.
     del model.graph.value_info[:]
     for key, value in (notes or {}).items():
         entry = model.metadata_props.add()
@@ -80,7 +81,7 @@ def to_stablehlo(
     """Returns a function of one array as StableHLO that `jax.export.deserialize` reads.
 
     Args:
-      function: its arrays become constants of the program.
+      function: the arrays that it holds become constants of the program.
       shape: of the input; None leaves a dimension open.
       dtype: of the input.
     """
@@ -93,7 +94,7 @@ def to_stablehlo(
 
 
 def require(module: str, extra: str) -> Any:
-    """Imports a package of an extra; raises UserError that says how to install it."""
+    """Imports a package of an extra, or raises a UserError that says how to install it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -104,7 +105,7 @@ def require(module: str, extra: str) -> Any:
 
 
 def check_output(found: np.ndarray, expected: np.ndarray, what: str) -> float:
-    """Returns the largest difference to JAX, relative to the largest output.
+    """Returns the largest difference from JAX, relative to the largest output.
 
     Args:
       found: what the exported function returned.
@@ -112,7 +113,7 @@ def check_output(found: np.ndarray, expected: np.ndarray, what: str) -> float:
       what: names the function in messages.
 
     Raises:
-      UserError: when it is above `TOLERANCE`, or the shapes differ.
+      UserError: when the difference is above `TOLERANCE`, or the shapes differ.
     """
     found, expected = np.asarray(found), np.asarray(expected)
     if found.shape != expected.shape:
@@ -128,7 +129,7 @@ def check_output(found: np.ndarray, expected: np.ndarray, what: str) -> float:
 
 
 def _name_output(graph: Any) -> None:
-    """Names the output; a function that returns its input gets a node between the two."""
+    """Names the output. A function that returns its input gets a node between the two."""
     made = graph.output[0].name
     if made == INPUT:
         graph.node.add(op_type="Identity", input=[INPUT], output=[OUTPUT])
@@ -141,7 +142,7 @@ def _name_output(graph: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what jax2onnx and its optimiser say of every graph."""
+    """Silences what jax2onnx and its optimiser log about every graph."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,33 +1,65 @@
 """Commands run in this process, as a person who mistypes would run them."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hwnas_jax.cli import COMMANDS, main
+from hwnas_jax.commands.method_options import take_methods
+from hwnas_jax.commands.options import parse
+from hwnas_jax.commands.search import SearchOptions
 from hwnas_jax.config import Config, load_config, override, save_config
+from hwnas_jax.cost import AnalyticModel, Measurements, Sample, save_measurements
+from hwnas_jax.registry import Part
+from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.run import Run
+from hwnas_jax.spaces import make_space
 
 TINY = override(
     Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,
-    profile__max_rounds=2, profile__measure_rounds=2, cost__steps=20, cost__members=2,
-    search__steps=4,
-    search__warmup_steps=1, search__steps_per_dispatch=2, search__batch_size=16,
-    retrain__networks=1, retrain__epochs=1, target__confirm=0, parallel__devices=1,
+    profile__max_rounds=2, profile__measure_rounds=2, search__steps=4, search__warmup_steps=1,
+    search__steps_per_dispatch=2, search__batch_size=16, derive__confirm=0, parallel__devices=1,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder with the config `tiny.json` and `run`, a run that ended with its search."""
-    folder = tmp_path_factory.mktemp("cli")
+def finished_search(folder: Path) -> None:
+    """Writes the config `tiny.json` and `run`, which ended with its search, without a search."""
     save_config(TINY, folder / "tiny.json")
-    words = ["search", str(folder / "tiny.json"), "--run-dir", str(folder / "run")]
-    assert main([*words, "--until", "search"]) == 0
-    return folder
+    space = make_space("nasbench201", TINY.space.args, input_shape=(8, 8, 1), num_outputs=10)
+    architectures = np.random.default_rng(0).integers(0, 5, (12, 6))
+    latencies_ms = 1.0 + 0.2 * (architectures == 3).sum(1) + 0.1 * (architectures == 2).sum(1)
+    measured = Measurements(
+        device={"platform": "cpu", "kind": "cpu"}, software={}, batch_size=64, space=space.spec,
+        operations={}, architectures=tuple(space.to_names(row) for row in architectures),
+        networks=tuple({"latency_ms": Sample(float(ms))} for ms in latencies_ms),
+    )  # fmt: skip
+    save_measurements(measured, folder / "measurements.json")
+    model = AnalyticModel.fit(space, measured.observations(space), TINY.cost)
+    model.save(folder / "cost_model.npz", space)
+    run = Run.create(
+        TINY, folder / "run",
+        measurements=folder / "measurements.json", cost_model=folder / "cost_model.npz",
+    )  # fmt: skip
+    even = (space.mask / space.mask.sum(-1, keepdims=True)).astype(np.float32)
+    Found(probabilities=even[None], prior=even, weights=np.zeros((1, 1), np.float32)).save(
+        run.folder
+    )
+    run.finish("search", 0.0)
+    assert main(["derive", str(run.folder), "--out", str(run.folder / "architecture.json")]) == 0
+    (folder / "measurements.json").unlink()
+    (folder / "cost_model.npz").unlink()
+
+
+@pytest.fixture(scope="session")
+def finished(once):
+    """The folder that `finished_search` fills."""
+    return once("test_cli-finished", finished_search)
 
 
 @pytest.fixture
@@ -68,15 +100,32 @@ TYPED = [
     ("search missing.json", ("missing.json",)),
     ("search --serach.steps 3", ("--serach.steps", "--search.steps")),
     ("search --search.step 3", ("--search.step,", "--search.steps INT", "1500")),
-    ("search --search.steps 0", ("search.steps = 0", "positive")),
+    ("search --search.steps 0", ("search.steps = 0", "greater than 0")),
     ("search --search.steps", ("--search.steps",)),
     ("search --seed x", ("--seed", "'x'")),
     ("search --seed -1", ("seed = -1",)),
-    ("search --target.ms nan", ("target.ms", "nan")),
+    ("search --target.value nan", ("target.value", "nan")),
     ("search --space.name nasbench2001", ("'nasbench2001'", "Did you mean 'nasbench201'?")),
-    ("search --space.args.chanels 4", ("--space.args.chanels", "--space.args.channels INT")),
-    ("search --space.args.channels 0", ("channels", "above 0", "0")),
+    ("search --space.args.chanels 4", ("'chanels'", "Did you mean 'channels'?")),
+    ("search --space.args.channels x", ("--space.args.channels", "'x'")),
+    ("search --space.name fbnet --space.args.with 2", ("space fbnet 'with'", "'width'?")),
+    ("search --space.args.channels 0", ("channels = 0", "greater than or equal to 1")),
     ("search --search.relaxation gumbel", ("'gumbel'", "softmax, ", "'gumbel_softmax'?")),
+    ("search --search.relaxation", ("needs a name", "hwnas list")),
+    (
+        "search --search.relaxation drnas learning_rate",
+        ("'learning_rate' has no value",),
+    ),
+    ("search --search.relaxation drnas learning_rte 1", ("'learning_rte'", "'learning_rate'?")),
+    (
+        "search --search.relaxation drnas learning_rate 0",
+        ("drnas: learning_rate = 0", "greater than 0"),
+    ),
+    ("search --search.relaxation.nmae drnas", ("--search.relaxation.nmae", "NAME [OPTION VALUE")),
+    ("search --budget dual_acsent", ("budget 'dual_acsent'", "Did you mean 'dual_ascent'?")),
+    ("search --search.strategy evolutoin", ("'evolutoin'", "Did you mean 'evolution'?")),
+    ("search --derive.rule most_prbable", ("'most_prbable'", "Did you mean 'most_probable'?")),
+    ("search --task regresion", ("'regresion'", "Did you mean 'regression'?")),
     ("search --cost.model mpl", ("'mpl'", "table", "Did you mean 'mlp'?")),
     ("search --data.name digitz", ("'digitz'", "idx", "Did you mean 'digits'?")),
     ("search --data.name idx", ("data.path",)),
@@ -121,7 +170,7 @@ RUNS = [
     ("search --resume run --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
     ("search tiny.json --resume run", ("keeps its config", "tiny.json")),
     ("search --run-dir new --cost-model run/cost_model.npz", ("'channels': 2", "'channels': 8")),
-    ("search tiny.json --run-dir new --target.ms 1e9 --cost-model run/cost_model.npz",
+    ("search tiny.json --run-dir new --target.value 1e9 --cost-model run/cost_model.npz",
      ("target 1e+09 ms is out of reach", "on this device")),
     ("search tiny.json --run-dir new --target.metric latnecy --cost-model run/cost_model.npz",
      ("'latnecy'", "Did you mean 'latency_ms'?")),
@@ -131,8 +180,11 @@ RUNS = [
     ("cost fit run/measurements.json tiny.json --cost.model mpl", ("Did you mean 'mlp'?",)),
     ("cost fit run/cost_model.npz", ("run/cost_model.npz",)),
     ("derive run --out run", ("run exists", "--out")),
-    ("derive run --target-ms 1e9", ("target 1e+09 ms is out of reach",)),
-    ("derive run --target-ms -1", ("target.ms = -1.0",)),
+    ("derive run --target 1e9", ("target 1e+09 ms is out of reach",)),
+    ("derive run --target -1", ("target.value = -1.0",)),
+    ("derive run --search serach", ("'serach'", "Did you mean 'search'?")),
+    ("search --resume run --search.relaxation softmax", ("changed were: search.relaxation.name",)),
+    ("sweep --resume run", ("run of one search", "hwnas search --resume run")),
     ("retrain run", ("run",)),
     ("measure run/measurements.json", ("no architecture file",)),
 ]  # fmt: skip
@@ -156,7 +208,6 @@ def test_mistakes_beside_a_run(capsys, here, line, parts):
     ],
 )
 def test_damaged_file_is_named_and_a_good_one_offered(capsys, here, name, line):
-    assert main(["derive", "run", "--out", "run/architecture.json"]) == 0
     content = (here / "run" / name).read_bytes()
     damaged = here / "damaged" / name
     damaged.parent.mkdir()
@@ -203,18 +254,50 @@ def test_saved_config_has_the_overrides(here):
     assert load_config("new/config.json") == override(TINY, seed=7, search__steps=6)
 
 
-def test_derive_writes_what_measure_reads(capsys, here):
-    assert main(["derive", "run", "--out", "a.json"]) == 0
-    assert main(["measure", "a.json", "tiny.json", "--cost-model", "run/cost_model.npz"]) == 0
+def test_measure_reads_what_derive_wrote(capsys, here):
+    line = "measure run/architecture.json tiny.json --cost-model run/cost_model.npz"
+    assert main(line.split()) == 0
     shown = capsys.readouterr().out
     assert "ms per call of 64 images" in shown
     assert "predicted" in shown
 
 
+def test_a_cost_model_of_something_else_is_refused_before_the_device_is_timed(capsys, here):
+    space = make_space("nasbench201", TINY.space.args, input_shape=(8, 8, 1), num_outputs=10)
+    AnalyticModel.count(space).save(here / "counts.npz", space)
+    shown = refused(capsys, here, "measure run/architecture.json --cost-model counts.npz")
+    assert "'latency_ms'" in shown and "macs" in shown
+
+
+FORMS = (
+    "--search.relaxation drnas kl_weight 0.5 --budget product",
+    "--budget=product --search.relaxation.args.kl_weight=0.5 --search.relaxation.name drnas",
+    "--search.relaxation=drnas --search.relaxation.args kl-weight 0.5 --budget.name product",
+)
+
+
+def test_the_forms_of_a_method_mean_the_same(here):
+    found = [parse(SearchOptions, ["tiny.json", *form.split()], "search") for form in FORMS]
+    assert found[0].config == override(
+        TINY, search__relaxation=Part("drnas", {"kl_weight": 0.5}), budget=Part("product")
+    )
+    assert found[1:] == found[:1] * (len(FORMS) - 1)
+
+
+def test_options_of_one_method_are_not_kept_for_another():
+    line = "--space.name fbnet --space.args.width 0.5 --budget.args gap true --seed 3"
+    rest, config = take_methods(line.split(), TINY)
+    assert rest == ["--seed", "3"]
+    assert config.space == dataclasses.replace(TINY.space, name="fbnet", args={"width": 0.5})
+    assert config.budget == Part("dual_ascent", {"gap": True})
+    again = take_methods(["--budget.name", "product"], config)[1]
+    assert again.budget == Part("product")
+    assert take_methods(["--budget.name", "dual_ascent"], config)[1] == config
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_every_command_has_help(capsys, empty, command, flag):
-    assert main([*command.split(), flag]) == 0
+def test_every_command_has_help(capsys, empty, command):
+    assert main([*command.split(), "--help"]) == 0
     assert f"usage: hwnas {command}" in capsys.readouterr().out
 
 
@@ -224,6 +307,7 @@ def test_help_and_bare_command(capsys, empty):
     assert all(f"  {command} " in shown for command in COMMANDS)
     assert main([]) == 2
     assert main(["cost", "-h"]) == 0
+    assert main(["search", "-h"]) == 0
 
 
 def test_help_shows_the_defaults_of_the_config(capsys, here):
@@ -236,24 +320,32 @@ def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     indented = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert {"nasbench201", "sampled_path", "mlp", "digits", "cpu:0"} <= set(indented)
+    known = {"nasbench201", "sampled_path", "gradient", "evolution", "table", "perturbation", "mlp"}
+    assert known | {"regression", "upper_bound", "reinforce", "digits", "cpu:0"} <= set(indented)
     titles = [line for line in lines if not line.startswith("  ")]
-    assert titles[0] == "search spaces"
-    assert len(titles) == 6
+    assert "relaxations  --search.relaxation" in titles
+    assert [title.partition("  --")[0] for title in titles] == [
+        "search spaces", "tasks", "data sources", "strategies", "relaxations", "estimators",
+        "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
+    ]  # fmt: skip
+    assert indented.index("gradient") == indented.index("evolution") - 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("words", "code"), [(["list"], 0), (["serach"], 2)])
-def test_module_exit_code(words, code):
-    done = subprocess.run(
-        [sys.executable, "-m", "hwnas_jax", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code
+def test_module_exit_code():
+    words = [sys.executable, "-m", "hwnas_jax", "serach"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Did you mean 'search'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_the_command_line_starts_without_what_only_some_commands_need():
-    heavy = {"matplotlib", "scipy.stats", "scipy.optimize", "sklearn"}
-    code = f"import sys, hwnas_jax.cli; print(*sorted({heavy} & set(sys.modules)))"
+    heavy = {"matplotlib", "orbax.checkpoint", "pydantic", "scipy.optimize", "scipy.stats",
+             "sklearn", "tensorflow_datasets"}  # fmt: skip
+    code = (
+        "import sys; from hwnas_jax.cli import main; code = main(['list']); "
+        f"print(code, *sorted({heavy} & set(sys.modules)))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not found.stdout.split()
+    assert found.stdout.splitlines()[-1] == "0"

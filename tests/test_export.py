@@ -1,3 +1,6 @@
+"""Networks as files for other runtimes. What needs the extra `export` is skipped without it."""
+
+import importlib.util
 import json
 import subprocess
 import sys
@@ -7,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax import export
+from hwnas_jax import Run, export
 from hwnas_jax.cli import main
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
@@ -15,22 +18,41 @@ from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.architecture_files import save_architecture
 
-onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
-ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+MISSING = [m for m in ("onnx", "onnxruntime", "jax2onnx") if importlib.util.find_spec(m) is None]
+needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+KINDS = [pytest.param("onnx", marks=needs_onnx), "stablehlo"]
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 9, 7, 4), np.float32)
 KERNEL = np.random.default_rng(1).standard_normal((3, 3, 4, 6), np.float32)
 
 
 def ran(content, images):
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run(["logits"], {"images": images})[0]
 
 
+def called(kind, content, images):
+    """Returns what an exported file makes of images."""
+    if kind == "onnx":
+        return ran(content, images)
+    return np.asarray(jax.export.deserialize(bytearray(content)).call(images))
+
+
 def kinds(content):
+    import onnx
+
     return [node.op_type for node in onnx.load_from_string(content).graph.node]
 
 
+def notes(content):
+    import onnx
+
+    return {note.key: note.value for note in onnx.load_from_string(content).metadata_props}
+
+
+@needs_onnx
 @pytest.mark.parametrize(
     ("function", "kind"),
     [
@@ -58,6 +80,7 @@ def test_the_forms_for_export_have_the_same_gradients(function):
         np.testing.assert_allclose(jax.grad(weighted)(IMAGES), expected, rtol=1e-5)
 
 
+@needs_onnx
 def test_open_batch_types_and_notes():
     content = export.to_onnx(
         lambda x: x.astype(jnp.float32) * 2, (None, 9, 7, 4), np.uint8, notes={"who": "me"}
@@ -65,10 +88,10 @@ def test_open_batch_types_and_notes():
     whole = np.arange(2 * 252, dtype=np.uint16).reshape(2, 9, 7, 4).astype(np.uint8)
     np.testing.assert_array_equal(ran(content, whole), 2.0 * whole)
     np.testing.assert_array_equal(ran(content, whole[:1]), 2.0 * whole[:1])
-    (entry,) = onnx.load_from_string(content).metadata_props
-    assert (entry.key, entry.value) == ("who", "me")
+    assert notes(content) == {"who": "me"}
 
 
+@needs_onnx
 def test_a_function_that_returns_its_input():
     content = export.to_onnx(lambda x: x, (2, 3))
     np.testing.assert_array_equal(ran(content, IMAGES[0, :2, :3, 0]), IMAGES[0, :2, :3, 0])
@@ -106,7 +129,7 @@ def architecture(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_command_writes_an_architecture(architecture, capsys, kind, batch_size):
     words = ["export", "a.json", "--format", kind]
     words += [] if batch_size is None else ["--batch-size", str(batch_size)]
@@ -116,13 +139,10 @@ def test_the_command_writes_an_architecture(architecture, capsys, kind, batch_si
     assert "float32[8, 8, 1]" in shown
     content = (architecture / f"network.{kind}").read_bytes()
     images = np.random.default_rng(3).standard_normal((3, 8, 8, 1), np.float32)
+    assert called(kind, content, images).shape == (3, 10)
     if kind == "onnx":
         assert kinds(content).count("Conv") == 3 * (2 + 1) + 2 * 3 + 1
-        assert ran(content, images).shape == (3, 10)
-        notes = onnx.load_from_string(content).metadata_props
-        assert "|nor_conv_3x3~0|" in {note.key: note.value for note in notes}["architecture"]
-    else:
-        assert jax.export.deserialize(bytearray(content)).call(images).shape == (3, 10)
+        assert "|nor_conv_3x3~0|" in notes(content)["architecture"]
     assert main(words) == 2
     assert "exists and is not overwritten" in capsys.readouterr().err
 
@@ -145,30 +165,26 @@ def test_mistakes_of_the_command(architecture, capsys, line, part):
     assert [path.name for path in architecture.iterdir()] == ["a.json"]
 
 
-@pytest.mark.slow
-def test_the_retrained_network_of_a_run_is_exported_with_its_weights(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_retrained_network_of_a_run_is_exported_with_its_weights(
+    finished_run, tmp_path, monkeypatch, capsys, kind
+):
     monkeypatch.setenv("COLUMNS", "200")
-    options = (
-        "--space.args.channels 2 --profile.networks 12 --profile.rounds 2 --profile.max-rounds 2 "
-        "--profile.measure-rounds 2 --cost.steps 20 --cost.members 2 --search.steps 4 "
-        "--search.warmup-steps 2 --search.steps-per-dispatch 2 --retrain.networks 1 "
-        "--retrain.epochs 1 --target.confirm 0 --parallel.devices 1 --until retrain"
-    )
-    assert main(["search", "--run-dir", "run", *options.split()]) == 0
-    assert main(["export", "run", "--out", "net.onnx"]) == 0
-    shown = capsys.readouterr().out
-    assert "uint8[8, 8, 1]" in shown
-    from hwnas_jax import Run
+    out = tmp_path / f"net.{kind}"
+    assert main(["export", str(finished_run), "--format", kind, "--out", str(out)]) == 0
+    assert "uint8[8, 8, 1]" in capsys.readouterr().out
+    dataset = Run.open(finished_run).dataset
+    found = called(kind, out.read_bytes(), dataset.test_inputs).argmax(1)
+    networks = json.loads((finished_run / "networks.json").read_text())["networks"]
+    (accuracy,) = [n["test_metric"] for n in networks if n["label"] == "search-1"]
+    count = len(dataset.test_targets)
+    assert np.mean(found == dataset.test_targets) == pytest.approx(accuracy, abs=1.5 / count)
 
-    run = Run.open(tmp_path / "run")
-    images, labels = run.dataset.test_inputs, run.dataset.test_targets
-    found = ran((tmp_path / "net.onnx").read_bytes(), images).argmax(1)
-    networks = json.loads((tmp_path / "run" / "networks.json").read_text())["networks"]
-    accuracy = next(e["test_accuracy"] for e in networks if e["origin"] == "search")
-    assert np.mean(found == labels) == pytest.approx(accuracy, abs=1.5 / len(labels))
-    assert main(["export", "run", "--network", "serach-0", "--out", "x.onnx"]) == 2
-    assert "Did you mean 'search-0'?" in capsys.readouterr().err
+
+def test_a_network_that_a_run_does_not_have(finished_run, tmp_path, capsys):
+    words = ["--network", "serach-1", "--out", str(tmp_path / "x.onnx")]
+    assert main(["export", str(finished_run), *words]) == 2
+    assert "Did you mean 'search-1'?" in capsys.readouterr().err
 
 
 def test_nothing_is_imported_before_it_is_used():

@@ -41,7 +41,10 @@ def test_stored_without_outputs(name):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Returns a function from a notebook's name to its executed code cells by id."""
+    """Returns a function from a notebook's name to its executed code cells by id.
+
+    Numbers of its config may be made smaller, by their names in it.
+    """
     pytest.importorskip("ipykernel", reason="the notebook needs a kernel: install ipykernel")
     from nbclient import NotebookClient
 
@@ -52,8 +55,13 @@ def run(tmp_path, monkeypatch):
     package = str(Path(hwnas_jax.__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]))
 
-    def execute(name):
+    def execute(name, **smaller):
         stored = read(name)
+        for key, value in smaller.items():
+            sources = [re.subn(rf"\b{key}=\d+", f"{key}={value}", c.source) for c in stored.cells]
+            assert sum(count for _, count in sources) == 1, key
+            for cell, (source, _) in zip(stored.cells, sources, strict=True):
+                cell.source = source
         resources = {"metadata": {"path": str(tmp_path)}}
         NotebookClient(stored, timeout=600, kernel_name="python3", resources=resources).execute()
         cells = {cell.id: cell for cell in stored.cells if cell.cell_type == "code"}
@@ -74,9 +82,15 @@ def drawn_in(cells):
     }
 
 
+SMALLER = {
+    "profile__networks": 12, "profile__rounds": 2, "profile__measure_rounds": 2,
+    "search__steps": 60, "search__warmup_steps": 20, "derive__confirm": 1, "retrain__epochs": 2,
+}  # fmt: skip
+
+
 @pytest.mark.slow
 def test_quickstart_runs(run, tmp_path):
-    cells = run("quickstart")
+    cells = run("quickstart", **SMALLER)
     assert drawn_in(cells) == {"fit", "search", "probabilities", "derive", "retrain"}
 
     last = _text(list(cells.values())[-1])
@@ -117,7 +131,7 @@ def test_a_space_of_ones_own_is_short_and_keeps_the_contract(tmp_path):
 
 @pytest.mark.slow
 def test_own_space_runs(run):
-    cells = run("own_space")
+    cells = run("own_space", **SMALLER)
     assert drawn_in(cells) == {"search", "found"}
     apart = re.findall(f"largest difference {NUMBER}", _text(cells["check"]))
     assert len(apart) == 2 and all(float(value) < 1e-4 for value in apart)

@@ -96,23 +96,26 @@ class Budget(abc.ABC):
         del excess
         return state
 
+    def distance(self, costs: Any, limits: Mapping[str, float], *, widened: float = 1.0) -> Any:
+        """Returns how far networks lie outside the budget, as a share of it; zero inside.
+
+        Args:
+          costs: `{metric: float[N]}`, NumPy's or JAX's.
+          limits: by metric, the budget first.
+          widened: how many times `tolerance` may stay unused.
+        """
+        metrics = list(limits)
+        used = {metric: costs[metric] / limits[metric] for metric in metrics}
+        outside = sum((used[metric] - 1.0).clip(min=0.0) for metric in metrics)
+        if self.both_sides:
+            outside = outside + (1.0 - widened * self.tolerance - used[metrics[0]]).clip(min=0.0)
+        return outside
+
     def meets(
         self, costs: Mapping[str, np.ndarray], limits: Mapping[str, float], *, widened: float = 1.0
     ) -> np.ndarray:
-        """Returns which networks meet the budget, `bool[N]`.
-
-        Args:
-          costs: `{metric: float[N]}`, predicted.
-          limits: by metric.
-          widened: how many times `tolerance` may stay unused.
-        """
-        fits = np.ones(len(next(iter(costs.values()))), bool)
-        for metric, limit in limits.items():
-            fits &= costs[metric] <= limit
-        if self.both_sides:
-            first = next(iter(limits))
-            fits &= costs[first] >= limits[first] * (1.0 - widened * self.tolerance)
-        return fits
+        """Returns which networks meet the budget, `bool[N]`; arguments as of `distance`."""
+        return self.distance(costs, limits, widened=widened) <= 0
 
 
 BUDGETS: Registry[Budget] = Registry("budget", Budget, "hwnas_jax.budgets")  # type: ignore[type-abstract]

@@ -12,7 +12,7 @@ from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.files.readers import load_observations
 from hwnas_jax.cost.judge.metrics import coverage, kendall, mape, share_within, spearman
 from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
-from hwnas_jax.cost.models.fit import open_cost_model
+from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
@@ -81,7 +81,7 @@ def evaluate(
             "mape": mape(measured, mean),
             **{f"within_{share:.0%}"[:-1]: share_within(measured, mean, share)
                for share in _SHARES},
-            "coverage": coverage(measured, mean, std, LEVEL) if std.any() else None,
+            "coverage": coverage(measured, mean, std, LEVEL) if model.knows_uncertainty else None,
         }  # fmt: skip
     return scores
 

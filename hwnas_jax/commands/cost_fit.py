@@ -2,39 +2,40 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from hwnas_jax.commands.options import Experiment, check_out, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal, cost_fit_table
-from hwnas_jax.errors import choose
 
 
 @dataclasses.dataclass(frozen=True)
 class CostFitOptions:
-    """Trains the learned cost model on a measurement file and judges it."""
+    """Fits the cost model to a measurement file and judges it."""
 
     measurements: tyro.conf.Positional[Path]
     """the measurement file, or a published table (see hwnas cost eval)"""
     out: Path = Path("cost_model.npz")
     """the cost model to write"""
     device: str | None = None
-    """for a table of several devices, which one"""
-    task: str | None = None
-    """for a table of several tasks, which one; the first when left out"""
+    """which device, for a table of several"""
+    task: Annotated[str | None, tyro.conf.arg(name="table-task")] = None
+    """which task, for a table of several; the first when left out. --task is the config's"""
     config: Experiment = Config()
 
 
 def run(words: list[str]) -> None:
     """Writes a cost model."""
-    from hwnas_jax.cost import COST_MODELS, fit_cost
+    from hwnas_jax.cost import fit_cost
     from hwnas_jax.cost.files.readers import load_observations
+    from hwnas_jax.cost.models.registry import check_cost_model
     from hwnas_jax.files.json_files import load_or_offer
 
     options = parse(CostFitOptions, words, "cost fit", files=1)
     check_out(options.out)
-    choose(options.config.cost.model, COST_MODELS, "cost model")
+    check_cost_model(options.config.cost.model)
     seen = load_or_offer(
         options.measurements,
         lambda path: load_observations(path, device=options.device, task=options.task),

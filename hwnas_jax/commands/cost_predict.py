@@ -10,9 +10,9 @@ import numpy as np
 import tyro
 
 from hwnas_jax.cost.files.measurements import check_spec
-from hwnas_jax.cost.files.plain_text import parse_architecture, parse_sheet
+from hwnas_jax.cost.files.sheet import parse_architecture, parse_sheet
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
-from hwnas_jax.cost.models.fit import open_cost_model
+from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.spaces import admit

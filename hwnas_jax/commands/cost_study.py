@@ -6,13 +6,14 @@ from typing import Any
 
 import tyro
 
-from hwnas_jax.config import CostConfig
+from hwnas_jax.commands.method_options import read_options
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
-from hwnas_jax.cost.models.fit import COST_MODELS
+from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.display import Terminal
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import write_json
+from hwnas_jax.registry import Part
 from hwnas_jax.report.study import draw_study
 
 _MOST_DEVICES = 6
@@ -23,30 +24,29 @@ _MODELS = ("gaussian", "bayesian", "mlp")
 class StudyOptions:
     """Compares cost models on a table of measured networks.
 
-    Every model is fitted to the same random networks and judged on all the others: ranks, errors,
-    whether its intervals hold what they promise, and on a table of a whole space whether its
-    gradient is that of the true expected cost.
+    Every model is fitted to the same random networks and judged on all the others: by rank, by
+    error, and by whether its intervals cover as much as they promise. On a table of a whole space
+    its gradient is compared with that of the true expected cost too.
     """
 
     table: tyro.conf.Positional[str]
     """a table: .npz, HELP folder, HW-NAS-Bench pickle, CSV or measurement file; a name in
     HWNAS_DATA"""
     devices: tuple[str, ...] = ()
-    """of the table; its split `test`, else the first six, when left out"""
+    """devices of the table; when left out its split `test`, or the first six"""
     models: tuple[str, ...] = _MODELS
-    """cost models; `hwnas list` names them"""
+    """cost models, as `hwnas list` names them, with options: gaussian mlp,members=4,steps=500"""
     train: int = 900
     """networks that each model is fitted to"""
     draws: int = 3
-    """how often other networks are drawn"""
+    """how often these networks are drawn"""
     metric: str = "latency_ms"
     """the cost to predict"""
     task: str | None = None
-    """for a table of several tasks, which; the first when left out"""
+    """which task, for a table of several; the first when left out"""
     seed: int = 0
     out: Path = Path("cost_study")
     """a new folder for study.json and study.png"""
-    cost: CostConfig = CostConfig()
 
 
 def run(words: list[str]) -> None:
@@ -56,8 +56,7 @@ def run(words: list[str]) -> None:
         raise UserError(f"{options.out} exists and is not overwritten; name another with --out")
     if not options.out.parent.is_dir():
         raise UserError(f"there is no folder {options.out.parent} to write {options.out.name} in")
-    for model in options.models:
-        choose(model, COST_MODELS, "cost model")
+    models = [_part(text) for text in options.models]
     table = load_table(options.table, task=options.task)
     devices = options.devices or table.splits.get("test") or table.devices[:_MOST_DEVICES]
     for device in devices:
@@ -65,8 +64,8 @@ def run(words: list[str]) -> None:
     display = Terminal()
     with display.stage("study") as report:
         study = run_study(
-            table, devices, options.models, train=options.train, draws=options.draws,
-            metric=options.metric, config=options.cost, seed=options.seed, progress=report,
+            table, devices, models, train=options.train, draws=options.draws,
+            metric=options.metric, seed=options.seed, progress=report,
         )  # fmt: skip
     for note in table.notes:
         display.say(note)
@@ -76,6 +75,15 @@ def run(words: list[str]) -> None:
     if study.rows:
         draw_study(study).savefig(options.out / "study.png", dpi=150)
     display.say(f"wrote {options.out}")
+
+
+def _part(text: str) -> Part:
+    """Returns the cost model that `text` names ("mlp,members=4"), once its options are checked."""
+    name, *options = text.split(",")
+    words = [word for option in options for word in option.split("=", 1)]
+    part = Part(name, read_options(words, f"models {name}"))
+    check_cost_model(part)
+    return part
 
 
 def show(study: Study, display: Terminal) -> None:

@@ -16,9 +16,9 @@ from hwnas_jax.errors import UserError
 class EstimateOptions:
     """Estimates a sample of networks for a TPU or an accelerator, and writes a measurement file.
 
-    --topology compiles each network for a TPU chip, with libtpu and without the chip, and takes
-    the compiler's own estimate of cycles. --accelerator simulates each distinct layer. Neither is
-    a measurement, and the file says so; `hwnas cost fit` and `hwnas search --measurements` take it.
+    --topology compiles each network for a TPU chip, which need not be there, and takes the
+    compiler's own estimate of cycles. --accelerator simulates each distinct layer. Neither is a
+    measurement, and the file says so. `hwnas cost fit` and `hwnas search --measurements` read it.
     """
 
     topology: str | None = None
@@ -28,9 +28,9 @@ class EstimateOptions:
     networks: int = 200
     """networks to estimate"""
     batch: int | None = None
-    """images per call; 8 on a TPU, 1 on an accelerator"""
+    """images per call; when left out 8 on a TPU and 1 on an accelerator"""
     dtype: str | None = None
-    """TPU: type of weights and activations, bfloat16 (which None means) or float32"""
+    """TPU: type of weights and activations, bfloat16 or float32; bfloat16 when left out"""
     rows: int | None = None
     """accelerator: rows of its array of multipliers"""
     columns: int | None = None
@@ -40,9 +40,9 @@ class EstimateOptions:
     clock_mhz: float | None = None
     """accelerator: its clock"""
     input_shape: tuple[int, int, int] | None = None
-    """height, width and channels of the images; without it the data set's"""
+    """height, width and channels of the images; those of the data set when left out"""
     classes: int = 10
-    """with --image-shape: how many classes there are"""
+    """with --input-shape: how many classes there are"""
     workers: int | None = None
     """processes; one per core when left out"""
     out: Path = Path("measurements.json")
@@ -75,20 +75,23 @@ def run(words: list[str]) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
-    from hwnas_jax.cost.measure.profile import sample_architectures
+    from hwnas_jax.cost.files.measurement_file import save_measurements
+    from hwnas_jax.cost.measure.design import choose_networks
     from hwnas_jax.cost.simulate.estimates import estimate as estimate_space
 
     hardware, batch_size = _hardware(options)
     space = _space(options)
     rng = np.random.default_rng(options.config.seed)
-    architectures = sample_architectures(space, options.networks, rng)
+    held_out = min(options.config.profile.held_out, options.networks // 4)
+    architectures = choose_networks(space, options.networks - held_out, held_out, rng)
+    held_out = max(0, len(architectures) - (options.networks - held_out))
     display = Terminal()
     with display.stage("estimate") as report:
         found = estimate_space(
             space, architectures, hardware,
-            batch_size=batch_size, workers=options.workers, progress=report,
+            batch_size=batch_size, held_out=held_out, workers=options.workers, progress=report,
         )  # fmt: skip
-        found.save(options.out)
+        save_measurements(found, options.out)
     times = found.latencies_ms
     display.say(
         f"{len(times)} networks on {found.device['kind']} at batch {found.batch_size}: "

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from flax import nnx
 
+from hwnas_jax.commands.options import check_out
 from hwnas_jax.cost.measure.build import fill, network_build
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.display import Terminal
@@ -18,7 +19,6 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx, to_stablehlo
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.run import Run
-from hwnas_jax.runs.sweep import is_sweep
 from hwnas_jax.spaces import Space
 from hwnas_jax.spaces.core.architecture_files import load_architecture
 
@@ -66,10 +66,7 @@ def run(words: list[str]) -> None:
     """Writes a network's file."""
     options = tyro.cli(ExportOptions, args=words, prog="hwnas export")
     out = options.out or Path(f"network.{options.format}")
-    if out.exists():
-        raise UserError(f"{out} exists and is not overwritten; name another with --out")
-    if not out.parent.is_dir():
-        raise UserError(f"there is no folder {out.parent} to write {out.name} in")
+    check_out(out)
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"--batch-size must be positive, got {options.batch_size}")
     found = _of_run(options) if options.source.is_dir() else _of_file(options)
@@ -109,13 +106,13 @@ def _of_file(options: ExportOptions) -> _Exported:
 
 
 def _of_run(options: ExportOptions) -> _Exported:
-    if is_sweep(options.source):
-        raise UserError(
-            f"{options.source} is a sweep, not a run of one search; export one of the files in its "
-            "architectures/"
-        )
     run = Run.open(options.source)
     if not run.finished("retrain"):
+        if run.wanted.several:
+            raise UserError(
+                f"{run.folder} is a sweep without retrained networks; export one of the files in "
+                "its architectures/"
+            )
         path = run.folder / "architecture.json"
         if options.network is not None or not path.exists():
             raise UserError(
@@ -126,6 +123,7 @@ def _of_run(options: ExportOptions) -> _Exported:
     trained = run.trained(options.network)
     entry = run.network(options.network)
     graph, state = nnx.split(trained.network)
+    metric = run.task.metric
     mean, std = jnp.asarray(run.dataset.mean), jnp.asarray(run.dataset.std)
 
     def function(images: jax.Array) -> jax.Array:
@@ -134,12 +132,12 @@ def _of_run(options: ExportOptions) -> _Exported:
     return _Exported(
         function,
         run.dataset.test_inputs[:_CHECKED],
-        f"{entry['string']}, {entry['label']} of {run.folder}, retrained: test accuracy "
-        f"{trained.test_accuracy:.2%}",
+        f"{entry['string']}, {entry['label']} of {run.folder}, retrained: test "
+        f"{metric.replace('_', ' ')} {run.task.show(trained.test_metric)}",
         {
             **_notes(run.space, run.space.from_names(entry["architecture"])),
-            "classes": ", ".join(run.dataset.class_names),
-            "test_accuracy": f"{trained.test_accuracy:.4f}",
+            "classes": ", ".join(run.dataset.output_names),
+            f"test_{metric}": f"{trained.test_metric:.4f}",
         },
     )
 

@@ -8,6 +8,7 @@ import tyro
 from hwnas_jax.commands.options import Experiment, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
+from hwnas_jax.errors import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +31,23 @@ def run(words: list[str]) -> None:
 
     options = parse(MeasureOptions, words, "measure", files=1)
     space, architecture = load_or_offer(options.architecture, load_architecture)
+    model = None
+    if options.cost_model is not None:
+        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+        choose("latency_ms", model.metrics, f"metric of {options.cost_model}")
     display = Terminal()
     with display.stage("measure") as report:
         measured = measure_networks(
             space, architecture[None], None, options.config.profile,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
-    timing = measured.clocked[0]
+    timing = measured.as_timed[0]
     display.say(
         f"{space.to_string(architecture)}: {timing.median:.4g} ms per call of "
         f"{options.config.profile.batch_size} images, spread {timing.iqr:.2g} ms"
     )
     for note in measured.conditions["notes"]:
         display.say(note)
-    if options.cost_model is not None:
-        model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
+    if model is not None:
         predicted = predict_architectures(model, architecture[None], space.num_options)
         display.say(f"predicted {float(predicted['latency_ms'][0]):.4g} ms")

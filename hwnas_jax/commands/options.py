@@ -1,11 +1,13 @@
 """What commands share: options and configs, jobs, files that are not overwritten."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
@@ -73,6 +75,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
+    rest, base = take_methods(rest, base)
     required = {
         field.name: tyro.MISSING
         for field in dataclasses.fields(kind)
@@ -80,13 +83,13 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     }
     options = tyro.cli(
         kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
-        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}",
+        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}", registry=METHODS,
     )  # fmt: skip
     validate(options.config)
     if ":" in options.config.space.name:
-        from hwnas_jax.spaces import admit
+        from hwnas_jax.spaces import SPACES
 
-        admit(options.config.space.name)
+        SPACES.find(options.config.space.name)
     if not several:
         parallel = options.config.parallel
         if parallel != alone(parallel):
@@ -124,26 +127,49 @@ def join(config: Config) -> None:
     distributed.start(config.parallel)
     parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
     values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
-    flat = {
-        f"{s}.{k}": v
-        for s, part in values.items()
-        if isinstance(part, dict)
-        for k, v in part.items()
-    }
-    distributed.check_same({**flat, "seed": config.seed}, "config")
+    flat = dict(_flat(values))
+    distributed.check_same(flat, "config")
+
+
+def _flat(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
+
+
+def check_resumed(options: RunOptions, run: Any, *free: str) -> None:
+    """Refuses to resume a run with another config, or a search that is finished.
+
+    Args:
+      options: of the command.
+      run: as it was opened.
+      free: keys of the config that may change, such as "parallel".
+
+    Raises:
+      UserError: names what was changed.
+    """
+    saved, given = (dict(_flat(dataclasses.asdict(c))) for c in (run.config, options.config))
+    changed = [
+        key
+        for key in dict.fromkeys([*saved, *given])
+        if saved.get(key) != given.get(key)
+        and not any(f"{key}.".startswith(f"{one}.") for one in free)
+    ]
+    if changed:
+        allowed = " and ".join(f"--{key}" for key in free)
+        raise UserError(
+            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
+            f"Only {allowed} may change"
+        )
+    if options.from_step is not None and run.finished("search"):
+        raise UserError(f"--from-step: the search of {run.folder} is finished")
 
 
 def job_display() -> Silent:
     """Returns what shows progress: the terminal of process 0, nothing elsewhere."""
     return Terminal() if distributed.is_first() else Silent()
-
-
-def refuse_sweep(folder: Path, hint: str) -> None:
-    """Refuses the run folder of a sweep; `hint` says what to do with it."""
-    from hwnas_jax.runs.sweep import is_sweep
-
-    if is_sweep(folder):
-        raise UserError(f"{folder} is a sweep, not a run of one search; {hint}")
 
 
 def check_out(path: Path) -> None:

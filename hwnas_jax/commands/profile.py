@@ -10,7 +10,11 @@ from hwnas_jax.display import Terminal
 
 @dataclasses.dataclass(frozen=True)
 class ProfileOptions:
-    """Times the operations of the space and a sample of its networks on this device."""
+    """Times a sample of the space's networks on this device, and its operations.
+
+    The operations are left out with `--profile.operations false`, or where the measurements are for
+    one cost model that does not read them, as in `hwnas search`.
+    """
 
     out: Path = Path("measurements.json")
     """the measurement file to write"""
@@ -20,6 +24,7 @@ class ProfileOptions:
 def run(words: list[str]) -> None:
     """Writes a measurement file."""
     from hwnas_jax.cost import profile as profile_space
+    from hwnas_jax.cost import save_measurements
 
     options = parse(ProfileOptions, words, "profile")
     check_out(options.out)
@@ -28,7 +33,7 @@ def run(words: list[str]) -> None:
     display = Terminal()
     with display.stage("profile") as report:
         measured = profile_space(space, config.profile, seed=config.seed, progress=report)
-        measured.save(options.out)
+        save_measurements(measured, options.out)
     for note in measured.notes:
         display.say(note)
     display.say(f"wrote {options.out}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from hwnas_jax.commands.options import Experiment, job_display, join, parse, refuse_existing
-from hwnas_jax.config import Config
+from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
 
@@ -24,12 +24,13 @@ class RetrainOptions:
 
 
 def run(words: list[str]) -> None:
-    """Trains one network and prints its accuracy."""
+    """Trains one network and prints how good it is."""
     from hwnas_jax.data import load_data
     from hwnas_jax.files.json_files import load_or_offer
     from hwnas_jax.parallel.replicas import statistics_axis
+    from hwnas_jax.runs.retrain import train
     from hwnas_jax.spaces.core.architecture_files import load_architecture
-    from hwnas_jax.train.training import train
+    from hwnas_jax.tasks import TASKS, task_for
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
     join(options.config)
@@ -37,9 +38,10 @@ def run(words: list[str]) -> None:
     data = load_data(options.config.data)
     if (data.input_shape, data.num_outputs) != (space.input_shape, space.num_outputs):
         raise UserError(
-            f"{options.architecture} is for images {space.input_shape} and {space.num_outputs} "
-            f"classes; {data.name} has {data.input_shape} and {data.num_outputs}"
+            f"{options.architecture} is for inputs {space.input_shape} and {space.num_outputs} "
+            f"outputs; {data.name} has {data.input_shape} and {data.num_outputs}"
         )
+    config = override(options.config, task=task_for(options.config.task, data.task))
     if options.out is not None and distributed.is_first():
         refuse_existing(options.out)
         options.out.mkdir(parents=True)
@@ -50,9 +52,11 @@ def run(words: list[str]) -> None:
             functools.partial(
                 space.network, architecture, axis_name=statistics_axis(options.config.parallel)
             ),
-            data, options.config, seed=options.config.seed, folder=options.out, progress=report,
+            data, config, seed=config.seed, folder=options.out, progress=report,
         )  # fmt: skip
+    task = TASKS.make(config.task)
+    metric = task.metric.replace("_", " ")
     display.say(
-        f"test accuracy {trained.test_accuracy:.2%}, "
-        f"validation accuracy {trained.validation_accuracy:.2%}"
+        f"test {metric} {task.show(trained.test_metric)}, "
+        f"validation {metric} {task.show(trained.validation_metric)}"
     )

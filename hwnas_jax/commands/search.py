@@ -2,19 +2,17 @@
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from hwnas_jax.commands.options import (
     RunOptions,
+    check_resumed,
     data_and_space,
     job_display,
     join,
     parse,
-    refuse_sweep,
 )
-from hwnas_jax.config import Config
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import distributed
@@ -54,13 +52,12 @@ def run(words: list[str]) -> None:
 
 
 def show_result(run: Any) -> None:
-    """Prints the table of a finished run and where its page lies."""
+    """Prints the table of a run, if it has networks, and where its page lies."""
     from hwnas_jax.report import summary_rows
 
-    columns = summary_rows(run.folder)
-    if len(columns) > 1:
-        header, *rows = zip(*columns, strict=True)
-        run.display.table("result", header, rows)
+    rows = summary_rows(run.folder)
+    if rows:
+        run.display.table("result", rows[0], rows[1:])
     run.display.say(f"page {run.folder / 'report.html'}")
 
 
@@ -96,15 +93,10 @@ def _new_run(options: SearchOptions) -> Any:
     """Returns a run in a new folder; a mistake in what it is given leaves no folder behind."""
     from hwnas_jax.runs.run import Run
 
-    run = Run.create(options.config, options.run_dir)
-    try:
-        run.adopt(measurements=options.measurements, cost_model=options.cost_model)
-        if options.cost_model is not None:
-            run.resolve_target()
-    except (UserError, OSError):
-        shutil.rmtree(run.folder)
-        raise
-    return run
+    return Run.create(
+        options.config, options.run_dir,
+        measurements=options.measurements, cost_model=options.cost_model,
+    )  # fmt: skip
 
 
 def _run_of_job(options: SearchOptions, folder: Path) -> Any:
@@ -128,23 +120,9 @@ def _resumed_run(options: SearchOptions) -> Any:
     folder = options.resume
     assert folder is not None
     run = Run.open(folder)
-    refuse_sweep(folder, f"continue it with: hwnas sweep --resume {folder}")
-    _only_parallel_changed(run.config, options.config)
-    if options.from_step is not None and run.finished("search"):
-        raise UserError(f"--from-step: the search of {run.folder} is finished")
+    if run.wanted.several:
+        raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
+    check_resumed(options, run, "parallel")
     check_config(options.config)
     run.config = options.config
     return run
-
-
-def _only_parallel_changed(saved: Config, given: Config) -> None:
-    changed = [
-        field.name
-        for field in dataclasses.fields(Config)
-        if field.name != "parallel" and getattr(saved, field.name) != getattr(given, field.name)
-    ]
-    if changed:
-        raise UserError(
-            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
-            "Only --parallel options may change"
-        )

@@ -1,4 +1,4 @@
-"""Programs compiled before their first call: what they need, and whether that fits."""
+"""Compiles programs before their first call, and says whether they fit into memory."""
 
 import contextlib
 import ctypes
@@ -24,36 +24,38 @@ _HELPS = {
     "dtype": "{} = bfloat16",
 }
 _CPU_OPTIONS: dict[str, str | int] = {
-    # Barriers between an operation's parts stay; without them a node of a cell is computed again
-    # in every operation that reads it. What makes one kernel of a small loop cannot emit them, and
-    # ends the process.
+    # The barriers between the parts of an operation stay. Without them XLA computes a node of a
+    # cell again in every operation that reads it. The pass that makes one kernel of a small loop
+    # cannot emit barriers and would end the process, so it is left out as well.
     "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting",
-    # YNNPACK sums; its plain convolutions take twice as long as Eigen's.
+    # YNNPACK is used for sums alone: its plain convolutions take twice as long as Eigen's.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
-    # No unrolled loops: up to a third less to compile, steps 2 % faster, less memory.
+    # This preset unrolls no loops: compiling takes up to a third less time, steps are 2 % faster
+    # and take less memory.
     "xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE",
     "xla_backend_optimization_level": 2,
-    # Where there are vectors of 512 bits; XLA takes half of that. Steps take 1 to 3 % less.
+    # XLA takes half of this width by default. Where the machine has vectors of 512 bits, steps take
+    # 1 to 3 % less time with them.
     "xla_cpu_prefer_vector_width": 512,
-    # A sixth less memory at the same speed.
+    # This order of operations takes a sixth less memory at the same speed.
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled dispatch and the compiler's own figures, each for one device.
+    """A compiled dispatch, and the compiler's own figures for one device.
 
     Attributes:
       call: the dispatch; it cannot compile again, and refuses other shapes and placements.
       lower_seconds: time spent tracing and lowering.
       compile_seconds: time spent compiling, or reading the compilation cache.
-      argument_bytes: of everything passed in.
-      output_bytes: of everything returned.
-      alias_bytes: of what is returned in the place of donated arguments.
-      temporary_bytes: of everything in between.
-      code_bytes: of the program itself.
-      flops: as XLA counts them, the body of a loop once.
+      argument_bytes: memory of everything passed in.
+      output_bytes: memory of everything returned.
+      alias_bytes: part of the output that takes the place of donated arguments.
+      temporary_bytes: memory of everything in between.
+      code_bytes: size of the program itself.
+      flops: as XLA counts them, which counts the body of a loop once.
       bytes_accessed: likewise.
     """
 
@@ -70,17 +72,17 @@ class Program:
 
     @property
     def new_bytes(self) -> int:
-        """What a call needs beside its arguments."""
+        """The memory that a call needs beside its arguments."""
         return self.output_bytes - self.alias_bytes + self.temporary_bytes + self.code_bytes
 
     @property
     def total_bytes(self) -> int:
-        """What a call needs with its arguments."""
+        """The memory that a call needs, its arguments included."""
         return self.argument_bytes + self.new_bytes
 
     @property
     def summary(self) -> str:
-        """One line for the terminal."""
+        """The figures as one line for the terminal."""
         return (
             f"step compiled in {self.lower_seconds + self.compile_seconds:.1f} s: "
             f"{self.total_bytes / _MIB:.0f} MiB per device of which "
@@ -88,12 +90,12 @@ class Program:
         )
 
     def check_fits(self, devices: Sequence[jax.Device], what: str, helps: str) -> None:
-        """Raises UserError when a call needs more memory than is free, its arguments in place.
+        """Raises UserError when a call needs more memory than is free beside its arguments.
 
         Args:
-          devices: those the program runs on.
+          devices: the devices that the program runs on.
           what: what runs, for the message.
-          helps: what needs less memory, from `memory_help`.
+          helps: settings that make it smaller, from `memory_help`.
         """
         free = free_bytes(devices)
         if free is not None and self.new_bytes > free:
@@ -105,20 +107,20 @@ class Program:
 
 
 def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -> Program:
-    """Lowers and compiles a dispatch for what it will be called with.
+    """Lowers and compiles a dispatch for the arguments that it will be called with.
 
     Args:
       dispatch: from `Replicas.compile`.
-      state: what it will be called with, or shapes alone.
-      data: likewise.
+      state: its first argument, or the shapes of it.
+      data: its second argument, or the shapes of it.
       what: what runs, for messages.
-      helps: what needs less memory, from `memory_help`.
+      helps: settings that make it smaller, from `memory_help`.
 
     Raises:
       UserError: when the compiler finds that the program does not fit the device.
     """
     started = time.perf_counter()
-    with _no_garbage_collection():
+    with no_garbage_collection():
         lowered = dispatch.lower(state, data)
     lowered_at = time.perf_counter()
     try:
@@ -151,8 +153,11 @@ def compile_ahead(dispatch: Any, state: Any, data: Any, what: str, helps: str) -
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Tracing makes a million objects to keep; looking through them again and again is a fifth."""
+def no_garbage_collection() -> Iterator[None]:
+    """Keeps the garbage collector from looking through the million objects that tracing makes.
+
+    None of them is garbage, and looking through them took a fifth of the time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -163,7 +168,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _return_freed() -> None:
-    """Gives what compiling took and freed back to the system; glibc keeps it otherwise."""
+    """Gives the memory that compiling has freed back to the system, which glibc would not do."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
@@ -179,10 +184,11 @@ def _are_known(*options: tuple[str, str | int]) -> bool:
 
 
 def compiler_options() -> dict[str, str | int]:
-    """Returns the options of XLA with which programs that take gradients are fastest.
+    """Returns the XLA options with which programs that take gradients are fastest on a CPU.
 
-    For `jax.jit(step, compiler_options=...)` too; empty where the target is no CPU. What the
-    environment's `XLA_FLAGS` names is left to it, and what the installed XLA does not know, out.
+    They go to `jax.jit(step, compiler_options=...)` as well. There are none for other targets. An
+    option that the environment variable `XLA_FLAGS` names is left out, and so is one that the
+    installed XLA does not know.
     """
     if target_platform() != "cpu":
         return {}
@@ -195,12 +201,12 @@ def compiler_options() -> dict[str, str | int]:
 
 
 def memory_help(section: str, settings: Any, *, platform: str | None = None) -> str:
-    """Returns what makes a step of `config.<section>` smaller, among the options there are.
+    """Returns the settings of `config.<section>` that make its step smaller, as text.
 
     Args:
       section: name of the section ("search").
-      settings: the section itself.
-      platform: of the devices; CPU devices share one memory, so more of them do not help.
+      settings: the section itself; only settings that it has are named.
+      platform: of the devices. More devices do not help on CPU, where they share one memory.
     """
     names = [field.name for field in dataclasses.fields(settings)]
     found = [text.format(f"{section}.{key}") for key, text in _HELPS.items() if key in names]
@@ -210,9 +216,9 @@ def memory_help(section: str, settings: Any, *, platform: str | None = None) -> 
 
 
 def free_bytes(devices: Sequence[jax.Device]) -> int | None:
-    """Returns the memory that is free on each of this process's devices; None when unknown.
+    """Returns how many bytes are free on each device of this process, or None when unknown.
 
-    Devices that keep no account (CPU) share what the machine has available.
+    Devices that keep no account of their memory (CPU) share what the machine has available.
     """
     own = [device for device in devices if device.process_index == jax.process_index()]
     accounts = [device.memory_stats() or {} for device in own]
@@ -223,7 +229,7 @@ def free_bytes(devices: Sequence[jax.Device]) -> int | None:
 
 
 def available_bytes(table: Path = Path("/proc/meminfo")) -> int | None:
-    """Returns the machine's available memory; all of its memory where it keeps no `table`."""
+    """Returns the available memory of the machine, or all of it where there is no `table`."""
     try:
         for line in table.read_text().splitlines():
             if line.startswith("MemAvailable:"):

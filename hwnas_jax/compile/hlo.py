@@ -1,7 +1,7 @@
-"""What a compiled program's text says about one call: operations, cycles, collectives.
+"""Counts what one call of a compiled program does, by reading the program's text.
 
-XLA's own cost analysis counts the body of a loop once. Here a body counts as often as it runs,
-and of a conditional's branches the dearest counts, figure by figure.
+XLA's own cost analysis counts the body of a loop once. Here it counts as often as it runs. Of the
+branches of a conditional the dearest counts, for each figure separately.
 """
 
 import collections
@@ -35,11 +35,12 @@ def tally(text: str) -> Tally:
       text: `jax.stages.Compiled.as_text()`.
 
     Returns:
-      `flops`, of convolutions and matrix products, two per multiply-add, padding not counted;
-      `cycles`, the sum of the TPU compiler's `estimated_cycles`, without communication;
-      `<collective>` and `<collective> bytes`, how many and the bytes of their results on a
-      device; `unknown loops`, whose number of turns the text does not say: they count once.
-      What is zero is left out.
+      A count by name; those that are zero are left out:
+        `flops`: of convolutions and matrix products, two for each multiply-add, without padding.
+        `cycles`: the sum of the TPU compiler's `estimated_cycles`, without communication.
+        `all-reduce` and other collectives: how many there are.
+        `all-reduce bytes` and so on: the bytes of their results on a device.
+        `unknown loops`: loops whose number of turns the text does not say. They count once.
     """
     entry, computations = _parse(text)
     shapes = {i.name: i.shape for body in computations.values() for i in body}
@@ -66,7 +67,7 @@ def tally(text: str) -> Tally:
         found: Tally = Tally()
         if opcode == "fusion":
             found += whole(_called(rest, "calls")[0])
-            found.pop("cycles", None)  # a fusion has its own; those inside are of no meaning
+            found.pop("cycles", None)  # those inside mean nothing: the fusion has its own
         elif opcode in {"call", "async-start"}:
             for name in _called(rest, "to_apply") + _called(rest, "calls"):
                 found += whole(name)
@@ -116,10 +117,9 @@ def _operands(rest: str) -> list[str]:
 
 
 def _trips(rest: str, computations: dict[str, list[_Instruction]]) -> int | None:
-    """Returns how often a loop's body runs, None where the text does not say.
+    """Returns how often the body of a loop runs, or None where the text does not say.
 
-    The loops that JAX makes of a `scan` count up from zero until they are no longer below a
-    constant.
+    A loop that JAX makes of a `scan` counts up from zero while it is below a constant.
     """
     known = _TRIPS.search(rest)
     if known:
@@ -140,7 +140,7 @@ def _dimensions(shape: str) -> list[int]:
 
 
 def _bytes(shape: str) -> int:
-    """Returns the bytes of a shape, all parts of a tuple."""
+    """Returns the bytes of a shape, or of all parts of a tuple."""
     total = 0
     for kind, bits, sizes in _SHAPE.findall(shape):
         width = 1 if kind == "pred" else int(bits or 0) / 8
@@ -167,7 +167,7 @@ def _convolution_flops(shape: str, rest: str, shapes: dict[str, str]) -> int:
             int(field(key, "1")) for key in ("stride", "lhs_dilate", "rhs_dilate")
         )
         low = int(field("pad", "0_0").split("_")[0])
-        # Places of the dilated, padded input that each pair of output and tap reads.
+        # The place in the dilated, padded input that each pair of an output and a tap reads.
         reads = stride * np.arange(out[axis])[:, None] - low + outer * np.arange(rhs[axis])
         inside = (reads >= 0) & (reads <= (lhs[axis] - 1) * inner) & (reads % inner == 0)
         count *= int(inside.sum())

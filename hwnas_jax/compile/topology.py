@@ -1,4 +1,4 @@
-"""TPU chips that need not be there: their published figures, and their topologies by libtpu."""
+"""TPU chips that need not be present: their published figures, and topologies from libtpu."""
 
 import importlib.util
 import os
@@ -12,12 +12,12 @@ EXAMPLES = ("v4:2x2x2", "v5e:2x4", "v5e:4x4", "v5e:16x16", "v5p:2x2x2", "v5p:4x4
 
 
 class Chip(NamedTuple):
-    """Published figures of a chip.
+    """The published figures of a chip.
 
     Attributes:
-      hbm_gib: memory.
-      clock_ghz: clock, as follows from the published peak and the size of the matrix units.
-      link_gb_s: gigabytes per second that it can send to its neighbours, all links together.
+      hbm_gib: its memory.
+      clock_ghz: its clock, computed from the published peak and the size of the matrix units.
+      link_gb_s: gigabytes per second that it can send to its neighbours over all links together.
     """
 
     hbm_gib: float
@@ -34,13 +34,13 @@ CHIPS = {
 
 
 def topology_devices(name: str) -> tuple[jax.Device, ...]:
-    """Returns the devices of a TPU topology, without hardware.
+    """Returns the devices of a TPU topology without any hardware.
 
     Args:
       name: generation and layout as libtpu names them, such as "v5e:16x16".
 
     Raises:
-      UserError: without libtpu, or for a topology that it does not know.
+      UserError: when libtpu is missing or does not know the topology.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
@@ -48,11 +48,11 @@ def topology_devices(name: str) -> tuple[jax.Device, ...]:
         )
     from jax.experimental import topologies
 
-    # libtpu looks for the machine that it runs on, and complains at length where it is no TPU.
+    # libtpu asks about the machine that it runs on, and complains at length when that is no TPU.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # the hardware itself is left alone
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no hardware is touched
     single = set(name.partition(":")[2].split("x")) == {"1"}
     options = {"chips_per_host_bounds": (1, 1, 1)} if single else {}
     try:

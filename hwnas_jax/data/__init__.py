@@ -1,50 +1,65 @@
-"""Data sets in memory, and the pure functions that make batches of them."""
+"""Data sets in memory, where they come from, and the pure functions that make batches of them."""
+
+import dataclasses
+import re
+from typing import Any
 
 from hwnas_jax.config import DataConfig
+from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
-from hwnas_jax.data.pipeline import Sampler, augment, holdout, normalise, split_halves
+from hwnas_jax.data.digits import Digits
+from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
+from hwnas_jax.data.gratings import Gratings
+from hwnas_jax.data.idx import Idx
+from hwnas_jax.data.pipeline import (
+    Sampler,
+    augment,
+    check_augmentation,
+    holdout,
+    normalise,
+    split_halves,
+)
+from hwnas_jax.data.tfds_source import Tfds
 from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part
 
 __all__ = [
-    "DATA_SETS",
-    "DataConfig",
-    "Dataset",
-    "Sampler",
-    "augment",
-    "holdout",
-    "load_data",
-    "normalise",
-    "split_halves",
-]
+    "SOURCES", "DataConfig", "Dataset", "Digits", "DigitsMultiLabel", "Gratings", "Idx", "Sampler",
+    "Source", "Tfds", "augment", "holdout", "load_data", "normalise", "split_halves",
+]  # fmt: skip
 
-DATA_SETS: dict[str, str] = {
-    "digits": "handwritten digits, 1797 images of 8x8x1, 10 classes; built in, no download",
-    "idx": "a folder of MNIST-style idx files, gzipped or not; needs data.path",
-    "any TFDS name": "image classification sets of TensorFlow Datasets, such as cifar10",
-}
+_CLASS_OF_A_FILE = re.compile(r":[A-Za-z_]\w*$")
 
 
 def load_data(config: DataConfig) -> Dataset:
     """Returns the data set that `config` names.
 
+    A name is one of `SOURCES`, a class of the user's own (`my_data.py:MyData`), or the name of a
+    set of TensorFlow Datasets.
+
     Raises:
-      UserError: when there is no such data set, or it cannot be read.
+      UserError: when there is no such data set, it cannot be read, it has no option of that name,
+        or it cannot be augmented as `config` says.
     """
-    if config.name == "digits":
-        from hwnas_jax.data.digits import load_digits
+    name, options = config.name, dict(config.args)
+    if not (SOURCES.is_known(name) or _CLASS_OF_A_FILE.search(name)):
+        # A version, as in cifar10:3.0.2, begins with a digit.
+        name, options = Tfds.name, {**options, "dataset": name}
+    source = SOURCES.make(Part(name, {**_shared_options(name, config), **options}))
+    dataset = source.load()
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"the data set {name}: load must return a hwnas_jax.data.Dataset, "
+            f"got {type(dataset).__name__}"
+        )
+    check_augmentation(dataset.input_shape, shift=config.shift, flip=config.flip)
+    return dataset
 
-        return load_digits(config.test_fraction, config.path)
-    if config.name == "idx":
-        from hwnas_jax.data.idx import load_idx
 
-        if config.path is None:
-            raise UserError("data.name = 'idx' needs data.path, the folder of the idx files")
-        return load_idx(config.path)
-    from hwnas_jax.data.tfds_source import load_tfds
-
-    return load_tfds(
-        config.name,
-        path=config.path,
-        test_fraction=config.test_fraction,
-        other_names=("digits", "idx"),
-    )
+def _shared_options(name: str, config: DataConfig) -> dict[str, Any]:
+    """Returns those of the config's `path` and `test_fraction` that the source has fields for."""
+    fields = {field.name for field in dataclasses.fields(SOURCES.find(name))}
+    if config.path is not None and "path" not in fields:
+        raise UserError(f"data.path = {config.path!r} is given, but {name} reads no files of yours")
+    given = {"path": config.path, "test_fraction": config.test_fraction}
+    return {key: value for key, value in given.items() if key in fields and value is not None}

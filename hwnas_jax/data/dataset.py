@@ -1,6 +1,6 @@
-"""What every data source returns: labelled images in memory, checked once.
+"""What every data source returns: a train and a test set in memory, checked once.
 
-Legend: `N` images, `H, W, C` image height, width, channels.
+Legend: `N` examples, `H, W` image height and width, `L` length of a sequence, `C` channels.
 """
 
 import dataclasses
@@ -15,18 +15,24 @@ _CHUNK = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A train and a test set of labelled images.
+    """A train and a test set of inputs with their targets.
+
+    Inputs are images `uint8[N, H, W, C]`, or real values: `float32[N, H, W, C]` or, for sequences,
+    `float32[N, L, C]`. Which targets are allowed depends on the task that is learned from them:
+    numbers of classes `int32[N]`, labels `bool[N, O]`, values `float32[N, O]`, or what a user's own
+    task asks for.
 
     Attributes:
-      name: as in `DataConfig.name`.
-      train_inputs: `uint8[N, H, W, C]`.
-      train_targets: `int32[N]`, indices into `class_names`.
-      test_inputs: `uint8[N', H, W, C]`.
-      test_targets: `int32[N']`.
-      class_names: one name for each class.
+      name: what messages call it.
+      train_inputs: `[N, ...]`.
+      train_targets: `[N, ...]`.
+      test_inputs: `[N', ...]`, of the type and shape of the train inputs.
+      test_targets: `[N', ...]`, of the type and shape of the train targets.
+      output_names: the classes, labels or values that a network gives an output for, in order.
+      task: the name of the task that the data are made for.
 
     Raises:
-      UserError: when shapes or types do not fit together, a part is empty or a label is no class.
+      UserError: when types or shapes do not fit together, a part is empty or a value is not finite.
     """
 
     name: str
@@ -34,51 +40,40 @@ class Dataset:
     train_targets: np.ndarray
     test_inputs: np.ndarray
     test_targets: np.ndarray
-    class_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    task: str = "classification"
 
     def __post_init__(self):
+        if not self.output_names:
+            raise UserError(f"data set {self.name}: output_names is empty")
         for part in ("train", "test"):
-            self._check(part, getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets"))
-        if self.train_inputs.shape[1:] != self.test_inputs.shape[1:]:
-            raise UserError(
-                f"data set {self.name}: train images are {self.train_inputs.shape[1:]}, "
-                f"test images {self.test_inputs.shape[1:]}"
-            )
-
-    def _check(self, part: str, images: np.ndarray, labels: np.ndarray) -> None:
-        where = f"data set {self.name}: {part}"
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise UserError(
-                f"{where} images must be uint8[N, H, W, C], got {images.dtype}{list(images.shape)}"
-            )
-        if labels.dtype != np.int32 or labels.ndim != 1:
-            raise UserError(
-                f"{where} labels must be int32[N], got {labels.dtype}{list(labels.shape)}"
-            )
-        if len(images) != len(labels):
-            raise UserError(f"{where} has {len(images)} images but {len(labels)} labels")
-        if images.size == 0:
-            raise UserError(f"{where} images are empty: uint8{list(images.shape)}")
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= self.num_outputs:
-            raise UserError(
-                f"{where} labels must lie in 0..{self.num_outputs - 1}, one for each of the "
-                f"{self.num_outputs} class names; they run from {low} to {high}"
-            )
+            inputs, targets = getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+            where = f"data set {self.name}: {part}"
+            _check_inputs(f"{where} inputs", inputs)
+            _check_targets(f"{where} targets", targets)
+            if len(inputs) != len(targets):
+                raise UserError(f"{where} has {len(inputs)} inputs but {len(targets)} targets")
+        for kind in ("inputs", "targets"):
+            train, test = getattr(self, f"train_{kind}"), getattr(self, f"test_{kind}")
+            if (train.dtype, train.shape[1:]) != (test.dtype, test.shape[1:]):
+                raise UserError(
+                    f"data set {self.name}: a train example has {kind} {_shown(train[0])}, "
+                    f"a test example {_shown(test[0])}"
+                )
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """`(H, W, C)`."""
+    def input_shape(self) -> tuple[int, ...]:
+        """`(H, W, C)` of images, `(L, C)` of sequences."""
         return self.train_inputs.shape[1:]
 
     @property
     def num_outputs(self) -> int:
-        """How many classes there are."""
-        return len(self.class_names)
+        """How many outputs a network for this data set has."""
+        return len(self.output_names)
 
     @property
     def mean(self) -> np.ndarray:
-        """`float32[C]`, mean of the train images scaled to 0..1."""
+        """`float32[C]`, mean of the train inputs; of `uint8` inputs, after scaling to 0..1."""
         return self._moments[0]
 
     @property
@@ -88,17 +83,69 @@ class Dataset:
 
     @functools.cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        # Pixels have 256 values: moments from their counts are exact and need no float copy.
-        channels = self.input_shape[-1]
-        counts = np.zeros((channels, 256), np.int64)
-        for start in range(0, len(self.train_inputs), _CHUNK):
-            chunk = self.train_inputs[start : start + _CHUNK]
-            for channel in range(channels):
-                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
-        values = np.arange(256) / 255.0
-        total = counts.sum(axis=1)
-        mean = counts @ values / total
-        variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
-        constant = (counts > 0).sum(axis=1) == 1
-        std = np.where(constant, 1.0, np.sqrt(variance))
+        moments = _byte_moments if self.train_inputs.dtype == np.uint8 else _float_moments
+        mean, std = moments(self.train_inputs)
         return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _shown(array: np.ndarray) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _check_inputs(where: str, inputs: np.ndarray) -> None:
+    ranks = {"uint8": (4,), "float32": (3, 4)}.get(str(inputs.dtype), ())
+    if inputs.ndim not in ranks:
+        raise UserError(
+            f"{where} must be uint8[N, H, W, C], float32[N, H, W, C] or float32[N, L, C], "
+            f"got {_shown(inputs)}"
+        )
+    if inputs.size == 0:
+        raise UserError(f"{where} are empty: {_shown(inputs)}")
+    _check_finite(where, inputs)
+
+
+def _check_targets(where: str, targets: np.ndarray) -> None:
+    # JAX would round 64-bit numbers to 32 bits without a word.
+    if targets.dtype.kind not in "biuf" or targets.dtype.itemsize > 4 or targets.ndim == 0:
+        raise UserError(
+            f"{where} must be bool, float32 or integers of at most 32 bits, one or more for each "
+            f"example, got {_shown(targets)}"
+        )
+    _check_finite(where, targets)
+
+
+def _check_finite(where: str, array: np.ndarray) -> None:
+    if array.dtype.kind != "f":
+        return
+    for start in range(0, len(array), _CHUNK):
+        finite = np.isfinite(array[start : start + _CHUNK])
+        if not finite.all():
+            row = start + int(np.argwhere(~finite)[0, 0])
+            raise UserError(f"{where} must be finite; example {row} (counted from 0) is not")
+
+
+def _byte_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the 256 values of every channel: exact, and without a copy as floats."""
+    channels = inputs.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(inputs), _CHUNK):
+        chunk = inputs[start : start + _CHUNK]
+        for channel in range(channels):
+            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255.0
+    total = counts.sum(axis=1)
+    mean = counts @ values / total
+    variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
+    constant = (counts > 0).sum(axis=1) == 1
+    return mean, np.where(constant, 1.0, np.sqrt(variance))
+
+
+def _float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Adds up values, then squared distances from their mean, in float64."""
+    axes = tuple(range(inputs.ndim - 1))
+    chunks = [inputs[start : start + _CHUNK] for start in range(0, len(inputs), _CHUNK)]
+    count = inputs.size // inputs.shape[-1]
+    mean = sum(chunk.sum(axes, np.float64) for chunk in chunks) / count
+    variance = sum(np.square(chunk - mean).sum(axes) for chunk in chunks) / count
+    constant = inputs.min(axes) == inputs.max(axes)
+    return mean, np.where(constant, 1.0, np.sqrt(variance))

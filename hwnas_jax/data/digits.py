@@ -1,11 +1,14 @@
 """The built-in data set: scikit-learn's handwritten digits as a TFDS set, prepared offline."""
 
+import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Lt
 
+from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.pipeline import holdout
 from hwnas_jax.data.tfds_source import FILE_FORMAT, one_line, quiet, read_builder
@@ -15,34 +18,44 @@ from hwnas_jax.files.cache import cache_folder
 _SEED = 0
 
 
-def load_digits(test_fraction: float = 0.2, folder: str | Path | None = None) -> Dataset:
-    """Returns 1797 images of digits, `uint8[N, 8, 8, 1]`, in ten classes.
+@SOURCES.add
+@dataclasses.dataclass(frozen=True)
+class Digits(Source):
+    """1797 images of handwritten digits, `uint8[N, 8, 8, 1]`, in ten classes.
 
-    The split is a fixed, stratified shuffle. The first call prepares the files; nothing is
-    downloaded.
-
-    Args:
-      test_fraction: share of the test set.
-      folder: TFDS data folder of the prepared files; in the user's cache folder by default.
-
-    Raises:
-      UserError: when the folder cannot be written, or its files are damaged.
+    The split into train and test is a fixed shuffle that takes the same share of every class. The
+    first call writes the files of the TFDS set; nothing is downloaded.
     """
-    root = cache_folder() / "tfds" if folder is None else Path(folder).expanduser()
-    with quiet():
-        import tensorflow_datasets as tfds
 
-        final = Path(_builder(test_fraction, root).data_path)
-        if not final.is_dir():
-            _prepare(test_fraction, root, final)
-    try:
-        builder = tfds.builder_from_directory(final)
-        return read_builder(builder, "digits", test_fraction=test_fraction)
-    except Exception as error:
-        raise UserError(
-            f"the prepared digits are damaged ({one_line(error)}); delete {final} and they are "
-            "prepared again"
-        ) from error
+    name = "digits"
+    summary = "handwritten digits, 1797 images of 8x8x1, 10 classes; built in, no download"
+
+    path: str | None = None
+    """folder that the TFDS files are written to; None takes the user's cache folder"""
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """share of the test set"""
+
+    def load(self) -> Dataset:
+        """Returns the digits.
+
+        Raises:
+          UserError: when the folder cannot be written, or its files are damaged.
+        """
+        root = cache_folder() / "tfds" if self.path is None else Path(self.path).expanduser()
+        with quiet():
+            import tensorflow_datasets as tfds
+
+            final = Path(_builder(self.test_fraction, root).data_path)
+            if not final.is_dir():
+                _prepare(self.test_fraction, root, final)
+        try:
+            builder = tfds.builder_from_directory(final)
+            return read_builder(builder, self.name, test_fraction=self.test_fraction)
+        except Exception as error:
+            raise UserError(
+                f"the prepared digits are damaged ({one_line(error)}); delete {final} and they "
+                "are prepared again"
+            ) from error
 
 
 def _prepare(test_fraction: float, root: Path, final: Path) -> None:
@@ -69,12 +82,13 @@ def _builder(test_fraction: float, root: Path) -> Any:
     """Returns the TFDS builder of one split; each fraction has files of its own."""
     import tensorflow_datasets as tfds
 
-    class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         """Handwritten digits of 43 people, 8x8 pixels, from scikit-learn."""
 
+        name = "digits"
         VERSION = tfds.core.Version("1.0.0")
         # Nothing is downloaded, so TFDS need not look for checksums beside the code: that would
-        # import importlib_resources, which it does not declare.
+        # import importlib_resources, which TFDS needs but does not declare.
         code_path = None
 
         def _info(self):
@@ -107,4 +121,4 @@ def _builder(test_fraction: float, root: Path) -> Any:
                 yield index, {"image": image, "label": int(label)}
 
     config = tfds.core.BuilderConfig(name=f"test_{float(test_fraction)!r}")
-    return Digits(config=config, data_dir=root)
+    return Builder(config=config, data_dir=root)

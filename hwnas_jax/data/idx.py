@@ -1,4 +1,4 @@
-"""Reads a folder of the four idx files in which MNIST and its kin are published.
+"""Reads a folder of the four idx files that MNIST and similar sets are published in.
 
 Legend: `N` images, `H, W, C` image height, width, channels.
 
@@ -6,6 +6,7 @@ Format: http://yann.lecun.com/exdb/mnist: two zero bytes, a type code (8 is uint
 of dimensions, each dimension as a big-endian uint32, then the values.
 """
 
+import dataclasses
 import gzip
 import math
 import zlib
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.errors import UserError
 
@@ -50,30 +52,44 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def load_idx(folder: str | Path) -> Dataset:
-    """Reads `train-images`, `train-labels`, `t10k-images` and `t10k-labels` from `folder`.
+@SOURCES.add
+@dataclasses.dataclass(frozen=True)
+class Idx(Source):
+    """The files `train-images`, `train-labels`, `t10k-images` and `t10k-labels` of a folder.
 
     Each is an idx file with the customary ending (`-idx3-ubyte`, `.idx3-ubyte`), gzipped or not;
     colour images have four dimensions, `[N, H, W, C]` (`-idx4-ubyte`). Classes are numbered from
     zero to the largest label.
-
-    Raises:
-      UserError: names the file and what is wrong with it.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder} to read idx files from")
-    train_inputs, train_targets = _pair(folder, "train")
-    test_inputs, test_targets = _pair(folder, "t10k")
-    classes = 1 + int(max(train_targets.max(initial=0), test_targets.max(initial=0)))
-    return Dataset(
-        name="idx",
-        train_inputs=train_inputs,
-        train_targets=train_targets,
-        test_inputs=test_inputs,
-        test_targets=test_targets,
-        class_names=tuple(map(str, range(classes))),
-    )
+
+    name = "idx"
+    summary = "a folder of MNIST-style idx files, gzipped or not; needs data.path"
+
+    path: str | None = None
+    """the folder"""
+
+    def load(self) -> Dataset:
+        """Returns the images and labels.
+
+        Raises:
+          UserError: names the file and what is wrong with it.
+        """
+        if self.path is None:
+            raise UserError("data.name = 'idx' needs data.path, the folder of the idx files")
+        folder = Path(self.path).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder} to read idx files from")
+        train_inputs, train_targets = _pair(folder, "train")
+        test_inputs, test_targets = _pair(folder, "t10k")
+        classes = 1 + int(max(train_targets.max(initial=0), test_targets.max(initial=0)))
+        return Dataset(
+            name=self.name,
+            train_inputs=train_inputs,
+            train_targets=train_targets,
+            test_inputs=test_inputs,
+            test_targets=test_targets,
+            output_names=tuple(map(str, range(classes))),
+        )
 
 
 def _pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """From data on the device to a batch: splits, sampling, augmentation, normalisation.
 
-Legend: `B` batch, `N` examples, `E` epochs, `H, W, C` image height, width, channels.
+Legend: `B` batch, `N` examples, `E` epochs, `H, W` image height and width, `L` length of a
+sequence, `C` channels.
 
 The splits run once, in numpy. Everything else is pure and traced into the compiled step.
 """
@@ -30,13 +31,14 @@ def split_halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:middle]), np.sort(order[middle:])
 
 
-def holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Holds out a share of the examples at random, the same share of every class.
+def holdout(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Holds out a share of the examples at random; of classes, the same share of each.
 
-    No class is held out whole, and each gives its share to within one example.
+    Targets `int[N]` are classes: every class gives its share to within one example, and none is
+    held out whole. Any other targets are drawn from without regard to their values.
 
     Args:
-      labels: `int[N]`.
+      targets: `[N, ...]`.
       fraction: share held out, between 0 and 1.
       seed: of the shuffle.
 
@@ -46,36 +48,44 @@ def holdout(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray,
     Raises:
       UserError: when `fraction` is out of range, or holds nothing out of so few examples.
     """
-    chex.assert_rank(labels, 1)
     if not 0 < fraction < 1:
         raise UserError(f"fraction held out must lie strictly between 0 and 1, got {fraction}")
-    _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    classes, taken = _strata(targets, fraction)
+    if taken.sum() == 0:
+        of_classes = f" of {len(taken)} classes" if len(taken) > 1 else ""
+        raise UserError(
+            f"holding out {fraction} of {len(targets)} examples{of_classes} leaves nothing held out"
+        )
+    rng = np.random.default_rng(seed)
+    held = np.zeros(len(targets), bool)
+    for index, number in enumerate(taken):
+        held[rng.permutation(np.flatnonzero(classes == index))[:number]] = True
+    return np.flatnonzero(~held).astype(np.int32), np.flatnonzero(held).astype(np.int32)
+
+
+def _strata(targets: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the stratum of every example, and how many are held out of each stratum."""
+    if targets.ndim > 1 or not np.issubdtype(targets.dtype, np.integer):
+        count = len(targets)
+        return np.zeros(count, int), np.array([min(round(fraction * count), count - 1)])
+    _, classes, counts = np.unique(targets, return_inverse=True, return_counts=True)
     shares = fraction * counts
     taken = np.floor(shares).astype(np.int64)
     # Largest remainders first, so that the total comes out at round(fraction * N).
     may_grow = taken + 1 < counts
     order = np.argsort(-(shares - taken), kind="stable")
-    missing = round(fraction * len(labels)) - int(taken.sum())
+    missing = round(fraction * len(targets)) - int(taken.sum())
     taken[order[may_grow[order]][: max(missing, 0)]] += 1
-    if taken.sum() == 0:
-        raise UserError(
-            f"holding out {fraction} of {len(labels)} examples of {len(counts)} classes leaves "
-            "nothing held out"
-        )
-    rng = np.random.default_rng(seed)
-    held = np.zeros(len(labels), bool)
-    for index, number in enumerate(taken):
-        held[rng.permutation(np.flatnonzero(classes == index))[:number]] = True
-    return np.flatnonzero(~held).astype(np.int32), np.flatnonzero(held).astype(np.int32)
+    return classes, taken
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """Batches without replacement within an epoch, addressed by the global step.
 
-    The order of an epoch depends on the key and the epoch's number alone, so a run that resumes
-    at a step draws the very batches it would have drawn uninterrupted. The remainder of an
-    epoch that fills no batch is dropped.
+    The order of an epoch depends on the key and the epoch's number alone, so that a run that
+    resumes at a step draws the same batches as a run that was never interrupted. The examples that
+    are left at the end of an epoch, too few for a batch, are dropped.
 
     Attributes:
       size: `N`, examples sampled from.
@@ -143,37 +153,56 @@ class Sampler:
         return jax.vmap(lambda step: self.indices(orders, first_step, step))(steps)
 
 
-def normalise(images: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
-    """Returns `float32[B, H, W, C]` of mean zero and deviation one.
+def normalise(inputs: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
+    """Returns the inputs as `float32[B, ...]` whose channels have mean zero and deviation one.
 
     Args:
-      images: `uint8[B, H, W, C]`.
-      mean: `float32[C]` of images scaled to 0..1.
+      inputs: `uint8[B, H, W, C]`, `float32[B, H, W, C]` or `float32[B, L, C]`.
+      mean: `float32[C]` of the training inputs, as `Dataset.mean`; of `uint8` after scaling to
+        0..1.
       std: `float32[C]`, likewise.
     """
-    chex.assert_rank(images, 4)
-    chex.assert_type(images, jnp.uint8)
-    chex.assert_shape([mean, std], (images.shape[-1],))
-    # A subtraction and a product are never contracted: the same bits in every compiled program.
-    return (images.astype(jnp.float32) - 255.0 * mean) * (1.0 / (255.0 * std))
+    chex.assert_rank(inputs, {3, 4} if inputs.dtype == jnp.float32 else 4)
+    chex.assert_shape([mean, std], (inputs.shape[-1],))
+    scale = 1.0
+    if inputs.dtype != jnp.float32:
+        chex.assert_type(inputs, jnp.uint8)
+        inputs, scale = inputs.astype(jnp.float32), 255.0
+    # A difference, then a product: the other order would be rounded once in some compiled programs
+    # and twice in others, so that their bits would differ.
+    return (inputs - scale * mean) * (1.0 / (scale * std))
 
 
-def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> jax.Array:
-    """Shifts and mirrors every image at random; what is shifted in is black.
+def check_augmentation(input_shape: tuple[int, ...], *, shift: int, flip: bool) -> None:
+    """Raises UserError when inputs that are no images, `(H, W, C)`, are to be augmented as such."""
+    if len(input_shape) != 3 and (shift or flip):
+        raise UserError(
+            f"data.shift = {shift} and data.flip = {flip} move the pixels of images, but the "
+            f"inputs are sequences (length, channels) = {tuple(input_shape)}: set data.shift = 0 "
+            "and data.flip = False"
+        )
+
+
+def augment(keys: jax.Array, inputs: jax.Array, *, shift: int, flip: bool) -> jax.Array:
+    """Shifts and mirrors every image at random; zeros are shifted in.
 
     Args:
-      keys: `[B]` keys, one for each image, so that a batch dealt out to replicas is augmented
-        as it would be on one device.
-      images: `uint8[B, H, W, C]`.
-      shift: largest shift in pixels, up, down, left and right; zero for none. A sequence, an
-        image one pixel high, is shifted along only.
+      keys: `[B]` keys, one for each image, so that a batch that is divided among replicas is
+        augmented as it would be on one device.
+      inputs: `[B, H, W, C]`; inputs of other ranks are returned as they are when neither `shift`
+        nor `flip` asks for anything.
+      shift: largest shift in pixels, up, down, left and right; zero for none. An image one pixel
+        high is shifted to the left and right only.
       flip: whether to mirror left and right, with probability a half.
+
+    Raises:
+      UserError: when sequences are to be shifted or mirrored.
     """
-    chex.assert_rank(images, 4)
-    chex.assert_axis_dimension(keys, 0, images.shape[0])
+    chex.assert_axis_dimension(keys, 0, inputs.shape[0])
+    size = inputs.shape[1:]
+    check_augmentation(size, shift=shift, flip=flip)
     if shift == 0 and not flip:
-        return images
-    size = images.shape[1:]
+        return inputs
 
     def one(key, image):
         shift_key, flip_key = jax.random.split(key)
@@ -186,4 +215,4 @@ def augment(keys: jax.Array, images: jax.Array, *, shift: int, flip: bool) -> ja
             image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
         return image
 
-    return jax.vmap(one)(keys, images)
+    return jax.vmap(one)(keys, inputs)

@@ -4,15 +4,18 @@ Legend: `N` images, `H, W, C` image height, width, channels.
 """
 
 import contextlib
+import dataclasses
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Lt
 
+from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.pipeline import holdout
 from hwnas_jax.errors import UserError, nearest
@@ -24,7 +27,7 @@ _SEED = 0
 
 @contextlib.contextmanager
 def quiet(*, progress: bool = False) -> Iterator[None]:
-    """Holds back what TFDS prints, logs and warns of; its progress bars too unless `progress`."""
+    """Silences what TFDS prints, logs and warns of; its progress bars too, unless `progress`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_datasets as tfds
@@ -41,37 +44,44 @@ def quiet(*, progress: bool = False) -> Iterator[None]:
             logging.set_verbosity(verbosity)
 
 
-def load_tfds(
-    name: str,
-    *,
-    path: str | Path | None = None,
-    test_fraction: float = 0.2,
-    other_names: Iterable[str] = (),
-) -> Dataset:
-    """Reads a TFDS set, after preparing it when it is not on disk.
+@SOURCES.add
+@dataclasses.dataclass(frozen=True)
+class Tfds(Source):
+    """A set of labelled images of one size, prepared first when it is not on disk.
 
-    The test set is the split `test`, else `validation`, else held out from `train`.
-
-    Args:
-      name: a TFDS name, with `/config` and `:version` if wanted.
-      path: the TFDS data folder, or the folder of one prepared version; TFDS's own by default.
-      test_fraction: share held out from `train` where there is no other split.
-      other_names: further names to suggest for a misspelt one.
-
-    Raises:
-      UserError: when the name is unknown, the set cannot be prepared or read, or is not one of
-        labelled images of one size.
+    The test set is the split `test`; without one it is the split `validation`; without either a
+    share of `train` is held out.
     """
-    with quiet():
-        builder = _find(name, None if path is None else Path(path).expanduser(), other_names)
-        _keys(builder, name)
-    if not Path(builder.data_path).exists():
-        _prepare(name, builder)
-    return read_builder(builder, name, test_fraction=test_fraction)
+
+    name = "tfds"
+    summary = "image classification sets of TensorFlow Datasets; their names can be given directly"
+
+    dataset: str
+    """the TFDS name, with `/config` and `:version` if wanted"""
+    path: str | None = None
+    """the TFDS data folder, or the folder of one prepared version; None takes that of TFDS"""
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """share held out from `train` where there is no other split"""
+
+    def load(self) -> Dataset:
+        """Returns the images and labels.
+
+        Raises:
+          UserError: when the name is unknown, the set cannot be prepared or read, or is not one of
+            labelled images of one size.
+        """
+        with quiet():
+            builder = _find(
+                self.dataset, None if self.path is None else Path(self.path).expanduser()
+            )
+            _keys(builder, self.dataset)
+        if not Path(builder.data_path).exists():
+            _prepare(self.dataset, builder)
+        return read_builder(builder, self.dataset, test_fraction=self.test_fraction)
 
 
 def read_builder(builder: Any, name: str, *, test_fraction: float) -> Dataset:
-    """Reads the prepared `tfds.core.DatasetBuilder` into memory; see `load_tfds`."""
+    """Reads the prepared `tfds.core.DatasetBuilder` into memory; see `Tfds`."""
     with quiet():
         image_key, label_key = _keys(builder, name)
         try:
@@ -95,7 +105,7 @@ def read_builder(builder: Any, name: str, *, test_fraction: float) -> Dataset:
     return Dataset(name, train_inputs, train_targets, test_inputs, test_targets, tuple(names))
 
 
-def _find(name: str, folder: Path | None, other_names: Iterable[str]) -> Any:
+def _find(name: str, folder: Path | None) -> Any:
     import tensorflow_datasets as tfds
 
     try:
@@ -113,12 +123,12 @@ def _find(name: str, folder: Path | None, other_names: Iterable[str]) -> Any:
     except Exception as error:
         raise UserError(f"cannot open TFDS data set {name!r}: {one_line(error)}") from error
     known = tfds.list_builders(with_community_datasets=False)
-    close = nearest(name, [*other_names, *known])
+    others = [other for other in SOURCES.summaries() if other != Tfds.name]
+    close = nearest(name, [*others, *known])
     hint = f" Did you mean {close!r}?" if close else ""
-    allowed = ", ".join([*other_names, f"{len(known)} TFDS names"])
     raise UserError(
-        f"unknown data set {name!r}: allowed are {allowed} and what is prepared under "
-        f"data.path.{hint}"
+        f"unknown data set {name!r}: allowed are {', '.join(others)}, {len(known)} TFDS names, "
+        f"what is prepared under data.path, and a class of your own (my_data.py:MyData).{hint}"
     )
 
 

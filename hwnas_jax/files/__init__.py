@@ -1,1 +1,5 @@
-"""Files that people keep: read with a clear word on damage, written whole or not at all."""
+"""Files that people keep.
+
+A file is written whole or not at all, and one that is damaged is refused with a message that says
+what is wrong. What can be made again lies in the cache folder.
+"""

@@ -1,13 +1,14 @@
-"""Where files live that can be made again: the user's cache folder."""
+"""The user's cache folder, for files that can be made again."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Returns `$HWNAS_CACHE`, else `$XDG_CACHE_HOME/hwnas_jax`, else `~/.cache/hwnas_jax`.
+    """Returns the cache folder, which need not exist yet.
 
-    The folder need not exist yet.
+    It is `$HWNAS_CACHE` if that is set, `$XDG_CACHE_HOME/hwnas_jax` if that one is, and otherwise
+    `~/.cache/hwnas_jax`.
     """
     own = os.environ.get("HWNAS_CACHE")
     if own:

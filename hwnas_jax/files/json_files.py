@@ -1,4 +1,4 @@
-"""JSON files that are written whole or not at all, and read with a clear word on damage."""
+"""Writes JSON files whole or not at all, and says clearly what is wrong with a damaged one."""
 
 import glob
 import json
@@ -22,11 +22,11 @@ def read_json(path: Path, what: str, *, file_format: str | None = None, version:
     Args:
       path: the file.
       what: names it in messages ("architecture file").
-      file_format: the `format` it must declare, if any.
-      version: the `version` it must declare along with a format.
+      file_format: the `format` that it must declare, if any.
+      version: the `version` that it must declare along with its format.
 
     Raises:
-      UserError: when it is absent, damaged, of another format or of an unknown version.
+      UserError: when the file is absent, damaged, of another format or of an unknown version.
     """
     try:
         payload = json.loads(path.read_text())
@@ -47,9 +47,9 @@ def read_json(path: Path, what: str, *, file_format: str | None = None, version:
 
 
 def load_or_offer(path: Path, load: Callable[[Path], Any]) -> Any:
-    """Returns `load(path)`; when that fails, the message offers the newest good file.
+    """Returns `load(path)`; when that fails, the message names the newest file that is good.
 
-    Looked through are the files of the same name in the neighbouring folders.
+    The files looked through are those of the same name in the neighbouring folders.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""A batch in micro-batches, one after another, so that only one has to fit in memory."""
+"""Splits a batch into micro-batches that run one after another, so that only one needs memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 def mean_over_micro_batches(function: Callable[..., Any], count: int, *arrays: Any) -> Any:
     """Averages `function` over equal parts of a batch.
 
-    A micro-batch is to a batch what one replica's share is: batch statistics are its own.
+    Like a replica's share of a batch, a micro-batch has batch statistics of its own.
 
     Args:
       function: `(*parts) -> tree` of floating-point arrays.
-      count: how many parts; one calls `function` on the whole batch.
+      count: how many parts; with one part `function` gets the whole batch.
       arrays: pytrees of arrays with the batch, `B`, along their first axis; `count` divides `B`.
 
     Returns:

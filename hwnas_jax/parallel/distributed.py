@@ -1,7 +1,7 @@
-"""One job of several processes: how it starts, agrees, and ends.
+"""One job of several processes: how they start together, agree with each other, and end.
 
-Every process runs the same program; `start` comes before JAX touches a device. What only one
-should do, process 0 does. Without a job every function means what it does for one process.
+Every process runs the same program and calls `start` before JAX touches a device. Process 0 does
+what only one process should do. Outside a job these functions behave as for a job of one process.
 """
 
 import atexit
@@ -32,10 +32,10 @@ _last_words: list[Callable[[], str]] = []
 
 
 def start(config: ParallelConfig) -> None:
-    """Joins the job that `config` describes; does nothing when it describes none.
+    """Joins the job that `config` describes, if it describes one.
 
-    From then on a process that is lost, or ends before `finish`, ends all others: each says which
-    checkpoint is safe, and exits with code 1.
+    From then on all processes end when one of them is lost or ends before `finish`. Each says
+    which checkpoint is safe on disk, and exits with code 1.
 
     Raises:
       UserError: when flags are missing or out of range, no cluster is detected, the coordinator
@@ -57,7 +57,7 @@ def start(config: ParallelConfig) -> None:
     atexit.register(fail, EXIT_CODE, "its program ended early")
     host, port = address(coordinator)
     bind = bind_host(host)
-    # The service would take SIGTERM for itself; a stop is agreed upon in `agree_on_stop`.
+    # JAX's service would take SIGTERM for itself. `StopRequest.agree` handles stops here.
     jax.config.update("jax_enable_preemption_service", False)
     remaining = config.initialization_timeout_s - (time.monotonic() - started)
     jax.distributed.initialize(
@@ -65,11 +65,12 @@ def start(config: ParallelConfig) -> None:
         cluster_detection_method="deactivate", initialization_timeout=max(10, int(remaining)),
         coordinator_bind_address=f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}",
     )  # fmt: skip
-    jax.devices()  # opens only when all processes do, so none may wait for another before
+    # JAX opens the devices only when all processes do, so no process may wait for another before.
+    jax.devices()
 
 
 def is_first() -> bool:
-    """Returns whether this process does what only one should do."""
+    """Returns whether this is the process that does what only one should do."""
     return _job is None or _job.process == 0
 
 
@@ -79,18 +80,24 @@ def processes() -> int:
 
 
 def exchange(value: Any, idle: Callable[[], None] = lambda: None) -> list[Any]:
-    """Returns what every process gave, in order of their numbers; all must call it alike.
+    """Returns what every process gave, in order of their numbers; every process must call this.
 
     Args:
       value: anything JSON holds.
-      idle: called twice a second while others are waited for.
+      idle: called twice a second while this process waits for others.
     """
     return [value] if _job is None else _job.exchange(value, idle)
 
 
 def check_same(values: dict[str, Any], what: str) -> None:
-    """Raises UserError in every process whose `values` are not those of process 0."""
-    own, first = json.loads(json.dumps(values)), exchange(values)[0]
+    """Raises UserError in every process whose `values` differ from those of process 0.
+
+    Args:
+      values: by name, anything JSON holds.
+      what: what the values are, for the message ("config").
+    """
+    own = json.loads(json.dumps(values))  # as it comes from another process: tuples are lists
+    first = exchange(own)[0]
     differing = [key for key in first if first[key] != own.get(key)]
     if differing:
         key = differing[0]
@@ -102,25 +109,26 @@ def check_same(values: dict[str, Any], what: str) -> None:
 
 @contextlib.contextmanager
 def last_words(words: Callable[[], str]) -> Iterator[None]:
-    """Inside the block, `words()` is what is said of the state when another process is lost."""
+    """Adds `words()` to what is said when another process is lost inside the block."""
     _last_words.append(words)
     try:
         yield
     except jax.errors.JaxRuntimeError:
         if _job is not None:
-            time.sleep(2 * _GRACE_S)  # it usually fails because a process was lost
+            # The usual reason is a lost process; `_on_lost` then ends this one in plainer words.
+            time.sleep(2 * _GRACE_S)
         raise
     finally:
         _last_words.remove(words)
 
 
 def name() -> str:
-    """Returns "process 1 of 4: " in a job, for messages; nothing without one."""
+    """Returns how messages name this process in a job ("process 1 of 4: "), or an empty text."""
     return "" if _job is None else f"process {_job.process} of {_job.processes}: "
 
 
 def finish() -> None:
-    """Ends the job after all have come here."""
+    """Waits until all processes have come here, and ends the job."""
     global _job  # noqa: PLW0603
     if _job is None:
         return
@@ -131,10 +139,10 @@ def finish() -> None:
 
 
 def fail(code: int, reason: str) -> None:
-    """Ends this process with `code` and tells the others why; returns when there is no job.
+    """Ends this process with `code` and tells the others why; does nothing outside a job.
 
-    Call it after the reason was shown. A normal exit would wait for the others, which may be
-    waiting for this process.
+    Show the reason to the user before. A normal exit would wait for the other processes, which may
+    be waiting for this one.
     """
     if _job is None:
         return
@@ -144,9 +152,10 @@ def fail(code: int, reason: str) -> None:
 
 
 def _on_lost(process: int, reason: str | None) -> None:
-    """Says what is safe on disk and ends this process."""
+    """Says which process was lost and what is safe on disk, and ends this process."""
     if reason is not None:
-        time.sleep(_GRACE_S)  # a stop or a mistake that all share ends each in its own words
+        # When all were asked to stop, or all found the same mistake, each says so itself first.
+        time.sleep(_GRACE_S)
     _leaving.acquire()
     said = "was lost" if reason is None else f"stopped ({reason})"
     sys.stderr.write(f"error: {name()}process {process} {said}")
@@ -160,14 +169,14 @@ def _on_lost(process: int, reason: str | None) -> None:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _on_abort(signum: int) -> None:
-    """Holds back the abort of a JAX that lost its coordinator until the loss was told."""
+    """Delays the abort of a JAX that lost its coordinator, until `_on_lost` has said so."""
     del signum
     time.sleep(_ABORT_S)
     os._exit(EXIT_CODE)
 
 
 def _libc_signal(number: int, handler: Any) -> None:
-    # Python's own handlers run between byte codes of the main thread; an abort does not wait.
+    # Python runs its own handlers between two byte codes of the main thread, too late for an abort.
     libc = ctypes.CDLL(None)
     libc.signal.argtypes, libc.signal.restype = [ctypes.c_int, type(handler)], ctypes.c_void_p
     libc.signal(number, handler)

@@ -1,4 +1,4 @@
-"""How long work reports what is done, and how it notices that a stop was asked for."""
+"""How work that takes long reports its progress, and how it learns that it should stop."""
 
 import contextlib
 import signal
@@ -8,27 +8,27 @@ from hwnas_jax.errors import Interrupted
 from hwnas_jax.parallel import distributed
 
 Progress = Callable[[int, int, str], None]
-"""Called as `(done, total, what)`; raises `Interrupted` when a stop was asked for.
+"""Called as `(done, total, what)`. It raises `Interrupted` when a stop was asked for.
 
-A total of zero makes `what` a remark, shown as a line of its own.
+With a total of zero, `what` is a remark that is shown on a line of its own.
 """
 
 
 def quiet(done: int, total: int, what: str) -> None:
-    """A progress report nobody sees; still notices that a stop was asked for."""
+    """Shows nothing, but raises `Interrupted` when a stop was asked for."""
     del done, total, what
     StopRequest.check("stopped")
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request that loops poll between calls."""
+    """Turns the first SIGINT or SIGTERM into a request, which loops look for between two calls."""
 
     signum: int | None = None
 
     @classmethod
     @contextlib.contextmanager
     def listening(cls) -> Iterator[None]:
-        """Listens inside the block; a second signal interrupts at once."""
+        """Listens for signals inside the block; a second signal interrupts at once."""
 
         def on_signal(signum, frame):
             del frame
@@ -53,7 +53,7 @@ class StopRequest:
 
     @classmethod
     def agree(cls) -> bool:
-        """Returns whether any process of the job was asked to stop; then all are."""
+        """Returns whether any process of the job was asked to stop; every process then stops."""
         asked = [signum for signum in distributed.exchange(cls.signum) if signum is not None]
         if asked and cls.signum is None:
             cls.signum = asked[0]

@@ -1,8 +1,8 @@
-"""Devices and replicas: the only place that knows about them.
+"""Devices and the replicas that run on them.
 
 A step is written for one replica, with collectives over the axis `AXIS`. `Replicas.compile` runs
-it on every device, by `jax.pmap` or by `jax.shard_map`, with the same meaning. Every replica
-holds the whole state; each takes its own slice of every batch.
+it on every device by `jax.pmap` or by `jax.shard_map`, which mean the same. Every replica holds the
+whole state and takes its own slice of every batch.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from hwnas_jax.parallel import distributed
 AXIS = "replica"
 
 Dispatch = jax.stages.Wrapped
-"""`(state, data) -> (state, info)`, compiled when first called or ahead of that."""
+"""`(state, data) -> (state, info)`, compiled at its first call or ahead of it."""
 
 
 def statistics_axis(config: ParallelConfig) -> str | None:
-    """Returns the axis over which batch statistics are averaged; None keeps them per replica."""
+    """Returns the axis over which batch statistics are averaged; None keeps those of a replica."""
     return AXIS if config.sync_batch_statistics else None
 
 
 def mean_over_replicas(tree: Any, axis_name: str | None) -> Any:
-    """Averages every leaf over the replicas in one all-reduce; the identity without an axis."""
+    """Averages all leaves over the replicas in one all-reduce; without an axis it does nothing."""
     if axis_name is None:
         return tree
     flat, unravel = ravel_pytree(tree)
@@ -59,7 +59,7 @@ class Replicas:
     """The devices a step is replicated over.
 
     Attributes:
-      devices: of all processes, those of each together.
+      devices: the devices of all processes; those of one process stand together.
       backend: "pmap" or "shard_map".
     """
 
@@ -68,7 +68,7 @@ class Replicas:
 
     @classmethod
     def from_config(cls, config: ParallelConfig) -> "Replicas":
-        """Takes the devices the config asks for, in every process of a job.
+        """Takes the devices that the config asks for, in every process of a job.
 
         Raises:
           UserError: when there are too few, or when JAX knows of a job that was not joined by
@@ -99,7 +99,7 @@ class Replicas:
 
     @property
     def own(self) -> tuple[int, ...]:
-        """Numbers of the replicas that this process holds."""
+        """The numbers of the replicas that this process holds."""
         return tuple(
             i for i, d in enumerate(self.devices) if d.process_index == jax.process_index()
         )
@@ -110,7 +110,11 @@ class Replicas:
         return len(self.own) < self.count
 
     def streams(self, resident: bool | None) -> bool:
-        """Whether each replica gets data of its own, by `data.resident`."""
+        """Returns whether each replica gets data of its own.
+
+        Args:
+          resident: `data.resident`; with None data are streamed where there are several processes.
+        """
         return self.several_processes if resident is None else not resident
 
     @property
@@ -138,9 +142,9 @@ class Replicas:
           own_data: whether each replica has data of its own, from `spread`.
 
         Returns:
-          A function of the same signature on what `place` and `share` or `spread` return. Both
-          results carry a leading axis of replicas. It compiles when it is first called;
-          `compile_ahead` of `hwnas_jax.compile.ahead` compiles it before.
+          A function of the same signature, for a state from `place` and data from `share` or
+          `spread`. Both results have a leading axis of replicas. It compiles at its first call, or
+          earlier by `hwnas_jax.compile.ahead.compile_ahead`.
         """
         if self.backend == "pmap":
             return jax.pmap(
@@ -165,7 +169,7 @@ class Replicas:
         )  # fmt: skip
 
     def place(self, state: Any) -> Any:
-        """Gives every replica a copy of `state`, laid out as the compiled step returns it."""
+        """Gives every replica a copy of `state`, laid out as the compiled step will return it."""
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
 
         def replicate(leaf):
@@ -179,7 +183,10 @@ class Replicas:
     def shapes(self, state: Any, data: Any, *, own_data: bool = False) -> tuple[Any, Any]:
         """Returns the shapes of what `place(state)` and `share(data)` would return.
 
-        With `own_data` the second are those of `spread`, of `data` for each replica.
+        Args:
+          state: arrays, or their shapes.
+          data: likewise; with `own_data` that of one replica.
+          own_data: whether the data go to the replicas by `spread` in place of `share`.
         """
 
         def shape(leaf, *leading):
@@ -190,10 +197,10 @@ class Replicas:
         return placed, jax.tree.map(lambda leaf: shape(leaf, *leading), data)
 
     def lowered_as(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """Returns what to lower a dispatch for that will be called with `state` and `data`.
+        """Returns the arguments to lower a dispatch with that is then called with these.
 
-        With several processes pmap is lowered for the shapes of its own process, and called, once
-        compiled, with the arrays of the whole job.
+        They differ only under `jax.pmap` with several processes: it is lowered for the shapes of
+        its own process and, once compiled, called with the arrays of the whole job.
         """
         if self.backend != "pmap" or not self.several_processes:
             return state, data
@@ -219,7 +226,7 @@ class Replicas:
         return jax.tree.map(everywhere, data)
 
     def spread(self, data: Any) -> Any:
-        """Gives each of this process' replicas its entry along the first axis of `data`."""
+        """Gives every replica of this process its own entry along the first axis of `data`."""
         sharding = NamedSharding(self._mesh, PartitionSpec(AXIS))
         if sharding.is_fully_addressable:
             return jax.device_put(data, sharding)
@@ -232,7 +239,7 @@ class Replicas:
         return jax.tree.map(_first_replica, tree)
 
     def check_identical(self, state: Any) -> None:
-        """Raises RuntimeError when replicas differ in any leaf of `state`, to the last bit."""
+        """Raises RuntimeError when the replicas differ in any bit of any leaf of `state`."""
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             copies = [np.asarray(_plain(shard.data)) for shard in _plain(leaf).addressable_shards]
             sums = {zlib.crc32(copy.tobytes()) for copy in copies}
@@ -248,9 +255,9 @@ def _plain(leaf):
 
 
 def one_cpu_device_per_core() -> None:
-    """Makes JAX see as many CPU devices as there are cores, unless the user set a number.
+    """Makes JAX see as many CPU devices as there are cores, unless the user has set a number.
 
-    Without effect once JAX has started; other platforms keep their devices.
+    It has no effect once JAX has started, and none on the devices of other platforms.
     """
     own = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if own or getattr(jax.config, "jax_num_cpu_devices", -1) != -1:
@@ -261,7 +268,7 @@ def one_cpu_device_per_core() -> None:
 
 
 def _like(leaf, bits):
-    """Returns raw `bits` as random keys where `leaf` holds keys, else as they are."""
+    """Returns raw `bits` as random keys if `leaf` holds keys, and otherwise as they are."""
     is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf)) if is_key else bits
 
@@ -274,10 +281,10 @@ def _first_replica(leaf):
 class Members(Replicas):
     """The devices of one process that the members of a population are spread over.
 
-    Devices have two uses. `Replicas` spends them on one state, whose batches it divides; `Members`
-    spends them on many states, each whole on one device and never divided, so that a step has no
-    collectives. Every device holds the same number of members; places left over hold a copy of the
-    last member, which nobody reads and nobody waits for.
+    Devices have two uses. `Replicas` spends them on one state and divides its batches among them.
+    `Members` spends them on many states: each lies whole on one device, so that a step needs no
+    collectives. Every device holds the same number of members. Where places are left over they hold
+    copies of the last member, which nobody reads.
 
     Attributes:
       members: `M`, how many there are.
@@ -287,7 +294,7 @@ class Members(Replicas):
 
     @classmethod
     def over(cls, members: int, devices: int | None, backend: str) -> "Members":
-        """Takes as many local devices as finish first, no more than `devices`.
+        """Takes as few local devices as finish in the same time, and no more than `devices`.
 
         Raises:
           UserError: when there are too few devices.
@@ -304,7 +311,7 @@ class Members(Replicas):
 
     @property
     def each(self) -> int:
-        """Places on every device."""
+        """How many members a device holds."""
         return -(-self.members // self.count)
 
     def place(self, state: Any) -> Any:
@@ -330,4 +337,4 @@ class Members(Replicas):
         return jax.tree.map(gather, tree)
 
     def check_identical(self, state: Any) -> None:
-        """Nothing to check: members differ."""
+        """Checks nothing, because members differ."""

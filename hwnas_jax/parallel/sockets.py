@@ -1,8 +1,9 @@
-"""The processes of one job, tied together by sockets: who is there, what they say, who was lost.
+"""Ties the processes of one job together by sockets.
 
-Process 0 listens where the coordinator will, the others connect. All meet before JAX starts, so
-that whoever is missing is named; afterwards the same connections carry small values and tell
-within seconds when a process dies, whatever the accelerators are waiting for.
+Process 0 listens at the coordinator's address and the others connect to it. All of them meet before
+JAX starts, so that a message can name whoever is missing. Afterwards the same connections carry
+small values between the processes. They also show within seconds that a process has died, even
+while the accelerators of the others wait for it.
 """
 
 import contextlib
@@ -23,11 +24,11 @@ SILENT_BEATS = 6
 _HELLO_S = 5.0
 
 OnLost = Callable[[int, str | None], None]
-"""Called once as `(process, reason)`; the reason is None when a process vanished without a word."""
+"""Called once as `(process, reason)`; the reason is None when a process vanished without one."""
 
 
 class Job:
-    """This process' ties to the others.
+    """The connections of this process to the others.
 
     Attributes:
       process: this process' number.
@@ -42,15 +43,15 @@ class Job:
         self._closing = False
 
     def watch(self, on_lost: OnLost) -> None:
-        """Starts to listen for the others and to send signs of life, in a background thread."""
+        """Starts a background thread that listens to the others and sends them signs of life."""
         threading.Thread(target=self._listen, args=(on_lost,), daemon=True).start()
 
     def exchange(self, value: Any, idle: Callable[[], None] = lambda: None) -> list[Any]:
-        """Returns what every process gave, in order of their numbers, when all have called.
+        """Waits until every process has called this; returns what each gave, in order of numbers.
 
         Args:
           value: anything JSON holds.
-          idle: called twice a second while others are waited for.
+          idle: called twice a second while this process waits for others.
         """
         if self.process:
             self._send(0, {"value": value})
@@ -61,11 +62,11 @@ class Job:
         return values
 
     def leave(self, reason: str | None = None, *, lost: int | None = None) -> None:
-        """Tells the others that this process goes.
+        """Tells the others that this process leaves the job.
 
         Args:
-          reason: why; None when all have agreed.
-          lost: the process whose loss makes it go, if that is why.
+          reason: why it leaves; None when all have agreed to.
+          lost: the process whose loss is the reason, if one was lost.
         """
         self._closing = True
         for peer in self._links:
@@ -79,7 +80,7 @@ class Job:
                 idle()
 
     def _send(self, peer: int, message: dict[str, Any]) -> None:
-        # A peer that is gone is noticed where its messages are read.
+        # A process that is gone is noticed in `_listen`, where its messages are read.
         with self._sending, contextlib.suppress(OSError):
             self._links[peer].sendall(json.dumps(message).encode() + b"\n")
 
@@ -118,7 +119,7 @@ class Job:
                 read(key.data)
             if time.monotonic() < beat:
                 continue
-            # Beats are counted, not seconds, so that a pause of the whole job harms nobody.
+            # Counting beats in place of seconds lets the whole job be paused and go on.
             beat = time.monotonic() + BEAT_S
             for peer in self._links.keys() - left:
                 self._send(peer, {})
@@ -129,7 +130,7 @@ class Job:
 
 
 def address(coordinator: str) -> tuple[str, int]:
-    """Splits "host:port"; UserError when it is none.
+    """Splits "host:port", and raises UserError for anything else.
 
     >>> address("10.0.0.1:1234")
     ('10.0.0.1', 1234)
@@ -143,7 +144,7 @@ def address(coordinator: str) -> tuple[str, int]:
 
 
 def bind_host(host: str) -> str:
-    """Returns where process 0 listens: on loopback alone when that is the coordinator's host."""
+    """Returns where process 0 listens: only on loopback when the coordinator's host is that."""
     with contextlib.suppress(OSError, ValueError):
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
         if ipaddress.ip_address(str(found)).is_loopback:
@@ -157,8 +158,8 @@ def gather(coordinator: str, processes: int, process: int, timeout_s: float) -> 
     Args:
       coordinator: "host:port" of process 0.
       processes: how many there are.
-      process: this one's number.
-      timeout_s: seconds to wait.
+      process: the number of this one.
+      timeout_s: how many seconds to wait.
 
     Raises:
       UserError: when the coordinator does not answer, its port is taken, processes stay away, or
@@ -243,7 +244,7 @@ def _join(
         if answer.get("refused"):
             raise UserError(f"the coordinator {coordinator} refuses: {answer['refused']}")
         if "refused" in answer:
-            # It waits no longer than this process would, so its word comes first.
+            # The coordinator gives up no later than this process would, so its answer comes first.
             if _read_line(link, max(0.1, deadline - time.monotonic()) + _HELLO_S):
                 link.settimeout(None)
                 return link
@@ -271,11 +272,11 @@ def _write_line(link: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _read_line(link: socket.socket, timeout_s: float) -> dict[str, Any]:
-    """Returns one message, or an empty one when none comes in time."""
+    """Returns one message, or an empty dictionary when none comes in time."""
     link.settimeout(timeout_s)
     line = b""
     try:
-        # Byte by byte, so that nothing of the next message is taken.
+        # Reading byte by byte leaves the next message in the socket.
         while not line.endswith(b"\n"):
             byte = link.recv(1)
             if not byte or len(line) > 1 << 16:

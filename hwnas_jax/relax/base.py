@@ -60,12 +60,15 @@ class Relaxation(abc.ABC):
       chooses_several: whether an architecture may keep more than one option of a decision. Gates
         then need not sum to one, so that only spaces which add up their options' outputs
         (`Space.adds_options`) can use them.
+      draws_paths: whether only a drawn option of every decision runs, so that its gates have an
+        index. Replicas that draw paths of their own then run different operations.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     has_logits: ClassVar[bool] = True
     chooses_several: ClassVar[bool] = False
+    draws_paths: ClassVar[bool] = False
 
     learning_rate: Annotated[float, Gt(0)] = 0.05
     """of the architecture's parameters"""
@@ -102,6 +105,11 @@ class Relaxation(abc.ABC):
         """
         return softmax_probabilities(params, mask)
 
+    def kept(self, params: Params, mask: jax.Array) -> jax.Array:
+        """Returns which options an architecture keeps, `bool[D, K]`: by default the likeliest."""
+        share = jnp.where(mask, self.probabilities(params, mask), -1.0)
+        return jax.nn.one_hot(share.argmax(-1), mask.shape[-1], dtype=bool)
+
     def penalty(self, params: Params, mask: jax.Array, progress: jax.Array) -> jax.Array:
         """Returns what is added to the loss of the parameters, `float32[]`.
 
@@ -136,6 +144,21 @@ def softmax_probabilities(logits: jax.Array, mask: jax.Array) -> jax.Array:
     return jax.nn.softmax(masked(logits, mask), axis=-1)
 
 
+def draw(key: jax.Array, logits: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws an option of every decision by the softmax of the logits.
+
+    Args:
+      key: random key.
+      logits: `float32[D, K]`.
+      mask: `bool[D, K]`.
+
+    Returns:
+      The options, `int32[D]`, and one-hot rows of them, `float32[D, K]`.
+    """
+    index = jax.random.categorical(key, masked(logits, mask), axis=-1).astype(jnp.int32)
+    return index, jax.nn.one_hot(index, mask.shape[-1], dtype=jnp.float32)
+
+
 def one_hot_gates(architecture: jax.Array, num_options: int, *, sampled: bool = False) -> Gates:
     """Returns the gates that stand for one architecture.
 
@@ -157,7 +180,7 @@ def straight_through(relaxed: jax.Array, index: jax.Array) -> jax.Array:
       index: `int32[D]`, the option of each row that is one.
     """
     hard = jax.nn.one_hot(index, relaxed.shape[-1], dtype=relaxed.dtype)
-    return hard + relaxed - jax.lax.stop_gradient(relaxed)
+    return hard + (relaxed - jax.lax.stop_gradient(relaxed))
 
 
 def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:
@@ -176,14 +199,16 @@ def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:
         gates = relaxation.sample(key, params, mask, temperature)
         share = relaxation.probabilities(params, mask)
         penalty = relaxation.penalty(params, mask, jnp.zeros(()))
-        state = relaxation.optimizer().init(params)
-        return gates, share, penalty, state
+        optimizer = relaxation.optimizer()
+        state = optimizer.init(params)
+        updates, after = optimizer.update(params, state, params)
+        return gates, share, penalty, (params, state), (optax.apply_updates(params, updates), after)
 
     where = f"relaxation {relaxation.name}"
     key = jax.eval_shape(lambda: jax.random.key(0))
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     try:
-        gates, share, penalty, _ = jax.eval_shape(
+        gates, share, penalty, before, after = jax.eval_shape(
             every, key, jax.ShapeDtypeStruct(mask.shape, bool), scalar
         )
     except UserError:
@@ -203,10 +228,27 @@ def check_relaxation(relaxation: Relaxation, mask: np.ndarray) -> None:
                 f"{where}: {what} must be float32{list(shape)}, got {found.dtype}"
                 f"{list(found.shape)}"
             )
+    if relaxation.draws_paths != (gates.index is not None):
+        raise UserError(
+            f"{where}: draws_paths is {relaxation.draws_paths}, but sample's gates have "
+            f"{'no' if gates.index is None else 'an'} index"
+        )
     if gates.index is not None and (
         gates.index.shape != mask.shape[:1] or gates.index.dtype != jnp.int32
     ):
         raise UserError(
             f"{where}: sample's index must be int32{list(mask.shape[:1])}, got "
             f"{gates.index.dtype}{list(gates.index.shape)}"
+        )
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (before, after)]
+    for number, what in enumerate(("parameters", "its own state")):
+        if shapes[0][number] != shapes[1][number]:
+            raise UserError(
+                f"{where}: the optimizer must keep the shapes of {what}, "
+                f"{shapes[0][number]}, got {shapes[1][number]}"
+            )
+    if relaxation.has_logits and shapes[0][0] != (mask.shape, jnp.float32):
+        raise UserError(
+            f"{where}: parameters must be logits float32{list(mask.shape)}, or has_logits False, "
+            f"got {shapes[0][0]}"
         )

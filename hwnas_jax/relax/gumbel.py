@@ -71,6 +71,7 @@ class SampledPath(Relaxation):
 
     name = "sampled_path"
     summary = "only the drawn option runs, gradients by Gumbel-softmax (GDAS)"
+    draws_paths = True
 
     def sample(
         self, key: jax.Array, params: Params, mask: jax.Array, temperature: jax.Array

@@ -1,4 +1,4 @@
-"""What a run found, as one HTML page, as JSON, as a table and as figures for a notebook."""
+"""What a run found: as one HTML page, as JSON, as a table, and as figures for a notebook."""
 
 import importlib
 import json
@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hwnas_jax.report.read import Run, read_run
-from hwnas_jax.report.summary import chosen, headings, network_row, verdict
+from hwnas_jax.report import summary, sweep_summary
+from hwnas_jax.report.read import RunFiles, read_run
 
 __all__ = [
     "plot_cell",
@@ -15,6 +15,7 @@ __all__ = [
     "plot_probabilities",
     "plot_progress",
     "plot_retraining",
+    "plot_strategy",
     "plot_tradeoff",
     "summary_rows",
     "write_report",
@@ -22,73 +23,78 @@ __all__ = [
 
 _FIGURES = {
     "plot_cell": "cell",
-    "plot_cost_fit": "plots",
-    "plot_probabilities": "plots",
-    "plot_progress": "plots",
-    "plot_retraining": "plots",
-    "plot_tradeoff": "plots",
+    "plot_cost_fit": "network_plots",
+    "plot_probabilities": "search_plots",
+    "plot_progress": "search_plots",
+    "plot_retraining": "network_plots",
+    "plot_strategy": "search_plots",
+    "plot_tradeoff": "network_plots",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a figure's module when it is asked for: a search needs no matplotlib."""
+    """Loads the module of a figure when it is asked for, since a search needs no matplotlib."""
     if name not in _FIGURES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_FIGURES[name]}"), name)
 
 
-def write_report(run: Path) -> Path:
-    """Writes `report.html` (one file, nothing loaded from elsewhere) and `report.json`.
+def write_report(folder: Path) -> Path:
+    """Writes `report.html` (one file that loads nothing from elsewhere) and `report.json`.
 
-    Parts that an unfinished run does not have yet are named on the page.
+    The page is that of one search or of several, as `searches.json` says. Parts that an unfinished
+    run does not have yet are named on the page.
 
     Args:
-      run: the run folder.
+      folder: the run folder.
 
     Returns:
       The path of `report.html`.
 
     Raises:
-      UserError: when `run` is not a run folder, or one of its files is damaged.
+      UserError: when `folder` is no run folder, or one of its files is damaged.
     """
     from hwnas_jax.report.page import render
 
-    data = read_run(run)
-    page = render(data)
-    path = data.path / "report.html"
-    payload = json.dumps(_finite(_figures(data)), indent=1, allow_nan=False, ensure_ascii=False)
-    (data.path / "report.json").write_text(payload + "\n", encoding="utf-8")
+    run = read_run(folder)
+    page = render(run)
+    path = run.path / "report.html"
+    payload = json.dumps(_finite(_payload(run)), indent=1, allow_nan=False, ensure_ascii=False)
+    (run.path / "report.json").write_text(payload + "\n", encoding="utf-8")
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def summary_rows(run: Path) -> list[tuple[str, ...]]:
-    """Returns the final table as text: the headings, then the chosen network of each origin.
+def summary_rows(folder: Path) -> list[tuple[str, ...]]:
+    """Returns the final table as text, headers first; empty before there are networks.
+
+    One search has a column for its chosen network and one for the best random network. Several
+    searches have a row each.
 
     Args:
-      run: the run folder; a run without networks has only the headings.
+      folder: the run folder.
 
     Raises:
       UserError: as `write_report`.
     """
-    data = read_run(run)
-    networks = [chosen(data, origin) for origin in ("search", "random")]
-    return [headings(data), *(network_row(data, network) for network in networks if network)]
+    run = read_run(folder)
+    return (sweep_summary if run.several else summary).rows(run)
 
 
-def _figures(run: Run) -> dict[str, Any]:
+def _payload(run: RunFiles) -> dict[str, Any]:
     """Returns what the page shows, as plain values; None for what the run does not have yet."""
+    front = sweep_summary.front_of(run) if run.several else None
     return {
         "format": "hwnas_jax.report",
-        "version": 1,
+        "version": 2,
         "name": run.name,
-        "verdict": verdict(run),
-        "target": run.target,
+        "verdict": (sweep_summary if run.several else summary).verdict(run),
+        "targets": run.targets,
         "networks": run.networks,
+        "front": front and front.to_dict(),
         "cell": run.architecture,
         "decisions": run.space and run.space["decisions"],
-        "search": run.search,
-        "retrain": run.retrain,
+        "log": run.log,
         "cost_fit": run.cost_fit,
         "measurements_during_search": run.measurements_during_search,
         "stages": run.stages,
@@ -98,7 +104,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Returns `value` with null for what JSON cannot say (NaN, infinity)."""
+    """Returns `value` with null in place of numbers that JSON cannot say (NaN, infinity)."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from hwnas_jax.report.style import (
     SURFACE,
     new_figure,
     option_colours,
-    text_on,
+    text_colour_on,
 )
 
 _EDGE = re.compile(r"(?:([^/]+)/)?(\d+)<-(\d+)")
@@ -90,11 +90,11 @@ def _canvas(width: float, height: float):
     return figure, ax
 
 
-def _pill(ax, x: float, y: float, option: str, colour: str) -> None:
+def _draw_option(ax, x: float, y: float, option: str, colour: str) -> None:
     empty = option == "none"
     ax.text(
         x, y, option, ha="center", va="center_baseline", fontsize=FONT_SIZE - 0.5, zorder=4,
-        color=MUTED if empty else text_on(colour), parse_math=False,
+        color=MUTED if empty else text_colour_on(colour), parse_math=False,
         bbox={"boxstyle": "round,pad=0.35", "linewidth": 0,
               "facecolor": SURFACE if empty else colour},
     )  # fmt: skip
@@ -165,7 +165,7 @@ def _graph(ax, edges, lanes, colours, level, spacing) -> None:
                 linestyle=(0, (3, 3)) if empty else "solid", zorder=2,
             )
         )  # fmt: skip
-        _pill(ax, (x0 + x1) / 2, level + height, option, colours.get(option, NONE_COLOUR))
+        _draw_option(ax, (x0 + x1) / 2, level + height, option, colours.get(option, NONE_COLOUR))
     for node in nodes:
         ax.add_patch(
             Circle(
@@ -216,7 +216,7 @@ def _chain(names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
             x, y + 0.17, decision, ha="center", va="center_baseline", color=MUTED,
             fontsize=FONT_SIZE - 1, parse_math=False,
         )  # fmt: skip
-        _pill(ax, x, y - 0.12, option, colours.get(option, NONE_COLOUR))
+        _draw_option(ax, x, y - 0.12, option, colours.get(option, NONE_COLOUR))
         if (i + 1) % columns and i + 1 < len(names):
             ax.text(
                 x + pitch / 2, y - 0.12, "→", ha="center", va="center_baseline", color=MUTED,

@@ -1,4 +1,4 @@
-"""What every page is made of: the document, sections, tables, figures, escaped text."""
+"""HTML that every page is made of: the document, sections, tables, figures, escaped text."""
 
 import html
 import importlib.resources
@@ -16,44 +16,50 @@ def document(title: str, body: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<title>{escaped(title)}</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def text(value: Any) -> str:
+def escaped(value: Any) -> str:
     """Returns a value escaped for HTML."""
     return html.escape(str(value))
 
 
-def prose(value: str) -> str:
-    """Returns escaped text whose percent signs stay with their numbers."""
-    return text(value).replace(" %", "\u00a0%")
+def sentences(value: str) -> str:
+    """Returns escaped text in which percent signs stay on the line of their numbers."""
+    return escaped(value).replace(" %", "\u00a0%")
 
 
 def section(title: str, *parts: str) -> str:
     """Returns a section of parts that are HTML already."""
-    return "<section>\n<h2>{}</h2>\n{}\n</section>".format(text(title), "\n".join(parts))
+    return "<section>\n<h2>{}</h2>\n{}\n</section>".format(escaped(title), "\n".join(parts))
 
 
 def missing(what: str, file: str) -> str:
-    """Returns the paragraph that stands for what an unfinished run does not have yet."""
-    return f'<p class="missing">No {text(what)} yet: the run has no {text(file)}.</p>'
+    """Returns the paragraph that stands in place of what an unfinished run does not have yet."""
+    return f'<p class="missing">No {escaped(what)} yet: the run has no {escaped(file)}.</p>'
 
 
 def figure(drawn: Figure, name: str, caption: str) -> str:
     """Returns a figure with its caption; `name` is letters and hyphens, unique on a page."""
-    svg = to_svg(drawn, name, text(caption))
-    return f'<figure id="{name}">\n{svg}\n<figcaption>{text(caption)}</figcaption>\n</figure>'
+    svg = to_svg(drawn, name, escaped(caption))
+    return f'<figure id="{name}">\n{svg}\n<figcaption>{escaped(caption)}</figcaption>\n</figure>'
+
+
+def note(*parts: str) -> str:
+    """Returns a paragraph of small text; empty parts are left out."""
+    kept = " ".join(filter(None, parts))
+    return f'<p class="note">{sentences(kept)}</p>' if kept else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
     """Returns a table whose first column names the rows; `marked` rows are highlighted."""
     rows = list(rows)
-    cells = "".join(f'<th scope="col">{text(h)}</th>' for h in head)
+    cells = "".join(f'<th scope="col">{escaped(h)}</th>' for h in head)
     lines = [f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>']
     for i, (first, *rest) in enumerate(rows):
         mark = ' class="chosen"' if i < len(marked) and marked[i] else ""
-        data = "".join(f"<td>{text(cell)}</td>" for cell in rest)
-        lines.append(f'<tr{mark}><th scope="row">{text(first)}</th>{data}</tr>')
+        data = "".join(f"<td>{escaped(cell)}</td>" for cell in rest)
+        lines.append(f'<tr{mark}><th scope="row">{escaped(first)}</th>{data}</tr>')
     return "\n".join([*lines, "</tbody>\n</table></div>"])

@@ -1,6 +1,7 @@
 """Fronts of two objectives: which points are on one, and how much it covers.
 
-Legend: `N` points. A cost is better when lower, an accuracy when higher.
+Legend: `N` points. Each has a cost, of which less is better, and a value of the task's metric, of
+which more or less is better.
 """
 
 from typing import NamedTuple
@@ -10,49 +11,61 @@ import numpy as np
 
 
 class Reference(NamedTuple):
-    """The point that a hypervolume is measured from; worse in both than what counts.
+    """The point that a hypervolume is measured from: the worst corner of the area.
 
     Attributes:
-      cost: what is not below it adds nothing.
-      accuracy: what is not above it adds nothing.
+      cost: a point that costs as much or more adds nothing.
+      value: a point whose metric is no better than this adds nothing.
     """
 
     cost: float
-    accuracy: float
+    value: float
 
 
-def on_front(costs: np.ndarray, accuracies: np.ndarray) -> np.ndarray:
+def on_front(costs: np.ndarray, values: np.ndarray, *, higher_is_better: bool = True) -> np.ndarray:
     """Returns `bool[N]`: whether no other point is at least as good in both and better in one.
 
     Args:
       costs: `float[N]`.
-      accuracies: `float[N]`.
+      values: `float[N]`.
+      higher_is_better: whether more of a value is better.
     """
-    costs, accuracies = np.asarray(costs, float), np.asarray(accuracies, float)
-    chex.assert_rank(costs, 1)
-    chex.assert_equal_shape([costs, accuracies])
-    no_worse = (costs[:, None] <= costs) & (accuracies[:, None] >= accuracies)
-    better = (costs[:, None] < costs) | (accuracies[:, None] > accuracies)
+    costs, values = _checked(costs, values, higher_is_better)
+    no_worse = (costs[:, None] <= costs) & (values[:, None] >= values)
+    better = (costs[:, None] < costs) | (values[:, None] > values)
     return np.logical_not((no_worse & better).any(0))
 
 
-def hypervolume(costs: np.ndarray, accuracies: np.ndarray, reference: Reference) -> float:
+def hypervolume(
+    costs: np.ndarray,
+    values: np.ndarray,
+    reference: Reference,
+    *,
+    higher_is_better: bool = True,
+) -> float:
     """Returns the area that the points dominate up to `reference`, exactly.
 
     Args:
       costs: `float[N]`; `N` may be zero.
-      accuracies: `float[N]`.
+      values: `float[N]`.
       reference: the worst corner of the area.
+      higher_is_better: whether more of a value is better.
 
     References: Zitzler and Thiele, "Multiobjective Optimization Using Evolutionary Algorithms: A
     Comparative Case Study", 1998.
     """
-    costs, accuracies = np.asarray(costs, float), np.asarray(accuracies, float)
-    chex.assert_rank(costs, 1)
-    chex.assert_equal_shape([costs, accuracies])
-    area, best = 0.0, reference.accuracy
-    for i in np.lexsort((-accuracies, costs)):
-        if costs[i] < reference.cost and accuracies[i] > best:
-            area += (reference.cost - costs[i]) * (accuracies[i] - best)
-            best = accuracies[i]
+    costs, values = _checked(costs, values, higher_is_better)
+    area, best = 0.0, reference.value if higher_is_better else -reference.value
+    for i in np.lexsort((-values, costs)):
+        if costs[i] < reference.cost and values[i] > best:
+            area += (reference.cost - costs[i]) * (values[i] - best)
+            best = values[i]
     return float(area)
+
+
+def _checked(costs, values, higher_is_better):
+    """Returns both as arrays, the values signed so that more is better."""
+    costs, values = np.asarray(costs, float), np.asarray(values, float)
+    chex.assert_rank(costs, 1)
+    chex.assert_equal_shape([costs, values])
+    return costs, values if higher_is_better else -values

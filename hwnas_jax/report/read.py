@@ -1,73 +1,101 @@
-"""Reads a run folder into plain values and checks that each file is what it should be."""
+"""Reads a run folder into plain values, and checks that each file is what the report expects."""
 
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import read_json
+from hwnas_jax.report.task_metric import TaskMetric
+
+MEASURED, PREDICTED, STD = "measured", "predicted", "std"
+"""What `cost_fit.json` and `measurements_during_search.json` call the costs of a network."""
+
+COUNTED = ("macs", "flops", "params", "bit_operations", "size_kib")
+"""Metrics that follow from an architecture; nothing is measured to know them."""
 
 _NUMBER = float
 
-_NETWORK = {
-    "origin": str, "label": str, "string?": str, "probability?": _NUMBER,
-    "predicted_ms?": _NUMBER, "predicted_std_ms?": _NUMBER, "predicted_bound_ms?": _NUMBER,
-    "measured_ms?": _NUMBER,
-    "measured_iqr_ms?": _NUMBER, "validation_accuracy?": _NUMBER, "test_accuracy?": _NUMBER,
-    "params?": _NUMBER, "macs?": _NUMBER, "selected?": bool,
-}  # fmt: skip
-_POINT = {"measured_ms": _NUMBER, "predicted_ms": _NUMBER, "std_ms?": _NUMBER}
-_SEARCHED = {**_POINT, "step": _NUMBER, "string?": str}
+_POINT = {MEASURED: _NUMBER, PREDICTED: _NUMBER, f"{STD}?": _NUMBER}
 _MODEL = {
     "name": str, "label?": str, "spearman?": _NUMBER, "mape?": _NUMBER, "within_10?": _NUMBER,
 }  # fmt: skip
+_NETWORK = {
+    "origin": str, "label": str, "search?": str, "string?": str, "target?": _NUMBER,
+    "probability?": _NUMBER, "probability_within_budget?": _NUMBER, "score?": _NUMBER,
+    "predicted?": _NUMBER, "predicted_std?": _NUMBER, "predicted_bound?": _NUMBER,
+    "measured?": _NUMBER, "measured_iqr?": _NUMBER, "drift?": _NUMBER,
+    "supernet_metric?": _NUMBER, "validation_metric?": _NUMBER, "test_metric?": _NUMBER,
+    "params?": _NUMBER, "macs?": _NUMBER, "selected?": bool, "meets_budget?": bool,
+}  # fmt: skip
+_TASK = {
+    "name?": str, "metric": str, "higher_is_better": bool, "unit?": str, "chance?": _NUMBER,
+}  # fmt: skip
 
-# What the report reads of each file; a key ending in "?" may be absent or null.
+# What the report reads of each file. A key that ends in "?" may be absent or null.
 _FILES: dict[str, dict[str, Any]] = {
     "config": {"config": {}},
     "versions": {"device?": {}},
     "space": {"decisions": [{"name": str, "options": [str]}]},
+    "searches": {"targets?": [_NUMBER], "percentiles?": [_NUMBER], "seeds?": [_NUMBER]},
     "measurements": {
-        "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"metrics": {}}],
+        "source?": str, "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"metrics": {}}],
     },
-    "cost_fit": {"models": [_MODEL], "held_out": [_POINT], "fitted?": [_POINT]},
-    "measurements_during_search": {"networks": [_SEARCHED]},
-    "target": {
-        "metric": str, "target_ms": _NUMBER, "percentile?": _NUMBER, "confidence?": _NUMBER,
+    "cost_fit": {"metric?": str, "models": [_MODEL], "held_out": [_POINT], "fitted?": [_POINT]},
+    "measurements_during_search": {"networks": [{**_POINT, "step": _NUMBER}]},
+    "targets": {
+        "metric": str, "unit?": str, "confidence?": _NUMBER, "limits?": {},
+        "targets": [{"value": _NUMBER, "percentile?": _NUMBER}], "range": [_NUMBER], "task": _TASK,
     },
     "architecture": {"architecture": {}, "string?": str},
-    "networks": {"networks": [_NETWORK], "drift?": _NUMBER},
+    "networks": {"networks": [_NETWORK], "confirmations?": [{}]},
     "stages": {},
 }  # fmt: skip
-_VERSIONS = {
-    "config": 1, "measurements": 2, "measurements_during_search": 1, "architecture": 1
-}  # fmt: skip
+
 _SEARCH_LINE = {
-    "stage": str, "step": _NUMBER, "weight_loss?": _NUMBER, "arch_loss?": _NUMBER,
-    "expected_ms?": _NUMBER, "argmax_ms?": _NUMBER, "target_ms?": _NUMBER,
-    "multiplier?": _NUMBER, "probabilities?": [[_NUMBER]],
+    "stage": str, "step": _NUMBER, "member?": str, "weight_loss?": _NUMBER,
+    "weight_metric?": _NUMBER, "arch_loss?": _NUMBER, "arch_metric?": _NUMBER, "cost?": _NUMBER,
+    "argmax_cost?": _NUMBER, "target?": _NUMBER, "multiplier?": _NUMBER,
+    "probabilities?": [[_NUMBER]],
+}  # fmt: skip
+_STRATEGY_LINE = {
+    "stage": str, "step": _NUMBER, "member?": str, "best?": _NUMBER, "score?": _NUMBER,
+    "within_budget?": _NUMBER,
 }  # fmt: skip
 _RETRAIN_LINE = {"stage": str, "network": str, "step": _NUMBER, "loss?": _NUMBER}
-_LINES = {"search": _SEARCH_LINE, "retrain": _RETRAIN_LINE}
+_LINES = {
+    "warmup": _SEARCH_LINE, "search": _SEARCH_LINE, "supernet": _SEARCH_LINE,
+    "strategy": _STRATEGY_LINE, "retrain": _RETRAIN_LINE,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run folder holds, as plain JSON values; None for a file that is not there (yet)."""
+class RunFiles:
+    """What a run folder holds, as plain JSON values.
+
+    Attributes:
+      path: the folder.
+      log: lines of `metrics.jsonl` by stage ("search", "supernet", "strategy", "retrain"), in the
+        order of their steps.
+      config: and the others: the content of the JSON file of that name; None where the run has
+        not written it yet.
+    """
 
     path: Path
+    log: dict[str, list[dict[str, Any]]]
     config: dict[str, Any] | None
     versions: dict[str, Any] | None
     space: dict[str, Any] | None
+    searches: dict[str, Any] | None
     measurements: dict[str, Any] | None
     cost_fit: dict[str, Any] | None
     measurements_during_search: dict[str, Any] | None
-    target: dict[str, Any] | None
+    targets: dict[str, Any] | None
     architecture: dict[str, Any] | None
     networks: dict[str, Any] | None
     stages: dict[str, Any] | None
-    search: list[dict[str, Any]]
-    retrain: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
@@ -76,15 +104,52 @@ class Run:
         return str(name) if name else self.path.resolve().name
 
     @property
+    def several(self) -> bool:
+        """Whether the run holds several searches: a sweep over targets or seeds."""
+        searches = self.searches or {}
+        return any(searches.get(key) for key in ("targets", "percentiles", "seeds"))
+
+    @property
     def metric(self) -> str:
         """The metric that has the budget."""
-        return self.target["metric"] if self.target else "latency_ms"
+        return str(self.targets["metric"]) if self.targets else "latency_ms"
+
+    @property
+    def unit(self) -> str:
+        """The unit of that metric."""
+        return unit(self.metric)
+
+    @property
+    def target(self) -> float | None:
+        """The budget of the first search; None before the targets are fixed."""
+        return self.targets["targets"][0]["value"] if self.targets else None
+
+    @property
+    def task(self) -> TaskMetric:
+        """The metric of what is learned."""
+        return TaskMetric.of(self.targets and self.targets["task"])
 
     @property
     def confidence(self) -> float | None:
-        """The confidence with which the budget is to be kept; None without one."""
-        value = (self.target or {}).get("confidence")
+        """The confidence with which the budget is kept; None where the prediction alone counts."""
+        value = (self.targets or {}).get("confidence")
         return value if value and value > 0.5 else None
+
+    @property
+    def source(self) -> str:
+        """How the costs that the cost model was fitted to were obtained ("simulated")."""
+        source = (self.measurements or {}).get("source") or "measured"
+        return {"compiler estimate": "estimated"}.get(source, source)
+
+    @property
+    def obtained(self) -> str:
+        """How the costs of the finished networks were obtained, in the metric of the budget."""
+        return "counted" if self.metric in COUNTED else self.source
+
+    @property
+    def found(self) -> list[dict[str, Any]]:
+        """The networks of `networks.json`; empty before there are any."""
+        return self.networks["networks"] if self.networks else []
 
     def settings(self, *keys: str) -> Any:
         """Returns a value of the config by its nested keys, or None."""
@@ -94,41 +159,32 @@ class Run:
         return value
 
 
-def read_run(path: Path) -> Run:
-    """Reads a finished or unfinished run folder.
+def read_run(path: Path) -> RunFiles:
+    """Reads a run folder, finished or not.
 
     Raises:
-      UserError: when there is no such folder, it holds no run, or a file is damaged.
+      UserError: when there is no such folder, when it holds no run, or when a file is damaged.
     """
     path = Path(path)
     if not path.is_dir():
-        raise UserError(f"no run folder {path}")
+        raise UserError(f"there is no run folder {path}")
     files = {stem: _read_file(path / f"{stem}.json") for stem in _FILES}
-    search, retrain = _read_metrics(path / "metrics.jsonl")
-    if not search and not retrain and not any(files.values()):
+    log = _read_log(path / "metrics.jsonl")
+    if not any(log.values()) and not any(files.values()):
         known = ", ".join(f"{stem}.json" for stem in _FILES)
-        raise UserError(f"{path} is not a run folder: it holds none of {known}, metrics.jsonl")
-    return Run(path=path, search=search, retrain=retrain, **files)
+        raise UserError(f"{path} is no run folder: it holds none of {known}, metrics.jsonl")
+    return RunFiles(path=path, log=log, **files)
 
 
 def _read_file(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    value = read_json(path, "file")
     problem = _problem(value, _FILES[path.stem], "")
+    if not problem and path.stem == "targets" and not value["targets"]:
+        problem = "targets must not be empty"
     if problem:
         raise UserError(f"{path} is damaged: {problem}")
-    if path.stem in _VERSIONS:
-        given = (value.get("format"), value.get("version"))
-        known = (f"hwnas_jax.{path.stem}", _VERSIONS[path.stem])
-        if given != known:
-            raise UserError(
-                f"{path} has format {given[0]!r}, version {given[1]!r}; "
-                f"known is {known[0]!r}, version {known[1]}"
-            )
     return value
 
 
@@ -159,8 +215,13 @@ def _problem(value: Any, wanted: Any, where: str) -> str | None:
     return None
 
 
-def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns the search's and the retraining's lines, in order of their steps."""
+def _kind(stage: str) -> str:
+    """Returns which kind of line a stage writes: "supernet-seed0" is a kind of "supernet"."""
+    return "supernet" if stage.startswith("supernet") else stage
+
+
+def _read_log(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the lines of a log by kind; those of each search or network in order of steps."""
     histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
     lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, raw in enumerate(lines, start=1):
@@ -170,19 +231,22 @@ def _read_metrics(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
             row = json.loads(raw.decode("utf-8"))
             problem = _problem(row, {"stage": str}, "the line")
         except ValueError as error:
-            # No newline after it: the writer was stopped in the middle of this line.
+            # Without a newline after it, the writer was stopped in the middle of this line.
             if number == len(lines):
                 break
             row, problem = None, str(error)
-        if not problem and row["stage"] in _LINES:
-            problem = _problem(row, _LINES[row["stage"]], "")
+        if not problem and _kind(row["stage"]) in _LINES:
+            problem = _problem(row, _LINES[_kind(row["stage"])], "")
         if problem:
             raise UserError(f"{path}, line {number} is damaged: {problem}")
-        history = histories.setdefault((row["stage"], row.get("network") or ""), [])
-        # A run that resumed from a checkpoint repeats steps; what it redid counts.
+        whose = str(row.get("member") or row.get("network") or "")
+        history = histories.setdefault((row["stage"], whose), [])
+        # A run that resumed from a checkpoint repeats steps; what it did last counts.
         while history and history[-1].get("step", -1) >= row.get("step", 0):
             history.pop()
         history.append(row)
-    search = [row for (stage, _), rows in histories.items() if stage == "search" for row in rows]
-    retrain = [row for (stage, _), rows in histories.items() if stage == "retrain" for row in rows]
-    return search, retrain
+    return {
+        kind: [row for (stage, _), rows in histories.items() if _kind(stage) == kind
+               for row in rows]
+        for kind in _LINES
+    }  # fmt: skip

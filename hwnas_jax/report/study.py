@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hwnas_jax.cost.judge.study import Study, temperature_rows
-from hwnas_jax.report.style import GRID, INK, MUTED, dress, new_figure, option_colours
+from hwnas_jax.report.style import GRID, INK, MUTED, new_figure, option_colours, style_axes
 
 _PANELS = (
     ("spearman", "rank correlation (Spearman)"),
@@ -32,7 +32,7 @@ def draw_study(study: Study) -> Figure:
     axes = figure.subplots(2 if gradients else 1, 3, squeeze=False)
     for ax, (score, title) in zip(axes[0], _PANELS, strict=True):
         _by_device(ax, lines, score, devices, models, colours)
-        dress(ax, title=title)
+        style_axes(ax, title=title)
         if score != "spearman":
             ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         if score == "covered_90":
@@ -40,7 +40,7 @@ def draw_study(study: Study) -> Figure:
     if gradients:
         for ax, (score, title) in zip(axes[1], _GRADIENTS, strict=True):
             _by_temperature(ax, gradients, score, models, colours)
-            dress(ax, x="temperature of the gates", title=title)
+            style_axes(ax, x="temperature of the gates", title=title)
             if score != "by_logits":
                 ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""Colours and figure furniture that every plot of the report shares, and figures as inline SVG."""
+"""Colours, axes and legends as all figures of the report have them, and figures as inline SVG."""
 
 import io
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hwnas_jax.cost.files.observations import unit
 
@@ -17,9 +18,11 @@ SURFACE = "#fdfdfe"
 SEARCH = "#0072b2"
 RANDOM = "#d98c00"
 ALARM = "#d55e00"
+MULTIPLIER = "#009e73"
 FONT_SIZE = 9.0
+ROUND_STEPS = (1, 2, 2.5, 5, 10)
 
-# In a page these four follow the reader's light or dark mode; data colours stay.
+# On a page these four follow the reader's light or dark mode. The colours of data stay the same.
 _PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", GRID: "--grid", SURFACE: "--surface"}
 
 # Okabe and Ito's palette (2008), its black and yellow replaced (they vanish on a dark and on a
@@ -38,7 +41,7 @@ def option_colours(options: Iterable[str]) -> dict[str, str]:
     return {"none": NONE_COLOUR} | colours
 
 
-def text_on(colour: str) -> str:
+def text_colour_on(colour: str) -> str:
     """Returns near-black or white, whichever contrasts more with a `#rrggbb` colour (WCAG 2)."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
@@ -62,8 +65,10 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor=SURFACE)
 
 
-def dress(ax: Axes, *, x: str | None = None, y: str | None = None, title: str | None = None):
-    """Gives axes their labels, a light horizontal grid and quiet spines."""
+def style_axes(
+    ax: Axes, *, x: str | None = None, y: str | None = None, title: str | None = None
+) -> None:
+    """Gives axes their labels and title, a light horizontal grid and thin spines."""
     ax.set_facecolor("none")
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -80,6 +85,22 @@ def dress(ax: Axes, *, x: str | None = None, y: str | None = None, title: str | 
         ax.set_ylabel(y)
     if title:
         ax.set_title(title, loc="left", fontsize=FONT_SIZE, color=INK, fontweight="bold")
+
+
+def step_axis(ax: Axes, ticks: int = 6) -> None:
+    """Puts the ticks of a horizontal axis that counts steps at whole, round numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, steps=ROUND_STEPS))
+
+
+def percent_axis(ax: Axes, *, decimals: int | None = 0) -> None:
+    """Shows the shares on a vertical axis in percent."""
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals, symbol=" %"))
+
+
+def room_above(ax: Axes, share: float = 0.25) -> None:
+    """Makes room above the curves, so that a legend covers none of them."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + share * (high - low))
 
 
 def legend(owner: Axes | Figure, **options):

@@ -3,30 +3,135 @@
 Each check is that of the stage it belongs to, called before minutes of profiling are spent.
 """
 
-from hwnas_jax.config import Config, validate
-from hwnas_jax.cost import COST_MODELS
-from hwnas_jax.cost.models.fit import split_sizes
-from hwnas_jax.errors import choose
+import numpy as np
+
+from hwnas_jax.budgets import Budget, check_budget
+from hwnas_jax.config import Config, alone, validate
+from hwnas_jax.cost import AnalyticModel, estimate
+from hwnas_jax.cost.models.registry import check_cost_model
+from hwnas_jax.cost.simulate.codesign import Systolic
+from hwnas_jax.cost.simulate.estimates import computes
+from hwnas_jax.data import Dataset, holdout
+from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
-from hwnas_jax.relax import RELAXATIONS
-from hwnas_jax.runs.loop import steps_per_dispatch
+from hwnas_jax.runs.gradient_search import halves_of
+from hwnas_jax.runs.strategy_search import bench_of
+from hwnas_jax.search.derivation import DERIVATIONS
+from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, check_strategy
+from hwnas_jax.spaces.base import Space
+from hwnas_jax.tasks import make_task
 
 
 def check_config(config: Config) -> None:
     """Refuses an experiment that a later stage would refuse.
 
     Raises:
-      UserError: for a value out of range, a name that is not there, too few devices, a batch that
-        does not divide by them, too few networks to fit a cost model to, or a search too short
-        to measure in.
+      UserError: for a value out of range, a cost model or an option of it that is not there, too
+        few devices, a batch that does not divide by them, or a search too short to measure in.
     """
     validate(config)
-    choose(config.cost.model, COST_MODELS, "cost model")
-    choose(config.search.relaxation, RELAXATIONS, "relaxation")
+    check_cost_model(config.cost.model)
     replicas = Replicas.from_config(config.parallel)
     replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
-    split_sizes(config.profile.networks, config.cost)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
+
+
+def check_batches(config: Config, dataset: Dataset) -> None:
+    """Refuses batches that are larger than the examples they are drawn from.
+
+    Raises:
+      UserError: names the key and how many examples there are.
+    """
+    half = min(len(rows) for rows in halves_of(dataset, config).values())
+    kept, _ = holdout(dataset.train_targets, config.retrain.validation_fraction, config.seed)
+    for key, size, count in (
+        ("search.batch_size", config.search.batch_size, half),
+        ("retrain.batch_size", config.retrain.batch_size, len(kept)),
+    ):
+        if size > count:
+            raise UserError(
+                f"{key} = {size} is more than the {count} examples of {dataset.name} that it is "
+                "drawn from"
+            )
+
+
+def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
+    """Refuses methods that are not there, do not go together, or do not keep their contract.
+
+    Nothing is compiled: what a method returns is looked at by its shapes.
+
+    Args:
+      config: names the methods.
+      space: what is searched.
+      dataset: the task's targets.
+
+    Raises:
+      UserError: names the method, what it lacks and what is allowed.
+    """
+    task = make_task(config.task, dataset)
+    rule, search = DERIVATIONS.make(config.derive.rule), config.search
+    methods = make_methods(space, task, config)
+    if search.strategy.name == GRADIENT:
+        if search.strategy.args:
+            raise UserError(
+                f"search.strategy = {GRADIENT!r} has no options of its own, got "
+                f"{', '.join(search.strategy.args)}: its methods are search.relaxation and "
+                "search.estimator"
+            )
+        return
+    strategy = STRATEGIES.make(search.strategy)
+    check_strategy(strategy, space.mask)
+    evaluator = EVALUATORS.make(search.evaluator)
+    weights = np.zeros(methods.supernet.num_weights, np.float32)
+    check_evaluator(evaluator, bench_of(space, dataset, task, config, weights))
+    if rule.name != "most_probable":
+        raise UserError(
+            f"derive.rule = {rule.name!r} orders networks by what a gradient search knows of them; "
+            f"search.strategy = {strategy.name!r} leaves the scores it was told, by which its "
+            "networks are ordered"
+        )
+    for unfit, what in (
+        (config.target.measurements, "target.measurements"),
+        (config.parallel != alone(config.parallel), "a job of several processes"),
+    ):
+        if unfit:
+            raise UserError(
+                f"{what} goes with search.strategy = {GRADIENT!r} alone, not with {strategy.name!r}"
+            )
+
+
+def check_limits(
+    config: Config, budget: Budget, space: Space, observed: tuple[str, ...] | None
+) -> None:
+    """Refuses a limit on a metric that the cost model will not predict, before there is one.
+
+    Args:
+      config: `target`, `cost` and `profile` are read.
+      budget: is checked with the limits.
+      space: what is searched.
+      observed: the metrics of the measurement file; None where the space will be profiled.
+
+    Raises:
+      UserError: names the metric and those that will be predicted.
+    """
+    if observed is None:
+        if computes(space, config.profile):
+            one = np.zeros((1, space.num_decisions), np.int32)
+            observed = estimate(space, one, Systolic()).metrics
+        else:
+            observed = ("latency_ms", *(("energy_mj",) if config.profile.energy else ()))
+    kind = check_cost_model(config.cost.model)
+    if kind is AnalyticModel:
+        observed = ("latency_ms", "peak_memory_mib")
+    elif isinstance(vars(kind).get("metrics"), tuple):
+        observed = vars(kind)["metrics"]
+    limits = {config.target.metric: 1.0, **config.target.limits}
+    # What can be counted stands beside the predictions of every cost model.
+    counted = AnalyticModel.counted_metrics(space)
+    check_budget(budget, limits, tuple(dict.fromkeys((*observed, *counted))))

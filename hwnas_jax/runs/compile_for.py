@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.compile.ahead import compile_ahead, memory_help
 from hwnas_jax.compile.hlo import tally
 from hwnas_jax.compile.topology import CHIPS, Chip, topology_devices
@@ -20,12 +21,12 @@ from hwnas_jax.cost import AnalyticModel, CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn.platform import platform
+from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas, statistics_axis
-from hwnas_jax.runs.loop import steps_per_dispatch
-from hwnas_jax.search.bilevel import make_search
-from hwnas_jax.search.objective import Target
-from hwnas_jax.search.stage import device_data, make_dispatch, make_stream
+from hwnas_jax.runs.gradient_search import batches_of, make_dispatch, search_functions
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import Space
+from hwnas_jax.tasks import make_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,26 +179,22 @@ def compile_for(
         )
     settings = config.search
     replicas = Replicas(devices[:count], config.parallel.backend)
-    replicas.check_batch(settings.batch_size, "search.batch_size")
+    replicas.check_batch(settings.batch_size, "search.batch_size", settings.accumulate)
     model: Any = AnalyticModel.count(space) if cost_model is None else cost_model
     metric = "macs" if cost_model is None else config.target.metric
     choose(metric, model.metrics, "metric of the cost model")
     length = steps_per_dispatch(settings.steps, settings.steps_per_dispatch)
     own_data = replicas.streams(config.data.resident)
     with platform("tpu"), _without_cache():
-        search = make_search(
-            space, model, _target(space, model, metric), settings, config.target,
-            sync_axis=statistics_axis(config.parallel),
-        )  # fmt: skip
-        dispatch = replicas.compile(
-            make_dispatch(search, dataset, config, length), own_data=own_data
-        )
-        state = jax.eval_shape(search.init, jax.random.key(0))
-        data = (
-            make_stream(dataset, config, length, replicas).shapes()
-            if own_data
-            else device_data(dataset, config)
-        )
+        target = _target(space, model, metric)
+        task = make_task(config.task, dataset)
+        methods = make_methods(space, task, config, sync_axis=statistics_axis(config.parallel))
+        search = search_functions(methods, target, config)
+        batches = batches_of(dataset, config, length)
+        dispatch = replicas.compile(make_dispatch(search, batches), own_data=own_data)
+        state = jax.eval_shape(lambda key: search.init(key, target.limits), jax.random.key(0))
+        data = batches.stream(replicas).shapes() if own_data else batches.resident()
+        data = {**data, "cost_model": model}
         program = compile_ahead(
             dispatch, *replicas.shapes(state, data, own_data=own_data),
             f"search on {topology}", memory_help("search", settings, platform="tpu"),

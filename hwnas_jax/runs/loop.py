@@ -1,7 +1,4 @@
-"""Runs compiled steps to the end: progress, log lines, checkpoints, divergence, clean stops.
-
-A search and a training differ in their step, not in this.
-"""
+"""The one loop that runs every experiment: progress, log lines, checkpoints, divergence, stops."""
 
 import contextlib
 import functools
@@ -9,7 +6,6 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +16,9 @@ from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.base import Experiment
 from hwnas_jax.parallel.progress import Progress, StopRequest, quiet
-from hwnas_jax.parallel.replicas import Dispatch, Replicas
+from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.checkpoint import Checkpoints
 
 
@@ -54,72 +51,58 @@ class MetricsLog:
             file.write(json.dumps({**self.constant, **values}) + "\n")
 
 
-def steps_per_dispatch(total: int, wanted: int) -> int:
-    """Returns the largest divisor of `total` up to `wanted`, so that one program serves all calls.
-
-    >>> steps_per_dispatch(100, 30)
-    25
-    """
-    return max(size for size in range(1, min(total, wanted) + 1) if total % size == 0)
-
-
-def run_steps(
-    dispatch: Dispatch,
-    state: Any,
-    data: Any,
+def run_experiment(
+    experiment: Experiment,
+    place: Replicas,
     *,
-    total: int,
-    per_dispatch: int,
-    replicas: Replicas,
-    describe: str,
-    helps: str = "a smaller batch",
-    checkpoints: Checkpoints | None = None,
-    checkpoint_every: int = 1,
+    folder: Path | None = None,
     from_step: int | None = None,
-    log: MetricsLog | None = None,
-    extra: Callable[[Any], dict[str, Any]] = lambda state: {},
-    parts: Callable[[Any], dict[str, Any]] = lambda tree: {"": tree},
-    start: int = 0,
-    prepare: Callable[[int, Callable[[], Any], Any], Any] = lambda step, read_state, data: data,
     progress: Progress = quiet,
 ) -> Any:
-    """Runs `total` steps, from the newest checkpoint if there is one.
+    """Runs an experiment to its end, from the newest checkpoint if there is one.
 
-    The dispatch is compiled before the first step, and again only when `prepare` returns arrays of
-    other shapes.
+    The dispatch is compiled before the first call, and again only when the experiment's `inputs`
+    change their shapes.
 
     Args:
-      dispatch: `Replicas.compile` of a function that runs `per_dispatch` steps and returns info
-        whose leaves are stacked over those steps.
-      state: the initial state, unreplicated.
-      data: what every dispatch reads, on the devices; or a stream of it.
-      total: steps in all.
-      per_dispatch: steps per call; divides `total - start`.
-      replicas: the devices.
-      describe: what runs, for progress and messages.
-      helps: what makes a step smaller that does not fit, from `memory_help`.
-      checkpoints: where the state is kept, if anywhere.
-      checkpoint_every: steps between checkpoints, rounded up to whole dispatches.
+      experiment: what runs.
+      place: the devices.
+      folder: the run folder, which takes `checkpoints/<name>/` and `metrics.jsonl`; None keeps
+        nothing.
       from_step: the checkpoint to continue from; None takes the newest.
-      log: takes one line per dispatch and part, the mean of its infos.
-      extra: more values for the line, or others in place of a mean, from a part's state.
-      parts: splits a state or an info into what has a log line of its own, by name; the name is
-        the line's `member`. By default the whole, without a name.
-      start: steps that the initial state has taken already.
-      prepare: `(step, read_state, data) -> data`, called before every dispatch with the steps
-        done, a function that returns the state, unreplicated, and what would be read; returns
-        what the dispatch reads.
       progress: reports steps done.
 
     Returns:
       The final state, unreplicated.
 
     Raises:
-      UserError: when a step does not fit into memory, before the first one; when a loss or norm
-        is not finite, naming the step.
+      UserError: when a step does not fit into memory, before the first one; for a damaged
+        checkpoint; when a reported value is not finite, naming the step.
       Interrupted: when a stop was asked for; the state is on disk.
     """
-    done = start
+    checkpoints = log = None
+    if folder is not None:
+        where = folder / "checkpoints" / experiment.name
+        checkpoints = Checkpoints(where, keep=experiment.keep)
+        if distributed.is_first():
+            log = MetricsLog(folder / "metrics.jsonl", **experiment.log)
+    try:
+        return _run(experiment, place, checkpoints, log, from_step, progress)
+    finally:
+        if checkpoints is not None:
+            checkpoints.close()
+
+
+def _run(
+    experiment: Experiment,
+    place: Replicas,
+    checkpoints: Checkpoints | None,
+    log: MetricsLog | None,
+    from_step: int | None,
+    progress: Progress,
+) -> Any:
+    total, per_dispatch, describe = experiment.total, experiment.per_dispatch, experiment.describe
+    done, state = experiment.start, experiment.init()
     if checkpoints is not None:
         found = checkpoints.restore(state, step=from_step)
         if found is not None:
@@ -127,8 +110,12 @@ def run_steps(
     if log is not None:
         log.rewind(done)
     progress(done, total, describe)
-    placed = replicas.place(state)
-    every = max(1, math.ceil(checkpoint_every / per_dispatch)) * per_dispatch
+    dispatch = place.compile(experiment.dispatch, own_data=experiment.streams)
+    data: Any = experiment.data
+    data = data.stream(place) if experiment.streams else place.share(data.resident())
+    placed = place.place(state)
+    placed_inputs = _Placed(place, experiment.streams)
+    every = max(1, math.ceil(experiment.checkpoint_every / per_dispatch)) * per_dispatch
     started = time.perf_counter()
     with (
         distributed.last_words(lambda: "" if checkpoints is None else checkpoints.safe()),
@@ -136,37 +123,58 @@ def run_steps(
     ):
         program, compiled_for = None, None
         for given in reads:
-            read = prepare(done, functools.partial(replicas.read, placed), given)
+            inputs = experiment.inputs(done, functools.partial(place.read, placed))
+            read = {**given, **placed_inputs(inputs)}
             if program is None or compiled_for != _shapes(read):
                 compiled_for = _shapes(read)
-                own_state, own_data = replicas.lowered_as(placed, read)
-                program = compile_ahead(dispatch, own_state, own_data, describe, helps)
-                program.check_fits(replicas.devices, describe, helps)
+                own_state, own_data = place.lowered_as(placed, read)
+                program = compile_ahead(dispatch, own_state, own_data, describe, experiment.helps)
+                program.check_fits(place.devices, describe, experiment.helps)
                 progress(0, 0, program.summary)
             placed, info = program.call(placed, read)
-            info = jax.tree.map(np.asarray, replicas.read(info))
-            infos = parts(info)
+            info = jax.tree.map(np.asarray, place.read(info))
+            infos = experiment.parts(info)
             for name, values in infos.items():
                 _check_finite(values, done, f"{describe} {name}".rstrip(), checkpoints)
             done += per_dispatch
             if log is not None:
                 seconds = time.perf_counter() - started
-                for name, part in parts(replicas.read(placed)).items():
+                for name, part in experiment.parts(place.read(placed)).items():
                     means = {k: float(value.mean()) for k, value in infos[name]._asdict().items()}
                     whose = {"member": name} if name else {}
-                    line = {**means, **extra(part), "step": done, "seconds": seconds}
+                    line = {**means, **experiment.extra(part), "step": done, "seconds": seconds}
                     log.write(**whose, **line)
             stopping = StopRequest.agree()
             if checkpoints is not None and (done % every == 0 or done == total or stopping):
-                checkpoints.save(done, replicas.read(placed))
+                checkpoints.save(done, place.read(placed))
             if stopping and done < total:
                 if checkpoints is not None:
                     checkpoints.close()
                 distributed.exchange(None)
                 StopRequest.check(f"stopped {describe} at step {done} of {total}")
             progress(done, total, describe)
-    replicas.check_identical(placed)
-    return replicas.read(placed)
+    place.check_identical(placed)
+    return place.read(placed)
+
+
+class _Placed:
+    """Places an experiment's inputs on the devices, each only when it is another object."""
+
+    def __init__(self, place: Replicas, own_data: bool):
+        self._place, self._own_data = place, own_data
+        self._known: dict[str, tuple[Any, Any]] = {}
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        for name, value in inputs.items():
+            if name not in self._known or self._known[name][0] is not value:
+                self._known[name] = value, self._put(value)
+        return {name: self._known[name][1] for name in inputs}
+
+    def _put(self, value: Any) -> Any:
+        if not self._own_data:
+            return self._place.share(value)
+        copies = len(self._place.own)
+        return self._place.spread(jax.tree.map(lambda leaf: np.stack([leaf] * copies), value))
 
 
 def _dispatches(data: Any, state: Any, starts: range) -> Any:

@@ -1,181 +1,170 @@
 """A run: one folder in which the stages from device to report leave their files.
 
-Every stage reads files and leaves files, so that a run can be entered and left anywhere:
+A run searches for one network, or for a whole front of them: every target with every seed. The
+stages are the same. Each reads files and leaves files, so that a run can be entered and left
+anywhere:
 
   profile   -> measurements.json
   fit_cost  -> cost_model.npz, cost_fit.json
-  search    -> target.json, checkpoints/search, metrics.jsonl; where it measures,
+  search    -> targets.json, checkpoints/search, metrics.jsonl, search.npz; where it measures,
                measurements_during_search.json, cost_models/
-  derive    -> networks.json, architecture.json
+  derive    -> networks.json, architecture.json or architectures/<search>.json
   retrain   -> checkpoints/<network>, networks.json, architecture.json
   measure   -> networks.json
   report    -> report.html, report.json
 """
 
-import contextlib
-import datetime
+import dataclasses
 import functools
 import shutil
-import time
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import jax
 import numpy as np
 
-from hwnas_jax.compile.programs import drop_if_many
-from hwnas_jax.config import Config, alone, load_config, override, save_config
+from hwnas_jax.budgets import check_budget
+from hwnas_jax.config import Config, override
 from hwnas_jax.cost import (
-    CostModel,
-    Measured,
+    AnalyticModel,
     fit_cost,
     load_cost_model,
     load_measurements,
-    measure_networks,
     profile,
+    save_measurements,
 )
-from hwnas_jax.cost.files.measurements import describe_device, describe_software
 from hwnas_jax.cost.files.observations import unit
-from hwnas_jax.cost.measure.counts import count_networks
-from hwnas_jax.cost.simulate.estimates import estimate_again
-from hwnas_jax.data import Dataset, load_data
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.json_files import load_or_offer, read_json, write_json
+from hwnas_jax.files.json_files import load_or_offer, write_json
 from hwnas_jax.parallel import distributed
-from hwnas_jax.parallel.progress import Progress, StopRequest
-from hwnas_jax.parallel.replicas import statistics_axis
+from hwnas_jax.parallel.progress import StopRequest
+from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
-from hwnas_jax.runs.checks import check_config
-from hwnas_jax.search import (
-    Candidate,
-    Target,
-    cost_range,
-    resolve_target,
-    search_architecture,
-    within_budget,
-)
-from hwnas_jax.search.derive import confirm, describe
-from hwnas_jax.search.refine import newest_model
-from hwnas_jax.spaces import Space, make_space
-from hwnas_jax.spaces.core.architecture_files import save_architecture
-from hwnas_jax.train.training import Trained, train
+from hwnas_jax.runs.checks import check_batches, check_config, check_limits, check_methods
+from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.network_costs import check_costs
+from hwnas_jax.runs.network_stages import NetworkStages
+from hwnas_jax.runs.population import Member, make_members
+from hwnas_jax.runs.searching import run_searches
+from hwnas_jax.runs.wanted import Wanted
+from hwnas_jax.search.candidates import check_reachable, cost_range, resolve_target
+from hwnas_jax.tasks import task_for
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
 SHARED_STAGES = ("search", "retrain")
 
 
-class Run:
-    """One run folder and the stages that fill it.
-
-    Attributes:
-      folder: where the files lie.
-      config: the experiment.
-      display: what shows progress and results.
-    """
-
-    def __init__(self, folder: Path, config: Config, display: Silent):
-        self.folder, self.config, self.display = Path(folder), config, display
+class Run(NetworkStages):
+    """One run folder and the stages that fill it."""
 
     @classmethod
     def create(
-        cls, config: Config, folder: Path | None = None, *, display: Silent | None = None
-    ) -> "Run":
-        """Makes a new run folder, `runs/<name>-<time>` unless one is named.
+        cls,
+        config: Config,
+        folder: Path | None = None,
+        *,
+        wanted: Wanted | None = None,
+        measurements: Path | None = None,
+        cost_model: Path | None = None,
+        display: Silent | None = None,
+    ) -> Self:
+        """Makes a new run folder; a mistake leaves none behind.
+
+        Args:
+          config: the experiment; its target and seed give way to what is wanted.
+          folder: its path; `runs/<name>-<time>` when left out.
+          wanted: targets and seeds; the config's own when left out.
+          measurements: as in `adopt`.
+          cost_model: as in `adopt`; the targets are then checked at once.
+          display: what shows progress and results.
 
         Raises:
-          UserError: when the folder exists; nothing is ever overwritten.
+          UserError: for an existing folder, and for whatever can be refused before anything runs.
         """
-        check_config(config)
-        if folder is None:
-            stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            folder = Path("runs") / f"{config.name}-{stamp}"
-            number = 2
-            while folder.exists():
-                folder = Path("runs") / f"{config.name}-{stamp}-{number}"
-                number += 1
-        folder = Path(folder)
-        if folder.exists():
-            raise UserError(
-                f"the run folder {folder} exists and is not overwritten: continue it with "
-                f"--resume {folder}, or name another"
-            )
-        run = cls(folder, config, display or Silent())
-        run.space  # noqa: B018  an unknown data set or space leaves no folder behind
-        folder.mkdir(parents=True)
-        # Where the processes of a job are belongs to its start, not to the experiment.
-        save_config(override(config, parallel=alone(config.parallel)), folder / "config.json")
-        write_json(folder / "versions.json", versions())
-        write_json(
-            folder / "space.json",
-            {
-                "decisions": [
-                    {"name": d.name, "options": list(d.options)} for d in run.space.decisions
-                ]
-            },
-        )
+        run = cls(
+            new_folder(config.name) if folder is None else folder, config, display or Silent(),
+            (wanted or Wanted()).check(),
+        )  # fmt: skip
+        run._check()
+        run.make(run.space.decisions)
+        try:
+            run.adopt(measurements=measurements, cost_model=cost_model)
+            counted = run.count_costs() if measurements is cost_model is None else False
+            run.check_costs(fitted=counted or cost_model is not None)
+        except (UserError, OSError):
+            run.remove()
+            raise
         return run
 
-    @classmethod
-    def open(cls, folder: Path, *, display: Silent | None = None) -> "Run":
-        """Opens an existing run folder; UserError when it is none."""
-        folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            near = sorted(p.parent.name for p in folder.parent.glob("*/config.json"))
-            known = f"; runs beside it: {', '.join(near[-5:])}" if near else ""
-            raise UserError(f"{folder} is no run folder: it has no config.json{known}")
-        return cls(folder, load_config(str(folder / "config.json")), display or Silent())
+    def _check(self) -> None:
+        """Refuses what a later stage would refuse."""
+        if self.wanted.several:
+            self.config = one_device_each(self.config)
+        self.config = override(self.config, task=task_for(self.config.task, self.dataset.task))
+        check_config(self.config)
+        check_batches(self.config, self.dataset)
+        check_methods(self.config, self.space, self.dataset)
+        if self.wanted.several:
+            count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
+            Members.over(count, self.config.sweep.devices, self.config.parallel.backend)
 
-    @functools.cached_property
-    def dataset(self) -> Dataset:
-        """The data set."""
-        return load_data(self.config.data)
+    def count_costs(self) -> bool:
+        """Makes the cost model by counting, where nothing need be measured for it.
 
-    @functools.cached_property
-    def space(self) -> Space:
-        """The search space, in the shape of the data."""
-        return make_space(
-            self.config.space.name, self.config.space.args, off=self.config.space.off,
-            input_shape=self.dataset.input_shape, num_outputs=self.dataset.num_outputs,
-        )  # fmt: skip
+        Returns:
+          Whether it did: where the cost model is `analytic` and every limit is on what it counts.
+        """
+        target = self.config.target
+        limited = {target.metric, *target.limits}
+        if self.config.cost.model.name != AnalyticModel.name or "latency_ms" in limited:
+            return False
+        counted = AnalyticModel.count(self.space, memory="peak_memory_mib" in limited)
+        if not limited <= set(counted.metrics):
+            return False
+        counted.save(self.folder / "cost_model.npz", self.space)
+        for stage in ("profile", "fit_cost"):
+            self.finish(stage, 0.0)
+        self.display.say(f"costs are counted: {', '.join(sorted(limited))}; nothing is profiled")
+        return True
 
-    @functools.cached_property
-    def cost_model(self) -> CostModel:
-        """The fitted cost model; after a search that measured, as it was fitted last."""
-        # Kept between calls, so its arrays must not belong to a trace it is first read in.
-        path = self.folder / "cost_model.npz"
-        if self.finished("search"):
-            path = newest_model(self.folder)
-        with jax.ensure_compile_time_eval():
-            return load_or_offer(path, lambda path: load_cost_model(path, self.space))
+    def check_costs(self, *, fitted: bool) -> None:
+        """Refuses budgets that cannot be predicted, or met networks that could not be confirmed.
 
-    @property
-    def target(self) -> Target:
-        """The budget that was resolved before the search."""
-        payload = self._read("target.json", "metric", "target_ms")
-        return Target(payload["metric"], payload["target_ms"], payload.get("confidence"))
+        Args:
+          fitted: whether there is a cost model already.
+
+        Raises:
+          UserError: names the metric, or the target, and what is allowed.
+        """
+        config, path = self.config, self.folder / "measurements.json"
+        if fitted:
+            self.resolve_targets()
+        else:
+            known = load_measurements(path, self.space) if path.exists() else None
+            observed = None if known is None else known.metrics
+            check_limits(config, self.budget, self.space, observed)
+        if config.derive.confirm:
+            check_costs(self.space, config.target.metric, self.folder, config)
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
         """Takes files of another run in place of the stages that would make them.
+
+        Args:
+          measurements: a measurement file, in place of profiling.
+          cost_model: a cost model, in place of profiling and fitting.
 
         Raises:
           UserError: when a file is damaged or belongs to another space.
         """
         if measurements is not None:
             given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
-            given.save(self.folder / "measurements.json")
-            self._finish("profile", 0.0)
+            save_measurements(given, self.folder / "measurements.json")
+            self.finish("profile", 0.0)
         if cost_model is not None:
             load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
             shutil.copyfile(cost_model, self.folder / "cost_model.npz")
             for stage in ("profile", "fit_cost"):
-                self._finish(stage, 0.0)
-
-    def finished(self, stage: str) -> bool:
-        """Returns whether the stage has left its files."""
-        return stage in self._stages()
+                self.finish(stage, 0.0)
 
     def all(self, *, until: str = "report", from_step: int | None = None) -> None:
         """Runs the stages that are not finished yet, in order.
@@ -189,6 +178,8 @@ class Run:
         """
         choose(until, STAGES, "stage")
         for stage in STAGES[: STAGES.index(until) + 1]:
+            if stage == "retrain" and not self.wanted.retrain:
+                continue
             waiting = functools.partial(StopRequest.check, f"stopped waiting for {stage}")
             if distributed.exchange(self.finished(stage), waiting)[0]:
                 continue
@@ -198,19 +189,22 @@ class Run:
                 getattr(self, stage)()
 
     def profile(self) -> Path:
-        """Times the space's operations and a sample of its networks on this device."""
+        """Times a sample of the space's networks on this device, and operations where they help."""
         path = self.folder / "measurements.json"
         with self.stage("profile") as report:
             measured = profile(
-                self.space, self.config.profile, seed=self.config.seed, progress=report
-            )
-            measured.save(path)
+                self.space, self.config.profile, cost_model=self.config.cost.model,
+                seed=self.config.seed, progress=report,
+            )  # fmt: skip
+            save_measurements(measured, path)
         times = measured.latencies_ms
         samples = [network["latency_ms"] for network in measured.networks]
         spread = np.median([sample.iqr / sample.median for sample in samples])
         done = f"{len(times)} networks {measured.source}"
         if measured.source == "measured":
-            done = f"{len(measured.operations)} operations and {len(times)} networks timed"
+            operations = len(measured.operations)
+            done = f"{len(times)} networks" + f" and {operations} operations" * bool(operations)
+            done += " timed"
         self.display.say(
             f"{done} at batch {measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
             f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
@@ -220,7 +214,7 @@ class Run:
         return path
 
     def fit_cost(self) -> Path:
-        """Trains the learned cost model on the measurements and judges it on held-out networks."""
+        """Fits the cost model to the measurements and judges it on held-out networks."""
         path = self.folder / "cost_model.npz"
         with self.stage("fit_cost") as report:
             measured = load_or_offer(
@@ -235,235 +229,80 @@ class Run:
         self.display.table(*cost_fit_table(fitted.to_dict()))
         return path
 
-    def resolve_target(self) -> Target:
-        """Fixes the budget in milliseconds; UserError when it is out of reach."""
-        settings = self.config.target
-        choose(settings.metric, self.cost_model.metrics, "metric of the cost model")
+    def resolve_targets(self) -> tuple[Member, ...]:
+        """Fixes the budgets; UserError when one is out of reach or a repetition."""
+        settings, model = self.config.target, self.cost_model
+        metrics = {settings.metric: 1.0, **settings.limits}
+        check_budget(self.budget, metrics, model.metrics)
         reachable = cost_range(
-            self.space, self.cost_model, settings.metric, seed=self.config.seed,
+            self.space, model, settings.metric, seed=self.config.seed,
             confidence=settings.confidence,
         )  # fmt: skip
-        target = resolve_target(settings, reachable)
+        budgets = self.wanted.budgets(self.config)
+        targets = [
+            resolve_target(
+                dataclasses.replace(settings, value=value, percentile=percentile or 0.0), reachable
+            )
+            for value, percentile in budgets
+        ]
+        if settings.limits:
+            for target in targets:
+                check_reachable(self.space, model, target, seed=self.config.seed)
+        if self.wanted.several:
+            make_members(targets, self.wanted.all_seeds(self.config))
+        data = self.dataset
         write_json(
-            self.folder / "target.json",
+            self.folder / "targets.json",
             {
-                "metric": target.metric,
-                "target_ms": target.value,
-                "percentile": settings.percentile if settings.ms is None else None,
-                "confidence": target.confidence,
-                "range_ms": [reachable.lowest, reachable.highest],
+                "metric": settings.metric,
+                "unit": unit(settings.metric),
+                "confidence": settings.confidence,
+                "limits": settings.limits,
+                "budget": self.budget.name,
+                "targets": [
+                    {"value": target.value, "percentile": percentile}
+                    for target, (_, percentile) in zip(targets, budgets, strict=True)
+                ],
+                "range": [reachable.lowest, reachable.highest],
                 "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
+                "task": {
+                    "name": self.task.name,
+                    "metric": self.task.metric,
+                    "higher_is_better": self.task.higher_is_better,
+                    "unit": self.task.unit,
+                    "chance": self.task.chance(data.test_targets, data.num_outputs),
+                },
             },
         )
-        name = unit(target.metric)
+        self.__dict__.pop("members", None)
+        name, values = unit(settings.metric), [target.value for target in targets]
         each = " per call" if name == "ms" else ""
+        count = f"target {values[0]:.4g}"
+        if len(values) > 1:
+            count = f"{len(values)} targets, {min(values):.4g} to {max(values):.4g}"
         self.display.say(
-            f"target {target.value:.4g} {name}{each}; reachable are {reachable.lowest:.3g} to "
+            f"{count} {name}{each}; reachable are {reachable.lowest:.3g} to "
             f"{reachable.highest:.3g} {name}, median {reachable.at(50):.3g} {name}"
         )
-        return target
+        return self.members
 
-    def search(self, *, from_step: int | None = None) -> np.ndarray:
-        """Optimises weights and architecture together; returns the probabilities `[D, K]`."""
-        started = (self.folder / "checkpoints" / "search").is_dir()
+    def search(self, *, from_step: int | None = None) -> None:
+        """Runs the searches; those of a sweep in one program."""
+        started = (self.folder / "checkpoints").is_dir()
         if distributed.is_first() and not started:
-            self.resolve_target()
+            self.resolve_targets()
         distributed.exchange(None)
-        target = self.target
+        self.__dict__.pop("members", None)
         with self.stage("search") as report:
-            result = search_architecture(
-                self.space, self.dataset, self.cost_model, target, self.config,
-                folder=self.folder, from_step=from_step, progress=report,
+            found = run_searches(
+                self.space, self.dataset, self.cost_model, self.members, self.config,
+                folder=self.folder, several=self.wanted.several, from_step=from_step,
+                display=self.display, progress=report,
             )  # fmt: skip
             if distributed.is_first():
-                np.savez(self.folder / "search.npz", logits=np.asarray(result.state.logits))
-        self.__dict__.pop("cost_model", None)
-        return result.probabilities
-
-    def derive(self) -> list[dict[str, Any]]:
-        """Picks the most probable architectures within the budget, and as many at random.
-
-        Random search draws from the very same architectures, those predicted to use between
-        1 - tolerance and all of the budget, and the same number of both is measured before any is
-        retrained: what turns out to miss the budget is passed over.
-        """
-        with self.stage("derive") as report:
-            report(0, 1, "candidates")
-            groups = {"search": self.candidates(), "random": self.candidates(by_chance=True)}
-            report(1, 1, "candidates")
-            groups, confirmations = self._confirm(groups, report)
-            met = {row["string"]: row["meets_budget"] for row in confirmations}
-            networks = [
-                {
-                    **describe(self.space, self.cost_model, self.target, candidate, origin, number),
-                    "meets_budget": met.get(self.space.to_string(candidate.architecture)),
-                }
-                for origin, group in groups.items()
-                for number, candidate in enumerate(group[: self.config.retrain.networks])
-            ]
-            write_json(
-                self.folder / "networks.json",
-                {"networks": networks, "confirmations": confirmations},
-            )
-            save_architecture(
-                self.folder / "architecture.json",
-                self.space,
-                self.space.from_names(networks[0]["architecture"]),
-            )
-        self.display.say(
-            f"{networks[0]['string']}, predicted {networks[0]['predicted_ms']:.4g} "
-            f"{unit(self.target.metric)}"
-        )
-        return networks
-
-    def _confirm(
-        self, groups: dict[str, list[Candidate]], report: Progress
-    ) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
-        """Measures the first candidates of each group; `confirm` says what becomes of them."""
-        if not self.config.target.confirm:
-            return groups, []
-        count = max(self.config.target.confirm, self.config.retrain.networks)
-        groups = {origin: group[:count] for origin, group in groups.items()}
-        everything = [candidate.architecture for group in groups.values() for candidate in group]
-        timings = self._measure(everything, report).paced
-        groups, rows = confirm(self.space, groups, timings, self.target.value)
-        met = sum(row["meets_budget"] for row in rows)
-        self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
-        return groups, rows
-
-    def _measure(self, architectures: list[np.ndarray], report: Progress) -> Measured:
-        """Times networks beside some of the profile that take about as long as the target.
-
-        Where the budget is on what can be counted, they are counted instead.
-        """
-        counted = count_networks(self.space, np.stack(architectures), self.target.metric)
-        if counted is not None:
-            self.display.say(f"{len(architectures)} networks counted: {self.target.metric}")
-            return counted
-        known = load_or_offer(
-            self.folder / "measurements.json", lambda path: load_measurements(path, self.space)
-        )
-        if known.source != "measured":
-            rows = estimate_again(self.space, np.stack(architectures), known, report)
-            metric = self.target.metric if self.target.metric in rows[0] else "latency_ms"
-            latencies = [row[metric] for row in rows]
-            self.display.say(f"{len(rows)} networks by {known.source}; nothing was measured")
-            return Measured(paced=latencies, clocked=latencies, drift=1.0)
-        return measure_networks(
-            self.space, np.stack(architectures), known, self.config.profile,
-            seed=self.config.seed, around_ms=self.target.value, progress=report,
-        )  # fmt: skip
-
-    def candidates(
-        self, *, target_ms: float | None = None, by_chance: bool = False
-    ) -> list[Candidate]:
-        """Returns the architectures within the budget, the most probable first.
-
-        Args:
-          target_ms: another budget than the run's own.
-          by_chance: in random order instead, as random search takes them.
-        """
-        target = self.target
-        if target_ms is not None:
-            target = target._replace(value=target_ms)
-        path = self.folder / "search.npz"
-        if not path.exists():
-            raise UserError(f"{self.folder} holds no finished search; continue it with --resume")
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                logits = saved["logits"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); delete it and the line search of "
-                f"{self.folder / 'stages.json'} to take it from the last checkpoint again"
-            ) from error
-        return within_budget(
-            self.space, self.cost_model, target, self.config.target.tolerance,
-            logits=None if by_chance else logits, seed=self.config.seed,
-        )  # fmt: skip
-
-    def retrain(self) -> list[dict[str, Any]]:
-        """Trains the derived and the random networks from scratch and tests them.
-
-        Of each origin, the best by validation accuracy among those that met the budget when
-        measured is marked selected; the searched one becomes `architecture.json`.
-        """
-        payload = self._networks()
-        networks = payload["networks"]
-        distributed.exchange(None)  # process 0 writes the file, so all have read it
-        with self.stage("retrain") as report:
-            for entry in networks:
-                if entry.get("test_accuracy") is None:
-                    trained = self._train(entry, report)
-                    entry["validation_accuracy"] = trained.validation_accuracy
-                    entry["test_accuracy"] = trained.test_accuracy
-                    self._write("networks.json", payload)
-            for origin in ("search", "random"):
-                group = [entry for entry in networks if entry["origin"] == origin]
-                meeting = [entry for entry in group if entry["meets_budget"]] or group
-                best = max(meeting, key=lambda entry: entry["validation_accuracy"])
-                for entry in group:
-                    entry["selected"] = entry is best
-            self._write("networks.json", payload)
-            chosen = next(e for e in networks if e["selected"] and e["origin"] == "search")
-            if distributed.is_first():
-                save_architecture(
-                    self.folder / "architecture.json",
-                    self.space,
-                    self.space.from_names(chosen["architecture"]),
-                )
-        self.display.say(
-            f"test accuracy {chosen['test_accuracy']:.2%} ({chosen['label']}, of "
-            f"{self.config.retrain.networks} retrained)"
-        )
-        return networks
-
-    def trained(self, label: str | None = None) -> Trained:
-        """Returns a retrained network by its label; the selected one when none is named."""
-        return self._train(self.network(label), None)
-
-    def network(self, label: str | None = None) -> dict[str, Any]:
-        """Returns what `networks.json` has of a network; of the selected one by default."""
-        networks = self._networks()["networks"]
-        if label is None:
-            label = next(e["label"] for e in networks if e.get("selected"))
-        choose(label, [e["label"] for e in networks], "network")
-        return next(e for e in networks if e["label"] == label)
-
-    def _train(self, entry, report) -> Trained:
-        architecture = self.space.from_names(entry["architecture"])
-        number = int(entry["label"].rpartition("-")[2])
-        options = {} if report is None else {"progress": report}
-        build = functools.partial(
-            self.space.network, architecture, axis_name=statistics_axis(self.config.parallel)
-        )
-        return train(
-            build, self.dataset, self.config,
-            label=entry["label"], seed=1000 * self.config.seed + number, folder=self.folder,
-            **options,
-        )  # fmt: skip
-
-    def measure(self) -> list[dict[str, Any]]:
-        """Times the retrained networks on this device, beside some networks of the profile.
-
-        `measured_ms` is at the pace the device had when it was profiled, `measured_now_ms` as the
-        clock said.
-        """
-        payload = self._networks()
-        networks = payload["networks"]
-        with self.stage("measure") as report:
-            measured = self._measure(
-                [self.space.from_names(entry["architecture"]) for entry in networks], report
-            )
-            for entry, paced, clocked in zip(
-                networks, measured.paced, measured.clocked, strict=True
-            ):
-                entry["measured_ms"] = paced.median
-                entry["measured_iqr_ms"] = paced.iqr
-                entry["measured_now_ms"] = clocked.median
-            payload["drift"] = measured.drift
-            write_json(self.folder / "networks.json", payload)
-        return networks
+                found.save(self.folder)
+        for name in ("cost_model", "proposals"):
+            self.__dict__.pop(name, None)
 
     def report(self) -> Path:
         """Writes the page and its figures as JSON; returns the page."""
@@ -473,44 +312,14 @@ class Run:
             report(1, 1, "report")
         return page
 
-    def _networks(self) -> dict[str, Any]:
-        return self._read("networks.json", "networks")
 
-    def _read(self, name: str, *keys: str) -> dict[str, Any]:
-        """Returns a JSON file of the run that holds an object with all of `keys`."""
-        payload = read_json(self.folder / name, "file")
-        missing = [key for key in keys if not isinstance(payload, dict) or key not in payload]
-        if missing:
-            raise UserError(f"{self.folder / name} is damaged: it lacks {', '.join(missing)}")
-        return payload
-
-    def _stages(self) -> dict[str, Any]:
-        path = self.folder / "stages.json"
-        return read_json(path, "file of stages") if path.exists() else {}
-
-    def _finish(self, stage: str, seconds: float) -> None:
-        self._write("stages.json", {**self._stages(), stage: {"seconds": seconds}})
-
-    def _write(self, name: str, payload: Any) -> None:
-        """Writes a JSON file of the run, in the one process that does."""
-        if distributed.is_first():
-            write_json(self.folder / name, payload)
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        """Shows a stage's progress, and notes its time when it ends well."""
-        drop_if_many()
-        started = time.perf_counter()
-        with self.display.stage(name) as report:
-            yield report
-        if name != "report" or self.finished("measure"):
-            self._finish(name, round(time.perf_counter() - started, 2))
-
-
-def versions() -> dict[str, Any]:
-    """Returns the versions and the device a run was made with."""
-    return {
-        **describe_software("optax", "orbax-checkpoint", "tensorflow-datasets", "numpy"),
-        "device": describe_device(),
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+def one_device_each(config: Config) -> Config:
+    """Returns the config with every search on one device; UserError when it asks for more."""
+    if config.parallel.devices not in (None, 1):
+        raise UserError(
+            f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
+            "device; --sweep.devices says how many devices the searches are spread over"
+        )
+    if config.data.resident is False:
+        raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
+    return override(config, parallel__devices=1)

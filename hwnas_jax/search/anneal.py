@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from hwnas_jax.relax import softmax_probabilities as probabilities
-from hwnas_jax.search.objective import expectation
+from hwnas_jax.search.expected_cost import expectation
 
 
 def minimise(
@@ -44,7 +44,7 @@ def minimise(
       mask: `bool[D, K]`, which options there are.
       key: of the start and the draws.
       steps: gradient steps.
-      samples: architectures drawn in each; see `hwnas_jax.search.objective.expectation`.
+      samples: architectures drawn in each; see `hwnas_jax.search.expected_cost.expectation`.
       learning_rate: of Adam.
       temperature_start: at the first step.
       temperature_end: at the last.

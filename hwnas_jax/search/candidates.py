@@ -1,15 +1,19 @@
-"""From probabilities to architectures that meet the budget, and what budgets there are."""
+"""The networks that meet a budget, and which budgets there are.
+
+Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
+"""
 
 import dataclasses
 
-import jax
 import numpy as np
 
+from hwnas_jax.budgets.base import Budget
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import TargetConfig
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.errors import UserError
-from hwnas_jax.search.objective import Target
+from hwnas_jax.search.derivation.base import Candidates
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.mixture import last_options
 
@@ -19,21 +23,23 @@ SAMPLES = 65_536
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One architecture with what is known of it before training.
+    """One architecture with what is known about it before training.
 
     Attributes:
       architecture: `int32[D]`.
-      log_probability: natural logarithm of its probability under the search's logits; NaN when
-        it was not drawn from a search.
+      log_probability: natural logarithm of its probability under the search; NaN when it was not
+        drawn from a search.
       predicted: the cost model's prediction, in the target's unit.
       bound: its upper confidence bound, which meets the budget; without a confidence the
         prediction itself.
+      score: what a strategy was told about it; NaN for a gradient search.
     """
 
     architecture: np.ndarray
     log_probability: float
     predicted: float
     bound: float
+    score: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +70,9 @@ class CostRange:
 def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | None = None):
     """Returns distinct architectures `int32[N, D]` to choose from.
 
-    All of them where the space is small enough to enumerate; otherwise draws, uniform or from
-    `probabilities` (`float32[D, K]`) at several sharpenings, the most probable among them.
+    These are all architectures where the space is small enough to list them; otherwise draws,
+    uniform or from `probabilities` (`float32[D, K]`) at several sharpenings, the most probable one
+    among them.
     """
     if space.size <= ENUMERABLE:
         return space.enumerate()
@@ -86,51 +93,59 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
 
 def bounded_costs(
     space: Space, model: CostModel, target: Target, architectures: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns predictions and upper confidence bounds, `float32[N]` each.
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns what architectures are predicted to cost, each by its canonical form.
+
+    Architectures that build one network thus cost the same here, whether or not the model knows it.
 
     Args:
       space: the search space.
-      model: predicts the cost.
-      target: its metric and confidence count.
+      model: predicts the costs.
+      target: its metrics and confidence count.
       architectures: `int32[N, D]`.
+
+    Returns:
+      The prediction of the metric that has the budget, `float32[N]`, and `{metric: float32[N]}`
+      of every metric with a limit, where the first is the upper confidence bound.
     """
-    costs = predict_architectures(model, architectures, space.num_options)[target.metric]
-    if not target.deviations:
-        return costs, costs
-    std = std_architectures(model, architectures, space.num_options)[target.metric]
-    return costs, costs + np.float32(target.deviations) * std
+    networks = space.canonical(architectures)
+    predicted = predict_architectures(model, networks, space.num_options)
+    bounds = {metric: predicted[metric] for metric in target.limits}
+    if target.deviations:
+        std = std_architectures(model, networks, space.num_options)[target.metric]
+        bounds[target.metric] = bounds[target.metric] + np.float32(target.deviations) * std
+    return predicted[target.metric], bounds
 
 
 def likely_networks(
-    space: Space, logits: np.ndarray | None, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+    space: Space, probabilities: np.ndarray, prior: np.ndarray, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns distinct networks in canonical form, and how probable a search makes each.
 
-    All networks of a space small enough to enumerate; otherwise those of `architectures_of`.
+    These are all networks of a space small enough to list; otherwise those of `architectures_of`.
 
     Args:
       space: the search space.
-      logits: `float32[D, K]`, of the search; None without one.
+      probabilities: `float32[D, K]`, of the search.
+      prior: `float32[D, K]`, where the search began.
       seed: of the draws from large spaces.
 
     Returns:
-      `int32[N, D]`, and `float64[N]`: the natural logarithm of the probability of all
-      architectures that build the network, NaN without logits.
+      `int32[N, D]`, and twice `float64[N]`: the natural logarithm of the probability of all
+      architectures that build the network, under the search and under the prior.
     """
-    log_share, share = None, None
-    if logits is not None:
-        masked = np.where(space.mask, np.asarray(logits, np.float64), -np.inf)
-        log_share = np.asarray(jax.nn.log_softmax(masked, axis=-1))
-        share = np.exp(log_share)
-    every = architectures_of(space, seed=seed, probabilities=share)
+    every = architectures_of(space, seed=seed, probabilities=probabilities)
     networks, group = np.unique(space.canonical(every), axis=0, return_inverse=True)
-    if log_share is None:
-        return networks, np.full(len(networks), np.nan)
-    scores = np.full(len(networks), -np.inf)
-    each = log_share[np.arange(space.num_decisions)[None], every].sum(-1)
-    np.logaddexp.at(scores, group.reshape(-1), each)
-    return networks, scores
+    rows = np.arange(space.num_decisions)[None]
+
+    def summed(share):
+        with np.errstate(divide="ignore"):
+            each = np.log(np.asarray(share, np.float64))[rows, every].sum(-1)
+        scores = np.full(len(networks), -np.inf)
+        np.logaddexp.at(scores, group.reshape(-1), each)
+        return scores
+
+    return networks, summed(probabilities), summed(prior)
 
 
 def cost_range(
@@ -149,11 +164,12 @@ def cost_range(
       UserError: for a confidence where the model does not know its own uncertainty.
     """
     target = Target(metric, 0.0, confidence)
-    costs, bounds = bounded_costs(space, model, target, architectures_of(space, seed=seed))
+    costs, every = bounded_costs(space, model, target, architectures_of(space, seed=seed))
+    bounds = every[metric]
     if target.deviations and np.array_equal(costs, bounds):
         raise UserError(
             f"target.confidence = {confidence} needs a cost model that knows its uncertainty; "
-            f"cost.model = {model.name!r} does not: choose another, or leave the confidence out"
+            f"{model.name!r} does not: choose another, or leave the confidence out"
         )
     quantiles = np.percentile(costs.astype(np.float64), np.arange(101))
     return CostRange(
@@ -168,7 +184,7 @@ def resolve_target(config: TargetConfig, reachable: CostRange) -> Target:
     Raises:
       UserError: when the budget lies outside the reachable range; says the range.
     """
-    value = reachable.at(config.percentile) if config.ms is None else config.ms
+    value = reachable.at(config.percentile) if config.value is None else config.value
     (lowest, highest), name = reachable.bounds, unit(reachable.metric)
     if not lowest <= value <= highest:
         sure = ""
@@ -179,54 +195,90 @@ def resolve_target(config: TargetConfig, reachable: CostRange) -> Target:
             f"take {lowest:.4g} to {highest:.4g} {name}{sure} on this device "
             f"(median {reachable.at(50):.4g} {name})"
         )
-    return Target(config.metric, float(value), reachable.confidence)
+    others = tuple(sorted(config.limits.items()))
+    return Target(config.metric, float(value), reachable.confidence, others)
 
 
 def within_budget(
     space: Space,
     model: CostModel,
     target: Target,
-    tolerance: float,
+    budget: Budget,
     *,
-    logits: np.ndarray | None = None,
+    probabilities: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
     seed: int = 0,
-) -> list[Candidate]:
-    """Returns the networks predicted to use between 1 - tolerance and all of the budget.
+) -> Candidates:
+    """Returns the networks that are predicted to meet the budget.
 
-    With a confidence it is the upper confidence bound of the prediction that must do so. Each in
-    its canonical form, once, with the probability of all architectures that build it.
+    Each is in its canonical form, once, with the probability of all architectures that build it.
+    With a confidence it is the upper confidence bound of the prediction that must meet the budget.
 
     Args:
       space: the search space.
-      model: predicts the cost.
-      target: the budget.
-      tolerance: share of the budget that may stay unused. It is doubled until something is
-        found, so that sparse spaces give what comes closest.
-      logits: `float32[D, K]`; the most probable architectures come first. Without logits the
-        order is random.
-      seed: for drawing from spaces too large to enumerate, and for the random order.
+      model: predicts the costs.
+      target: the limits.
+      budget: says what it means to meet them. Where both sides count, the share that may stay
+        unused is doubled until something is found, so that sparse spaces give what comes closest.
+      probabilities: `float32[D, K]`, of a search; uniform when left out.
+      prior: `float32[D, K]`, where the search began; uniform when left out.
+      seed: for drawing from spaces too large to list.
 
     Raises:
       UserError: when nothing meets the budget.
     """
-    networks, scores = likely_networks(space, logits, seed=seed)
-    costs, bounds = bounded_costs(space, model, target, networks)
-    if not (bounds <= target.value).any():
-        sure = "" if target.confidence is None else f" with a confidence of {target.confidence:g}"
-        name = unit(target.metric)
-        raise UserError(
-            f"no architecture is predicted to meet {target.value:.4g} {name}{sure}; "
-            f"the fastest takes {bounds.min():.4g} {name}"
-        )
-    fits = np.zeros(len(bounds), bool)
+    uniform = space.mask / space.mask.sum(-1, keepdims=True)
+    networks, log_probability, log_prior = likely_networks(
+        space,
+        uniform if probabilities is None else probabilities,
+        uniform if prior is None else prior,
+        seed=seed,
+    )
+    predicted, bounds = bounded_costs(space, model, target, networks)
+    _refuse_unreachable(target, bounds)
+    fits, widened = np.zeros(len(networks), bool), 1.0
     while not fits.any():
-        fits = (bounds <= target.value) & (bounds >= target.value * (1.0 - tolerance))
-        tolerance *= 2
-    (rows,) = np.nonzero(fits)
-    if logits is None:
-        order = np.random.default_rng(seed).permutation(rows)
-    else:
-        order = rows[np.argsort(-scores[rows], kind="stable")]
-    return [
-        Candidate(networks[i], float(scores[i]), float(costs[i]), float(bounds[i])) for i in order
-    ]
+        fits = budget.meets(bounds, target.limits, widened=widened)
+        if not fits.any() and widened * budget.tolerance > 1:
+            raise UserError(
+                f"the budget {budget.name} says of no network that it meets the limits, though "
+                "some lie within all of them"
+            )
+        widened *= 2
+    return Candidates(
+        networks[fits],
+        log_probability[fits],
+        log_prior[fits],
+        {"predicted": predicted[fits], **{metric: cost[fits] for metric, cost in bounds.items()}},
+    )
+
+
+def check_reachable(space: Space, model: CostModel, target: Target, *, seed: int = 0) -> None:
+    """Raises UserError when no architecture is predicted to lie within all limits at once."""
+    _refuse_unreachable(
+        target, bounded_costs(space, model, target, architectures_of(space, seed=seed))[1]
+    )
+
+
+def _refuse_unreachable(target: Target, bounds: dict[str, np.ndarray]) -> None:
+    within = np.ones(len(bounds[target.metric]), bool)
+    for metric, limit in target.limits.items():
+        within &= bounds[metric] <= limit
+    if within.any():
+        return
+    sure = "" if target.confidence is None else f" with a confidence of {target.confidence:g}"
+    limits = " and ".join(f"{limit:.4g} {unit(m)}" for m, limit in target.limits.items())
+    least = " and ".join(f"{cost.min():.4g} {unit(m)}" for m, cost in bounds.items())
+    raise UserError(
+        f"no architecture is predicted to meet {limits}{sure}; the least that any takes is {least}"
+    )
+
+
+def as_candidate(candidates: Candidates, target: Target, row: int) -> Candidate:
+    """Returns one of the candidates by itself."""
+    return Candidate(
+        candidates.networks[row],
+        float(candidates.log_probability[row]),
+        float(candidates.predicted["predicted"][row]),
+        float(candidates.predicted[target.metric][row]),
+    )

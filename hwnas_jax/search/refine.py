@@ -16,18 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, SearchConfig, TargetConfig
-from hwnas_jax.cost.files.measurements import Measurements, load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
+from hwnas_jax.cost.files.measurements import Measurements
 from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.cost.measure.profile import measure_networks
+from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures
-from hwnas_jax.cost.models.fit import load_cost_model
+from hwnas_jax.cost.models.registry import load_cost_model, refit
+from hwnas_jax.cost.models.search_model import fitted_model, with_fitted
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.search.candidates import bounded_costs, likely_networks
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces.base import Space
 
 FILE = "measurements_during_search.json"
@@ -42,7 +44,8 @@ def most_informative(
     space: Space,
     model: CostModel,
     targets: Sequence[Target],
-    logits: np.ndarray,
+    probabilities: np.ndarray,
+    prior: np.ndarray,
     known: np.ndarray,
     count: int,
     *,
@@ -58,7 +61,8 @@ def most_informative(
       space: the search space.
       model: predicts the costs and how sure it is of them.
       targets: the budget of each search, `S` of them.
-      logits: `float32[S, D, K]`, of each search.
+      probabilities: `float32[S, D, K]`, of each search.
+      prior: `float32[D, K]`, where they began.
       known: `int32[N, D]`, networks that were measured already, in any form.
       count: how many to return at most.
       seed: of the draws where a space is too large to enumerate.
@@ -67,9 +71,9 @@ def most_informative(
       `int32[n, D]` in canonical form, distinct, the highest score first.
     """
     scores: dict[tuple[int, ...], float] = {}
-    for target, own in zip(targets, logits, strict=True):
-        networks, log_probability = likely_networks(space, own, seed=seed)
-        _, bounds = bounded_costs(space, model, target, networks)
+    for target, own in zip(targets, probabilities, strict=True):
+        networks, log_probability, _ = likely_networks(space, own, prior, seed=seed)
+        bounds = bounded_costs(space, model, target, networks)[1][target.metric]
         std = std_architectures(model, networks, space.num_options)[target.metric].astype(float)
         width = np.sqrt(std**2 + (_NEAR * target.value) ** 2)
         near = np.exp(-0.5 * ((bounds - target.value) / width) ** 2)
@@ -152,7 +156,9 @@ class Refinement:
         if self._rounds:
             self._folder, self._profiled = _ready(space, model, targets, folder)
 
-    def at(self, step: int, read_logits: Callable[[], np.ndarray]) -> CostModel:
+    def at(
+        self, step: int, read_probabilities: Callable[[], np.ndarray], prior: np.ndarray
+    ) -> CostModel:
         """Returns the model for the steps from `step` on, after measuring if that is due.
 
         A run that is continued takes from its folder what was measured there before. In a job of
@@ -160,7 +166,8 @@ class Refinement:
 
         Args:
           step: steps taken.
-          read_logits: returns `float32[S, D, K]`, of every search.
+          read_probabilities: returns `float32[S, D, K]`, of every search.
+          prior: `float32[D, K]`, where they began.
         """
         passed = max((number for number in self._rounds if number < step), default=-1)
         if passed > self._fitted_at:
@@ -173,9 +180,9 @@ class Refinement:
                 )
             self._take(passed, make=not there[0])
         if step in self._rounds and step > self._fitted_at:
-            logits = read_logits()
+            probabilities = read_probabilities()
             if distributed.is_first():
-                self._measure(step, logits)
+                self._measure(step, probabilities, prior)
             self._take(step, make=True)
         return self.model
 
@@ -185,19 +192,27 @@ class Refinement:
             self._fit(step)
         distributed.exchange(None)  # the folder is shared, the file is whole
         # Read even where it was just written: a run that is continued has only the file.
-        self.model, self._fitted_at = load_cost_model(self._path(step), self._space), step
+        fitted = load_cost_model(self._path(step), self._space)
+        self.model, self._fitted_at = with_fitted(self.model, fitted), step
 
     def _path(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step}.npz"
 
-    def _measure(self, step: int, logits: np.ndarray) -> None:
+    def _measure(self, step: int, probabilities: np.ndarray, prior: np.ndarray) -> None:
         """Measures what is due after `step`, but for what is in the file already."""
         space, config = self._space, self._config
         rows = read_rows(self._folder / FILE, space)
         before = [row for row in rows if row["step"] < step]
         known = np.concatenate([self._profiled.encoded(space), _encoded(space, before)])
         chosen = most_informative(
-            space, self.model, self._targets, logits, known, self._rounds[step], seed=config.seed
+            space,
+            self.model,
+            self._targets,
+            probabilities,
+            prior,
+            known,
+            self._rounds[step],
+            seed=config.seed,
         )
         there = _encoded(space, [row for row in rows if row["step"] == step]).tolist()
         left = np.array([row for row in chosen.tolist() if row not in there], np.int32)
@@ -212,41 +227,42 @@ class Refinement:
             progress=lambda done, total, what: self._progress(done, total, f"{what} at {step}"),
         )  # fmt: skip
         for number, architecture in enumerate(left):
-            paced, clocked = measured.paced[number], measured.clocked[number]
+            corrected, as_timed = measured.corrected[number], measured.as_timed[number]
             rows.append(
                 {
                     "step": step,
                     "string": space.to_string(architecture),
                     "architecture": space.to_names(architecture),
-                    "predicted_ms": float(predicted[number]),
-                    "std_ms": float(std[number]),
-                    "measured_ms": paced.median,
-                    "measured_iqr_ms": paced.iqr,
-                    "measured_now_ms": clocked.median,
-                    "repeats": paced.repeats,
+                    "predicted": float(predicted[number]),
+                    "std": float(std[number]),
+                    "measured": corrected.median,
+                    "measured_iqr": corrected.iqr,
+                    "measured_now": as_timed.median,
+                    "repeats": corrected.repeats,
                     "drift": measured.drift,
                 }
             )
         payload = {"format": _FORMAT, "version": 1, "space": space.spec, "networks": rows}
         write_json(self._folder / FILE, payload)
-        error = max(abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in rows[-len(left) :])
+        error = max(abs(row["predicted"] / row["measured"] - 1) for row in rows[-len(left) :])
         said = f"step {step}: {len(left)} networks measured, predicted within {error:.1%}"
         self._progress(0, 0, said)
 
     def _fit(self, step: int) -> None:
         rows = [row for row in read_rows(self._folder / FILE, self._space) if row["step"] <= step]
         rows.sort(key=lambda row: row["step"])
-        model: Any = self.model
+        model = fitted_model(self.model)
         if rows:  # none where the profile measured the whole space
             profiled = self._profiled.observations(self._space)
-            latencies_ms = [row["measured_ms"] for row in rows]
+            latencies_ms = [row["measured"] for row in rows]
             observations = Observations(
                 np.concatenate([profiled.architectures, _encoded(self._space, rows)]),
                 {_METRIC: np.concatenate([profiled.values[_METRIC], latencies_ms])},
                 profiled.operations,
             )
-            kind: Any = type(self.model)
-            model = kind.fit(self._space, observations, self._config.cost, seed=self._config.seed)
+            model = refit(
+                model, self._config.cost.model, self._space, observations, seed=self._config.seed
+            )
         self._path(step).parent.mkdir(exist_ok=True)
         model.save(self._path(step), self._space)
 
@@ -278,13 +294,13 @@ def read_rows(path: Path, space: Space) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         try:
             space.from_names(row["architecture"])
-            fine = row["step"] >= 0 and 0 < row["measured_ms"] < np.inf
+            fine = row["step"] >= 0 and 0 < row["measured"] < np.inf
         except (UserError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: network {number}: {error}") from error
         if not fine:
             raise UserError(
                 f"{path} is damaged: network {number}: step {row['step']!r} must not be negative "
-                f"and measured_ms {row['measured_ms']!r} must be positive"
+                f"and measured {row['measured']!r} must be positive"
             )
     return rows
 
@@ -313,8 +329,7 @@ def _ready(
             f"there is no {path}: give them with --measurements"
         )
     measurements = load_measurements(path, space)
-    sample = measurements.encoded(space)[:64]
-    if not std_architectures(model, sample, space.num_options)[_METRIC].any():
+    if not model.knows_uncertainty:
         raise UserError(
             f"{asked} needs a cost model that knows its uncertainty; cost.model = "
             f"{model.name!r} does not: choose another, or leave the measurements out"

@@ -2,8 +2,11 @@
 
 Legend: `B` batch, `N` examples, `O` outputs of the network.
 
-A `Task` looks at outputs and targets alone; it knows no network and no search. Sums add over
-batches and replicas, so that a metric is exact however the data are split.
+A `Task` looks at outputs and targets alone; it knows no network and no search. Every metric is a
+ratio of two sums that add over batches and replicas, so that its value is exact however the data
+are split: accuracy (right answers by answers), F1 (twice the true positives by predicted plus
+actual positives), mean squared error, the share of variance explained. What is no such ratio, mean
+average precision for one, is no metric of a task.
 """
 
 import abc
@@ -14,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.registry import Registry
+from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part, Registry
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 """By metric, a sum and what it is divided by, `float32[]` each."""
@@ -49,6 +54,17 @@ class Task(abc.ABC):
           num_outputs: `O`: the data set's classes, labels or values.
         """
 
+    def fit(self, targets: np.ndarray) -> "Task":
+        """Returns the task with what it takes from the training targets, such as their scale.
+
+        A task that takes nothing from them is returned as it is, as here.
+
+        Args:
+          targets: `[N, ...]`, those of the training data, which have passed `check`.
+        """
+        del targets
+        return self
+
     @abc.abstractmethod
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the mean loss, `float32[]`.
@@ -73,8 +89,7 @@ class Task(abc.ABC):
 
     def value(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the primary metric of a batch, `float32[]`."""
-        total, count = self.sums(outputs, targets)[self.metric]
-        return total / count
+        return values(self.sums(outputs, targets))[self.metric]
 
     def show(self, value: float) -> str:
         """Returns a value of the primary metric as text."""
@@ -85,7 +100,54 @@ class Task(abc.ABC):
         return one > other if self.higher_is_better else one < other
 
 
+def task_for(part: Part, data_task: str) -> Part:
+    """Returns the task that a data set is for where the config leaves the default.
+
+    Args:
+      part: the config's task.
+      data_task: name of the task that the data set is made for.
+    """
+    return Part(data_task) if part == Part("classification") else part
+
+
 TASKS: Registry[Task] = Registry("task", Task, "hwnas_jax.tasks")  # type: ignore[type-abstract]
+
+
+def values(sums: Sums) -> dict[str, jax.Array]:
+    """Returns the metrics, `float32[]` each; zero where there was nothing to count.
+
+    Args:
+      sums: of one batch, or added up over batches.
+    """
+
+    def ratio(total, count):
+        empty = count == 0
+        return jnp.where(empty, 0.0, total / jnp.where(empty, 1.0, count))
+
+    return {metric: ratio(total, count) for metric, (total, count) in sums.items()}
+
+
+def make_task(part: Part, dataset: Dataset) -> Task:
+    """Builds the task that `part` names, fitted to the training targets of a data set.
+
+    Raises:
+      UserError: for an unknown task or option, when the targets do not fit the task, or when its
+        loss or sums are not what the contract says.
+    """
+    task = TASKS.make(part)
+    try:
+        for targets in (dataset.train_targets, dataset.test_targets):
+            task.check(targets, dataset.num_outputs)
+    except UserError as error:
+        made_for = (
+            ""
+            if part.name == dataset.task
+            else f"; the data set {dataset.name} is made for task.name = {dataset.task!r}"
+        )
+        raise UserError(f"{error}{made_for}") from error
+    task = task.fit(dataset.train_targets)
+    check_task(task, dataset.train_targets, dataset.num_outputs)
+    return task
 
 
 def check_task(task: Task, targets: np.ndarray, num_outputs: int) -> None:
@@ -99,8 +161,6 @@ def check_task(task: Task, targets: np.ndarray, num_outputs: int) -> None:
     Raises:
       UserError: when the targets do not fit, or a function returns what the contract does not say.
     """
-    from hwnas_jax.errors import UserError
-
     task.check(targets, num_outputs)
     where = f"task {task.name}"
     outputs = jax.ShapeDtypeStruct((2, num_outputs), jnp.float32)
@@ -109,13 +169,30 @@ def check_task(task: Task, targets: np.ndarray, num_outputs: int) -> None:
         loss, sums = jax.eval_shape(lambda o, t: (task.loss(o, t), task.sums(o, t)), outputs, some)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{where} fails on outputs {outputs.shape}: {reason}") from error
-    if loss.shape != () or loss.dtype != jnp.float32:
-        raise UserError(f"{where}: loss must be float32[], got {loss.dtype}{list(loss.shape)}")
-    if task.metric not in sums:
         raise UserError(
-            f"{where}: sums must hold the metric {task.metric!r}, got {', '.join(sums)}"
-        )
+            f"{where} fails on outputs float32{list(outputs.shape)} and targets "
+            f"{targets.dtype}{list(some.shape)}: {type(error).__name__}: {reason}"
+        ) from error
+    if not _is_scalar(loss):
+        raise UserError(f"{where}: loss must be float32[], got {_shown(loss)}")
+    if not isinstance(sums, dict) or task.metric not in sums:
+        held = ", ".join(map(str, sums)) if isinstance(sums, dict) else type(sums).__name__
+        raise UserError(f"{where}: sums must hold the metric {task.metric!r}, got {held}")
     for metric, pair in sums.items():
-        if len(pair) != 2 or any(leaf.shape != () for leaf in pair):
-            raise UserError(f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each")
+        if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_scalar, pair))):
+            got = ", ".join(_shown(leaf) for leaf in jax.tree.leaves(pair))
+            raise UserError(
+                f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each, got {got}"
+            )
+
+
+def _is_scalar(value: Any) -> bool:
+    return (
+        isinstance(value, jax.ShapeDtypeStruct) and value.shape == () and value.dtype == jnp.float32
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return f"{value.dtype}{list(value.shape)}"
+    return type(value).__name__

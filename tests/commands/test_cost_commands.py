@@ -12,7 +12,7 @@ from hwnas_jax.cli import main
 from hwnas_jax.commands.cost_eval import evaluate
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.analytic import AnalyticModel
-from hwnas_jax.cost.models.base import predict_architectures
+from hwnas_jax.cost.models.base import CostModel, predict_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.core.architecture_files import save_architecture
@@ -67,12 +67,17 @@ def test_eval_prints_what_the_definitions_give(here, capsys):
 
 
 def test_eval_tells_the_coverage_of_a_model_with_intervals():
-    class Spread:
-        name, metrics = "spread", ("latency_ms",)
+    @jax.tree_util.register_static
+    class Spread(CostModel):
+        name, metrics, knows_uncertainty = "spread", ("latency_ms",), True
 
-    Spread.predict = lambda self, weight: {"latency_ms": 1.0 + 0.0 * weight.sum()}
-    Spread.std = lambda self, weight: {"latency_ms": 0.1 + 0.0 * weight.sum()}
-    model = jax.tree_util.register_static(Spread)()
+        def predict(self, weight):
+            return {"latency_ms": 1.0 + 0.0 * weight.sum()}
+
+        def std(self, weight):
+            return {"latency_ms": 0.1 + 0.0 * weight.sum()}
+
+    model = Spread()
     values = np.where(np.arange(24) < 18, 1.1, 2.0)
     row = evaluate(model, CELLS, Observations(ROWS, {"latency_ms": values}))["latency_ms"]
     assert row["coverage"] == 18 / 24
@@ -132,7 +137,6 @@ def test_mistakes_are_named(here, capsys, monkeypatch, words, said):
 
 def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
     words = "cost fit table.csv --device board --out fitted.npz --cost.model analytic"
-    words += " --cost.steps 20 --cost.members 2"
     assert main(words.split()) == 0
     assert "wrote fitted.npz" in capsys.readouterr().out
     assert main(["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]) == 0

@@ -3,13 +3,15 @@ import importlib.util
 import numpy as np
 import pytest
 
+from hwnas_jax.budgets.target import Target
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
 from hwnas_jax.cost.simulate import accelerator as accelerators
 from hwnas_jax.cost.simulate import zigzag
-from hwnas_jax.files.json_files import write_json
+from hwnas_jax.display import Silent
 from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.run import Run
 
 
@@ -69,7 +71,7 @@ def simulated(monkeypatch, tmp_path):
 
 
 LINE = (
-    "estimate --accelerator eyeriss-like --networks 24 --image-shape 8 8 1 "
+    "estimate --accelerator eyeriss-like --networks 24 --input-shape 8 8 1 "
     "--space.args.channels 4 --space.args.cells 1 --rows 8 --out"
 )
 
@@ -81,7 +83,7 @@ def test_a_file_that_a_cost_model_is_fitted_to(capsys, tmp_path, simulated):
     assert "24 networks on eyeriss-like 8x12, 1024 KiB, 200 MHz at batch 1" in shown
     assert "simulated, not a measurement" in shown
     found = load_measurements(out)
-    assert len(found.networks) == 24
+    assert len(found.networks) == 24 and found.held_out == 6
     assert np.ptp(found.latencies_ms) > 0
     assert main(f"cost fit {out} --cost.model analytic --out {model}".split()) == 0
     assert model.exists()
@@ -93,9 +95,11 @@ def test_a_run_asks_the_same_hardware_again_where_it_would_measure(tmp_path, sim
     config = override(Config(), space__args={"channels": 4, "cells": 1})
     run = Run.create(config, tmp_path / "run")
     run.adopt(measurements=out)
-    write_json(run.folder / "target.json", {"metric": "latency_ms", "target_ms": 1.0})
     known = load_measurements(out)
-    again = run._measure(list(known.encoded(run.space)[:3]), quiet)
-    assert [sample.median for sample in again.paced] == list(known.latencies_ms[:3])
-    assert again.clocked == again.paced
+    again = cost_of(
+        run.space, list(known.encoded(run.space)[:3]), Target("latency_ms", 1.0), run.folder,
+        config, Silent(), quiet,
+    )  # fmt: skip
+    assert [sample.median for sample in again.corrected] == list(known.latencies_ms[:3])
+    assert again.as_timed == again.corrected
     assert again.drift == 1.0

@@ -1,4 +1,4 @@
-"""Compiling ahead: nothing compiles afterwards, and what does not fit is refused."""
+"""Programs are compiled ahead of their first call, and refused when they do not fit."""
 
 from types import SimpleNamespace
 
@@ -6,14 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.test_loop import Info, State
 
 from hwnas_jax.compile import ahead
 from hwnas_jax.config import ParallelConfig, RetrainConfig, SearchConfig
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, mean_over_replicas
-from hwnas_jax.runs.loop import run_steps
 
 
 class Compilations:
@@ -37,49 +35,25 @@ def group(backend, count=4):
 
 
 @pytest.mark.parametrize("backend", ["pmap", "shard_map"])
-def test_nothing_compiles_after_the_first_progress_line(backend):
-    """Two runs, the second with other compilations warm, so that the step's own is left over."""
-    replicas, compiled = group(backend), []
+def test_nothing_compiles_when_the_program_is_called(backend):
+    replicas = group(backend)
 
-    def run():
-        said = []
+    def steps(state, data):
+        return state + mean_over_replicas(data.sum(), AXIS), data[:1] * state
 
-        def progress(done, total, what):
-            said.append((done, total, what))
-            compiled.append((len(listening.names), what))
-
-        def steps(state, data):
-            def one(state, _):
-                loss = mean_over_replicas(data["x"].sum() + state.total, AXIS)
-                return State(state.step + 1, state.total + 1), Info(loss.astype(jnp.float32))
-
-            return jax.lax.scan(one, state, None, length=2)
-
-        compiled.clear()
-        with Compilations() as listening:
-            final = run_steps(
-                replicas.compile(steps), State(jnp.int32(0), jnp.int32(0)),
-                replicas.share({"x": np.ones(3, np.int32)}),
-                total=10, per_dispatch=2, replicas=replicas, describe="count", progress=progress,
-            )  # fmt: skip
-        assert int(final.total) == 10
-        return said
-
-    run()
-    said = run()
-    assert [line[:2] for line in said] == [
-        (0, 10),
-        (0, 0),
-        (2, 10),
-        (4, 10),
-        (6, 10),
-        (8, 10),
-        (10, 10),
-    ]
-    assert "compiled in" in said[1][2]
-    assert "per device of which" in said[1][2]
-    assert compiled[1][0] - compiled[0][0] == 1
-    assert compiled[-1][0] == compiled[1][0]
+    state, data = replicas.place(jnp.float32(0.0)), replicas.share(np.ones(3, np.float32))
+    dispatch = replicas.compile(steps)
+    ahead.compiler_options()  # compiles something itself at its first call
+    with Compilations() as compiled:
+        program = ahead.compile_ahead(dispatch, state, data, "counting", "")
+        assert len(compiled.names) == 1
+        for _ in range(3):
+            state, info = program.call(state, data)
+        jax.block_until_ready((state, info))
+    assert len(compiled.names) == 1
+    assert float(replicas.read(state)) == 9.0
+    assert "s: " in program.summary
+    assert "per device of which" in program.summary
 
 
 @pytest.mark.parametrize("backend", ["pmap", "shard_map"])
@@ -103,33 +77,25 @@ def test_figures_are_those_of_one_device(backend):
         program.call(replicas.place(jnp.ones(999)), shared)
 
 
-def test_a_step_that_does_not_fit_is_refused_before_it_runs(monkeypatch):
-    replicas, seen = group("pmap", 2), []
+def test_a_step_that_does_not_fit_is_refused(monkeypatch):
+    """Two devices with 2 MiB each; the step keeps 8 MB at once."""
 
     def step(state, data):
-        jax.debug.callback(lambda: seen.append(1))
-        big = jnp.sort(jnp.outer(jnp.arange(2000.0) + state.total, jnp.ones(1000)), axis=0)
-        return State(state.step + 1, state.total + 1), Info((jnp.cos(big) @ data)[None].sum(-1))
+        big = jnp.sort(jnp.outer(jnp.arange(2000.0) + state, data), axis=0)
+        return state + 1, (jnp.cos(big) @ data).sum()
 
-    def run():
-        return run_steps(
-            replicas.compile(step), State(jnp.int32(0), jnp.float32(0)),
-            replicas.share(np.ones(1000, np.float32)), total=1, per_dispatch=1,
-            replicas=replicas, describe="sorting",
-            helps=ahead.memory_help("search", SearchConfig()),
-        )  # fmt: skip
-
+    replicas = group("pmap", 2)
+    shapes = replicas.shapes(jnp.float32(0), np.ones(1000, np.float32))
+    helps = ahead.memory_help("search", SearchConfig())
+    program = ahead.compile_ahead(replicas.compile(step), *shapes, "sorting", helps)
+    program.check_fits(replicas.devices, "sorting", helps)
     monkeypatch.setattr(ahead, "available_bytes", lambda: 4 * 2**20)
     with pytest.raises(
         UserError, match=r"sorting does not fit: a step needs \d+ MiB per device"
-    ) as e:
-        run()
-    assert "2 MiB are free" in str(e.value)
-    assert "a smaller search.batch_size" in str(e.value)
-    assert not seen
-    monkeypatch.undo()
-    assert int(run().step) == 1
-    assert seen
+    ) as error:
+        program.check_fits(replicas.devices, "sorting", helps)
+    assert "2 MiB are free" in str(error.value)
+    assert "a smaller search.batch_size" in str(error.value)
 
 
 def test_the_compilers_own_refusal_is_told():

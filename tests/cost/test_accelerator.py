@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.simulate import accelerator as accelerators
 from hwnas_jax.cost.simulate import zigzag
 from hwnas_jax.cost.simulate.accelerator import (
@@ -15,7 +15,7 @@ from hwnas_jax.cost.simulate.accelerator import (
     simulate_layers,
     simulate_networks,
 )
-from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
 from hwnas_jax.cost.simulate.layers import Layer
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -84,13 +84,13 @@ def test_a_layer_is_simulated_once_per_accelerator(simulated):
 
 def test_the_file_names_the_accelerator(simulated, tmp_path):
     rows = SPACE.random(np.random.default_rng(1), 4)
-    estimate(SPACE, rows, HARDWARE, batch_size=2).save(tmp_path / "file.json")
+    save_measurements(estimate(SPACE, rows, HARDWARE, batch_size=2), tmp_path / "file.json")
     found = load_measurements(tmp_path / "file.json", SPACE)
     assert (found.source, found.runtime) == ("simulated", "zigzag")
     assert found.metrics == ("cycles", "latency_ms", "energy_mj")
     assert hardware_of(found) == HARDWARE
     assert found.device["kind"] == "eyeriss-like 8x12, 1024 KiB, 100 MHz"
-    (again,) = estimate_again(SPACE, rows[:1], found)
+    (again,) = estimate(SPACE, rows[:1], hardware_of(found), batch_size=2).networks
     assert again == found.networks[0]
 
 

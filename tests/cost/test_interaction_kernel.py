@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.models.gaussian_regression import negative_log_evidence, regress, starts
-from hwnas_jax.cost.models.interaction_kernel import Kernel, symmetric_matches, timed_table
+from hwnas_jax.cost.models.gaussian_regression import negative_log_evidence, regress
+from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel, symmetric_matches, timed_table
 from hwnas_jax.spaces.base import Choices, Decision
 from hwnas_jax.spaces.core.published import nasbench201
 from tests.cost.toy import OPERATIONS_MS, ToySpace, synthetic
@@ -24,7 +24,7 @@ def test_matches_are_counted_over_all_sets_of_decisions():
 
 def test_parts_have_names_and_one_is_theirs_on_the_diagonal():
     space = nasbench201()
-    kernel = Kernel(space, 3, tabulated=True, empty=True)
+    kernel = AdditiveKernel(space, 3, tabulated=True, empty=True)
     rows = np.concatenate([np.zeros((1, 6), np.int32), space.random(np.random.default_rng(0), 7)])
     parts = list(kernel.parts(rows, rows))
     assert len(parts) == len(kernel.names)
@@ -40,7 +40,7 @@ def test_parts_have_names_and_one_is_theirs_on_the_diagonal():
 
 def test_cells_that_build_one_network_are_equal_in_canonical_form():
     space = nasbench201()
-    kernel = Kernel(space, 2)
+    kernel = AdditiveKernel(space, 2)
     # Node 2 feeds nothing, so what feeds node 2 is left out.
     rows = np.array([[3, 1, 2, 2, 0, 0], [3, 4, 4, 2, 1, 0]], np.int32)
     rows[:, 4] = 0
@@ -53,20 +53,22 @@ def test_cells_that_build_one_network_are_equal_in_canonical_form():
 def test_cells_that_differ_in_what_is_not_read_are_equal_in_the_form_used():
     """Node 2 is not read; node 1 is, though nothing flows into it."""
     space = nasbench201()
-    kernel = Kernel(space, 2, tabulated=True)
+    kernel = AdditiveKernel(space, 2, tabulated=True)
     rows = np.array([[0, 3, 2, 1, 3, 0], [0, 4, 0, 1, 3, 0], [0, 0, 0, 1, 0, 0]], np.int32)
     parts = dict(zip(kernel.names, kernel.parts(rows, rows), strict=True))
     np.testing.assert_array_equal(parts["canonical pair"], 1)
     np.testing.assert_array_equal(parts["used pair"][:2, :2], 1)
     assert parts["used pair"][0, 2] < 1
-    assert "used pair" not in Kernel(space, 2).names
+    assert "used pair" not in AdditiveKernel(space, 2).names
 
 
 def test_shared_counts_options_wherever_they_stand():
     space = Choices("x", (Decision("a", ("p", "q")), Decision("b", ("p", "q")),
                           Decision("c", ("r",))))  # fmt: skip
     rows = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], np.int32)
-    shared = dict(zip(Kernel(space, 1).names, Kernel(space, 1).parts(rows, rows), strict=True))
+    shared = dict(
+        zip(AdditiveKernel(space, 1).names, AdditiveKernel(space, 1).parts(rows, rows), strict=True)
+    )
     counts = np.array([[1, 1], [1, 1], [2, 0]])
     np.testing.assert_allclose(shared["shared"], counts @ counts.T / 9)
 
@@ -75,7 +77,7 @@ def test_timed_operations_give_a_part_proportional_to_the_table():
     space = ToySpace()
     rows = space.enumerate()
     observed = synthetic(space, rows[:9]).observations(space)
-    kernel = Kernel(space, 1, timed_table(space, observed, "latency_ms"))
+    kernel = AdditiveKernel(space, 1, timed_table(space, observed, "latency_ms"))
     parts = dict(zip(kernel.names, kernel.parts(rows, rows), strict=True))
     names = [[space.decisions[d].options[k] for d, k in enumerate(row)] for row in rows]
     sums = np.array([sum(OPERATIONS_MS.get(name, 0.0) for name in row) for row in names])
@@ -118,15 +120,15 @@ def _line(noise, outliers=0):
 @pytest.mark.parametrize("noise", [0.03, 0.2])
 def test_the_noise_is_found(noise):
     parts, truth, values = _line(noise)
-    fit = regress(parts, values, start=starts(("constant", "single")))
+    fit = regress(parts, values, names=("constant", "single"))
     found = np.sqrt(fit.noise(truth))
     assert 0.7 * noise < np.median(found / truth) < 1.4 * noise
 
 
 def test_outliers_make_the_noise_heavy_tailed_and_leave_the_mean_alone():
     parts, truth, values = _line(0.02, outliers=8)
-    fit = regress(parts, values, start=starts(("constant", "single")))
+    fit = regress(parts, values, names=("constant", "single"))
     mean = np.tensordot(fit.variances, parts, 1) @ fit.alpha
     assert np.isfinite(fit.freedom)
     assert np.abs(mean - truth).max() < 0.04
-    assert np.isinf(regress(*_line(0.02)[::2], start=starts(("constant", "single"))).freedom)
+    assert np.isinf(regress(*_line(0.02)[::2], names=("constant", "single")).freedom)

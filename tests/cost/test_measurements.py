@@ -5,12 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from hwnas_jax.cost.files.measurements import (
-    Sample,
-    describe_device,
-    describe_software,
-    load_measurements,
-)
+from hwnas_jax.cost.files.environment import describe_device, describe_software
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
+from hwnas_jax.cost.files.measurements import Sample
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
 
@@ -23,7 +20,7 @@ def measurements():
 
 def test_round_trip(tmp_path, measurements):
     space = ToySpace()
-    measurements.save(tmp_path / "m.json")
+    save_measurements(measurements, tmp_path / "m.json")
     loaded = load_measurements(tmp_path / "m.json", space)
     assert loaded == measurements
     np.testing.assert_array_equal(loaded.encoded(space), space.enumerate()[:6])
@@ -31,7 +28,7 @@ def test_round_trip(tmp_path, measurements):
 
 
 def test_file_has_the_documented_keys(tmp_path, measurements):
-    measurements.save(tmp_path / "m.json")
+    save_measurements(measurements, tmp_path / "m.json")
     payload = json.loads((tmp_path / "m.json").read_text())
     assert payload["format"] == "hwnas_jax.measurements"
     assert payload["version"] == 2
@@ -45,11 +42,11 @@ def test_file_has_the_documented_keys(tmp_path, measurements):
 
 def test_failed_save_keeps_the_old_file(tmp_path, measurements):
     path = tmp_path / "m.json"
-    measurements.save(path)
+    save_measurements(measurements, path)
     before = path.read_text()
     bad = dataclasses.replace(measurements, networks=({"latency_ms": Sample(math.nan, 0, 1)},) * 6)
     with pytest.raises(ValueError, match="JSON"):
-        bad.save(path)
+        save_measurements(bad, path)
     assert path.read_text() == before
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -100,7 +97,7 @@ def _latency(network):
 )
 def test_a_damaged_file_is_named_with_the_reason(tmp_path, measurements, change, reason):
     path = tmp_path / "m.json"
-    measurements.save(path)
+    save_measurements(measurements, path)
     payload = json.loads(path.read_text())
     change(payload)
     path.write_text(json.dumps(payload))
@@ -110,7 +107,7 @@ def test_a_damaged_file_is_named_with_the_reason(tmp_path, measurements, change,
 
 def test_truncated_missing_and_binary_files(tmp_path, measurements):
     path = tmp_path / "m.json"
-    measurements.save(path)
+    save_measurements(measurements, path)
     path.write_text(path.read_text()[:-40])
     with pytest.raises(UserError, match=r"m\.json are damaged"):
         load_measurements(path, ToySpace())

@@ -4,24 +4,25 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from tests.cost.toy import CuttableSpace, ToySpace, law_ms, synthetic
 
-CONFIG = CostConfig(members=4, hidden=16, steps=600)
+OPTIONS = MLPEnsemble.Options(members=4, hidden=16, steps=600)
+# One space for all fits, so that they share one compiled training.
+SPACE = ToySpace()
 
 
 def _fit(space, noise=0.02, **changes):
     rows = space.random(np.random.default_rng(3), 75)
     measurements = dataclasses.replace(synthetic(space, rows, noise), **changes)
-    return MLPEnsemble.fit(space, measurements.observations(space), CONFIG, seed=0)
+    return MLPEnsemble.fit(space, measurements.observations(space), OPTIONS, seed=0)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return _fit(ToySpace())
+    return _fit(SPACE)
 
 
 def _errors(model, space):
@@ -32,13 +33,13 @@ def _errors(model, space):
 
 
 def test_the_law_behind_the_measurements_is_learned(model):
-    errors = _errors(model, ToySpace())
+    errors = _errors(model, SPACE)
     assert errors.mean() < 0.03
     assert np.percentile(errors, 95) < 0.07
 
 
 def test_it_learns_without_timed_operations():
-    assert _errors(_fit(ToySpace(), operations={}), ToySpace()).mean() < 0.04
+    assert _errors(_fit(SPACE, operations={}), SPACE).mean() < 0.04
 
 
 def test_what_cannot_reach_the_output_costs_nothing():
@@ -51,7 +52,7 @@ def test_what_cannot_reach_the_output_costs_nothing():
 
 
 def test_the_deviation_covers_the_noise(model):
-    space = ToySpace()
+    space = SPACE
     noisy = _fit(space, noise=0.2)
     assert 0.1 < float(noisy.noise[0]) < 0.4
     assert float(model.noise[0]) < 0.06
@@ -62,20 +63,8 @@ def test_the_deviation_covers_the_noise(model):
     assert 0.5 < (np.abs(fresh - mean) < deviation).mean() < 0.9
 
 
-def test_gradients_agree_with_finite_differences(model):
-    rng = np.random.default_rng(0)
-    weight = rng.dirichlet(np.ones(3), size=5).astype(np.float32)
-    predict = jax.jit(lambda w: model.predict(w)["latency_ms"])
-    gradient = jax.grad(predict)(weight)
-    for d, k in [(0, 1), (2, 2), (4, 0)]:
-        step = np.zeros_like(weight)
-        step[d, k] = 1e-2
-        slope = (predict(weight + step) - predict(weight - step)) / 2e-2
-        assert float(gradient[d, k]) == pytest.approx(float(slope), rel=0.02, abs=2e-3)
-
-
 def test_between_two_architectures_the_cost_stays_between(model):
-    space = ToySpace()
+    space = SPACE
     predict = jax.jit(jax.vmap(lambda w: model.predict(w)["latency_ms"]))
     eye = np.eye(3, dtype=np.float32)
     rng = np.random.default_rng(0)
@@ -87,16 +76,13 @@ def test_between_two_architectures_the_cost_stays_between(model):
         assert (np.diff(path) > 0).all()
 
 
-def test_vmap_equals_a_loop_and_repeats_are_identical(model):
-    weights = np.random.default_rng(0).dirichlet(np.ones(3), size=(6, 5)).astype(np.float32)
-    batched = jax.vmap(model.predict)(weights)["latency_ms"]
-    singly = [float(model.predict(weight)["latency_ms"]) for weight in weights]
-    np.testing.assert_allclose(batched, singly, rtol=1e-5)
-    again = _fit(ToySpace())
-    assert float(again.predict(weights[0])["latency_ms"]) == singly[0]
+def test_a_fit_is_repeatable(model):
+    weight = np.random.default_rng(0).dirichlet(np.ones(3), size=5).astype(np.float32)
+    again = _fit(SPACE).predict(weight)["latency_ms"]
+    assert float(again) == float(model.predict(weight)["latency_ms"])
 
 
 def test_without_networks_it_cannot_be_fitted():
-    space = ToySpace()
+    space = SPACE
     with pytest.raises(UserError, match="needs 4 measured"):
-        MLPEnsemble.fit(space, synthetic(space, []).observations(space), CONFIG)
+        MLPEnsemble.fit(space, synthetic(space, []).observations(space), OPTIONS)

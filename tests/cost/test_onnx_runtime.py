@@ -7,10 +7,12 @@ import pytest
 from flax import nnx
 
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.measure import onnx_runtime as ort
 from hwnas_jax.cost.measure import profile as measure
-from hwnas_jax.cost.measure.build import compile_network, compile_operation
+from hwnas_jax.cost.measure.build import compile_all
+from hwnas_jax.cost.measure.device import usable_cores
+from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.measure.runtimes import make_runtime
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -41,12 +43,11 @@ def test_networks_and_operations_return_what_jax_returns(runtime):
     architectures = [np.array([3, 2, 4, 1, 0, 3]), np.zeros(6, int)]
     done = []
     networks, parts = runtime.compile_all(space, architectures, operations, 5, done.append)
-    for architecture, call in zip(architectures, networks, strict=True):
-        np.testing.assert_allclose(
-            call()[0], compile_network(space, architecture, 5)(), rtol=1e-4, atol=1e-5
-        )
-    for operation, call in zip(operations, parts, strict=True):
-        expected = np.asarray(compile_operation(operation, 5)())
+    in_jax = compile_all(space, architectures, operations, 5)
+    for call, other in zip(networks, in_jax[0], strict=True):
+        np.testing.assert_allclose(call()[0], other(), rtol=1e-4, atol=1e-5)
+    for call, other in zip(parts, in_jax[1], strict=True):
+        expected = np.asarray(other())
         np.testing.assert_allclose(call()[0], expected, atol=1e-4 * np.abs(expected).max())
     assert done == list(range(1, len(operations) + 3))
 
@@ -55,19 +56,19 @@ def test_a_profile_says_what_ran_it(tmp_path):
     space = ToySpace()
     result = measure.profile(space, CONFIG)
     assert result.runtime == "onnxruntime"
-    assert result.conditions["options"]["threads"] == ort._cores()
+    assert result.conditions["options"]["threads"] == usable_cores()
     assert {"onnxruntime", "jax2onnx"} <= set(result.software)
     assert (result.latencies_ms > 0).all()
-    result.save(tmp_path / "m.json")
+    save_measurements(result, tmp_path / "m.json")
     assert load_measurements(tmp_path / "m.json", space) == result
     in_jax = dataclasses.replace(CONFIG, runtime="jax", batch_size=8)
     with pytest.raises(UserError, match=r"'onnxruntime'.*'jax'"):
-        measure.measure_networks(space, space.enumerate()[:1], result, in_jax, seed=0)
-    beside = measure.measure_networks(
+        measure_networks(space, space.enumerate()[:1], result, in_jax, seed=0)
+    beside = measure_networks(
         space, space.enumerate()[:1], result,
         dataclasses.replace(CONFIG, measure_rounds=2), seed=0,
     )  # fmt: skip
-    assert beside.paced[0].median > 0
+    assert beside.corrected[0].median > 0
 
 
 def test_an_export_that_returns_something_else_is_named(runtime, monkeypatch):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from hwnas_jax.cost.files.measurement_file import save_measurements
 from hwnas_jax.cost.files.readers import find_data, load_observations, load_table
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
@@ -67,7 +68,7 @@ def _row(change):
         ({"ops": np.full((20, 6), 5)}, "row 0: operation 5 has no name among 5"),
         ({"ops": ROWS[:, :4]}, "has 6 decisions, the file has 4"),
         ({"op_names": np.array([*OPS[:4], "none3"])}, r"row \d+ .*Did you mean 'none'"),
-        ({"devices": np.array(["a", "a"])}, "a device stands there twice"),
+        ({"devices": np.array(["a", "a"])}, "a device appears twice"),
         ({"devices": np.array([{"a": 1}, "b"], object)}, "damaged"),
         ({"test_devices": np.array(["c"])}, r"unknown device \(in the split test\) 'c'"),
         ({"ref_idx": np.array([20])}, r"none of 0\.\.19"),
@@ -277,7 +278,7 @@ def test_measurement_files_are_tables_too(tmp_path):
     space = ToySpace()
     measured = synthetic(space, space.enumerate()[:9])
     for name in ("m.json", "m.csv"):
-        measured.save(tmp_path / name)
+        save_measurements(measured, tmp_path / name)
         table = load_table(tmp_path / name, space=space)
         assert table.devices == ("cpu",)
         np.testing.assert_array_equal(table.values["latency_ms"][0], measured.latencies_ms)

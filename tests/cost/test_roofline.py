@@ -1,10 +1,9 @@
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.models import roofline
 from hwnas_jax.cost.models.base import predict_architectures
-from hwnas_jax.cost.models.fit import load_cost_model
 from hwnas_jax.cost.models.roofline import Machine, RooflineModel, measure_machine, operation_bytes
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
@@ -67,18 +66,9 @@ def test_an_operation_that_several_decisions_bring_counts_where_all_do():
     np.testing.assert_allclose(predicted, expected, rtol=1e-4)
 
 
-def test_between_architectures_it_is_the_expectation():
-    model = RooflineModel.build(SPACE, MACHINE, 4)
-    everything = SPACE.enumerate()
-    costs = predict_architectures(model, everything, 5)["latency_ms"]
-    weight = np.random.default_rng(2).dirichlet(np.full(5, 0.5), size=6)
-    chances = np.prod([weight[d, everything[:, d]] for d in range(6)], axis=0)
-    predicted = model.predict(jnp.asarray(weight, jnp.float32))["latency_ms"]
-    np.testing.assert_allclose(predicted, chances @ costs, rtol=1e-4)
-
-
-def test_this_machine_is_measured_and_the_median_network_fits(tmp_path):
+def test_this_machine_is_measured_and_the_median_network_fits(monkeypatch):
     machine = measure_machine(size=256, mib=16)
+    monkeypatch.setattr(roofline, "measure_machine", lambda: machine)
     assert 1e7 < machine.macs_per_s < 1e16
     assert 1e7 < machine.bytes_per_s < 1e14
     rows = SPACE.random(np.random.default_rng(0), 9)
@@ -86,9 +76,6 @@ def test_this_machine_is_measured_and_the_median_network_fits(tmp_path):
     model = RooflineModel.fit(SPACE, observed)
     predicted = predict_architectures(model, rows, 5)["latency_ms"]
     assert np.median(observed.values["latency_ms"] / predicted) == pytest.approx(1.0, rel=1e-4)
-    model.save(tmp_path / "model.npz", SPACE)
-    again = predict_architectures(load_cost_model(tmp_path / "model.npz", SPACE), rows, 5)
-    np.testing.assert_array_equal(again["latency_ms"], predicted)
 
 
 def test_it_needs_a_network():

@@ -5,17 +5,16 @@ import pytest
 from scipy import stats
 
 from hwnas_jax import cli
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.judge.study import SCORES, run_study, temperature_rows
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.cost.models.bayesian import BayesianAdditive
 from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part
 from hwnas_jax.report.study import draw_study
 from tests.cost.toy import ToySpace, law_ms
 
 SPACE = ToySpace()
-CONFIG = CostConfig(members=2, hidden=8, steps=50)
 
 
 def _table(rows=None, noise=0.03):
@@ -29,8 +28,8 @@ def _table(rows=None, noise=0.03):
 @pytest.fixture(scope="module")
 def study():
     return run_study(
-        _table(), ["one", "two"], ["gaussian", "bayesian", "table"], train=60, draws=2,
-        config=CONFIG, fidelity_draws=5,
+        _table(), ["one", "two"], [Part("gaussian"), Part("bayesian"), Part("table")],
+        train=60, draws=2, fidelity_draws=5,
     )  # fmt: skip
 
 
@@ -38,7 +37,7 @@ def test_every_model_is_judged_on_the_networks_it_has_not_seen(study):
     table = _table()
     order = np.random.default_rng(1).permutation(162)
     observed = table.observations("two")
-    model = BayesianAdditive.fit(SPACE, observed.subset(order[:60]), CONFIG, seed=1)
+    model = BayesianAdditive.fit(SPACE, observed.subset(order[:60]), seed=1)
     rest = observed.subset(order[60:])
     predicted = predict_architectures(model, rest.architectures, 3)["latency_ms"]
     measured = rest.values["latency_ms"]
@@ -78,7 +77,9 @@ def test_gradients_are_measured_on_a_whole_table_only(study):
     rows = list(temperature_rows(study))
     assert len(rows) == 4 * 5
     assert all(row["gap"] < 1e-4 and row["by_logits"] > 0.9 for row in rows)
-    part = run_study(_table(SPACE.enumerate()[:100]), ["one"], ["bayesian"], train=50, draws=1)
+    part = run_study(
+        _table(SPACE.enumerate()[:100]), ["one"], [Part("bayesian")], train=50, draws=1
+    )
     assert list(temperature_rows(part)) == []
     assert part.rows[0]["fidelity"] is None
 
@@ -86,13 +87,23 @@ def test_gradients_are_measured_on_a_whole_table_only(study):
 def test_mistakes_are_named():
     table = _table()
     for changes, reason in [
-        ({"models": ["gausian"]}, "Did you mean 'gaussian'"),
+        ({"models": [Part("gausian")]}, "Did you mean 'gaussian'"),
         ({"train": 161}, "one has 162 networks with latency_ms: too few to fit to 161"),
+        (
+            {"models": [Part("mlp", {"stepps": 3})]},
+            "option of the cost model mlp.*Did you mean 'steps'",
+        ),
+        ({"models": [Part("mlp", {"steps": 0})]}, "steps = 0 must be greater than 0"),
         ({"draws": 0}, "train and draws must be positive, got 50 and 0"),
         ({"metric": "energy_mj"}, "allowed are latency_ms"),
         ({"devices": ["three"]}, "allowed are one, two"),
     ]:
-        given = {"devices": ["one"], "models": ["bayesian"], "train": 50, "draws": 1} | changes
+        given = {
+            "devices": ["one"],
+            "models": [Part("bayesian")],
+            "train": 50,
+            "draws": 1,
+        } | changes
         with pytest.raises(UserError, match=reason):
             run_study(table, given.pop("devices"), given.pop("models"), **given)
 

@@ -33,10 +33,10 @@ def sample(calls, rule=RULE, **options):
 def test_latency_per_call_and_inner_repeats(monkeypatch):
     clock = Clock(monkeypatch)
     result = sample({"quick": clock.call("quick", 0.0001), "slow": clock.call("slow", 0.02)})
-    assert result.clocked("quick").median == pytest.approx(0.1)
-    assert result.clocked("slow").median == pytest.approx(20)
-    assert result.clocked("slow").iqr == pytest.approx(0, abs=1e-9)
-    assert result.clocked("slow").repeats == 4
+    assert result.as_timed("quick").median == pytest.approx(0.1)
+    assert result.as_timed("slow").median == pytest.approx(20)
+    assert result.as_timed("slow").iqr == pytest.approx(0, abs=1e-9)
+    assert result.as_timed("slow").repeats == 4
     # Three calls to set the inner count, then one untimed and 10 (or 1) timed calls per round.
     assert clock.order.count("quick") in (3 + 4 * 11, 3 + 4 * 12)
     assert clock.order.count("slow") == 3 + 4 * 2
@@ -81,11 +81,11 @@ def test_drift_is_divided_out(monkeypatch):
     result = sample(calls, rule, references=[reference], usual_ms=np.array([20.0]), every=2)
     assert result.drift.found
     assert result.drift.after_s is None
-    assert result.pace.level > 1.3
+    assert result.slowdown.median > 1.3
     for i, name in enumerate("abcd"):
-        assert result.paced(name).median == pytest.approx(10.0 * (1 + i), rel=0.02)
-        assert result.paced(name).iqr < 0.02 * result.clocked(name).iqr * 10
-        assert result.clocked(name).median > 13.0 * (1 + i)
+        assert result.corrected(name).median == pytest.approx(10.0 * (1 + i), rel=0.02)
+        assert result.corrected(name).iqr < 0.02 * result.as_timed(name).iqr * 10
+        assert result.as_timed(name).median > 13.0 * (1 + i)
 
 
 def test_only_what_is_not_precise_is_timed_again(monkeypatch):
@@ -103,7 +103,7 @@ def test_only_what_is_not_precise_is_timed_again(monkeypatch):
     wanted = (2 * 1.96 * math.sqrt(math.pi / 2) * 0.05 / 0.03) ** 2
     assert 0.7 < np.median(rounds) / wanted < 1.5
     assert max(result.widths.values()) <= 0.03
-    errors = [abs(result.clocked(name).median / 10 - 1) for name in names]
+    errors = [abs(result.as_timed(name).median / 10 - 1) for name in names]
     assert sum(error > 0.015 for error in errors) <= 6  # of 40; 2 are expected at 95 %
     assert f"41 of 41 medians are known to 3.0% (95% confidence) after 15 to {max(rounds)}" in (
         result.words(0.03)
@@ -126,7 +126,7 @@ def test_median_and_interquartile_range(monkeypatch):
     seconds = iter([0.005] * 3 + [v for s in (1, 2, 3, 4, 100) for v in (0.0, s)])
     result = sample(
         {"a": clock.call("a", lambda n: next(seconds))}, timing.StoppingRule(5, 5, 0.02)
-    ).clocked("a")
+    ).as_timed("a")
     assert result.median == pytest.approx(3000)
     assert result.iqr == pytest.approx(2000)
 

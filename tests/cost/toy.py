@@ -92,6 +92,7 @@ class CuttableSpace(ToySpace):
     """The same, but a skipped first block cuts the input off: nothing is left to run."""
 
     name = "cuttable"
+    mixes_canonical = True
 
     def canonical(self, architectures):
         return np.where(architectures[:, :1] == 0, 0, architectures).astype(np.int32)

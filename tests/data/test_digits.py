@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as reference_digits
 
-from hwnas_jax.data import DataConfig, load_data
-from hwnas_jax.data.digits import load_digits
+from hwnas_jax.data import DataConfig, Digits, load_data
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.cache import cache_folder
 
@@ -43,7 +42,7 @@ def test_holds_every_digit_once(offline, capfd):
     assert capfd.readouterr() == ("", "")
     assert "tensorflow" not in sys.modules
     assert data.input_shape == (8, 8, 1)
-    assert data.class_names == tuple("0123456789")
+    assert data.output_names == tuple("0123456789")
     reference = reference_digits()
     pixels = np.floor(reference.images * 255 / 16 + 0.5)
     assert pixels.max() == 255
@@ -55,50 +54,48 @@ def test_holds_every_digit_once(offline, capfd):
 
 
 def test_split_is_stratified_fixed_and_by_fraction(cache):
-    quarter, fifth = load_digits(0.25), load_digits(0.2)
+    quarter, fifth = Digits(test_fraction=0.25).load(), Digits().load()
     counts = np.bincount(reference_digits().target)
     for data, fraction in ((quarter, 0.25), (fifth, 0.2)):
         assert abs(len(data.test_targets) - fraction * counts.sum()) <= 0.5
         assert np.abs(np.bincount(data.test_targets) - fraction * counts).max() <= 1
-    again = load_digits(0.25, folder=cache / "elsewhere")
+    again = Digits(str(cache / "elsewhere"), 0.25).load()
     np.testing.assert_array_equal(again.train_inputs, quarter.train_inputs)
     np.testing.assert_array_equal(again.test_targets, quarter.test_targets)
 
 
 def test_prepares_once_and_leaves_nothing_else(cache):
-    load_digits()
+    Digits().load()
     files = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-    load_digits()
+    Digits().load()
     assert files == {p: p.stat().st_mtime_ns for p in cache.rglob("*") if p.is_file()}
     assert [path.name for path in (cache / "tfds").iterdir()] == ["digits"]
 
 
 def test_two_processes_at_once(cache):
+    """The other process says when it has imported all; then both load, each into the same cache."""
     code = (
         "import sys\n"
-        "from hwnas_jax.data import DataConfig, load_data\n"
+        "import hwnas_jax.data as data\n"
+        "import tensorflow_datasets\n"
+        "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
-        "data = load_data(DataConfig())\n"
+        "images = data.load_data(data.DataConfig()).train_inputs\n"
         "assert 'tensorflow' not in sys.modules\n"
-        "print(data.train_inputs.shape, int(data.train_inputs.sum()))\n"
+        "print(images.shape, int(images.sum()))\n"
     )
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    runs = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, text=True, **pipes)
-        for _ in range(2)
-    ]
-    outputs = []
-    for run in runs:
-        run.stdin.write("go\n")
-        run.stdin.flush()
-    for run in runs:
-        outputs.append(run.communicate(timeout=120))
-        assert run.returncode == 0, outputs[-1]
-    assert outputs[0] == outputs[1]
-    assert outputs[0][0].startswith("(1438, 8, 8, 1)")
-    assert outputs[0][1] == ""
+    with subprocess.Popen([sys.executable, "-c", code], env=env, text=True, **pipes) as other:
+        assert other.stdout.readline() == "ready\n", other.stderr.read()
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        images = load_data(DataConfig()).train_inputs
+        said, errors = other.communicate(timeout=120)
+    assert images.shape == (1438, 8, 8, 1)
+    assert (said, errors) == (f"{images.shape} {int(images.sum())}\n", "")
+    assert other.returncode == 0
     assert [folder.name for folder in (cache / "tfds").iterdir()] == ["digits"]
 
 
@@ -110,26 +107,26 @@ def test_loser_of_the_race_uses_the_winners_files(cache, monkeypatch):
         raise OSError("not empty")
 
     monkeypatch.setattr(Path, "rename", beaten)
-    assert load_digits().train_inputs.shape == (1438, 8, 8, 1)
+    assert Digits().load().train_inputs.shape == (1438, 8, 8, 1)
 
 
 def test_damaged_files_are_named(cache):
-    load_digits()
+    Digits().load()
     record = next(cache.rglob("*train.array_record*"))
     record.write_bytes(record.read_bytes()[:100])
     with pytest.raises(UserError, match=f"damaged.*delete {cache}"):
-        load_digits()
+        Digits().load()
 
 
 def test_unwritable_folder_is_named(cache):
     (cache / "tfds").write_text("a file, no folder")
     with pytest.raises(UserError, match=r"cannot write the digits to .*HWNAS_CACHE"):
-        load_digits()
+        Digits().load()
 
 
 def test_fraction_too_small_is_named():
     with pytest.raises(UserError, match="nothing held out"):
-        load_digits(1e-5)
+        Digits(test_fraction=1e-5).load()
 
 
 def test_cache_folder_order(monkeypatch, tmp_path):

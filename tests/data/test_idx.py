@@ -1,48 +1,28 @@
 """idx files: a writer of the published format as reference, damage, and real data."""
 
 import gzip
-import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hwnas_jax.data import DataConfig, load_data
-from hwnas_jax.data.idx import load_idx, read_idx
+from hwnas_jax.data.idx import Idx, read_idx
 from hwnas_jax.errors import UserError
-
-FASHION = Path(__file__).resolve().parents[3] / "shared" / "data" / "fashion_mnist"
-
-
-def _encode(array):
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+from tests.data.tiny_sets import encode_idx, write_idx, write_idx_folder
 
 
-def _write(path, array):
-    content = _encode(array)
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-def _folder(folder, *, mark="-", ending="", shape=(5, 4)):
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 12), ("t10k", 7)):
-        images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        labels = (np.arange(count) % 3).astype(np.uint8)
-        _write(folder / f"{part}-images{mark}idx{images.ndim}-ubyte{ending}", images)
-        _write(folder / f"{part}-labels{mark}idx1-ubyte{ending}", labels)
-        arrays[part] = images, labels
-    return arrays
+def load(folder):
+    return Idx(str(folder)).load()
 
 
 @pytest.mark.parametrize("mark", ["-", "."])
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
 def test_reads_the_four_files(tmp_path, mark, ending, shape):
-    arrays = _folder(tmp_path, mark=mark, ending=ending, shape=shape)
+    arrays = write_idx_folder(tmp_path, mark=mark, ending=ending, shape=shape)
     data = load_data(DataConfig(name="idx", path=str(tmp_path)))
     assert data.input_shape == (5, 4, shape[2] if len(shape) == 3 else 1)
-    assert data.class_names == ("0", "1", "2")
+    assert data.output_names == ("0", "1", "2")
     for part, images, labels in (
         ("train", data.train_inputs, data.train_targets),
         ("t10k", data.test_inputs, data.test_targets),
@@ -56,13 +36,13 @@ def test_missing_path_folder_and_file(tmp_path):
     with pytest.raises(UserError, match=r"needs data.path"):
         load_data(DataConfig(name="idx"))
     with pytest.raises(UserError, match=r"no folder .*nowhere"):
-        load_idx(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds nothing"):
-        load_idx(tmp_path)
-    _folder(tmp_path)
+        load(tmp_path)
+    write_idx_folder(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").rename(tmp_path / "labels.bin")
     with pytest.raises(UserError, match=r"no t10k-labels-idx1-ubyte.*it holds labels\.bin, t10k"):
-        load_idx(tmp_path)
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +50,8 @@ def test_missing_path_folder_and_file(tmp_path):
     [
         (b"", "truncated: 0 bytes"),
         (b"\0\0\x08\x03\0\0", "truncated: 6 bytes, its header needs 16"),
-        (_encode(np.zeros((2, 3), np.uint8))[:-1], r"truncated: 17 bytes.*\(2, 3\).*18"),
-        (_encode(np.zeros((2, 3), np.uint8)) + b"x", "too long: 19 bytes"),
+        (encode_idx(np.zeros((2, 3), np.uint8))[:-1], r"truncated: 17 bytes.*\(2, 3\).*18"),
+        (encode_idx(np.zeros((2, 3), np.uint8)) + b"x", "too long: 19 bytes"),
         (b"\0\0\x0d\x01\0\0\0\0", "no idx file of uint8: it starts with 00 00 0d 01"),
         (b"\x89PNG and more", "no idx file of uint8: it starts with 89 50 4e 47"),
         (b"\0\0\x08\x00", "no idx file"),
@@ -88,28 +68,27 @@ def test_damage_is_named(tmp_path, content, message):
 @pytest.mark.parametrize("damage", [lambda c: c[:-12], lambda c: c[:20], lambda c: b"plain" + c])
 def test_damaged_gzip_is_named(tmp_path, damage):
     path = tmp_path / "train-labels-idx1-ubyte.gz"
-    path.write_bytes(damage(gzip.compress(_encode(np.arange(200, dtype=np.uint8)))))
+    path.write_bytes(damage(gzip.compress(encode_idx(np.arange(200, dtype=np.uint8)))))
     with pytest.raises(UserError, match=r"cannot read .*train-labels-idx1-ubyte.gz"):
         read_idx(path)
 
 
 def test_counts_and_dimensions_must_agree(tmp_path):
-    _folder(tmp_path)
+    write_idx_folder(tmp_path)
     labels = tmp_path / "train-labels-idx1-ubyte"
-    _write(labels, np.zeros(11, np.uint8))
+    write_idx(labels, np.zeros(11, np.uint8))
     with pytest.raises(UserError, match=r"12 images but .*train-labels.* 11 labels"):
-        load_idx(tmp_path)
-    _write(labels, np.zeros((12, 1), np.uint8))
+        load(tmp_path)
+    write_idx(labels, np.zeros((12, 1), np.uint8))
     with pytest.raises(UserError, match=r"train-labels.*one dimension, N: \(12, 1\)"):
-        load_idx(tmp_path)
-    _write(tmp_path / "train-images-idx3-ubyte", np.zeros((12, 20), np.uint8))
+        load(tmp_path)
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((12, 20), np.uint8))
     with pytest.raises(UserError, match=r"train-images.*N, H, W.*\(12, 20\)"):
-        load_idx(tmp_path)
+        load(tmp_path)
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not beside the repository")
-def test_fashion_mnist_has_the_published_moments():
-    data = load_idx(FASHION)
+def test_fashion_mnist_has_the_published_moments(shared):
+    data = load(shared / "fashion_mnist")
     assert data.train_inputs.shape == (60000, 28, 28, 1)
     assert data.test_inputs.shape == (10000, 28, 28, 1)
     np.testing.assert_array_equal(np.bincount(data.train_targets), 6000)

@@ -64,6 +64,36 @@ def test_holdout_total_shuffle_and_seed():
     assert (np.diff(held) > 1).any(), "a block of each class, not a shuffle"
 
 
+@given(
+    count=st.integers(2, 200),
+    width=st.integers(1, 3),
+    fraction=st.floats(0.05, 0.95),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_holdout_of_other_targets_is_plain(count, width, fraction, seed):
+    expected = min(round(fraction * count), count - 1)
+    if expected == 0:
+        return
+    values = np.zeros((count, width), np.float32)
+    kept, held = holdout(values, fraction, seed)
+    assert kept.dtype == held.dtype == np.int32
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(count))
+    assert len(held) == expected
+    for same in (values.astype(bool), values[:, 0], values.astype(np.int32)[:, :1]):
+        np.testing.assert_array_equal(holdout(same, fraction, seed)[1], held)
+
+
+def test_holdout_of_values_is_a_shuffle_by_the_seed():
+    values = np.zeros((1000, 2), np.float32)
+    held = holdout(values, 0.5, 0)[1]
+    assert set(held.tolist()) != set(holdout(values, 0.5, 1)[1].tolist())
+    # The mean of 500 of the indices 0..999 has a deviation of 9.1.
+    assert abs(held.mean() - 499.5) < 5 * 9.1
+    with pytest.raises(UserError, match=r"0.1 of 3 examples leaves nothing held out"):
+        holdout(values[:3], 0.1, 0)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, 2.0])
 def test_holdout_fraction_out_of_range(fraction):
     with pytest.raises(UserError, match="strictly between 0 and 1"):
@@ -161,11 +191,28 @@ def test_normalise(wrap):
     np.testing.assert_allclose(got, (images / 255.0 - mean) / std, rtol=1e-5, atol=1e-6)
 
 
-def test_normalise_refuses_floats_and_wrong_channels():
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 7, 2)])
+def test_normalise_floats(shape):
+    inputs = np.random.default_rng(0).normal(5, 3, shape).astype(np.float32)
+    mean, std = np.array([5, -1], np.float32), np.array([3, 0.5], np.float32)
+    got = jax.jit(normalise)(inputs, mean, std)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, (inputs - mean) / std, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "channels"),
+    [
+        (jnp.zeros((1, 2, 2, 3), jnp.int32), 3),
+        (jnp.zeros((1, 2, 2, 3), jnp.bfloat16), 3),
+        (jnp.zeros((1, 2, 2, 3), jnp.uint8), 1),
+        (jnp.zeros((1, 2, 3), jnp.uint8), 3),
+        (jnp.zeros((1, 2)), 2),
+    ],
+)
+def test_normalise_refuses_other_types_and_shapes(inputs, channels):
     with pytest.raises(AssertionError):
-        normalise(jnp.zeros((1, 2, 2, 3)), jnp.zeros(3), jnp.ones(3))
-    with pytest.raises(AssertionError):
-        normalise(jnp.zeros((1, 2, 2, 3), jnp.uint8), jnp.zeros(1), jnp.ones(1))
+        normalise(inputs, jnp.zeros(channels), jnp.ones(channels))
 
 
 def _augment(shift, flip):
@@ -182,15 +229,17 @@ def _variants(image, shift, flip):
     return {image.tobytes() for image in both}
 
 
-@pytest.mark.parametrize(("shift", "flip"), [(1, False), (2, True), (0, True)])
-def test_augment_draws_every_variant_and_no_other(shift, flip):
-    image = np.random.default_rng(0).integers(1, 256, (6, 5, 3), dtype=np.uint8)
+@pytest.mark.parametrize(
+    ("shift", "flip", "kind"), [(1, False, np.float32), (2, True, np.uint8), (0, True, np.uint8)]
+)
+def test_augment_draws_every_variant_and_no_other(shift, flip, kind):
+    image = np.random.default_rng(0).integers(1, 256, (6, 5, 3)).astype(kind)
     allowed = _variants(image, shift, flip)
     count = 40 * len(allowed)
     images = jnp.broadcast_to(image, (count, *image.shape))
     keys = jax.random.split(jax.random.key(0), count)
     got = np.asarray(_augment(shift, flip)(keys, images))
-    assert got.dtype == np.uint8
+    assert got.dtype == kind
     seen = [row.tobytes() for row in got]
     assert set(seen) == allowed
     # Uniform: a count over 40 expected has deviation of about 6.3.
@@ -215,3 +264,18 @@ def test_augment_that_does_nothing_costs_nothing():
     assert augment(keys, images, shift=0, flip=False) is images
     with pytest.raises(AssertionError):
         augment(keys[:1], images, shift=1, flip=False)
+
+
+def test_an_image_one_pixel_high_is_shifted_along_only():
+    image = jnp.arange(1, 8, dtype=jnp.uint8).reshape(1, 7, 1)
+    got = _augment(1, False)(jax.random.split(jax.random.key(0), 60), jnp.stack([image] * 60))
+    allowed = {bytes([0, *range(1, 7)]), bytes(range(1, 8)), bytes([*range(2, 8), 0])}
+    assert {row.tobytes() for row in np.asarray(got)} == allowed
+
+
+def test_sequences_are_neither_shifted_nor_mirrored():
+    keys, inputs = jax.random.split(jax.random.key(0), 2), jnp.ones((2, 9, 3))
+    assert augment(keys, inputs, shift=0, flip=False) is inputs
+    for asked in ({"shift": 1, "flip": False}, {"shift": 0, "flip": True}):
+        with pytest.raises(UserError, match=r"sequences \(length, channels\) = \(9, 3\): set"):
+            augment(keys, inputs, **asked)

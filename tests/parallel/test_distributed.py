@@ -1,4 +1,4 @@
-"""Several processes: they mean what one means, and when one dies the others stop in words."""
+"""Several processes compute what one computes, and when one dies the others say so and stop."""
 
 import json
 import os
@@ -16,33 +16,24 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import ParallelConfig
-from hwnas_jax.cost import MLPEnsemble
+from hwnas_jax.cost import load_cost_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.sockets import gather
-from tests import measuring_worker
-from tests.cost.toy import synthetic
-from tests.distributed_worker import searched, settings
-from tests.search.dense import SPACE
+from hwnas_jax.search import refine
+from tests.parallel import measuring
+from tests.parallel.toy import SPACE, alone, check_same_end, end_of, searched, settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["pmap", "shard_map"])
 def test_streamed_data_are_the_resident_data_to_the_bit(backend):
     """Four replicas of one process, over four epochs of three batches."""
-    ends = [
-        searched(
-            settings(
-                data__resident=resident, data__flip=True, parallel__devices=4,
-                parallel__backend=backend,
-            )
-        )
-        for resident in (True, False)
-    ]  # fmt: skip
-    for name in ("logits", "weights"):
-        np.testing.assert_array_equal(*(np.asarray(getattr(end, name)) for end in ends))
+    config = settings(data__resident=False, parallel__devices=4, parallel__backend=backend)
+    end = end_of(searched(config))
+    for name in ("params", "weights"):
+        np.testing.assert_array_equal(end[name], alone()[name])
 
 
 def place(**flags):
@@ -158,125 +149,98 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def launch(words, devices=2, **environment):
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment},
-    )  # fmt: skip
+class Worker:
+    """A process of a search in `folder`; with `job = processes, port` it is one of several.
 
+    Other options are those of `tests.parallel.worker`, and keys of the config.
+    """
 
-def worker(folder, *, process=0, job=None, devices=2, out=None, **options):
-    """Starts one process of `processes, port = job`, or a process by itself."""
-    config = {}
-    if job is not None:
-        config = {
+    def __init__(self, folder, process, job, *, die_at=None, stop_at=None, **config):
+        self.out = folder.parent / f"end{process}.npz"
+        config |= {
             "parallel__coordinator": f"127.0.0.1:{job[1]}", "parallel__processes": job[0],
             "parallel__process": process,
         }  # fmt: skip
-    config.update(options.pop("config", {}))
-    payload = {"folder": str(folder), "config": config, **options}
-    if out is not None:
-        payload["out"] = str(out)
-    return launch(["-m", "tests.distributed_worker", json.dumps(payload)], devices)
+        options = {"folder": str(folder), "out": str(self.out), "config": config}
+        options |= {"die_at": die_at, "stop_at": stop_at}
+        flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.parallel.worker", json.dumps(options)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        )  # fmt: skip
+
+    def ended(self, within=300):
+        """Waits for its end; returns its exit code and what it said."""
+        stdout, stderr = self.process.communicate(timeout=within)
+        return self.process.returncode, stdout + stderr
 
 
-def ended(process, within=300):
-    stdout, stderr = process.communicate(timeout=within)
-    return process.returncode, stdout + stderr
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """What one process of four devices ends with, uninterrupted."""
-    folder = tmp_path_factory.mktemp("alone")
-    code, text = ended(worker(folder, devices=4, out=folder / "end.npz"))
-    assert code == 0, text
-    return np.load(folder / "end.npz")
-
-
-def agrees(path, alone):
-    end = np.load(path)
-    assert int(end["step"]) == 12
-    np.testing.assert_allclose(end["logits"], alone["logits"], rtol=2e-3, atol=2e-4)
-    np.testing.assert_allclose(end["weights"], alone["weights"], rtol=2e-3, atol=2e-4)
-    assert np.abs(end["logits"]).max() > 0.05
+def continued(folder, devices):
+    """What one process ends with that continues the search in `folder`."""
+    return end_of(searched(settings(parallel__devices=devices), folder=folder))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["pmap", "shard_map"])
-def test_two_processes_of_two_devices_are_one_of_four(backend, alone, tmp_path):
+def test_two_processes_of_two_devices_are_one_of_four(tmp_path, monkeypatch):
+    """Process 0 measures during the search, and both go by the model that it fits."""
+    config = settings(parallel__devices=4, **measuring.OPTIONS)
+    folders = [tmp_path / "job", tmp_path / "alone"]
+    for folder in folders:
+        measuring.write_profile(folder)
     job = (2, free_port())
-    both = [
-        worker(
-            tmp_path, process=k, job=job, out=tmp_path / f"end{k}.npz",
-            config={"parallel__backend": backend, "data__resident": backend != "pmap"},
-        )
-        for k in (0, 1)
-    ]  # fmt: skip
-    for k, process in enumerate(both):
-        code, text = ended(process)
+    both = [Worker(folders[0], process, job, **measuring.OPTIONS) for process in (0, 1)]
+    monkeypatch.setattr(refine, "measure_networks", measuring.measure)
+    model = load_cost_model(folders[1] / "cost_model.npz", SPACE)
+    expected = searched(config, model, folder=folders[1])
+    ends = []
+    for worker in both:
+        code, text = worker.ended()
         assert code == 0, text
-        agrees(tmp_path / f"end{k}.npz", alone)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6, 9, 12]
+        ends.append(np.load(worker.out))
+        check_same_end(ends[-1], end_of(expected))
+    files = [folder / "measurements_during_search.json" for folder in folders]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(json.loads(files[0].read_text())["networks"]) == 2
+    np.testing.assert_array_equal(ends[0]["model"], ends[1]["model"])
+    np.testing.assert_allclose(
+        ends[0]["model"], measuring.leaves_of(expected.cost_model), rtol=2e-3, atol=2e-4
+    )
+    lines = (folders[0] / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [3, 6, 9, 12]
+
+
+@pytest.mark.slow
+def test_a_stop_of_one_process_stops_all_and_one_process_continues(tmp_path):
+    folder, job = tmp_path / "run", (2, free_port())
+    config = {"parallel__backend": "shard_map", "data__resident": True}
+    both = [
+        Worker(folder, process, job, stop_at=6 if process else None, **config)
+        for process in (0, 1)
+    ]  # fmt: skip
+    for process, worker in enumerate(both):
+        code, text = worker.ended()
+        assert code == 128 + signal.SIGTERM, text
+        assert f"process {process} of 2: stopped search on stripes at step 9 of 12" in text
+    check_same_end(continued(folder, devices=4), alone())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [1, 0])
-def test_when_a_process_dies_the_other_stops_and_the_job_resumes(victim, alone, tmp_path):
-    job = (2, free_port())
+def test_when_a_process_dies_the_other_stops_and_one_process_continues(victim, tmp_path):
+    folder, job = tmp_path / "run", (2, free_port())
     both = [
-        worker(tmp_path, process=k, job=job, **({"die_at": 9} if k == victim else {}))
-        for k in (0, 1)
-    ]
-    both[victim].wait(timeout=300)
+        Worker(folder, process, job, die_at=9 if process == victim else None)
+        for process in (0, 1)
+    ]  # fmt: skip
+    assert both[victim].ended()[0] == -signal.SIGKILL
     started = time.monotonic()
-    code, text = ended(both[1 - victim], within=30)
+    code, text = both[1 - victim].ended(within=30)
     assert time.monotonic() - started < 30
-    assert both[victim].returncode == -signal.SIGKILL
     assert code == distributed.EXIT_CODE, text
     assert f"error: process {1 - victim} of 2: process {victim} was lost" in text
-    names = [p.name for p in (tmp_path / "checkpoints/search").iterdir()]
-    steps = sorted(int(name) for name in names if name.isdecimal())
-    assert f"the checkpoint of step {steps[-1]} is safe" in text
-    assert steps[-1] in {6, 9}
-    # On with another number of processes.
-    code, text = ended(worker(tmp_path, devices=2, out=tmp_path / "end.npz"))
-    assert code == 0, text
-    agrees(tmp_path / "end.npz", alone)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("resident", [True, False])
-def test_process_0_measures_and_all_go_by_the_model_it_fits(resident, tmp_path):
-    def started(folder, process=0, job=None, devices=2):
-        if not folder.exists():
-            folder.mkdir()
-            measured.save(folder / "measurements.json")
-            model.save(folder / "cost_model.npz", SPACE)
-        config = {"data__resident": resident}
-        if job is not None:
-            config |= {
-                "parallel__coordinator": f"127.0.0.1:{job}", "parallel__processes": 2,
-                "parallel__process": process,
-            }  # fmt: skip
-        out = folder / f"end{process}.npz"
-        payload = {"folder": str(folder), "config": config, "out": str(out)}
-        return launch(["-m", "tests.measuring_worker", json.dumps(payload)], devices), out
-
-    measured = synthetic(SPACE, SPACE.enumerate()[::3])
-    model = MLPEnsemble.fit(SPACE, measured.observations(SPACE), measuring_worker.settings().cost)
-    port = free_port()
-    ends = []
-    both = [started(tmp_path / "job", process, port) for process in (0, 1)]
-    for process, out in [*both, started(tmp_path / "alone", devices=4)]:
-        code, text = ended(process)
-        assert code == 0, text
-        ends.append(np.load(out))
-    files = [tmp_path / name / "measurements_during_search.json" for name in ("job", "alone")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    assert len(json.loads(files[0].read_text())["networks"]) == 2
-    for name in ("logits", "model"):
-        np.testing.assert_array_equal(ends[0][name], ends[1][name])
-        np.testing.assert_allclose(ends[0][name], ends[2][name], rtol=2e-3, atol=2e-4)
+    names = [path.name for path in (folder / "checkpoints/search").iterdir()]
+    newest = max(int(name) for name in names if name.isdecimal())
+    assert f"the checkpoint of step {newest} is safe" in text
+    assert newest in {6, 9}
+    check_same_end(continued(folder, devices=2), alone())

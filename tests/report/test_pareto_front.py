@@ -19,11 +19,25 @@ def columns(points):
 def test_the_area_is_the_number_of_dominated_unit_squares(points, reference):
     squares = {
         (x, y)
-        for cost, accuracy in points
+        for cost, value in points
         for x in range(cost, reference.cost)
-        for y in range(reference.accuracy, accuracy)
+        for y in range(reference.value, value)
     }
     assert hypervolume(*columns(points), reference) == len(squares)
+
+
+@given(POINTS, REFERENCE)
+def test_errors_are_values_of_the_other_sign(points, reference):
+    costs, errors = columns(points)
+    squares = {
+        (x, y)
+        for cost, error in points
+        for x in range(cost, reference.cost)
+        for y in range(error, reference.value)
+    }
+    assert hypervolume(costs, errors, reference, higher_is_better=False) == len(squares)
+    expected = [not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points) for p in points]
+    assert on_front(costs, errors, higher_is_better=False).tolist() == expected
 
 
 @given(POINTS)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.test_parallel import SPACE, images
 
 from hwnas_jax.cli import main
 from hwnas_jax.compile.ahead import compile_ahead
@@ -18,7 +17,11 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.compile_for import ChipStep, compile_for, topology_devices
-from hwnas_jax.search.stage import make_stream
+from hwnas_jax.runs.gradient_search import batches_of
+from hwnas_jax.spaces import make_space
+from tests.helpers import stripes
+
+SPACE = make_space("nasbench201", {"channels": 2, "cells": 1}, input_shape=(4, 4, 1), num_outputs=3)
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu, the extra `tpu`"
@@ -126,14 +129,14 @@ def tiny(chips, backend="pmap"):
         Config(), search__batch_size=2 * chips, search__steps=6, search__warmup_steps=1,
         search__steps_per_dispatch=3, parallel__devices=chips, parallel__backend=backend,
     )  # fmt: skip
-    return compile_for("v5e:2x4", SPACE, images(), config)
+    return compile_for("v5e:2x4", SPACE, stripes(), config)
 
 
 def test_streamed_shapes_are_those_of_the_stream():
     """What a topology of several hosts is compiled for is what a job there would read."""
     config = override(Config(), search__batch_size=8)
     replicas = Replicas(tuple(jax.devices("cpu")[:2]))
-    stream = make_stream(images(), config, 3, replicas)
+    stream = batches_of(stripes(), config, 3).stream(replicas)
     read = stream.load(jax.random.key(0), 0)
     _, expected = replicas.shapes({}, stream.shapes(), own_data=True)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), read) == jax.tree.map(
@@ -165,7 +168,7 @@ def test_eight_chips_do_what_one_does_and_two_all_reduces():
     forward = 2 * float(model.predict(gates)["macs"])
     assert 2 * forward / 3**2 < eight.flops_per_image < 4 * forward * (10 / 12) ** 2
     state = 4 * 2 * weights
-    assert state <= eight.argument_bytes <= state + 2**14 + images().train_inputs.size * 8
+    assert state <= eight.argument_bytes <= state + 2**14 + stripes().train_inputs.size * 8
 
 
 def number_of_weights():
@@ -183,7 +186,7 @@ def test_the_command_prints_a_table(capsys, monkeypatch, tmp_path):
     words = (
         "search --compile-for v5e:2x4 --space.args.channels 2 --space.args.cells 1 "
         "--search.steps 4 --search.warmup-steps 1 --search.steps-per-dispatch 2 "
-        "--search.relaxation softmax"
+        "--search.relaxation.name softmax"
     )
     assert main(words.split()) == 0
     shown = capsys.readouterr().out

@@ -1,15 +1,13 @@
 """A toy space whose supernet compiles in a moment, its cost model and its images."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from hwnas_jax.data import Dataset
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.spaces import Decision
 from tests.cost.toy import FEATURES, ToySpace
+from tests.helpers import stripes
 
 
 class Mixed(nnx.Module):
@@ -60,7 +58,7 @@ class DenseSpace(ToySpace):
 
 
 @jax.tree_util.register_static
-class DenseModel:
+class DenseModel(CostModel):
     """Costs of `DenseSpace`: 1 to 7 ms."""
 
     name, metrics = "dense", ("latency_ms",)
@@ -68,20 +66,9 @@ class DenseModel:
     def predict(self, weight):
         return {"latency_ms": 1.0 + (weight * jnp.array([0.0, 0.5, 2.0])).sum()}
 
-    def std(self, weight):
-        return {"latency_ms": 0.0 * weight.sum()}
-
 
 SPACE = DenseSpace()
 
 
-@functools.cache
 def images():
-    rng = np.random.default_rng(0)
-    labels = np.arange(96, dtype=np.int32) % 3
-    pictures = rng.integers(0, 80, (96, 2, 2, 1)) + 60 * labels[:, None, None, None]
-    return Dataset(
-        name="stripes", train_inputs=pictures.astype(np.uint8), train_targets=labels,
-        test_inputs=pictures[:30].astype(np.uint8), test_targets=labels[:30],
-        class_names=("a", "b", "c"),
-    )  # fmt: skip
+    return stripes(2)

@@ -1,6 +1,7 @@
 """Measuring during a search: what is chosen, that the step goes by it, that nothing is lost."""
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -9,27 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hwnas_jax.config import Config, SearchConfig, TargetConfig, override
-from hwnas_jax.cost import Measured, MLPEnsemble, Sample
+from hwnas_jax.budgets.target import Target
+from hwnas_jax.config import Config, Part, SearchConfig, TargetConfig, override
+from hwnas_jax.cost import CostModel, Measured, Sample, save_measurements
+from hwnas_jax.cost.models.registry import fit_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.runs import loop
+from hwnas_jax.runs.gradient_search import search_architecture
+from hwnas_jax.runs.population import make_members, search_population
 from hwnas_jax.search import refine
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
-from hwnas_jax.search.population import make_members, search_population
 from hwnas_jax.search.refine import Refinement, most_informative, newest_model, rounds
-from hwnas_jax.search.stage import search_architecture
 from tests.cost.toy import law_ms, synthetic
+from tests.helpers import small_search
 from tests.search.dense import SPACE, DenseModel, images
+from tests.search.steps import batches
 
 CONFIG = override(
     Config(), search__steps=15, search__warmup_steps=3, search__steps_per_dispatch=3,
-    search__batch_size=16, search__checkpoint_every=3, search__weight_learning_rate=0.02,
-    parallel__devices=1, cost__members=3, cost__hidden=4, cost__steps=150,
+    search__batch_size=16, search__checkpoint_every=3, search__weights__learning_rate=0.02,
+    parallel__devices=1, cost__model=Part("mlp", {"members": 3, "hidden": 4, "steps": 150}),
     target__measurements=5, target__measure_every=4,
 )  # fmt: skip
 TARGET = Target("latency_ms", 3.0)
+EVEN = np.full((3, 3), 1 / 3)
 ROUNDS = {9: 3, 12: 2}
 PROFILED = np.array(
     [[0, 0, 0], [2, 2, 2], [0, 1, 2], [1, 1, 1], [2, 0, 0], [0, 2, 0], [1, 0, 1], [0, 0, 1]]
@@ -37,10 +41,10 @@ PROFILED = np.array(
 
 
 @jax.tree_util.register_static
-class Unsure:
+class Unsure(CostModel):
     """Known means and deviations of every network of `SPACE`."""
 
-    name, metrics = "unsure", ("latency_ms",)
+    name, metrics, knows_uncertainty = "unsure", ("latency_ms",), True
     means = np.random.default_rng(1).uniform(1.0, 6.0, (3, 3, 3)).astype(np.float32)
     deviations = np.random.default_rng(2).uniform(0.05, 1.0, (3, 3, 3)).astype(np.float32)
 
@@ -53,24 +57,21 @@ class Unsure:
 
 @pytest.mark.parametrize("confidence", [None, 0.9])
 def test_the_choice_is_that_of_the_enumeration(confidence):
-    rng = np.random.default_rng(3)
-    logits, known = rng.normal(size=(2, 3, 3)), PROFILED[:3]
+    shares, known = np.random.default_rng(3).dirichlet(np.ones(3), (2, 3)), PROFILED[:3]
     targets = [Target("latency_ms", value, confidence) for value in (2.0, 4.0)]
     z = 1.2815515655446004 if confidence else 0.0
     scores = {}
     for cell in np.ndindex(3, 3, 3):
         mean, std = float(Unsure.means[cell]), float(Unsure.deviations[cell])
         scores[cell] = 0.0
-        for target, own in zip((2.0, 4.0), logits, strict=True):
-            chance = math.prod(
-                math.exp(own[d, k]) / np.exp(own[d]).sum() for d, k in enumerate(cell)
-            )
+        for target, own in zip((2.0, 4.0), shares, strict=True):
+            chance = math.prod(own[d, k] for d, k in enumerate(cell))
             width = std**2 + (0.1 * target) ** 2
             scores[cell] += std * chance * math.exp(-((mean + z * std - target) ** 2) / 2 / width)
     for row in known:
         del scores[tuple(row)]
     wanted = sorted(scores, key=scores.get, reverse=True)[:6]
-    found = most_informative(SPACE, Unsure(), targets, logits, known, 6)
+    found = most_informative(SPACE, Unsure(), targets, shares, EVEN, known, 6)
     assert [tuple(row) for row in found.tolist()] == wanted
 
 
@@ -85,26 +86,39 @@ def test_rounds_fall_between_calls_after_the_warm_up():
 
 
 def test_a_step_goes_by_the_model_it_is_given():
-    """To the bit as one that was built with that model."""
-    keys = jax.random.split(jax.random.key(7), 2)
-    pictures = [jax.random.normal(key, (16, 2, 2, 1)) for key in keys]
-    batch = Batch(pictures[0], jnp.arange(16) % 3, pictures[1], jnp.arange(16) % 3)
-    settings, ends = SearchConfig(steps=10, warmup_steps=0), {}
-    for name, built, given in (
-        ("own", Unsure(), None), ("given", DenseModel(), Unsure()), ("other", DenseModel(), None),
-    ):  # fmt: skip
-        search = make_search(SPACE, built, TARGET, settings, TargetConfig(weight=1.0))
-        state = search.init(jax.random.key(0))
-        step = jax.jit(lambda s, search=search, given=given: search.step(s, batch, None, given))
-        ends[name] = np.asarray(step(state)[0].logits)
-    np.testing.assert_array_equal(ends["own"], ends["given"])
-    assert np.abs(ends["own"] - ends["other"]).max() > 1e-3
+    """The model is an input: one compiled step serves every model of the same kind."""
+    _, search = small_search(
+        SPACE, search__steps=10, search__warmup_steps=0, budget__name="fixed_weight",
+        budget__args={"weight": 1.0},
+    )  # fmt: skip
+    state, data = search.init(jax.random.key(0), {"latency_ms": 3.0}), batches(space=SPACE)
+    step = jax.jit(functools.partial(search.step, batches=data, axis_name=None))
+    tables = [jnp.asarray(np.random.default_rng(seed).uniform(1, 5, (3, 3))) for seed in (0, 1)]
+    ends = [step(state, cost_model=Adding(table)) for table in (*tables, tables[0])]
+    assert step._cache_size() == 1
+    np.testing.assert_array_equal(ends[0][0].params, ends[2][0].params)
+    assert np.abs(ends[0][0].params - ends[1][0].params).max() > 1e-3
+    for (_, info), table in zip(ends, tables, strict=False):
+        assert float(info.cost) == pytest.approx(float((EVEN * table).sum()), rel=1e-5)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Adding:
+    """Adds up a table that is an array of the program."""
+
+    table: jax.Array
+
+    name, metrics, exact_expectation = "adding", ("latency_ms",), True
+
+    def predict(self, weight):
+        return {"latency_ms": (weight * self.table).sum()}
 
 
 @pytest.fixture(scope="module")
 def profiled():
     measurements = synthetic(SPACE, PROFILED)
-    model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
+    model = fit_model(CONFIG.cost.model, SPACE, measurements.observations(SPACE))
     return measurements, model
 
 
@@ -138,7 +152,7 @@ def compiled(monkeypatch):
 
 def search(folder, profiled, *, progress=quiet, config=CONFIG, **options):
     folder.mkdir(exist_ok=True)
-    profiled[0].save(folder / "measurements.json")
+    save_measurements(profiled[0], folder / "measurements.json")
     return search_architecture(
         SPACE, images(), profiled[1], TARGET, config, folder=folder, progress=progress, **options
     )
@@ -172,17 +186,17 @@ def test_a_search_measures_and_goes_on_by_what_it_learned(tmp_path, profiled, ti
     share = np.array([line["probabilities"] for line in lines])[2]
     likeliest = np.eye(3, dtype=np.float32)[share.argmax(-1)]
     assert lines[2]["step"] == 9
-    assert lines[2]["argmax_ms"] == pytest.approx(
+    assert lines[2]["argmax_cost"] == pytest.approx(
         float(profiled[1].predict(likeliest)["latency_ms"]), rel=1e-4
     )
 
 
 def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path, timed):
     measurements = synthetic(SPACE, SPACE.enumerate())
-    measurements.save(tmp_path / "measurements.json")
-    model = MLPEnsemble.fit(SPACE, measurements.observations(SPACE), CONFIG.cost)
+    save_measurements(measurements, tmp_path / "measurements.json")
+    model = fit_model(CONFIG.cost.model, SPACE, measurements.observations(SPACE))
     refinement = Refinement(SPACE, model, [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
-    after = refinement.at(9, lambda: np.zeros((1, 3, 3), np.float32))
+    after = refinement.at(9, lambda: EVEN[None], EVEN)
     assert not timed
     for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(model), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -190,22 +204,24 @@ def test_nothing_is_left_to_measure_in_a_space_that_was_profiled_whole(tmp_path,
 
 @pytest.mark.slow
 def test_a_resumed_search_refits_or_says_what_it_lacks(tmp_path, profiled, timed):
-    profiled[0].save(tmp_path / "measurements.json")
+    save_measurements(profiled[0], tmp_path / "measurements.json")
 
     def started():
         return Refinement(SPACE, profiled[1], [TARGET], CONFIG, range(0, 15, 3), folder=tmp_path)
 
-    logits = np.zeros((1, 3, 3), np.float32)
-    kept = started().at(9, lambda: logits)
+    def shares():
+        return EVEN[None]
+
+    kept = started().at(9, shares, EVEN)
     (tmp_path / refine.FOLDER / "step-9.npz").unlink()
-    again = started().at(10, lambda: logits)
+    again = started().at(10, shares, EVEN)
     assert len(timed) == 3
     for ours, theirs in zip(jax.tree.leaves(again), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     (tmp_path / refine.FOLDER / "step-9.npz").unlink()
     (tmp_path / refine.FILE).unlink()
     with pytest.raises(UserError, match=r"measured up to step 9.*has neither .*step-9\.npz"):
-        started().at(10, lambda: logits)
+        started().at(10, shares, EVEN)
 
 
 class Stop(Exception):
@@ -213,9 +229,9 @@ class Stop(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop_at", [9, 12])
-def test_stopped_after_a_refit_and_resumed_ends_bit_identical(tmp_path, profiled, timed, stop_at):
-    whole = search(tmp_path / "whole", profiled)
+def test_stopped_after_a_refit_and_resumed_ends_bit_identical(tmp_path, profiled, timed):
+    """Stopped between the two refits, after the first of them."""
+    stop_at, whole = 12, search(tmp_path / "whole", profiled)
     there = list(timed)
     timed.clear()
 
@@ -227,9 +243,9 @@ def test_stopped_after_a_refit_and_resumed_ends_bit_identical(tmp_path, profiled
         search(tmp_path / "broken", profiled, progress=stop)
     resumed = search(tmp_path / "broken", profiled, from_step=stop_at)
     assert timed == there, "what was measured is not measured again"
-    for name in ("logits", "weights", "multiplier"):
-        ours, theirs = (np.asarray(getattr(r.state, name)) for r in (resumed, whole))
-        assert ours.tobytes() == theirs.tobytes(), name
+    ends = [jax.tree.leaves(run.state._replace(key=())) for run in (resumed, whole)]
+    for ours, theirs in zip(*ends, strict=True):
+        assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
     for ours, theirs in zip(
         jax.tree.leaves(resumed.cost_model), jax.tree.leaves(whole.cost_model), strict=True
     ):
@@ -239,7 +255,7 @@ def test_stopped_after_a_refit_and_resumed_ends_bit_identical(tmp_path, profiled
 
 @pytest.mark.slow
 def test_members_of_a_population_share_what_is_measured(tmp_path, profiled, timed, compiled):
-    profiled[0].save(tmp_path / "measurements.json")
+    save_measurements(profiled[0], tmp_path / "measurements.json")
     members = make_members([Target("latency_ms", value) for value in (2.0, 4.0)], [0])
     states = search_population(
         SPACE, images(), profiled[1], members,
@@ -248,17 +264,17 @@ def test_members_of_a_population_share_what_is_measured(tmp_path, profiled, time
     assert [row["step"] for row in recorded(tmp_path)] == [9, 9, 9, 12, 12]
     assert len(set(timed)) == 5
     assert len(compiled) == 2, "the warm-up and the search, once each"
-    assert all(np.isfinite(state.logits).all() for state in states)
+    assert all(np.isfinite(state.params).all() for state in states)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Growing:
+class Growing(CostModel):
     """As wide as what it has seen."""
 
     seen: jax.Array
 
-    name, metrics = "growing", ("latency_ms",)
+    name, metrics, knows_uncertainty = "growing", ("latency_ms",), True
 
     def predict(self, weight):
         return {"latency_ms": 1.0 + weight.sum() + 0.0 * self.seen.sum()}
@@ -288,8 +304,8 @@ def test_what_cannot_be_measured_is_said_before_the_search(tmp_path, profiled):
         refinement(profiled[1], None)
     with pytest.raises(UserError, match=r"there is no .*measurements\.json"):
         refinement(profiled[1], tmp_path)
-    profiled[0].save(tmp_path / "measurements.json")
-    with pytest.raises(UserError, match=r"cost\.model = 'dense' does not"):
+    save_measurements(profiled[0], tmp_path / "measurements.json")
+    with pytest.raises(UserError, match=r"'dense' does not"):
         refinement(DenseModel(), tmp_path)
     with pytest.raises(UserError, match="not energy_mj"):
         refinement(profiled[1], tmp_path, "energy_mj")
@@ -298,15 +314,15 @@ def test_what_cannot_be_measured_is_said_before_the_search(tmp_path, profiled):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"step": 9, "measured_ms": 1.0}, "network 2: 'architecture'"),
-        ({"step": 9, "measured_ms": 0.0, "architecture": None}, "network 2: .*NoneType"),
-        ({"step": 9, "measured_ms": -1.0}, "measured_ms -1.0 must be positive"),
-        ({"step": 9, "measured_ms": math.nan}, "measured_ms nan must be positive"),
+        ({"step": 9, "measured": 1.0}, "network 2: 'architecture'"),
+        ({"step": 9, "measured": 0.0, "architecture": None}, "network 2: .*NoneType"),
+        ({"step": 9, "measured": -1.0}, "measured -1.0 must be positive"),
+        ({"step": 9, "measured": math.nan}, "measured nan must be positive"),
     ],
 )
 def test_a_damaged_file_names_the_row(tmp_path, row, said):
     names = SPACE.to_names(np.array([0, 1, 2]))
-    good = {"step": 9, "measured_ms": 1.0, "architecture": names}
+    good = {"step": 9, "measured": 1.0, "architecture": names}
     if "must be" in said:
         row = {**row, "architecture": names}
     path = tmp_path / refine.FILE

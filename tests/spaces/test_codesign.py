@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.config import CostConfig, ProfileConfig, load_config, override
+from hwnas_jax.config import ProfileConfig, load_config, override
 from hwnas_jax.cost import Accelerator, Observations, profile
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.simulate.codesign import joint_costs
-from hwnas_jax.cost.simulate.estimates import estimate, estimate_again, hardware_of
+from hwnas_jax.cost.simulate.estimates import estimate, hardware_of
 from hwnas_jax.cost.simulate.layers import space_layers
 from hwnas_jax.cost.simulate.systolic import layer_costs, layer_shapes, stack_designs
 from hwnas_jax.errors import UserError
@@ -24,7 +24,7 @@ from hwnas_jax.files.json_files import read_json
 from hwnas_jax.relax.base import softmax_probabilities
 from hwnas_jax.runs.run import Run
 from hwnas_jax.search.anneal import least_over, minimise
-from hwnas_jax.search.objective import expected_cost
+from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.hardware import TEMPLATES, Design, Technology, area_mm2
 from tests.helpers import SMALL
@@ -159,8 +159,8 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
     own = space(off)
     sample = space().random(np.random.default_rng(2), 200)
     values = {"edp_mj_ms": joint_costs(space(), sample)["edp_mj_ms"]}
-    config = CostConfig(members=2, steps=60)
-    model = MLPEnsemble.fit(space(), Observations(sample, values), config)
+    options = MLPEnsemble.Options(members=2, steps=60)
+    model = MLPEnsemble.fit(space(), Observations(sample, values), options)
     mask, every = jnp.asarray(own.mask), own.enumerate()
     assert len(every) == 16
     each = np.asarray(
@@ -174,9 +174,9 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
 
     value, gradient = jax.jit(
         jax.value_and_grad(
-            lambda logits: expected_cost(
-                model, "edp_mj_ms", jax.random.key(0), logits, mask, samples=100
-            )
+            lambda logits: expected_costs(
+                model, ("edp_mj_ms",), jax.random.key(0), softmax_probabilities(logits, mask), 100
+            )["edp_mj_ms"]
         )
     )(jnp.asarray(logits))
     assert value == pytest.approx(enumerated(logits), rel=0.05)
@@ -192,12 +192,13 @@ def test_the_expected_cost_has_a_gradient_in_both_parts():
 
 def test_a_profile_is_computed_and_asked_again(tmp_path):
     own, config = space(), ProfileConfig(runtime="systolic", networks=20, batch_size=1)
-    profile(own, config).save(tmp_path / "file.json")
+    save_measurements(profile(own, config), tmp_path / "file.json")
     found = load_measurements(tmp_path / "file.json", own)
     assert (found.source, found.runtime) == ("simulated", "systolic")
     assert found.metrics[-2:] == ("edp_mj_ms", "edap_mj_ms_mm2")
     assert hardware_of(found).resident
-    again = estimate_again(own, found.encoded(own)[:3], found)
+    rows = found.encoded(own)[:3]
+    again = estimate(own, rows, hardware_of(found), batch_size=found.batch_size).networks
     assert again == list(found.networks[:3])
     with pytest.raises(UserError, match="bring accelerators of their own"):
         estimate(own, found.encoded(own), Accelerator())
@@ -251,21 +252,21 @@ def test_searched_together_is_better_than_one_after_the_other():
 def test_search_meets_its_target(tmp_path):
     config = load_config("codesign")
     args = {**config.space.args, "network_args": "channels=2,cells=1"}
-    changes = {**SMALL, "profile__networks": 200, "profile__batch_size": 1, "cost__steps": 200}
+    changes = {**SMALL, "profile__networks": 200, "profile__batch_size": 1}
     config = override(config, space__args=args, **changes)
     Run.create(config, tmp_path / "run").all()
     folder = tmp_path / "run"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     losses = [line["weight_loss"] for line in lines if "weight_loss" in line]
     assert np.mean(losses[-3:]) < 0.95 * losses[0]
-    target = read_json(folder / "target.json", "target")
+    target = read_json(folder / "targets.json", "targets")["targets"][0]["value"]
     own = Run.open(folder).space
     networks = read_json(folder / "networks.json", "networks")["networks"]
     assert [network["origin"] for network in networks] == ["search", "random"]
     for network in networks:
-        assert 0.8 * target["target_ms"] <= network["predicted_ms"] <= target["target_ms"]
+        assert 0.8 * target <= network["predicted"] <= target
         row = own.from_names(network["architecture"])
         exact = joint_costs(own, row[None])["edap_mj_ms_mm2"][0]
-        assert network["measured_ms"] == pytest.approx(exact)
+        assert network["measured"] == pytest.approx(exact)
         assert own.design(row).label in network["string"]
     assert (folder / "report.html").is_file()

@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.config import Part
 from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.complete_graph import OPTIONS
-from tests.helpers import initialise
+from tests.helpers import initialise, small_search
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 
@@ -138,35 +137,38 @@ def test_a_planted_sparse_graph_is_recovered():
     planted = own.from_string(
         "1<-0:conv_3x3 2<-1:conv_3x3 3<-0:conv_3x3 4<-2:skip_connect 4<-3:conv_3x3"
     )
-    config = SearchConfig(
-        relaxation="gumbel_softmax", steps=800, warmup_steps=0, logit_learning_rate=0.05,
-        temperature_start=2.0, temperature_end=0.3, weight_learning_rate=1e-8,
-        weight_learning_rate_end=1e-8, weight_decay=0.0,
+    methods, search = small_search(
+        own, search__relaxation=Part("gumbel_softmax"), search__steps=800, search__warmup_steps=0,
+        search__temperature__start=2.0, search__temperature__end=0.3,
+        search__weights__learning_rate=1e-8, search__weights__learning_rate_end=1e-8,
+        search__weights__decay=0.0, budget=Part("fixed_weight", {"weight": 0.0}),
     )  # fmt: skip
-    search = make_search(
-        own, AnalyticModel.count(own), Target("macs", 1e9), config, TargetConfig(weight=0.0)
-    )
-    state, rng = search.init(jax.random.key(4)), np.random.default_rng(4)
+    supernet, model = methods.supernet, AnalyticModel.count(own)
+    state = jax.jit(search.init)(jax.random.key(4), {"macs": 1e9})
+    rng, keys = np.random.default_rng(4), jax.random.split(jax.random.key(5), 64)
     gates = contract.one_hot(own, planted, sampled=False)
     # A louder head, and no class that wins by its bias alone.
-    params = search.unravel(state.weights)
+    params = supernet.unravel(state.weights)
     linear = params["head"]["linear"]
     linear["kernel"][...] = 5 * linear["kernel"][...]
-    scores = search.logits(ravel_pytree(params)[0], coarse(rng, 512), gates)
+    scores = supernet.apply(ravel_pytree(params)[0], coarse(rng, 512), gates)
     linear["bias"][...] = -scores.mean(0)
     state = state._replace(weights=ravel_pytree(params)[0])
     # So many steps take longer than to compile with the optimiser.
     options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
     label = jax.jit(
-        lambda weights, x: search.logits(weights, x, gates).argmax(-1).astype(jnp.int32),
+        lambda weights, x: supernet.apply(weights, x, gates).argmax(-1).astype(jnp.int32),
         compiler_options=options,
     )
-    step = jax.jit(search.step, compiler_options=options)
-    for _ in range(config.steps):
-        a, b = coarse(rng, 64), coarse(rng, 64)
-        batch = Batch(a, label(state.weights, a), b, label(state.weights, b))
-        state, _ = step(state, batch)
-    found = own.canonical(np.asarray(state.logits).argmax(-1)[None].astype(np.int32))[0]
+    step = jax.jit(
+        lambda state, batches: search.step(state, batches, model), compiler_options=options
+    )
+    for _ in range(800):
+        images = {half: coarse(rng, 64) for half in ("weight", "arch")}
+        state, _ = step(
+            state, {half: Batch(x, label(state.weights, x), keys) for half, x in images.items()}
+        )
+    found = own.canonical(np.asarray(state.params).argmax(-1)[None].astype(np.int32))[0]
     kept, wanted = found != 0, planted != 0
     assert (kept & wanted).sum() / max(kept.sum(), 1) > 0.9, own.to_string(found)
     assert (kept & wanted).sum() / wanted.sum() > 0.9, own.to_string(found)

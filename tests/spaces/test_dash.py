@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 
-from hwnas_jax.config import SearchConfig, TargetConfig
+from hwnas_jax.config import Part
 from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.errors import UserError
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
+from tests.helpers import small_search
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 
@@ -83,21 +83,22 @@ def test_a_long_dilation_is_found():
         "dash", {"channels": 4, "kernels": "3", "dilations": "1,3,7,15"},
         input_shape=(1, length, 1), num_outputs=2,
     )  # fmt: skip
-    config = SearchConfig(
-        relaxation="gumbel_softmax", steps=300, warmup_steps=60, logit_learning_rate=0.05,
-        temperature_start=1.0, temperature_end=1.0,
+    methods, search = small_search(
+        own, search__relaxation=Part("gumbel_softmax"), search__steps=300, search__warmup_steps=60,
+        search__temperature__start=1.0, search__temperature__end=1.0,
+        budget=Part("fixed_weight", {"weight": 0.0}),
     )  # fmt: skip
-    search = make_search(
-        own, AnalyticModel.count(own), Target("macs", 1e9), config, TargetConfig(weight=0.0)
-    )
-    state = search.init(jax.random.key(0))
-    step = jax.jit(search.step, donate_argnums=0)
-    rng = np.random.default_rng(0)
-    for _ in range(config.steps):
-        (a, b), (c, d) = (pulses(rng, batch, length, near, far) for _ in range(2))
-        state, info = step(state, Batch(a, b, c, d))
-    share = np.asarray(jax.nn.softmax(state.logits, -1))
+    state = jax.jit(search.init)(jax.random.key(0), {"macs": 1e9})
+    model = AnalyticModel.count(own)
+    step = jax.jit(lambda state, batches: search.step(state, batches, model), donate_argnums=0)
+    rng, keys = np.random.default_rng(0), jax.random.split(jax.random.key(1), batch)
+    for _ in range(300):
+        halves = {
+            half: Batch(*pulses(rng, batch, length, near, far), keys) for half in ("weight", "arch")
+        }
+        state, info = step(state, halves)
+    share = methods.probabilities(state.params)
     # The first convolutions see the sequence whole; there the long dilation must have won.
     names = own.to_names(share.argmax(-1))
     assert "k3d15" in list(names.values())[:2], names
-    assert float(info.weight_accuracy) > 0.8
+    assert float(info.weight_metric) > 0.8

@@ -4,17 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from hwnas_jax.config import SearchConfig, TargetConfig
-from hwnas_jax.cost import AnalyticModel
+from hwnas_jax.config import Part
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.errors import UserError
-from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.search.bilevel import Batch, make_search
-from hwnas_jax.search.objective import Target
 from hwnas_jax.spaces import make_space
-from tests.helpers import initialise
+from tests.helpers import initialise, small_search
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 from tests.spaces.searches import check_search
@@ -120,29 +116,29 @@ def test_scores_are_norms_of_what_an_option_adds():
 @pytest.mark.slow
 def test_weight_steps_keep_thresholds_and_follow_the_gradient_through_the_indicators():
     space = tiny(thresholds=True)
-    config = SearchConfig(relaxation="softmax", steps=10, warmup_steps=2, weight_decay=0.0)
-    search = make_search(
-        space, AnalyticModel.count(space), Target("macs", 1e9), config, TargetConfig(weight=0.0)
-    )
-    state = search.init(jax.random.key(0))
+    methods, search = small_search(
+        space, search__relaxation=Part("softmax"), search__steps=10, search__warmup_steps=2,
+        search__weights__decay=0.0,
+    )  # fmt: skip
+    state = jax.jit(search.init)(jax.random.key(0), {"macs": 1e9})
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.standard_normal((4, 8, 8, 1)), jnp.float32)
     labels = jnp.array([0, 1, 2, 0])
-    batch = Batch(images, labels, images, labels)
-    step = jax.jit(lambda s: search.weight_step(s, batch, jax.random.key(1), 1.0, None))
-    graph = nnx.split(abstract(space.supernet))[0]
+    batch = Batch(images, labels, jax.random.split(jax.random.key(2), 4))
+    halves = {"weight": batch, "arch": batch}
+    step = jax.jit(lambda s: search.weight_step(s, halves, jax.random.key(1), 1.0, None))
 
     def scores(state):
-        return np.asarray(space.scores(nnx.merge(graph, search.unravel(state.weights))))
+        return np.asarray(methods.supernet.scores(state.weights))
 
     warm, _ = step(state)
-    np.testing.assert_array_equal(warm.logits, state.logits)
+    np.testing.assert_array_equal(warm.params, state.params)
     assert np.abs(scores(warm) - scores(state)).max() > 0
     before = warm._replace(step=jnp.asarray(2))
     after, (_, _, norm) = step(before)
-    assert float(jnp.abs(after.logits - before.logits).max()) > 1e-5
+    assert float(jnp.abs(after.params - before.params).max()) > 1e-5
     np.testing.assert_allclose(
-        after.logits - scores(after), before.logits - scores(before), atol=1e-5
+        after.params - scores(after), before.params - scores(before), atol=1e-5
     )
     assert float(norm) != float(step(before._replace(step=jnp.asarray(0)))[1][2])
 

@@ -1,7 +1,9 @@
-"""Training in micro-batches and in bfloat16."""
+"""Training one network: micro-batches, replicas, types, and what it is trained by."""
 
+import functools
 from typing import ClassVar
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,23 +11,17 @@ import pytest
 from flax import nnx
 
 from hwnas_jax.config import Config, override
-from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.normalisation import network_norm
+from hwnas_jax.parallel.replicas import AXIS
+from hwnas_jax.runs.retrain import train
+from hwnas_jax.spaces import make_space
+from hwnas_jax.tasks import Classification
 from hwnas_jax.train.optimizers import make_weight_optimizer
-from hwnas_jax.train.training import run_in_training, train
-
-
-def images():
-    rng = np.random.default_rng(0)
-    labels = np.arange(96, dtype=np.int32) % 3
-    pictures = rng.integers(0, 80, (96, 4, 4, 1)) + 60 * labels[:, None, None, None]
-    return Dataset(
-        name="stripes", train_inputs=pictures.astype(np.uint8), train_targets=labels,
-        test_inputs=pictures[:30].astype(np.uint8), test_targets=labels[:30],
-        class_names=("a", "b", "c"),
-    )  # fmt: skip
+from hwnas_jax.train.training import metric_of, run_in_training
+from tests.helpers import stripes
 
 
 class Network(nnx.Module):
@@ -51,7 +47,7 @@ def trained(kind=Network, **changes):
         **{"parallel__devices": 1, "retrain__epochs": 6, **changes},
     )  # fmt: skip
     Network.seen.clear()
-    done = train(kind, images(), config)
+    done = train(kind, stripes(), config)
     return done, [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(done.network))]
 
 
@@ -72,11 +68,11 @@ def test_bfloat16_computes_in_bfloat16_and_leaves_a_float32_network():
     done, leaves = trained(retrain__dtype="bfloat16", retrain__epochs=20)
     assert Network.seen[0] == jnp.bfloat16
     assert all(leaf.dtype == np.float32 for leaf in leaves)
-    assert done.test_accuracy > 0.9
+    assert done.test_metric > 0.9
     assert any((leaf.astype(jnp.bfloat16).astype(np.float32) != leaf).any() for leaf in leaves)
 
 
-class TwoHeads(Network):
+class TwoHeads(Network, InTraining):
     """Is trained by a second answer too, of which a share of the images is left out."""
 
     factor = 0.0
@@ -125,10 +121,51 @@ def test_what_cannot_be_is_named():
 def test_adamw_follows_the_gradient_whatever_its_scale():
     """And decays outside it: without a gradient, weights shrink by the learning rate's share."""
     options = {"retrain__optimizer": "adamw", "retrain__weight_decay": 0.1}
-    assert trained(retrain__epochs=20, **options)[0].test_accuracy > 0.8
+    assert trained(retrain__epochs=20, **options)[0].test_metric > 0.8
     step = make_weight_optimizer("adamw", lambda count: 0.02, weight_decay=0.1)
     weights = jnp.array([2.0, -3.0])
     for scale in (1.0, 1e-4):
         slope = scale * jnp.array([1.0, 0.0])
         moved, _ = step.update(slope, step.init(weights), weights)
         np.testing.assert_allclose(moved, [-0.02 - 0.02 * 0.1 * 2, 0.02 * 0.1 * 3], rtol=1e-3)
+
+
+def test_the_metric_is_of_every_example_however_they_are_dealt():
+    data, asked = stripes(), []
+
+    def predict(inputs):
+        asked.append(len(inputs))
+        dark = inputs.mean((1, 2, 3))
+        return jnp.stack([-dark, dark - 100, 2 * dark - 290], axis=-1)
+
+    classes = np.asarray(predict(data.test_inputs)).argmax(-1)
+    right = (classes == data.test_targets).mean()
+    assert 0.5 < right < 1
+    for size, batches in ((7, [7] * 5), (30, [30]), (500, [30])):
+        asked.clear()
+        found = metric_of(
+            predict, Classification(), data.test_inputs, data.test_targets, batch_size=size
+        )
+        assert found == pytest.approx(right)
+        assert asked == batches
+
+
+@pytest.mark.slow
+def test_a_trained_network_is_kept_and_read_back_to_the_bit_on_other_devices(tmp_path):
+    space = make_space(
+        "nasbench201", {"channels": 2, "cells": 1}, input_shape=(4, 4, 1), num_outputs=3
+    )
+    build = functools.partial(space.network, np.array([3, 1, 0, 3, 1, 1]), axis_name=AXIS)
+
+    def done(devices):
+        config = override(
+            Config(), parallel__devices=devices, parallel__sync_batch_statistics=True,
+            retrain__epochs=8, retrain__batch_size=16, retrain__learning_rate=0.05, data__shift=0,
+        )  # fmt: skip
+        return train(build, stripes(), config, folder=tmp_path)
+
+    first, again = done(8), done(1)
+    assert first.test_metric > 0.9
+    assert again.test_metric == first.test_metric
+    leaves = (jax.tree.leaves(nnx.state(each.network)) for each in (first, again))
+    chex.assert_trees_all_equal(*([np.asarray(leaf) for leaf in own] for own in leaves))

@@ -32,7 +32,7 @@ _UNITS = ("ms", "mj", "mib", "kib", "mm2")
 
 
 def unit(metric: str) -> str:
-    """Returns the unit in a metric's name; what is counted is its own.
+    """Returns the unit in a metric's name; a count is its own unit.
 
     >>> unit("latency_ms"), unit("bit_operations")
     ('ms', 'bit operations')
@@ -42,7 +42,7 @@ def unit(metric: str) -> str:
 
 
 def checked_metrics(names: Any) -> tuple[str, ...]:
-    """Returns the metrics that a model's file names; raises UserError for what is none."""
+    """Returns the metrics that a model's file names; raises UserError for an unknown name."""
     if not isinstance(names, list) or not names:
         raise UserError(f"metrics must be a list of names, got {names!r}")
     return tuple(choose(str(name), METRICS, "metric") for name in names)
@@ -54,13 +54,16 @@ class Observations:
 
     Attributes:
       architectures: `int32[N, D]`.
-      values: by metric of `METRICS`, `float64[N]`, finite and positive.
-      operations: by operation name the value of each metric, where operations were observed too.
+      values: `float64[N]` by metric of `METRICS`, finite and positive.
+      operations: the value of each metric by operation name, where operations were observed too.
+      held_out: how many networks, the last ones, are only for judging cost models; zero where
+        none were set aside.
     """
 
     architectures: np.ndarray
     values: Mapping[str, np.ndarray]
     operations: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    held_out: int = 0
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -71,16 +74,16 @@ class Observations:
         return len(self.architectures)
 
     def subset(self, rows: np.ndarray) -> "Observations":
-        """Returns only the networks `rows` (`int[n]` or `bool[N]`)."""
+        """Returns only the networks `rows` (`int[n]` or `bool[N]`), none of them held out."""
         values = {metric: column[rows] for metric, column in self.values.items()}
-        return dataclasses.replace(self, architectures=self.architectures[rows], values=values)
+        return Observations(self.architectures[rows], values, self.operations)
 
     def require(self, least: int, what: str) -> None:
-        """Raises UserError when there are fewer than `least` networks, or a value no cost can be.
+        """Raises UserError for too few networks, or for a value that no cost can have.
 
         Args:
-          least: networks.
-          what: who asks ("the linear cost model").
+          least: how many networks there must be.
+          what: names what needs them ("the linear cost model").
         """
         if len(self) < least:
             raise UserError(f"{what} needs {least} measured networks, there are {len(self)}")
@@ -97,14 +100,15 @@ class CostTable:
     """A published table: costs of many architectures on several devices.
 
     Attributes:
-      source: where it is from, for people.
-      space: what the architectures are of.
+      source: where it comes from, for people.
+      space: the space of the architectures.
       architectures: `int32[N, D]`.
       devices: names.
-      values: by metric, `float64[V, N]`; NaN where a device lacks a value.
+      values: `float64[V, N]` by metric; NaN where a device lacks a value.
       splits: named lists of devices, such as `train` and `test`.
-      notes: what a reader found that a person should know, a line each.
-      references: rows of the architectures that the table's authors describe a device by, if any.
+      notes: sentences on what the reader of the file found, for people.
+      references: rows of the architectures by which the table's authors describe a device; empty
+        where they name none.
     """
 
     source: str
@@ -117,15 +121,15 @@ class CostTable:
     references: tuple[int, ...] = ()
 
     def row(self, device: str) -> int:
-        """Returns the number of a device; raises UserError for one that is not in the table."""
+        """Returns the row of a device in `values`; raises UserError for an unknown device."""
         return self.devices.index(choose(device, self.devices, f"device of {self.source}"))
 
     def observations(self, device: str, rows: np.ndarray | None = None) -> Observations:
-        """Returns what one device was observed to cost, without the values it lacks.
+        """Returns what networks cost on one device, without the networks it has no value of.
 
         Args:
           device: its name.
-          rows: `int[n]` of the architectures; None takes all.
+          rows: `int[n]`, the architectures to take; None takes all.
         """
         number = self.row(device)
         rows = np.arange(len(self.architectures)) if rows is None else np.asarray(rows)

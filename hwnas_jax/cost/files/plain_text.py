@@ -5,159 +5,36 @@ A CSV file in UTF-8. Lines that start with `#` before the table describe it:
     # space: {"name": "nasbench201", "args": {...}, "input_shape": [32, 32, 3], "num_outputs": 10}
     # device: Pixel 8                  (a name, or the JSON object of the measurement file)
     # batch_size: 1                    (1 when left out)
-    # runtime: tflite                  (also: source, created, software, conditions, and
-                                      rows, to be checked)
+    # runtime: tflite                  (also: source, created, software, held_out, conditions;
+                                      and rows, which is checked against the table)
     architecture,latency_ms,latency_iqr_ms,repeats,energy_mj
     |nor_conv_3x3~0|+|...|,12.3,0.2,50,8.1
 
-The network stands in the column `architecture` as the space writes it, or in one column per
-decision. A row with a name in the column `operation` is an operation of the space, timed alone.
-The metrics are columns with the names of `hwnas_jax.cost.METRICS`. Beside a metric may stand its
-interquartile range (`latency_iqr_ms`, `cycles_iqr`; 0 when left out) and how many rounds it is the
-median of (`latency_repeats`, `cycles_repeats`, or `repeats` for all; 1 when left out).
+The column `architecture` holds the network in the space's own notation. A file may instead have one
+column per decision. A row with a name in the column `operation` is an operation of the space that
+was timed alone. Each metric is a column with its name in `hwnas_jax.cost.METRICS`. Two optional
+columns go with a metric: its interquartile range (`latency_iqr_ms`, `cycles_iqr`; 0 when left out)
+and the number of rounds behind the median (`latency_repeats`, `cycles_repeats`, or `repeats` for
+all metrics; 1 when left out).
 """
 
 import csv
-import dataclasses
 import datetime
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from hwnas_jax.cost.files.measurements import (
-    VERSION,
-    Measurements,
-    Sample,
-    check_measurements,
-    check_spec,
-)
+from hwnas_jax.cost.files.check import check_measurements
+from hwnas_jax.cost.files.measurements import VERSION, Measurements, Sample, check_spec
 from hwnas_jax.cost.files.observations import METRICS
+from hwnas_jax.cost.files.sheet import metric_columns, number, parse_architecture, parse_sheet
 from hwnas_jax.errors import UserError, choose, nearest
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 
 _HEADER = ("rows", "version", "space", "device", "batch_size", "source", "runtime", "software",
-           "created", "conditions")  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-    """A CSV file taken apart.
-
-    Attributes:
-      header: what the lines `# key: value` say.
-      columns: names.
-      rows: line number in the file, and the cell of each column.
-    """
-
-    header: dict[str, str]
-    columns: tuple[str, ...]
-    rows: tuple[tuple[int, dict[str, str]], ...]
-
-    @property
-    def spec(self) -> Any:
-        """The description of the space in the header, or None; UserError when damaged."""
-        if "space" not in self.header:
-            return None
-        try:
-            return json.loads(self.header["space"])
-        except ValueError as error:
-            raise UserError(f"the line '# space:' is damaged: {error}") from error
-
-
-def parse_sheet(text: str) -> Sheet:
-    """Takes a CSV file apart.
-
-    Raises:
-      UserError: for a file without a table, an unnamed or repeated column, or a row of another
-        length than the header, which is also what a file cut short ends with.
-    """
-    header: dict[str, str] = {}
-    lines = text.splitlines(keepends=True)
-    first = 0
-    while first < len(lines) and (lines[first].startswith("#") or not lines[first].strip()):
-        key, colon, value = lines[first][1:].partition(":")
-        if colon:
-            header[key.strip()] = value.strip()
-        first += 1
-    if first == len(lines):
-        raise UserError("there is no table in it")
-    reader = csv.reader(lines[first:], strict=True)
-    try:
-        columns = tuple(cell.strip() for cell in next(reader))
-        if "" in columns or len(set(columns)) != len(columns):
-            raise UserError(f"line {first + 1}: columns must have distinct names: {list(columns)}")
-        rows = []
-        for cells in reader:
-            number = first + reader.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(columns):
-                raise UserError(
-                    f"line {number}: {len(cells)} cells, there are {len(columns)} columns"
-                )
-            rows.append((number, dict(zip(columns, map(str.strip, cells), strict=True))))
-    except csv.Error as error:
-        raise UserError(f"line {first + reader.line_num}: {error}") from error
-    if not rows:
-        raise UserError("there is no row in it")
-    if "rows" in header and (header["rows"] != str(len(rows)) or text[-1] != "\n"):
-        raise UserError(f"it is cut short: there should be {header['rows']} whole rows")
-    return Sheet(header, columns, tuple(rows))
-
-
-def metric_columns(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the columns that are metrics.
-
-    Args:
-      columns: names in the file.
-      others: names that have another meaning.
-
-    Raises:
-      UserError: when there is none, or for one that is a cost in a unit not known here.
-    """
-    stems = {metric.partition("_")[0]: metric for metric in METRICS}
-    found = []
-    for column in columns:
-        if column in METRICS:
-            found.append(column)
-        elif column not in others:
-            metric = stems.get(column.lower().replace("-", "_").split("_")[0])
-            if metric is not None:
-                raise UserError(
-                    f"the column {column!r} has a unit that is not known here; convert it to "
-                    f"{metric}, {METRICS[metric]}"
-                )
-    if not found:
-        raise UserError(
-            f"no column is a metric: there are {', '.join(columns)}; known are {', '.join(METRICS)}"
-        )
-    return tuple(found)
-
-
-def parse_architecture(row: dict[str, str], space: Choices, where: str) -> np.ndarray:
-    """Returns the architecture `int32[D]` of a row, from its string or its decisions' columns.
-
-    Raises:
-      UserError: names the row and the nearest option.
-    """
-    try:
-        if "architecture" in row:
-            return space.from_string(row["architecture"])
-        known = [decision.name for decision in space.decisions]
-        return space.from_names({name: row[name] for name in known if name in row})
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
-def number(text: str, what: str) -> float:
-    """Returns the number in a cell; UserError says `what` it should have been."""
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{what} must be a number, got {text!r}") from None
+           "created", "held_out", "conditions")  # fmt: skip
 
 
 def parse_text(
@@ -170,10 +47,10 @@ def parse_text(
     """Reads measurements of one device.
 
     Args:
-      text: the file.
-      space: the space it must belong to; None takes the header's.
-      device: a name, where the header has none.
-      batch_size: images per call, where the header has none.
+      text: the file's content.
+      space: the space it must belong to; None takes the space that the header names.
+      device: names the device where the header does not.
+      batch_size: images per call, where the header does not say.
 
     Raises:
       UserError: names the row and what is wrong with it.
@@ -229,6 +106,7 @@ def parse_text(
             networks=tuple(networks),
             source=header.get("source", "measured"),
             runtime=header.get("runtime", "unknown"),
+            held_out=_whole(header.get("held_out", "0"), "held_out"),
             conditions=_object(header.get("conditions", "{}"), "conditions"),
             created=header.get(
                 "created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -240,14 +118,18 @@ def parse_text(
 
 
 def to_text(measurements: Measurements) -> str:
-    """Returns the measurements as plain text; `parse_text` reads it back to the last digit."""
+    """Returns the measurements as text that `parse_text` reads back to the last digit.
+
+    Raises:
+      UserError: when a decision has the name of a column with another meaning.
+    """
     header = {
         "version": VERSION, "rows": len(measurements.operations) + len(measurements.networks),
         "space": json.dumps(measurements.space),
         "device": json.dumps(measurements.device), "batch_size": measurements.batch_size,
         "source": measurements.source, "runtime": measurements.runtime,
         "software": json.dumps(measurements.software), "created": measurements.created,
-        "conditions": json.dumps(measurements.conditions),
+        "held_out": measurements.held_out, "conditions": json.dumps(measurements.conditions),
     }  # fmt: skip
     rows = [*measurements.operations.values(), *measurements.networks]
     metrics = [metric for metric in METRICS if any(metric in row for row in rows)]
@@ -271,7 +153,7 @@ def to_text(measurements: Measurements) -> str:
 
 
 def iqr_column(metric: str) -> str:
-    """Returns the name of the spread beside a metric.
+    """Returns the name of the column with a metric's interquartile range.
 
     >>> iqr_column("latency_ms"), iqr_column("cycles")
     ('latency_iqr_ms', 'cycles_iqr')
@@ -281,7 +163,7 @@ def iqr_column(metric: str) -> str:
 
 
 def repeats_column(metric: str) -> str:
-    """Returns the name of the rounds beside a metric.
+    """Returns the name of the column with a metric's number of rounds.
 
     >>> repeats_column("latency_ms")
     'latency_repeats'
@@ -290,12 +172,12 @@ def repeats_column(metric: str) -> str:
 
 
 def known_columns() -> set[str]:
-    """Returns the names of columns with a meaning of their own, in a file of one device."""
+    """Returns the columns, apart from decisions, that a file of one device may have."""
     beside = {f(metric) for metric in METRICS for f in (iqr_column, repeats_column)}
     return {"architecture", "operation", "repeats", *METRICS, *beside}
 
 
-def _cells(samples, metrics):
+def _cells(samples: Mapping[str, Sample], metrics: Sequence[str]) -> list[Any]:
     cells: list[Any] = []
     for metric in metrics:
         sample = samples.get(metric)
@@ -303,7 +185,7 @@ def _cells(samples, metrics):
     return cells
 
 
-def _sample(row, metric, where):
+def _sample(row: Mapping[str, str], metric: str, where: str) -> Sample:
     spread = row.get(iqr_column(metric)) or "0"
     repeats = row.get(repeats_column(metric)) or row.get("repeats") or "1"
     return Sample(
@@ -313,19 +195,19 @@ def _sample(row, metric, where):
     )
 
 
-def _whole(text, what):
+def _whole(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise UserError(f"{what} must be a whole number, got {text!r}")
     return int(text)
 
 
-def _device(text):
+def _device(text: str | None) -> dict[str, Any]:
     if text is None:
         raise UserError("it does not say of which device: add a line '# device: NAME'")
     return _object(text, "device") if text.startswith("{") else {"kind": text}
 
 
-def _object(text, what):
+def _object(text: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Units that cannot be right: what was measured, beside the work that the networks do.
+"""Refuses figures in a wrong unit, judged by the work that the networks do.
 
-No unit is ever guessed and mended. The bounds are wide, since an honest figure must never be
+No unit is ever guessed and corrected. The bounds are wide because an honest figure must never be
 refused: a microcontroller does 1e6 multiply-accumulates a second, a large accelerator 1e15, and
 the call itself may take a second.
 
@@ -9,36 +9,33 @@ Legend: `N` architectures, `D` decisions.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hwnas_jax.cost.files.measurements import Measurements
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Space
 from hwnas_jax.spaces.core.terms import Terms, sum_terms
 
-if TYPE_CHECKING:
-    from hwnas_jax.cost.files.measurements import Measurements
-
 _MACS_PER_S = (1e5, 1e15)
-# Of a CPU that runs JAX, in float32: the most per core is twice two vector units of 16 lanes at
-# 5 GHz.
+# For a CPU that runs JAX in float32. The most that a core can do is two vector units of 16 lanes at
+# 5 GHz, twice over.
 _CPU_LEAST_MACS_PER_S, _CORE_MOST_MACS_PER_S = 3e7, 3e11
 _CALL_S = 1.0
 _PARTS_RATIO = 200.0
 _ROW_RATIO = 300.0
 
 
-def check_units(measurements: "Measurements", space: Choices, rows: Sequence[str]) -> None:
+def check_units(measurements: Measurements, space: Choices, rows: Sequence[str]) -> None:
     """Refuses latencies of a measurement file that are plainly in another unit.
 
     Args:
       measurements: of `space`.
-      space: whose networks they are.
+      space: the search space of the networks.
       rows: what each network is called in messages.
 
     Raises:
-      UserError: names the file's or the row's latency and what it would mean.
+      UserError: names the latency of the file or of the row, and what it would mean.
     """
     if "latency_ms" not in measurements.metrics:
         return
@@ -58,7 +55,7 @@ def check_units(measurements: "Measurements", space: Choices, rows: Sequence[str
         if "latency_ms" in samples
     }
     connected = ~disconnected(space, architectures)
-    if not parts or not connected.any() or not hasattr(space, "operations"):
+    if not parts or not connected.any() or not isinstance(space, Space):
         return
     if any(place.operation not in parts for place in space.operations()[1]):
         return
@@ -81,10 +78,10 @@ def check_latencies(
 ) -> None:
     """Refuses latencies that no device could have, judged by the work that the networks do.
 
-    Networks that compute nothing are left aside, as are spaces whose work is not known here.
+    Networks that compute nothing are not judged, nor are spaces whose operations are unknown here.
 
     Args:
-      space: the architectures are of.
+      space: the space of the architectures.
       architectures: `int32[N, D]`.
       latencies_ms: `float64[N]`, positive.
       rows: what each is called in messages.
@@ -92,14 +89,14 @@ def check_latencies(
       macs_per_s: the least and the most multiply-accumulates per second that are believed.
 
     Raises:
-      UserError: for the whole, or for a row that is far from all others.
+      UserError: when all latencies are impossible, or one row is far from all others.
     """
-    if not hasattr(space, "operations"):
+    if not isinstance(space, Space):
         return
     connected = np.flatnonzero(~disconnected(space, architectures))
     if not len(connected):
         return
-    work = _macs(space, architectures[connected])
+    work = running_macs(space, architectures[connected])
     spent_s = 1e-3 * latencies_ms[connected]
     rate = batch_size * work / spent_s
     middle = float(np.median(rate))
@@ -127,7 +124,7 @@ def check_latencies(
 def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
     """Returns which architectures (`int[N, D]`) have no path from input to output, `bool[N]`.
 
-    Only spaces whose decisions all offer `none` have such.
+    That can happen only in spaces where every decision offers `none`.
     """
     closed = [d.options.index("none") if "none" in d.options else -1 for d in space.decisions]
     if -1 in closed:
@@ -135,24 +132,24 @@ def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
     return (space.canonical(np.asarray(architectures, np.int32)) == closed).all(axis=1)
 
 
-_KEPT: dict[str, Terms] = {}
+_COUNTED: dict[str, Terms] = {}
 
 
-def _macs(space, architectures):
-    """Returns the multiply-accumulates of what runs of each architecture, `float64[N]`."""
+def running_macs(space: Space, architectures: np.ndarray) -> np.ndarray:
+    """Returns the multiply-accumulates of the operations that run, `float64[N]`."""
     key = json.dumps(space.spec, sort_keys=True)
-    if key not in _KEPT:  # counting builds every operation, and a table asks for each device
+    if key not in _COUNTED:  # counting builds every operation, and tables ask once for each device
         counts = {name: float(part.macs) for name, part in space.operations()[0].items()}
-        _KEPT[key] = sum_terms(space, counts)
-    return _add(space, architectures, _KEPT[key])
+        _COUNTED[key] = sum_terms(space, counts)
+    return _add(space, architectures, _COUNTED[key])
 
 
-def _sums(space, architectures, values: Mapping[str, float]) -> np.ndarray:
-    """Returns the sum over what runs of each architecture, `float64[N]`."""
+def _sums(space: Space, architectures: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+    """Returns the sum of `values` over the operations that run, `float64[N]`."""
     return _add(space, architectures, sum_terms(space, values))
 
 
-def _add(space, architectures, terms):
+def _add(space: Space, architectures: np.ndarray, terms: Terms) -> np.ndarray:
     running = space.canonical(architectures)
     size = space.num_decisions * space.num_options
     chosen = np.zeros((len(running), size + 1), bool)

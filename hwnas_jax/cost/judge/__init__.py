@@ -1,1 +1,1 @@
-"""How good a cost model is."""
+"""How good a cost model is: scores, gradients, comparisons on tables."""

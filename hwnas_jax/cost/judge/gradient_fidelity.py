@@ -19,24 +19,24 @@ from hwnas_jax.cost.models.multilinear import expectation_float64, tabulate
 from hwnas_jax.spaces.base import Choices
 
 TEMPERATURES = (5.0, 2.0, 1.0, 0.5, 0.1)
-# Neighbours in predicted cost whose errors are exchanged.
+# How many neighbours in predicted cost exchange their errors.
 _ALIKE = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Fidelity:
-    """How a model agrees with enumeration at one temperature, per random logits.
+    """How a model agrees with enumeration at one temperature, for each of the random logits.
 
     Attributes:
-      temperature: of the softmax that made gates of the logits.
-      by_logits: `float64[n]`, cosine of the gradients with respect to the logits.
-      by_gates: `float64[n]`, cosine of those with respect to the gates, within the simplex.
-      gap: `float64[n]`, how far the prediction at the gates is from the mean of the model's own
-        predictions of architectures, as a share of that mean.
-      error: `float64[n]`, how far it is from the true mean, as a share of that.
-      ceiling: `float64[n]`, the cosine by logits between the model's own predictions as they are
-        and with its errors shuffled among architectures of like cost: what a model without any
-        error would score on a table as noisy as that.
+      temperature: of the softmax that turned the logits into gates.
+      by_logits: `float64[n]`, cosine between the two gradients with respect to the logits.
+      by_gates: `float64[n]`, cosine between those with respect to the gates, within the simplex.
+      gap: `float64[n]`, the distance from the prediction at the gates to the mean of the model's
+        own predictions of architectures, as a share of that mean.
+      error: `float64[n]`, the distance from the prediction to the true mean, as a share of it.
+      ceiling: `float64[n]`, what a perfect model would score on a table with this much noise. It is
+        the cosine by logits between the model's own predictions and the same predictions with the
+        errors shuffled among architectures of similar cost.
     """
 
     temperature: float
@@ -48,12 +48,15 @@ class Fidelity:
 
 
 def complete_table(space: Choices, architectures: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns `float64[K, ..., K]` of a value per architecture; ValueError when one is missing.
+    """Returns the table `float64[K, ..., K]` of a value for every architecture.
 
     Args:
-      space: an enumerable one.
+      space: one for which `is_enumerable` holds.
       architectures: `int32[N, D]`, each architecture of the space once.
       values: `float64[N]`.
+
+    Raises:
+      ValueError: when an architecture is missing.
     """
     table = np.full((space.num_options,) * space.num_decisions, np.nan)
     table[tuple(np.asarray(architectures).T)] = values
@@ -76,9 +79,9 @@ def measure_fidelity(
 
     Args:
       model: the cost model.
-      space: an enumerable one.
+      space: one for which `is_enumerable` holds.
       table: `float64[K, ..., K]`, as `complete_table` returns it.
-      metric: what the table holds.
+      metric: which cost the table holds.
       temperatures: of the softmax.
       draws: `n`, how many standard normal logits.
       seed: of the logits and the shuffle.
@@ -97,13 +100,13 @@ def measure_fidelity(
 def shuffled_errors(
     own: np.ndarray, table: np.ndarray, rows: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns predictions with the relative errors of others that cost about as much.
+    """Returns each prediction with the relative error of another that costs about as much.
 
-    Of others whatever their cost would not do: of what costs next to nothing errors are huge.
+    Only similar costs exchange errors, because relative errors are huge where costs are near zero.
 
     Args:
-      own: `float64[K, ..., K]`, predictions.
-      table: `float64[K, ..., K]`, what they were to be.
+      own: `float64[K, ..., K]`, the predictions.
+      table: `float64[K, ..., K]`, the true costs.
       rows: `int32[N, D]`, all architectures.
       rng: draws the exchange.
 

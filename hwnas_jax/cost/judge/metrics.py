@@ -53,7 +53,7 @@ def coverage(measured: np.ndarray, predicted: np.ndarray, std: np.ndarray, level
       measured: `float[N]`.
       predicted: `float[N]`, the centres.
       std: `float[N]`, standard deviations of a normal distribution.
-      level: the probability in (0, 1) that an interval should hold; the share that is right.
+      level: the probability in (0, 1) of the intervals, which is also the share that is right.
     """
     measured, predicted = _pair(measured, predicted)
     std, _ = _pair(std, predicted)

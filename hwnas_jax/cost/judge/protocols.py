@@ -1,4 +1,4 @@
-"""How published comparisons of few-sample cost models split their tables.
+"""How published comparisons of cost models with few samples split their tables.
 
 Legend: `N` architectures.
 """
@@ -20,7 +20,7 @@ class Task:
 
     Attributes:
       sources: devices to learn from.
-      targets: devices that are new.
+      targets: new devices.
     """
 
     sources: tuple[str, ...]
@@ -28,7 +28,7 @@ class Task:
 
 
 def middle(costs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns `rows` (`int[n]`) without the cheapest and the dearest tenth by `costs` (`[N]`)."""
+    """Returns `rows` (`int[n]`) without the tenth of lowest and of highest `costs` (`[N]`)."""
     order = rows[np.argsort(costs[rows], kind="stable")]
     dropped = int(_DROPPED * len(order))
     return np.sort(order[dropped : len(order) - dropped])

@@ -10,35 +10,38 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import CostTable, Observations
 from hwnas_jax.cost.judge.gradient_fidelity import TEMPERATURES, complete_table, measure_fidelity
 from hwnas_jax.cost.judge.metrics import coverage, kendall, mape, share_within, spearman
 from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
-from hwnas_jax.cost.models.fit import COST_MODELS
 from hwnas_jax.cost.models.multilinear import is_enumerable
+from hwnas_jax.cost.models.registry import check_cost_model, fit_model
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.registry import Part
 
 SCORES = (
     "spearman", "kendall", "mape", "within_1", "within_5", "within_10", "covered_50",
     "covered_90", "fidelity", "gap", "fit_s", "predict_us",
 )  # fmt: skip
-"""What a study finds out, in the order in which it is shown; gradients only on whole tables."""
+"""What a study finds out, in the order in which it is shown.
+
+`fidelity` and `gap` are about gradients and need a table of the whole space.
+"""
 
 _TIMED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What came out, a row per device, model and draw.
+    """The results, a row for each device, model and draw.
 
     Attributes:
-      source: the table's.
-      metric: the cost.
-      train: networks that models were fitted to.
-      draws: random choices of those.
+      source: where the table comes from.
+      metric: the cost that was judged.
+      train: networks that the models were fitted to.
+      draws: how often these networks were drawn.
       rows: `device`, `model`, `draw`, the `SCORES`, and on whole tables `temperatures`, a list of
-        the means of `Fidelity` at each.
+        the means of `Fidelity` at each temperature.
       refused: `device`, `model` and `reason` where a model could not be fitted.
     """
 
@@ -50,7 +53,7 @@ class Study:
     refused: list[dict[str, str]]
 
     def summary(self) -> list[dict[str, Any]]:
-        """Returns per device and model the mean of every score and, as `<score>_sd`, its spread."""
+        """Returns the mean of every score, and its spread as `<score>_sd`, by device and model."""
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self.rows:
             found.setdefault((row["device"], row["model"]), []).append(row)
@@ -72,12 +75,11 @@ class Study:
 def run_study(
     table: CostTable,
     devices: Sequence[str],
-    models: Sequence[str],
+    models: Sequence[Part],
     *,
     train: int,
     draws: int,
     metric: str = "latency_ms",
-    config: CostConfig | None = None,
     fidelity_draws: int = 100,
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
@@ -86,21 +88,20 @@ def run_study(
 
     Args:
       table: of one metric or several.
-      devices: of the table.
-      models: of `COST_MODELS`.
-      train: networks fitted to.
-      draws: how often other networks are drawn; all models see the same.
+      devices: names of devices of the table.
+      models: names and options of cost models.
+      train: how many networks the models are fitted to.
+      draws: how often these networks are drawn; all models see the same ones.
       metric: the cost that is judged.
-      config: how models are trained.
-      fidelity_draws: random logits per temperature, where the table is whole.
+      fidelity_draws: random logits at each temperature, where the table holds the whole space.
       seed: of all draws.
       progress: called with `(done, total, what)`.
 
     Raises:
-      UserError: for names there are not, or a table with too few networks.
+      UserError: for an unknown model, option, device or metric, or a table with too few networks.
     """
     for model in models:
-        choose(model, COST_MODELS, "cost model")
+        check_cost_model(model)
     choose(metric, table.values, f"metric of {table.source}")
     if draws < 1 or train < 1:
         raise UserError(f"train and draws must be positive, got {train} and {draws}")
@@ -118,21 +119,31 @@ def run_study(
             for draw in range(draws)]  # fmt: skip
     for done, (device, model, draw) in enumerate(jobs):
         report(done, len(jobs), "models")
-        if any((device, model) == (r["device"], r["model"]) for r in refused):
+        what = {"device": device, "model": part_label(model)}
+        if any(what.items() <= one.items() for one in refused):
             continue
-        judge = _Judge(table, known[device], metric, config or CostConfig(), fidelity_draws)
+        judge = _Judge(table, known[device], metric, fidelity_draws)
         try:
             scores = judge(model, train, seed=seed + draw)
         except UserError as error:
-            refused.append({"device": device, "model": model, "reason": str(error)})
+            refused.append({**what, "reason": str(error)})
             continue
-        rows.append({"device": device, "model": model, "draw": draw, **scores})
+        rows.append({**what, "draw": draw, **scores})
     report(len(jobs), len(jobs), "models")
     return Study(table.source, metric, train, draws, rows, refused)
 
 
-def _observed(table, device, metric):
-    """Returns a device's observations of one metric; other metrics may lack networks."""
+def part_label(part: Part) -> str:
+    """Returns a model's name with the options that were given.
+
+    >>> part_label(Part("mlp", {"members": 4}))
+    'mlp members=4'
+    """
+    return " ".join([part.name, *(f"{key}={value}" for key, value in part.args.items())])
+
+
+def _observed(table: CostTable, device: str, metric: str) -> Observations:
+    """Returns a device's observations of one metric, of which other metrics may lack networks."""
     alone = dataclasses.replace(table, values={metric: table.values[metric]})
     return alone.observations(device)
 
@@ -142,16 +153,15 @@ class _Judge:
     table: CostTable
     observed: Observations
     metric: str
-    config: CostConfig
     fidelity_draws: int
 
-    def __call__(self, name: str, train: int, *, seed: int) -> dict[str, Any]:
+    def __call__(self, part: Part, train: int, *, seed: int) -> dict[str, Any]:
         """Returns the scores of one model on one draw."""
         space, observed = self.table.space, self.observed
         order = np.random.default_rng(seed).permutation(len(observed))
         fitted, rest = observed.subset(order[:train]), observed.subset(order[train:])
         start = time.perf_counter()
-        model = COST_MODELS[name][1].fit(space, fitted, self.config, seed=seed)
+        model = fit_model(part, space, fitted, seed=seed)
         scores: dict[str, Any] = {"fit_s": time.perf_counter() - start}
         if self.metric not in model.metrics:
             raise UserError(f"it does not predict {self.metric}")
@@ -193,13 +203,13 @@ def judge(
       metric: the cost that is judged.
 
     Returns:
-      The first eight of `SCORES` and `predict_us`, microseconds per architecture in a batch of a
-      thousand; an undefined correlation and the coverage of a model without uncertainty are None.
+      The first eight of `SCORES` and `predict_us`, the microseconds per architecture in a batch of
+      a thousand. An undefined correlation is None, as is the coverage of a model that does not know
+      its uncertainty.
     """
     rows, measured = observed.architectures, observed.values[metric]
     predicted = predict_architectures(model, rows, num_options)[metric]
     deviation = std_architectures(model, rows, num_options)[metric]
-    uncertain = bool((deviation > 0).any())
     scores: dict[str, float | None] = {
         "spearman": _finite(spearman(measured, predicted)),
         "kendall": _finite(kendall(measured, predicted)),
@@ -209,7 +219,7 @@ def judge(
         scores[f"within_{percent}"] = share_within(measured, predicted, percent / 100)
     for percent in (50, 90):
         covered = coverage(measured, predicted, deviation, percent / 100)
-        scores[f"covered_{percent}"] = covered if uncertain else None
+        scores[f"covered_{percent}"] = covered if model.knows_uncertainty else None
     batch = np.resize(rows, (_TIMED, rows.shape[1]))
     predict_architectures(model, batch, num_options)
     start = time.perf_counter()
@@ -223,7 +233,7 @@ def _finite(value: float) -> float | None:
 
 
 def temperature_rows(study: Study) -> Iterable[dict[str, Any]]:
-    """Yields per device, model and temperature the means over the draws of what `Fidelity` says."""
+    """Yields the means of `Fidelity` over the draws, by device, model and temperature."""
     keys = sorted({(row["device"], row["model"]) for row in study.rows if "temperatures" in row})
     for device, model in keys:
         rows = [row for row in study.rows if (row["device"], row["model"]) == (device, model)]

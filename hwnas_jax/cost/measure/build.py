@@ -1,12 +1,12 @@
-"""Compiling stand-alone networks and operations into zero-argument inference calls.
+"""Compiles stand-alone networks and operations into inference calls without arguments.
 
-Weights are filled in by shape alone: their values do not change a latency as long as no
-activation is denormal or NaN, and eager initialisation of a hundred networks takes minutes.
+Weights are filled in by their shapes. Their values do not change a latency as long as no activation
+is denormal or NaN, and a real initialisation of a hundred networks would take minutes.
 """
 
 import contextlib
+import functools
 import math
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -16,36 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.compile.ahead import no_garbage_collection
+from hwnas_jax.cost.measure.device import usable_cores
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces.base import Operation, Space
 
 Call = Callable[[], jax.Array]
 _FILLED = {"mean": 0.0, "bias": 0.0, "var": 1.0, "scale": 1.0}
-
-
-def compile_network(
-    space: Space, architecture: np.ndarray, batch_size: int, device: jax.Device | None = None
-) -> Call:
-    """Compiles one stand-alone network for inference.
-
-    Args:
-      space: the search space.
-      architecture: `int32[D]`.
-      batch_size: images per call.
-      device: where it runs; None takes the default device.
-
-    Returns:
-      A function of no arguments that runs the network on `float32[batch_size, H, W, C]`.
-    """
-    return _compile(*_lower_network(space, architecture, batch_size, device))
-
-
-def compile_operation(
-    operation: Operation, batch_size: int, device: jax.Device | None = None
-) -> Call:
-    """Compiles one operation for inference, as `compile_network` does a network."""
-    return _compile(*_lower_operation(operation, batch_size, device))
 
 
 def compile_all(
@@ -56,7 +34,9 @@ def compile_all(
     on_compiled: Callable[[int], None] | None = None,
     device: jax.Device | None = None,
 ) -> tuple[list[Call], list[Call]]:
-    """Compiles many networks and operations, XLA working in threads while Python traces.
+    """Compiles many networks and operations, as many at once as there are cores.
+
+    XLA compiles in threads, without Python's lock, while this thread traces what comes next.
 
     Args:
       space: the search space.
@@ -71,7 +51,7 @@ def compile_all(
     """
     networks: list[Future] = []
     parts: list[Future] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with no_garbage_collection(), ThreadPoolExecutor(usable_cores()) as pool:
 
         def submit(pending: list[Future], lowered: Any) -> None:
             pending.append(pool.submit(_compile, *lowered))
@@ -114,9 +94,9 @@ def fill(
       shape: of the input, the batch included.
 
     Returns:
-      `(graph, structure, leaves, images)`: the module is
-      `nnx.merge(graph, jax.tree.unflatten(structure, leaves))`, images are `float32[shape]`.
-      The same module gets the same weights every time.
+      `(graph, structure, leaves, images)`. The module is
+      `nnx.merge(graph, jax.tree.unflatten(structure, leaves))`, and the images are
+      `float32[shape]`. The same module gets the same weights every time.
     """
     module = abstract(build)
     module.eval()
@@ -124,20 +104,30 @@ def fill(
     paths, structure = jax.tree_util.tree_flatten_with_path(state)
     rng = np.random.default_rng(0)
     leaves = [_fill(path, leaf, rng) for path, leaf in paths]
-    return graph, structure, leaves, rng.standard_normal(shape, np.float32)
+    return graph, structure, leaves, _images(shape)
 
 
 def _lower(build, shape, device):
     """Returns `(lowered, leaves, images)` of the module that `build` makes, in inference mode."""
-    graph, structure, leaves, images = fill(build, shape)
-    leaves, images = jax.device_put((leaves, images), device)
+    graph, structure, leaves, _ = fill(build, shape)
+    leaves, images = jax.device_put(leaves, device), _on_device(shape, device)
 
     def run(leaves, images):
         return nnx.merge(graph, jax.tree.unflatten(structure, leaves))(images)
 
     forms = contextlib.nullcontext() if device is None else platform(device.platform)
-    with forms:  # fast forms of operations are chosen by the platform
+    with forms:  # the platform decides which fast forms of operations are used
         return jax.jit(run).lower(leaves, images), leaves, images
+
+
+@functools.lru_cache(maxsize=32)
+def _on_device(shape: tuple[int, ...], device: jax.Device | None) -> jax.Array:
+    """Returns images on a device. Programs with inputs of one shape share them."""
+    return jax.device_put(_images(shape), device)
+
+
+def _images(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def _fill(path, leaf, rng):

@@ -1,4 +1,6 @@
-"""Which JAX device is measured."""
+"""Which JAX device is measured, and what of it."""
+
+import os
 
 import jax
 
@@ -9,8 +11,8 @@ def find_device(name: str | None) -> jax.Device:
     """Returns a local device by its platform and number.
 
     Args:
-      name: a platform ("cpu", "gpu", "tpu", "cuda", "rocm"), which takes its first device, or one
-        with a number ("gpu:1"); None takes the default device.
+      name: a platform ("cpu", "gpu", "tpu", "cuda", "rocm") for its first device, or a platform
+        with a number ("gpu:1"). None takes the default device.
 
     Raises:
       UserError: when there is no such device here.
@@ -23,7 +25,7 @@ def find_device(name: str | None) -> jax.Device:
 
 
 def _local_devices() -> dict[str, jax.Device]:
-    """Returns the devices of all backends here, by platform and place."""
+    """Returns the devices of all backends here, by platform and number."""
     known: dict[str, jax.Device] = {}
     for platform in ("cpu", "gpu", "cuda", "rocm", "tpu", jax.default_backend()):
         try:
@@ -39,7 +41,7 @@ def check_same(taken: dict[str, object], here: dict[str, object]) -> None:
 
     Args:
       taken: `Measurements.device`.
-      here: the same of the device that is to be compared.
+      here: the same description of the device here.
     """
     for key in ("platform", "kind"):
         if taken.get(key) != here[key]:
@@ -47,3 +49,8 @@ def check_same(taken: dict[str, object], here: dict[str, object]) -> None:
                 f"the measurements were taken on {taken.get(key)!r}, "
                 f"this device is {here[key]!r}: profile it first"
             )
+
+
+def usable_cores() -> int:
+    """Returns how many cores the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
 """Energy per call on an NVIDIA GPU, by the driver's own counter.
 
-NVML counts what the whole board has drawn since the driver was loaded, in millijoules, and brings
-the count up to date every few ten milliseconds. Calls are therefore repeated from one update to
-another. What the board draws while idle is in it; the idle power is measured beside.
+NVML counts the millijoules that the whole board has drawn since the driver was loaded, and updates
+the count every few tens of milliseconds. Calls are therefore repeated from one update to a later
+one. The count includes what the board draws while it is idle; the idle power is measured too.
 """
 
 import importlib

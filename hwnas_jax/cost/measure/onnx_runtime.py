@@ -1,10 +1,9 @@
 """ONNX Runtime on the CPU as a runtime to measure.
 
-All sessions of a process share one pool of threads: were each to have its own, the idle threads of
-a hundred others would spin beside the one that is timed.
+All sessions of a process share one pool of threads. If each had its own, the idle threads of a
+hundred sessions would spin beside the one that is timed.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.cost.measure.build import Call, fill, network_build
+from hwnas_jax.cost.measure.device import usable_cores
 from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx
 from hwnas_jax.spaces.base import Operation, Space
@@ -32,8 +32,8 @@ class OnnxRuntime:
 
         Args:
           device: the CPU, as JAX sees it.
-          threads: that share the work of an operation; None takes one for each core of the
-            process.
+          threads: how many share the work of an operation. None takes one for each core that the
+            process may use.
 
         Raises:
           UserError: without onnxruntime, or when the process already has another number.
@@ -41,7 +41,7 @@ class OnnxRuntime:
         self.device = device
         self._ort: Any = require("onnxruntime", "export")
         require("jax2onnx", "export")
-        threads = threads or _cores()
+        threads = threads or usable_cores()
         _set_pool(self._ort, threads)
         self.options = {
             "threads": threads, "inter_op_threads": 1, "execution": "sequential",
@@ -56,13 +56,13 @@ class OnnxRuntime:
         batch_size: int,
         on_compiled: Callable[[int], None] | None = None,
     ) -> tuple[list[Call], list[Call]]:
-        """Exports networks and operations and opens a session of each.
+        """Exports networks and operations and opens a session for each.
 
-        They have the weights that the runtime "jax" gives them, and every one is checked against
-        JAX on one batch.
+        They have the weights that the runtime "jax" gives them. The output of each on one batch is
+        compared with that of JAX.
 
         Raises:
-          UserError: when one cannot be exported or returns something else.
+          UserError: when one cannot be exported, or when its output differs.
         """
         calls: list[Call] = []
 
@@ -94,20 +94,15 @@ class OnnxRuntime:
         with jax.default_device(self.device):
             module = nnx.merge(graph, jax.tree.unflatten(structure, jax.device_put(leaves)))
             session = self.session(to_onnx(module, shape, name=what))
-            # Call by call: each operation compiles once, not once for each network it stands in.
+            # Not compiled as a whole: this way an operation compiles once for all networks.
             expected = module(jax.device_put(images))
         feed = {INPUT: images}
         check_output(session.run(None, feed)[0], expected, what)
         return lambda: session.run(None, feed)
 
 
-def _cores() -> int:
-    """Returns how many cores the process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _set_pool(ort: Any, threads: int) -> None:
-    """Fixes the threads of the pool that all sessions share; it lasts as long as the process."""
+    """Sets the number of threads in the pool that all sessions of the process share."""
     global _pool_threads  # noqa: PLW0603  the pool belongs to the process
     if _pool_threads is None:
         ort.set_global_thread_pool_sizes(threads, 1)

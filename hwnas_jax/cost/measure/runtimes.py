@@ -1,7 +1,7 @@
 """What runs the networks that are measured: XLA through JAX, or ONNX Runtime.
 
-The runtime matters as much as the device, so it is recorded, and figures of one are never
-compared with those of another.
+The runtime matters as much as the device. It is recorded with the figures, and the figures of one
+runtime are never compared with those of another.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,8 +23,8 @@ class Runtime(Protocol):
     Attributes:
       name: as in `Measurements.runtime`.
       device: where they run.
-      packages: whose versions a latency depends on, beside those of JAX.
-      options: what else it depends on, as plain JSON values.
+      packages: packages, besides JAX, whose versions a latency depends on.
+      options: settings that a latency depends on, as plain JSON values.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Runtime(Protocol):
         batch_size: int,
         on_compiled: Callable[[int], None] | None = None,
     ) -> tuple[list[Call], list[Call]]:
-        """Returns the calls of the networks and of the operations, as `build.compile_all`."""
+        """Returns the calls of the networks and of the operations, as `build.compile_all` does."""
 
 
 class JaxRuntime:

@@ -1,4 +1,4 @@
-"""Timing callables so that drift of the machine hits all of them alike.
+"""Times callables in such an order that a drift of the machine affects all of them alike.
 
 Legend: `R` timings of one callable.
 """
@@ -16,10 +16,10 @@ import numpy as np
 import scipy
 
 from hwnas_jax.cost.files.measurements import Sample
-from hwnas_jax.cost.measure.drift import Drift, Pace, disagreement, find_drift, running_pace
+from hwnas_jax.cost.measure.drift import Drift, Slowdown, disagreement, find_drift, running_slowdown
 
 LEVEL = 0.95
-"""Of the confidence intervals."""
+"""The level of the confidence intervals."""
 
 _LOOKS = 1.25
 _STRETCH_S = 1e-3
@@ -30,13 +30,14 @@ Call = Callable[[], Any]
 
 @dataclasses.dataclass(frozen=True)
 class StoppingRule:
-    """When enough was timed.
+    """When to stop timing.
 
     Attributes:
-      least: rounds that are timed in any case.
-      most: rounds after which it ends in any case.
-      precision: of a median, its confidence interval's width relative to it.
-      deadline_s: on the clock `time.perf_counter`; after it no round is begun beyond the least.
+      least: rounds that are always timed.
+      most: rounds that are timed at most.
+      precision: a median is precise when its confidence interval is narrower than this share of it.
+      deadline_s: on the clock `time.perf_counter`. Once it has passed and the least rounds are
+        done, no round begins.
     """
 
     least: int
@@ -61,9 +62,9 @@ class Series:
     at_s: np.ndarray
     ms: np.ndarray
 
-    def paced(self, pace: Pace) -> np.ndarray:
-        """Returns `float64[R]`, milliseconds per call at the usual pace."""
-        return self.ms / pace.at(self.at_s)
+    def corrected(self, slowdown: Slowdown) -> np.ndarray:
+        """Returns `float64[R]`, milliseconds per call without the slowdown of the device."""
+        return self.ms / slowdown.at(self.at_s)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,28 +73,29 @@ class Sampled:
 
     Attributes:
       series: the timings of each callable.
-      pace: how many times as long as usual the references took.
+      slowdown: how many times as long as usual the references took.
       drift: whether that changed meanwhile.
-      widths: of each callable, the width of its median's confidence interval, relative.
-      disagreement: of the references' paces, relative; zero where nothing was said to be usual.
+      widths: relative width of the confidence interval of each callable's median.
+      disagreement: how much the references differ in their slowdown; zero where their usual times
+        were not given.
     """
 
     series: dict[str, Series]
-    pace: Pace
+    slowdown: Slowdown
     drift: Drift
     widths: dict[str, float]
     disagreement: float = 0.0
 
-    def paced(self, name: str) -> Sample:
-        """Returns the timing of a callable at the usual pace."""
-        return summarise(self.series[name].paced(self.pace))
+    def corrected(self, name: str) -> Sample:
+        """Returns the timing of a callable without the slowdown of the device."""
+        return summarise(self.series[name].corrected(self.slowdown))
 
-    def clocked(self, name: str) -> Sample:
-        """Returns the timing of a callable as the clock said."""
+    def as_timed(self, name: str) -> Sample:
+        """Returns the timing of a callable as the clock showed it."""
         return summarise(self.series[name].ms)
 
     def words(self, precision: float) -> str:
-        """Says in a sentence how many callables were timed to `precision`."""
+        """Returns a sentence on how many callables were timed to `precision`."""
         widths = np.array(list(self.widths.values()))
         rounds = [len(series.ms) for series in self.series.values()]
         fine = int((widths <= precision).sum())
@@ -123,31 +125,32 @@ def sample_interleaved(
 ) -> Sampled:
     """Times every callable once per round, each round in a fresh random order.
 
-    A machine that slows down or speeds up meanwhile does so for all callables alike, which keeps
-    their comparison fair; references timed in between tell by how much. Each timing follows one
+    A machine that changes its speed meanwhile does so for all callables alike, which keeps their
+    comparison fair. References that are timed in between show by how much. Each timing follows one
     untimed call of the same function, and repeats the call until about a millisecond has passed.
-    After the least rounds, only those are timed again whose median is not yet precise. Whether it
-    is, is asked whenever there are a quarter more rounds: who asks after every round stops at one
-    where the interval is narrow by chance.
+
+    After the least rounds, only callables whose median is not yet precise are timed again. This is
+    checked whenever the number of rounds has grown by a quarter. A check after every round would
+    stop too early, at a round where the interval is narrow by chance.
 
     Args:
-      calls: callables by name; what they return is waited for with `jax.block_until_ready`.
+      calls: callables by name. Each result is waited for with `jax.block_until_ready`.
       rule: when to stop.
       references: callables that are timed in turn, one before every `every`-th timing.
-      usual_ms: what each reference usually takes; None takes its own median.
-      every: timings from one of a reference to the next.
-      warmup: untimed calls of each before the first round.
+      usual_ms: the usual time of each reference; None takes its own median.
+      every: how many timings lie between two of references.
+      warmup: untimed calls of each callable before the first round.
       seed: of the orders.
-      on_round: called with `(rounds done, most rounds)` between rounds; at the end with the
-        rounds done twice.
+      on_round: called with `(rounds done, most rounds)` between rounds, and at the end with the
+        number of rounds done for both.
     """
     if warmup < 0 or every < 1:
         raise ValueError(f"warmup must not be negative, every positive: {warmup}, {every}")
     names = list(calls)
     stretches = [_Stretch(calls[name], warmup) for name in names]
-    pacers = [_Stretch(call, warmup) for call in references]
+    reference_calls = [_Stretch(call, warmup) for call in references]
     turns: list[int] = []
-    paced_at: list[tuple[float, int, float]] = []
+    reference_rows: list[tuple[float, int, float]] = []
     rng = np.random.default_rng(seed)
     collecting = gc.isenabled()
     gc.collect()
@@ -155,13 +158,15 @@ def sample_interleaved(
     start = time.perf_counter()
 
     def take_reference() -> None:
-        if not pacers:
+        if not reference_calls:
             return
         if not turns:
-            turns.extend(rng.permutation(len(pacers)).tolist())
+            turns.extend(rng.permutation(len(reference_calls)).tolist())
         number = turns.pop()
-        pacers[number].take(start)
-        paced_at.append((pacers[number].at_s[-1], number, pacers[number].ms[-1]))
+        reference_calls[number].take(start)
+        reference_rows.append(
+            (reference_calls[number].at_s[-1], number, reference_calls[number].ms[-1])
+        )
 
     pending, taken, done, look = list(range(len(names))), 0, 0, rule.least
     try:
@@ -174,10 +179,10 @@ def sample_interleaved(
             done += 1
             if done >= look:
                 look = math.ceil(_LOOKS * done)
-                pace = running_pace(*_columns(paced_at), usual_ms=usual_ms)
+                slowdown = running_slowdown(*_columns(reference_rows), usual_ms=usual_ms)
                 pending = [
                     i for i in pending
-                    if relative_width(stretches[i].series().paced(pace)) > rule.precision
+                    if relative_width(stretches[i].series().corrected(slowdown)) > rule.precision
                 ]  # fmt: skip
             if done >= rule.most:
                 break
@@ -191,16 +196,16 @@ def sample_interleaved(
             gc.enable()
     if on_round is not None:
         on_round(done, done)
-    columns = _columns(paced_at)
-    pace = running_pace(*columns, usual_ms=usual_ms)
+    columns = _columns(reference_rows)
+    slowdown = running_slowdown(*columns, usual_ms=usual_ms)
     series = {name: s.series() for name, s in zip(names, stretches, strict=True)}
-    widths = {name: relative_width(part.paced(pace)) for name, part in series.items()}
-    apart = 0.0 if usual_ms is None or not paced_at else disagreement(*columns[1:], usual_ms)
-    return Sampled(series, pace, find_drift(*columns), widths, apart)
+    widths = {name: relative_width(part.corrected(slowdown)) for name, part in series.items()}
+    apart = 0.0 if usual_ms is None or not reference_rows else disagreement(*columns[1:], usual_ms)
+    return Sampled(series, slowdown, find_drift(*columns), widths, apart)
 
 
 class _Stretch:
-    """A callable, how often it is called per timing, and its timings."""
+    """A callable with the number of calls per timing and its timings so far."""
 
     def __init__(self, call: Call, warmup: int):
         self.call = call
@@ -228,7 +233,9 @@ class _Stretch:
         return time.perf_counter() - start
 
 
-def _columns(rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(
+    rows: Sequence[tuple[float, int, float]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at_s, which, ms = zip(*rows, strict=True) if rows else ((), (), ())
     return np.array(at_s, float), np.array(which, int), np.array(ms, float)
 
@@ -242,13 +249,13 @@ def summarise(samples_ms: np.ndarray) -> Sample:
 def median_interval(samples: np.ndarray) -> tuple[float, float]:
     """Returns the confidence interval of the median between two order statistics.
 
-    It holds for any distribution, with at least the probability `LEVEL`.
+    It holds the median with at least the probability `LEVEL`, whatever the distribution.
 
     Args:
       samples: `float64[R]`.
 
     Returns:
-      Its ends; infinite ones below six samples, which cannot bound a median so surely.
+      Its ends. With fewer than six samples they are infinite: so few cannot bound a median.
     """
     rank = _rank(len(samples))
     if rank == 0:

@@ -1,9 +1,9 @@
-"""Costs as a linear base times what a small transformer makes of the decisions.
+"""A linear base, multiplied by the correction of a small transformer.
 
 Every decision is a token. Its embedding is the gate-weighted mix of learned embeddings of its
-options, of the architecture as written and of its canonical form. Which decisions act on which
-is learned too: a bias on the attention of every pair of decisions stands in for the edges of the
-graph, so that spaces without one are served alike.
+options, for the architecture as written and for its canonical form. Which decisions act on which is
+learned too: each pair of decisions has a bias on its attention. The bias takes the place of the
+edges of a graph, so the model also serves spaces that are not graphs.
 
 Legend: `D` decisions, `K` options of the widest decision, `F` features, `W` width of a token,
 `A` heads, `L` layers, `H` hidden width, `Q` metrics.
@@ -19,18 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.models.additive import Features
-from hwnas_jax.cost.models.ensemble import Ensemble, register
+from hwnas_jax.cost.models.ensemble import Ensemble, TrainedOptions, register
 from hwnas_jax.cost.models.mlp import bend, normal
+from hwnas_jax.cost.models.registry import COST_MODELS
 
 _WIDTH, _HEADS, _LAYERS = 16, 2, 2
 
 
+@COST_MODELS.add
 @register
 class AttentionEnsemble(Ensemble):
     """An ensemble of transformers with two layers of two heads."""
 
     name: ClassVar[str] = "attention"
-    what: ClassVar[str] = "the attention cost model"
+    summary: ClassVar[str] = "ensemble of small transformers over the decisions"
+    label: ClassVar[str] = "transformer ensemble"
+    Options: ClassVar[type] = TrainedOptions
 
     @staticmethod
     def draw(
@@ -59,7 +63,7 @@ class AttentionEnsemble(Ensemble):
         blocks = blocks.reshape(*x.shape[:-1], features.blocks, decisions, options)
         mixed = jnp.moveaxis(blocks, -3, -2).reshape(*x.shape[:-1], decisions, -1)
         token = jnp.einsum("...dk,dkw->...dw", mixed, parameters["embedding"])
-        # One layer compiled, run several times.
+        # One layer is compiled and run several times.
         layers = {name: parameters[name] for name in _LAYERED}
         token, _ = jax.lax.scan(_layer, token, layers)
         hidden = bend(token.mean(axis=-2) @ parameters["read"] + parameters["read_bias"])
@@ -76,7 +80,8 @@ def _layer(token, own):
 
 
 def _normalise(token):
-    # Only the size is taken out: at soft gates a token is a mean of embeddings, rightly smaller.
+    # No mean is subtracted and small tokens stay small: at soft gates a token is a mean of
+    # embeddings and rightly smaller than they are.
     return token / jnp.sqrt(1.0 + (token**2).mean(axis=-1, keepdims=True))
 
 
@@ -84,8 +89,8 @@ def _attend(token, own):
     """Returns what each token `float32[..., D, W]` gathers from all."""
     parts = (token @ own["mix"]).reshape(*token.shape[:-1], 3, _HEADS, _WIDTH // _HEADS)
     query, key, value = (parts[..., i, :, :] for i in range(3))
-    # Sums of products over a few numbers; as matrix products they take ten times as long to
-    # compile.
+    # Written as sums of products. As matrix products of these few numbers they would take ten times
+    # as long to compile.
     score = (query[..., :, None, :, :] * key[..., None, :, :, :]).sum(axis=-1)
     score = score / jnp.sqrt(_WIDTH / _HEADS) + own["relation"]
     share = jax.nn.softmax(score, axis=-2)

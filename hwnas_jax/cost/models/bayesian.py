@@ -6,48 +6,49 @@ Legend: `N` observed networks, `D` decisions, `K` options of the widest decision
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import Observations, checked_metrics
-from hwnas_jax.cost.models.gaussian_regression import Regression, regress, starts
-from hwnas_jax.cost.models.interaction_kernel import Kernel, timed_table
-from hwnas_jax.cost.models.model_file import check_array, write_model
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions, as_drawn
+from hwnas_jax.cost.models.gaussian_regression import Regression, regress
+from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel, timed_table
+from hwnas_jax.cost.models.model_file import check_array
+from hwnas_jax.cost.models.registry import COST_MODELS
+from hwnas_jax.spaces.base import Choices, Forms
 from hwnas_jax.spaces.core.mixture import effective, marginals
 
 _LEAST_NETWORKS = 2
 _FIELDS = ("features", "mean", "root", "noise")
 
 
+@COST_MODELS.add
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=list(_FIELDS), meta_fields=["metrics", "space"]
 )
 @dataclasses.dataclass(frozen=True)
-class BayesianAdditive:
-    """Cost as a constant plus a weight per decision and option, normal a priori.
+class BayesianAdditive(ExactModel, FittedModel):
+    """Cost as a constant plus a weight for each option of each decision, normal a priori.
 
-    In spaces where different architectures build the same network, options have a second weight
-    that counts only where they reach the output. Where operations were timed, their sum is one
-    more feature, so that the weights are what is left to explain. How far the weights stray from
-    zero and how large the noise is, are chosen by the evidence. The posterior is normal; its mean
-    is linear in the gates, and exact for relaxed architectures.
+    In spaces where different architectures build the same network, each option has a second weight
+    that counts only where the option reaches the output. Where operations were timed, their sum is
+    one more feature, and the weights explain what is left. The evidence decides how far the weights
+    may be from zero and how large the noise is. The posterior is normal, and its mean is linear in
+    the gates.
 
     References: Bishop, "Pattern Recognition and Machine Learning", 2006 (sections 3.3 and 3.5).
 
     Attributes:
       features: `float32[M, D, K, S]`, columns summed over what runs: shared options, timed sums.
-      mean: `float32[M, F]`, of the weights: constant, `S` columns, then `D * K` per view.
-      root: `float32[M, F, F]`, a square root of their covariance: `root @ root.T`.
-      noise: `float32[M, 2]`, standard deviation of a measurement as a share and absolute.
+      mean: `float32[M, F]`, of the weights: the constant, `S` columns, then `D * K` for each view.
+      root: `float32[M, F, F]`; their covariance is `root @ root.T`.
+      noise: `float32[M, 2]`, standard deviation of a measurement: as a share, and absolute.
       metrics: what is predicted.
-      space: whose canonical forms are seen.
+      space: the search space, whose canonical forms are a view.
     """
 
     features: jax.Array
@@ -57,15 +58,16 @@ class BayesianAdditive:
     metrics: tuple[str, ...]
     space: Choices
 
-    name = "bayesian"
-    exact_expectation = True
+    name: ClassVar[str] = "bayesian"
+    summary: ClassVar[str] = "Bayesian regression with a weight per decision and option"
+    knows_uncertainty = True
 
     @classmethod
     def fit(
         cls,
         space: Choices,
         observations: Observations,
-        config: CostConfig | None = None,
+        options: NoOptions | None = None,
         *,
         seed: int = 0,
     ) -> "BayesianAdditive":
@@ -74,26 +76,30 @@ class BayesianAdditive:
         Raises:
           UserError: with fewer than two networks, or a value that is not positive.
         """
-        del config
+        del options
         observations.require(_LEAST_NETWORKS, "the Bayesian additive model")
         rows = observations.architectures
         timed = [timed_table(space, observations, metric) for metric in observations.metrics]
-        kernels = [Kernel(space, 1, table) for table in timed]
+        kernels = [AdditiveKernel(space, 1, table) for table in timed]
         width = max(sum(t.shape[-1] for t in kernel.features()) for kernel in kernels)
         columns = []
         for kernel, values in zip(kernels, observations.values.values(), strict=True):
             scale = float(values.mean())
             parts = np.array(list(kernel.parts(rows, rows)))
-            fit = regress(parts, values / scale, start=starts(kernel.names), seed=seed)
+            fit = regress(parts, values / scale, names=kernel.names, seed=seed)
             columns.append(_weights(kernel, fit, scale, rows, width))
         stacked = zip(_FIELDS, zip(*columns, strict=True), strict=True)
         arrays = {name: jnp.asarray(np.stack(column), jnp.float32) for name, column in stacked}
         return cls(**arrays, metrics=observations.metrics, space=space)
 
-    def _design(self, weight: jax.Array) -> jax.Array:
-        """Returns the features of a gate weight per metric, `float32[M, F]`."""
-        weight = jnp.asarray(weight)
-        views, metrics = [weight], len(self.metrics)
+    @classmethod
+    def reads_operations(cls, space: Choices) -> bool:
+        return True
+
+    def _design(self, weight: jax.Array, forms: tuple[Forms, ...]) -> jax.Array:
+        """Returns the expected features for each metric, `float32[M, F]`."""
+        chex.assert_shape(weight, self.space.mask.shape)
+        views, metrics = [marginals(forms, weight.shape)], len(self.metrics)
         if self.space.mixes_canonical:
             views.append(marginals(self.space.canonical_mixture(weight), weight.shape))
         sums = jnp.einsum("dk,mdks->ms", effective(self.space, weight), self.features)
@@ -101,34 +107,29 @@ class BayesianAdditive:
         shared = jnp.broadcast_to(flat, (metrics, len(flat)))
         return jnp.concatenate([jnp.ones((metrics, 1)), sums, shared], axis=1)
 
-    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_shape(weight, (self.space.num_decisions, self.space.num_options))
-        means = (self._design(weight) * self.mean).sum(axis=1)
+    def expected(self, weight: jax.Array, forms: tuple[Forms, ...]) -> Costs:
+        means = (self._design(weight, forms) * self.mean).sum(axis=1)
         return dict(zip(self.metrics, means, strict=True))
 
-    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns one standard deviation of a measurement of each metric, `{metric: float32[]}`."""
-        chex.assert_shape(weight, (self.space.num_decisions, self.space.num_options))
-        design = self._design(weight)
+    def std(self, weight: jax.Array) -> Costs:
+        weight = jnp.asarray(weight)
+        design = self._design(weight, as_drawn(weight))
         known = (jnp.einsum("mf,mfg->mg", design, self.root) ** 2).sum(axis=1)
         noise = (self.noise[:, 0] * (design * self.mean).sum(axis=1)) ** 2 + self.noise[:, 1] ** 2
         return dict(zip(self.metrics, jnp.sqrt(known + noise), strict=True))
 
-    def save(self, path: Path, space: Choices) -> None:
-        """Writes the model to an `.npz` file."""
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {name: getattr(self, name) for name in _FIELDS}
-        write_model(path, self.name, space, {"metrics": list(self.metrics)}, arrays)
+        return {"metrics": list(self.metrics)}, arrays
 
     @classmethod
     def load(
-        cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
+        cls, values: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> "BayesianAdditive":
-        """Builds the model from what `read_model` returned."""
-        metrics = checked_metrics(header.get("metrics"))
+        metrics = checked_metrics(values.get("metrics"))
         count, wide = len(metrics), (space.num_decisions, space.num_options)
         columns = np.shape(arrays.get("features", 0))[-1:] or (0,)
-        views = 1 + Kernel(space, 1).has_canonical
+        views = 1 + AdditiveKernel(space, 1).has_canonical
         weights = 1 + columns[0] + views * wide[0] * wide[1]
         shapes = (
             (count, *wide, *columns), (count, weights), (count, weights, weights), (count, 2),
@@ -141,7 +142,7 @@ class BayesianAdditive:
 
 
 def _weights(
-    kernel: Kernel, fit: Regression, scale: float, rows: np.ndarray, width: int
+    kernel: AdditiveKernel, fit: Regression, scale: float, rows: np.ndarray, width: int
 ) -> tuple[np.ndarray, ...]:
     """Returns features, posterior mean and root, and noise of one metric."""
     decisions = rows.shape[1]

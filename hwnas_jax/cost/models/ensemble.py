@@ -5,21 +5,21 @@ Legend: `N` networks, `M` members, `Q` metrics, `D` decisions, `K` options of th
 """
 
 import dataclasses
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt
 
-from hwnas_jax.config import CostConfig
-from hwnas_jax.cost.files.observations import METRICS, Observations
+from hwnas_jax.cost.files.observations import Observations, checked_metrics
 from hwnas_jax.cost.models.additive import Features, fit_additive, positive
+from hwnas_jax.cost.models.base import Costs, FittedModel
 from hwnas_jax.cost.models.calibration import calibrate, out_of_bag
-from hwnas_jax.cost.models.model_file import check_array, write_model
-from hwnas_jax.cost.models.training import train
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.cost.models.model_file import check_array
+from hwnas_jax.cost.models.training import Training, train
+from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 
 _LEAST = 4
@@ -36,25 +36,42 @@ def register(kind: type[Model]) -> type[Model]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ensemble:
+class EnsembleOptions:
+    """What every ensemble can be told."""
+
+    members: Annotated[int, Gt(0)] = 8
+    """networks in the ensemble"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedOptions(Training, EnsembleOptions):
+    """What an ensemble can be told whose correction is trained."""
+
+    hidden: Annotated[int, Gt(0)] = 32
+    """width of the hidden layers"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble(FittedModel):
     """Members that differ in their bootstrap sample and their initial weights.
 
-    A member predicts `unit * positive(bias + table . x) * exp(correction(x))` of the features
-    `x`; the ensemble predicts the mean. A subclass says what its correction is, and sets `name`,
-    `what` (for messages) and `trained`.
+    A member predicts `unit * positive(bias + table . x) * exp(correction(x))` from the features
+    `x`, and the ensemble predicts the mean. A subclass with a correction defines `draw` and
+    `correct` and takes `TrainedOptions`.
 
     References: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation
     using Deep Ensembles", 2017; Breiman, "Bagging Predictors", 1996.
 
     Attributes:
-      parameters: `bias` (`[M, Q]`), `table` (`[M, Q, F]`) and those of the correction by name,
-        each with a leading axis `M`.
+      parameters: `bias` (`[M, Q]`), `table` (`[M, Q, F]`) and the parameters of the correction, by
+        name, each with a leading axis `M`.
       unit: `float32[Q]`, the median of each metric.
       noise: `float32[Q]`, relative deviation that the members' spread does not explain.
-      scale: `float32[Q]`, factor on the members' spread where it alone is too wide; else one.
-      metrics: units in the names.
-      features: what a member sees of gates.
-      hidden: width of the correction's hidden layers.
+      scale: `float32[Q]`, factor on the members' spread: below one where the spread alone is too
+        wide, one otherwise.
+      metrics: names with units.
+      features: turn gates into what a member sees.
+      hidden: width of the correction's hidden layers; zero without a correction.
     """
 
     parameters: dict[str, jax.Array]
@@ -65,9 +82,8 @@ class Ensemble:
     features: Features
     hidden: int
 
-    name: ClassVar[str]
-    what: ClassVar[str]
-    trained: ClassVar[bool] = True
+    Options: ClassVar[type] = EnsembleOptions
+    knows_uncertainty = True
 
     @staticmethod
     def draw(
@@ -100,7 +116,7 @@ class Ensemble:
         cls: type[Model],
         space: Choices,
         observations: Observations,
-        config: CostConfig,
+        options: Any = None,
         *,
         seed: int = 0,
     ) -> Model:
@@ -109,14 +125,15 @@ class Ensemble:
         Raises:
           UserError: with too few networks, or with costs that are not positive.
         """
-        observations.require(_LEAST, cls.what)
+        options = options or cls.Options()
+        observations.require(_LEAST, f"the {cls.name} cost model")
         features, metrics = Features(space), observations.metrics
         x = features.observed(observations.architectures)
         values = np.stack([observations.values[metric] for metric in metrics], axis=1)
         unit = np.median(values, axis=0)
         count = len(values)
         rng = np.random.default_rng(seed)
-        draws = rng.multinomial(count, np.full(count, 1 / count), size=config.members)
+        draws = rng.multinomial(count, np.full(count, 1 / count), size=options.members)
         base = fit_additive(
             x, values / unit, draws,
             prior=[features.timed(observations, metric) for metric in metrics],
@@ -127,18 +144,23 @@ class Ensemble:
             "table": jnp.asarray(base.table, jnp.float32),
         }
         ones = jnp.ones(len(metrics), jnp.float32)
+        trained = isinstance(options, TrainedOptions)
         model = cls(
             parameters, jnp.asarray(unit, jnp.float32), 0 * ones, ones, metrics, features,
-            config.hidden,
+            options.hidden if trained else 0,
         )  # fmt: skip
-        if cls.trained:
-            parameters = train(model, x, values / unit, draws, config, seed=seed)
+        if trained:
+            parameters = train(model, x, values / unit, draws, options, seed=seed)
             model = dataclasses.replace(model, parameters=parameters)
         members = np.asarray(model.members_of(x), float)
         noise, scale = calibrate(*out_of_bag(members, values / unit, draws))
         return dataclasses.replace(
             model, noise=jnp.asarray(noise, jnp.float32), scale=jnp.asarray(scale, jnp.float32)
         )
+
+    @classmethod
+    def reads_operations(cls, space: Choices) -> bool:
+        return True
 
     def members_of(self, x: jax.Array | np.ndarray) -> jax.Array:
         """Returns each member's prediction in medians, `float32[M, ..., Q]`, of features."""
@@ -159,48 +181,38 @@ class Ensemble:
         deviation = self.unit * jnp.sqrt(spread**2 + noise**2)
         return {metric: deviation[..., q] for q, metric in enumerate(self.metrics)}
 
-    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
-        return self._mean(self._all(self.features.expected(weight)))
+    def predict(self, weight: jax.Array) -> Costs:
+        return self._mean(self._all(self.features.expected(jnp.asarray(weight))))
 
-    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns one standard deviation: 1.645 of them to either side hold 90 % of networks."""
-        return self._deviation(self._all(self.features.expected(weight)))
+    def std(self, weight: jax.Array) -> Costs:
+        """Returns one standard deviation; 1.645 of them to either side hold 90 % of networks."""
+        return self._deviation(self._all(self.features.expected(jnp.asarray(weight))))
 
     def encode(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns what the quick way to architectures `int32[N, D]` takes, an array `[N, ...]`."""
         return self.features.observed(architectures)
 
     def encoded_members(self, rows: jax.Array) -> jax.Array:
-        """Returns each member's prediction in medians, `float32[M, N, Q]`, of `encode`'s rows."""
+        """Returns each member's prediction in medians, `float32[M, N, Q]`, of rows of `encode`."""
         return self._all(rows)
 
-    def predict_encoded(self, rows: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{metric: float32[N]}` of `encode`'s rows."""
+    def predict_encoded(self, rows: jax.Array, num_options: int) -> dict[str, jax.Array]:
         return self._mean(self.encoded_members(rows))
 
-    def std_encoded(self, rows: jax.Array) -> dict[str, jax.Array]:
-        """Returns one standard deviation, `{metric: float32[N]}`, of `encode`'s rows."""
+    def std_encoded(self, rows: jax.Array, num_options: int) -> dict[str, jax.Array]:
         return self._deviation(self.encoded_members(rows))
 
-    def save(self, path: Path, space: Choices) -> None:
-        """Writes the model to an `.npz` file."""
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {f"parameters/{name}": array for name, array in self.parameters.items()}
         arrays |= {name: getattr(self, name) for name in ("unit", "noise", "scale")}
         members = len(self.parameters["bias"])
-        extra = {"hidden": self.hidden, "members": members, "metrics": list(self.metrics)}
-        write_model(path, self.name, space, extra, arrays)
+        return {"hidden": self.hidden, "members": members, "metrics": list(self.metrics)}, arrays
 
     @classmethod
     def load(
-        cls: type[Model], header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
+        cls: type[Model], values: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> Model:
-        """Builds the model from what `read_model` returned."""
-        hidden, members = (_positive(header, key) for key in ("hidden", "members"))
-        metrics = header.get("metrics")
-        if not isinstance(metrics, list) or not metrics:
-            raise UserError(f"metrics must be a list of names, got {metrics!r}")
-        metrics = tuple(choose(str(metric), METRICS, "metric") for metric in metrics)
+        hidden, members = _count(values, "hidden", 0), _count(values, "members", 1)
+        metrics = checked_metrics(values.get("metrics"))
         features, count = Features(space), len(metrics)
         shapes = {"bias": (count,), "table": (count, features.size)}
         drawn = cls.draw(np.random.default_rng(0), features, count, hidden)
@@ -221,8 +233,8 @@ def _members(model, x):
     return model._all(jnp.asarray(x))
 
 
-def _positive(header: dict[str, Any], key: str) -> int:
-    value = header.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise UserError(f"{key} must be a positive integer, got {value!r}")
+def _count(values: dict[str, Any], key: str, least: int) -> int:
+    value = values.get(key)
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"{key} must be a whole number of at least {least}, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""A Gaussian process over architectures whose mean is exact for relaxed ones.
+"""A Gaussian process over architectures whose mean is exact for relaxed architectures too.
 
 Legend: `N` observed networks, `D` decisions, `K` options of the widest decision, `M` metrics,
 `V` views of an architecture, `P` forms in the mixture of a view.
@@ -6,24 +6,24 @@ Legend: `N` observed networks, `D` decisions, `K` options of the widest decision
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import Observations, checked_metrics
-from hwnas_jax.cost.files.unit_checks import disconnected
-from hwnas_jax.cost.models.gaussian_regression import Regression, regress, starts
-from hwnas_jax.cost.models.interaction_kernel import Kernel, timed_table
-from hwnas_jax.cost.models.model_file import check_array, write_model
+from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions, as_drawn
+from hwnas_jax.cost.models.gaussian_regression import Regression, regress
+from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel, make_kernel, timed_table
+from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.cost.models.multilinear import expectation, is_enumerable
 from hwnas_jax.cost.models.pairwise import PairwiseForm
+from hwnas_jax.cost.models.registry import COST_MODELS
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Forms
 
 MOST_NETWORKS = 2000
 _LEAST_NETWORKS = 4
@@ -46,18 +46,20 @@ class TabulatedForm:
     means: jax.Array
     variances: jax.Array
 
-    def mean(self, weight: jax.Array) -> jax.Array:
-        """Returns the expected mean over independent draws, `float32[M]`."""
-        return jax.vmap(lambda table: expectation(table, weight))(self.means)
+    def mean(self, weight: jax.Array, forms: Sequence[Forms]) -> jax.Array:
+        """Returns the expected posterior mean, `float32[M]`, as `ExactModel.expected` asks."""
+        del weight
+        return jax.vmap(lambda table: expectation(table, forms))(self.means)
 
     def variance(self, weight: jax.Array) -> jax.Array:
-        """Returns the expected variance over independent draws, `float32[M]`."""
-        return jax.vmap(lambda table: expectation(table, weight))(self.variances)
+        """Returns the expected posterior variance over independent draws, `float32[M]`."""
+        forms = as_drawn(weight)
+        return jax.vmap(lambda table: expectation(table, forms))(self.variances)
 
     @classmethod
     def build(
-        cls, space: Choices, kernels: list[Kernel], observed: np.ndarray, fits: list[Regression],
-        scales: list[float],
+        cls, space: Choices, kernels: list[AdditiveKernel], observed: np.ndarray,
+        fits: list[Regression], scales: list[float],
     ) -> "TabulatedForm":  # fmt: skip
         """Computes both tables from the regressions of the metrics."""
         architectures = space.enumerate()
@@ -72,7 +74,7 @@ class TabulatedForm:
         return cls(jnp.asarray(means, jnp.float32), jnp.asarray(variances, jnp.float32))
 
     def at_least(self, lowest: list[float]) -> "TabulatedForm":
-        """Returns the form with no mean of a metric below its lowest: costs are positive."""
+        """Returns the form with no mean below the lowest of its metric, as costs are positive."""
         each = jnp.asarray(lowest, jnp.float32).reshape(-1, *(1,) * (self.means.ndim - 1))
         return dataclasses.replace(self, means=jnp.maximum(self.means, each))
 
@@ -88,7 +90,7 @@ class TabulatedForm:
 
 
 def posterior(
-    kernel: Kernel, fit: Regression, observed: np.ndarray, asked: np.ndarray
+    kernel: AdditiveKernel, fit: Regression, observed: np.ndarray, asked: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean cost of architectures and the variance of an observation of it.
 
@@ -108,22 +110,25 @@ def posterior(
     return mean, fit.spread**2 * (np.maximum(variance, 0) + fit.noise(mean))
 
 
+@COST_MODELS.add
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["form"], meta_fields=["metrics"])
 @dataclasses.dataclass(frozen=True)
-class GaussianProcess:
+class GaussianProcess(ExactModel, FittedModel):
     """Cost as a sum of effects of single decisions, pairs and triples, each with a normal prior.
 
-    The prior says only how much each order, and each view of an architecture (as written, and
-    without what cannot reach the output), varies; those variances and the noise, a share of the
-    value and an absolute part, are chosen by the evidence. The posterior mean is linear in every
-    row of the gates, so on relaxed gates it *is* the mean over independent draws, and its gradient
-    is exact.
+    The prior says how much the effects of each order vary, for each view of an architecture: as it
+    is written, and without what cannot reach the output. The evidence chooses these variances and
+    the noise, which has a part relative to the value and an absolute part. The posterior mean is
+    linear in every row of the gates, so on relaxed gates it *is* the mean over independent draws,
+    and its gradient is exact.
 
-    A space small enough is tabulated, with effects up to triples and, where the space tells them,
-    of the relations that a compiler leaves between operations; nothing there is predicted to cost
-    less than a hundredth of the least that was observed. A larger one keeps effects up to pairs.
+    A small space is tabulated, with effects up to triples. Where the space knows them, the
+    relations that a compiler leaves between operations have effects too. No architecture is
+    predicted to cost less than a hundredth of the least observed cost. A larger space has effects
+    up to pairs.
+
     The standard deviation is that of one measurement. On relaxed gates it is the root of the mean
-    variance for a tabulated space; for a larger one it is that of the mean.
+    variance in a tabulated space, and that of the mean in a larger one.
 
     References: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006; Duvenaud,
     Nickisch and Rasmussen, "Additive Gaussian Processes", 2011.
@@ -136,15 +141,17 @@ class GaussianProcess:
     form: Any
     metrics: tuple[str, ...]
 
-    name = "gaussian"
-    exact_expectation = True
+    name: ClassVar[str] = "gaussian"
+    summary: ClassVar[str] = "Gaussian process over decisions, pairs and triples"
+    label: ClassVar[str] = "Gaussian process"
+    knows_uncertainty = True
 
     @classmethod
     def fit(
         cls,
         space: Choices,
         observations: Observations,
-        config: CostConfig | None = None,
+        options: NoOptions | None = None,
         *,
         seed: int = 0,
     ) -> "GaussianProcess":
@@ -153,7 +160,7 @@ class GaussianProcess:
         Raises:
           UserError: with too few networks or too many, or a value that is not positive.
         """
-        del config
+        del options
         observations.require(_LEAST_NETWORKS, "the Gaussian process")
         if len(observations) > MOST_NETWORKS:
             raise UserError(
@@ -161,16 +168,15 @@ class GaussianProcess:
                 f"{len(observations)}: fit it to a sample of them, or take another cost model"
             )
         small = is_enumerable(space)
-        empty = small and bool(disconnected(space, space.enumerate()).any())
         kernels, fits, scales = [], [], []
         for metric, values in observations.values.items():
             timed = timed_table(space, observations, metric)
-            kernel = Kernel(space, 3 if small else 2, timed, small, empty)
+            kernel = make_kernel(space, timed, tabulated=small)
             scale = float(values.mean())
             parts = np.array(list(kernel.parts(*[observations.architectures] * 2)))
             kernels.append(kernel)
             scales.append(scale)
-            fits.append(regress(parts, values / scale, start=starts(kernel.names), seed=seed))
+            fits.append(regress(parts, values / scale, names=kernel.names, seed=seed))
         kind = TabulatedForm if small else PairwiseForm
         form = kind.build(space, kernels, observations.architectures, fits, scales)
         if isinstance(form, TabulatedForm):
@@ -178,26 +184,26 @@ class GaussianProcess:
             form = form.at_least(lowest)
         return cls(form, observations.metrics)
 
-    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{metric: float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_rank(weight, 2)
-        return dict(zip(self.metrics, self.form.mean(jnp.asarray(weight)), strict=True))
+    @classmethod
+    def reads_operations(cls, space: Choices) -> bool:
+        # In a tabulated space, counts of shared options and relations tell as much.
+        return not is_enumerable(space)
 
-    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns one standard deviation of a measurement of each metric, `{metric: float32[]}`."""
+    def expected(self, weight: jax.Array, forms: tuple[Forms, ...]) -> Costs:
+        return dict(zip(self.metrics, self.form.mean(weight, forms), strict=True))
+
+    def std(self, weight: jax.Array) -> Costs:
         chex.assert_rank(weight, 2)
         deviations = jnp.sqrt(self.form.variance(jnp.asarray(weight)))
         return dict(zip(self.metrics, deviations, strict=True))
 
-    def save(self, path: Path, space: Choices) -> None:
-        """Writes the model to an `.npz` file."""
-        write_model(path, self.name, space, {"metrics": list(self.metrics)}, self.form.arrays())
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"metrics": list(self.metrics)}, self.form.arrays()
 
     @classmethod
     def load(
-        cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
+        cls, values: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> "GaussianProcess":
-        """Builds the model from what `read_model` returned."""
-        names = checked_metrics(header.get("metrics"))
+        names = checked_metrics(values.get("metrics"))
         kind = TabulatedForm if is_enumerable(space) else PairwiseForm
         return cls(kind.load(arrays, space, len(names)), names)

@@ -1,4 +1,4 @@
-"""Gaussian regression on a sum of kernels, its few variances chosen by the evidence.
+"""Gaussian regression on a sum of kernels, whose few variances are chosen by the evidence.
 
 Legend: `N` observations, `J` parts of the kernel.
 
@@ -14,22 +14,26 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-# Observations that the variances are chosen on: more cost time with the cube and say little new.
+# Observations that the variances are chosen on. More of them say little new, and the time grows
+# with the cube.
 _SUBSET = 350
+# With no more observations than this, the evidence may have several maxima.
+_FEW = 100
+_OFF = -9.0
 _ROUNDS = 2
 _REWEIGHTINGS = 5
 _FREEDOMS = (math.inf, 4.0)
-# No clock repeats itself more closely, and matrices stay well-conditioned.
+# No clock repeats itself more closely. It also keeps matrices well-conditioned.
 _LEAST_NOISE = 1e-3
 _LEAST_SHARE = 0.02
 _COVERED, _COVERED_SIGMAS = 0.9, 1.6449
 _WIDTH = 5.0
-# Logarithms of variances before anything is seen: the higher the order, the smaller its effects.
+# Logarithms of variances before anything is seen. The higher the order, the smaller its effects.
 _START = {"single": -2.0, "pair": -4.0, "triple": -5.0, "relations": -2.0}
 
 
-def starts(names: Sequence[str]) -> np.ndarray:
-    """Returns where the logarithms of the variances of a kernel's parts start, `float64[J]`."""
+def expected_logs(names: Sequence[str]) -> np.ndarray:
+    """Returns the expected logarithms of the variances of a kernel's parts, `float64[J]`."""
     return np.array([_START.get(name.split()[-1], 0.0) for name in names])
 
 
@@ -43,9 +47,9 @@ class Regression:
       absolute: standard deviation of the noise that all values have.
       alpha: `float64[N]`, the weights of the observations in the posterior mean.
       precision: `float64[N, N]`, the inverse of kernel plus noise.
-      spread: what standard deviations are multiplied by so that nine of ten observations lie
-        within their interval when left out.
-      freedom: degrees of freedom of the noise; infinite where it is normal.
+      spread: factor on standard deviations with which nine of ten observations lie within their
+        interval when they are left out.
+      freedom: degrees of freedom of the noise; infinite for normal noise.
     """
 
     variances: np.ndarray
@@ -62,39 +66,54 @@ class Regression:
 
 
 def regress(
-    parts: np.ndarray, values: np.ndarray, *, start: np.ndarray, seed: int = 0
+    parts: np.ndarray, values: np.ndarray, *, names: Sequence[str], seed: int = 0
 ) -> Regression:
     """Fits the variances and returns the posterior.
 
-    The noise grows with the value, so its variance takes the posterior mean for the true value,
-    found in two rounds. It is either normal or Student's t, for devices that are now and then
-    much slower than usual: whichever gives the observations, each left out in turn, the higher
-    density.
+    The noise grows with the value. The true value is unknown, so the posterior mean of a first
+    round takes its place in a second. The noise is normal or Student's t, which suits devices that
+    are much slower than usual now and then. The one that gives the higher density to the
+    observations, each left out in turn, is chosen.
 
     Args:
       parts: `float64[J, N, N]`, between the observed.
       values: `float64[N]`, of mean one.
-      start: `float64[J]`, the logarithms of the parts' variances before anything is seen; the
-        evidence is multiplied by a wide normal prior around them.
+      names: of the parts. Each name has an expected variance, and the evidence is multiplied by a
+        wide normal prior around these.
       seed: of the subset that the variances are chosen on.
     """
-    centre = np.concatenate([start, np.log([0.05**2, 0.01**2])])
-    found, logs = [], centre
+    centre = np.concatenate([expected_logs(names), np.log([0.05**2, 0.01**2])])
+    begins = [centre]
+    if len(values) <= _FEW:
+        # Single decisions alone often explain everything, and the search then misses it.
+        alone = [name == "constant" or name.endswith("single") for name in names]
+        begins.append(np.where([*alone, True, True], centre, _OFF))
+    found = []
     for freedom in _FREEDOMS:
-        fit, score, logs = _fit(parts, values, centre, logs, seed, freedom)
+        fit, score, logs = _fit(parts, values, centre, begins, seed, freedom)
+        begins = [logs]
         found.append((score, fit))
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def _fit(parts, values, centre, logs, seed, freedom):
-    """Returns the posterior under noise of some freedom, its density of what is left out, logs."""
+def _fit(
+    parts: np.ndarray, values: np.ndarray, centre: np.ndarray, begins: list[np.ndarray],
+    seed: int, freedom: float,
+) -> tuple[Regression, float, np.ndarray]:  # fmt: skip
+    """Returns the posterior under noise of this freedom.
+
+    Returns:
+      The regression, the log density of the observations when left out, and the logarithms of the
+      variances.
+    """
     count = len(values)
     rows = np.sort(np.random.default_rng(seed).permutation(count)[:_SUBSET])
     subset = np.ascontiguousarray(parts[:, rows][:, :, rows])
     mean, weight = np.maximum(values, _LEAST_SHARE), np.ones(count)
     for _ in range(_ROUNDS):
         reach = mean / np.sqrt(weight)
-        logs = _maximise(subset, values[rows], reach[rows], weight[rows], logs, centre)
+        logs = _maximise(subset, values[rows], reach[rows], weight[rows], begins, centre)
+        begins = [logs]
         variances = np.exp(logs[:-2])
         relative, absolute = np.exp(logs[-2:] / 2)
         kernel = np.tensordot(variances, parts, 1)
@@ -139,15 +158,26 @@ def _inverse_of(factor):
     return np.tril(found) + np.tril(found, -1).T
 
 
-def _maximise(parts, values, mean, weight, logs, centre):
+def _maximise(
+    parts: np.ndarray, values: np.ndarray, mean: np.ndarray, weight: np.ndarray,
+    begins: list[np.ndarray], centre: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Returns the logarithms of the variances with the greatest evidence found from `begins`."""
     bounds = [(low - 12, low + 8) for low in centre]
     for noise in (-2, -1):
         bounds[noise] = (2 * math.log(_LEAST_NOISE), bounds[noise][1])
-    found = scipy.optimize.minimize(
-        lambda logs: negative_log_evidence(logs, parts, values, mean, weight, centre), logs,
-        jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40},
-    )  # fmt: skip
-    return found.x
+    found = [
+        scipy.optimize.minimize(
+            lambda logs: negative_log_evidence(logs, parts, values, mean, weight, centre),
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": 40},
+        )
+        for start in begins
+    ]
+    return min(found, key=lambda each: each.fun).x
 
 
 def negative_log_evidence(

@@ -1,8 +1,8 @@
 """How alike two architectures are: a sum of kernels over single decisions, pairs and triples.
 
-Every part but those for tables alone is a sum of products of matches `[x_d = y_d]` over distinct
-decisions `d`, so whatever is a weighted sum of kernels to fixed architectures is linear in each
-row of the gates.
+Apart from the parts that only tables have, each part is a sum of products of matches `[x_d = y_d]`
+over distinct decisions `d`. A weighted sum of kernels to fixed architectures is therefore linear in
+each row of the gates.
 
 Legend: `N, M` architectures, `D` decisions, `K` options of the widest decision, `J` parts,
 `O` the highest order.
@@ -27,21 +27,27 @@ _ORDERS = ("constant", "single", "pair", "triple")
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernel:
-    """The parts of an additive kernel; each is one on average where architectures are equal.
+class AdditiveKernel:
+    """The parts of an additive kernel. On average a part is one between equal architectures.
 
-    The parts are, in this order: a constant; `shared`, which counts options whatever the decision,
-    where several decisions have the same options; `timed`, the sums of timed operations, where
-    operations were timed; `empty`, whether no path leads from input to output, where asked for;
-    `relations`, products of the counts of what a compiler leaves, and `alike relations`, one where
-    they are equal and falling with their distance, in a table of a space that tells them; then per
-    view the orders `1..O`. The views are the architecture as it is written and, in spaces where
-    different architectures build the same network, its canonical form: some runtimes drop what
-    cannot reach the output, others run it. In a table there is a third, without what nothing reads
-    but with what computes on zeros.
+    The parts come in this order:
+
+    - `constant`.
+    - `shared` counts options regardless of their decision; only where decisions share options.
+    - `timed` multiplies the sums of timed operations; only where operations were timed.
+    - `empty` is one where no path leads from input to output; only where asked for.
+    - `relations` multiplies the counts of what a compiler leaves of the networks, and `alike
+      relations` is one where the counts are equal and falls with their distance; only in a table of
+      a space that knows them.
+    - The orders `1..O` of each view.
+
+    The first view is the architecture as it is written. In spaces where different architectures
+    build the same network, the canonical form is the second: some runtimes drop what cannot reach
+    the output, others run it. A table has a third view, which drops what nothing reads but keeps
+    what computes on zeros.
 
     Attributes:
-      space: what the architectures are of.
+      space: the space of the architectures.
       order: `O`, from one to three.
       timed: `float64[D, K]`, what each option adds by timing, in any unit; None without timings.
       tabulated: whether the kernel is for a table of all architectures, not for gates.
@@ -77,14 +83,14 @@ class Kernel:
 
     @property
     def has_canonical(self) -> bool:
-        """Whether canonical forms are seen: gates need their mixture, a table the forms alone."""
+        """Whether there is a canonical view. Gates need the mixture of forms for it."""
         if self.tabulated:
             return type(self.space).canonical is not Choices.canonical
         return self.space.mixes_canonical
 
     @property
     def shared(self) -> np.ndarray | None:
-        """`float64[D, K, S]`, which of `S` shared options each is; None where none is shared."""
+        """Which of `S` shared options each option is, `float64[D, K, S]`; None where none is."""
         lists = [decision.options for decision in self.space.decisions]
         common = sorted({options for options in lists if lists.count(options) > 1})
         names = [(options, name) for options in common for name in options]
@@ -99,7 +105,7 @@ class Kernel:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts, `J` of them."""
+        """The `J` names of the parts."""
         linear = ["shared"] * (self.shared is not None) + ["timed"] * (self.timed is not None)
         views = ["", *(f"{name} " for name, _ in self._forms)]
         orders = [view + order for view in views for order in _ORDERS[1 : self.order + 1]]
@@ -119,14 +125,14 @@ class Kernel:
         return forms
 
     def effective(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns what linear parts see, `float64[N, D, K]`: alike in all forms of a network."""
+        """Returns what linear parts see, `float64[N, D, K]`, the same for equal networks."""
         options = architectures
         if self.has_canonical:
             options = effective_options(self.space, architectures)
         return np.eye(self.space.num_options + 1, self.space.num_options)[options]
 
     def features(self) -> list[np.ndarray]:
-        """Returns the tables of the parts that are linear, `float64[D, K, S]` each."""
+        """Returns the tables of `shared` and `timed`, where there are, `float64[D, K, S]` each."""
         timed = None if self.timed is None else self.timed[..., None]
         return [table for table in (self.shared, timed) if table is not None]
 
@@ -184,10 +190,23 @@ def symmetric_matches(left: np.ndarray, right: np.ndarray, order: int) -> list[n
     return [total / math.comb(decisions, o) for o, total in enumerate(sums) if o]
 
 
-def timed_table(space: Choices, observations: Observations, metric: str) -> np.ndarray | None:
-    """Returns what the timed operations add per option, `float64[D, K]`, at most one in a network.
+def make_kernel(space: Choices, timed: np.ndarray | None, *, tabulated: bool) -> AdditiveKernel:
+    """Returns the kernel of the Gaussian process.
 
-    None where no operation of the metric was observed.
+    Args:
+      space: the space of the architectures.
+      timed: `float64[D, K]` from `timed_table`, or None.
+      tabulated: whether all architectures are put in a table, with effects up to triples.
+    """
+    empty = tabulated and bool(disconnected(space, space.enumerate()).any())
+    return AdditiveKernel(space, 3 if tabulated else 2, timed, tabulated, empty)
+
+
+def timed_table(space: Choices, observations: Observations, metric: str) -> np.ndarray | None:
+    """Returns what each option adds by the timed operations, `float64[D, K]`.
+
+    It is scaled so that the sum over a network is at most one. None where no operation was observed
+    for the metric.
     """
     operations = observations.operations.items()
     values = {name: costs[metric] for name, costs in operations if metric in costs}

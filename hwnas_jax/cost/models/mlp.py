@@ -1,4 +1,4 @@
-"""Costs as a linear base times what a small dense network makes of the whole architecture.
+"""A linear base, multiplied by the correction of a small dense network.
 
 Legend: `H` hidden width, `Q` metrics, `F` features.
 """
@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.models.additive import Features, positive
-from hwnas_jax.cost.models.ensemble import Ensemble, register
+from hwnas_jax.cost.models.ensemble import Ensemble, TrainedOptions, register
+from hwnas_jax.cost.models.registry import COST_MODELS
 
 
 def bend(x: jax.Array) -> jax.Array:
-    """Returns a smooth rectifier of `x` without exponentials, which would be half of the time."""
+    """Returns a smooth rectifier of `x`. Without exponentials it takes half as long as softplus."""
     return 0.5 * (x + jnp.sqrt(x**2 + 1))
 
 
@@ -25,12 +26,15 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0)
     return np.sqrt(scale / shape[-2]) * rng.standard_normal(shape)
 
 
+@COST_MODELS.add
 @register
 class MLPEnsemble(Ensemble):
     """An ensemble of dense networks with two hidden layers."""
 
     name: ClassVar[str] = "mlp"
-    what: ClassVar[str] = "the MLP cost model"
+    summary: ClassVar[str] = "ensemble of MLPs on a linear base, from measured networks"
+    label: ClassVar[str] = "MLP ensemble"
+    Options: ClassVar[type] = TrainedOptions
 
     @staticmethod
     def draw(
@@ -53,8 +57,8 @@ class MLPEnsemble(Ensemble):
         return self.features.numbered(architectures)
 
     def encoded_members(self, rows: jax.Array) -> jax.Array:
-        # One-hot rows times a matrix are rows of the matrix: base and first layer are looked up at
-        # once, one member after another, whose arrays then stay in the caches.
+        # A one-hot row times a matrix is a row of the matrix, so the base and the first layer are
+        # looked up together. Members run one after another, which keeps their arrays in the caches.
         count = len(self.metrics)
 
         def member(parameters: dict[str, jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The posterior of a Gaussian process on a space too large to tabulate: effects up to pairs.
+"""The posterior of a Gaussian process on a space that is too large to tabulate.
 
 Legend: `N` observed networks, `D` decisions, `K` options of the widest decision, `M` metrics,
 `V` views of an architecture, `P` forms in the mixture of a view, `S` columns of linear features.
@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
+from hwnas_jax.cost.models.base import as_drawn
 from hwnas_jax.cost.models.gaussian_regression import Regression
-from hwnas_jax.cost.models.interaction_kernel import Kernel
+from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel
 from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.spaces.base import Choices, Forms
 from hwnas_jax.spaces.core.mixture import effective, marginals
@@ -31,20 +32,23 @@ _FIELDS = (
 )
 @dataclasses.dataclass(frozen=True)
 class PairwiseForm:
-    """Mean: a polynomial of the gates. Variance: from the kernel to the observed networks.
+    """Effects up to pairs: the mean is a polynomial of the gates.
+
+    The variance is computed from the kernel between the gates and the observed networks.
 
     Attributes:
       constant: `float32[M]`.
       table: `float32[M, D, K]`, what each option that matters adds to the mean.
-      linear: `float32[M, V, D * K]`, what each option of a view adds further.
-      pairs: `float32[M, V, D * K, D * K]`, what two options together add; a pair is read once.
+      linear: `float32[M, V, D * K]`, what each option of a view adds.
+      pairs: `float32[M, V, D * K, D * K]`, what two options together add. A pair counts once.
       observed: `float32[V, N, D, K]`, one-hot views of the observed networks.
-      features: `float32[M, D, K, S]`, linear features times their prior's standard deviation.
-      weights: `float32[M, 1 + 2 * V]`, prior variances of constant, and per view singles and pairs.
+      features: `float32[M, D, K, S]`, linear features times the standard deviation of their prior.
+      weights: `float32[M, 1 + 2 * V]`, prior variances: of the constant, then for each view of
+        singles and of pairs.
       whiten: `float32[M, N, N]`, upper Cholesky factor of the precision.
       noise: `float32[M, 3]`, relative and absolute standard deviation, and the spread.
       scale: `float32[M]`, the unit in which the variance is computed.
-      space: whose canonical forms are seen.
+      space: the search space, whose canonical forms are a view.
     """
 
     constant: jax.Array
@@ -59,17 +63,16 @@ class PairwiseForm:
     scale: jax.Array
     space: Choices
 
-    def _views(self, weight: jax.Array) -> list[tuple[Forms, ...]]:
-        """Returns how the gates are distributed in each view."""
-        written = Choices.canonical_mixture(self.space, weight)
-        return [written, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
+    def _views(self, weight: jax.Array, forms: Sequence[Forms]) -> list[Sequence[Forms]]:
+        """Returns how the architecture is distributed in each view."""
+        return [forms, self.space.canonical_mixture(weight)][: self.linear.shape[1]]
 
-    def mean(self, weight: jax.Array) -> jax.Array:
-        """Returns the expected mean over independent draws, `float32[M]`."""
+    def mean(self, weight: jax.Array, forms: Sequence[Forms]) -> jax.Array:
+        """Returns the expected posterior mean, `float32[M]`, as `ExactModel.expected` asks."""
         decisions, options = weight.shape
         wide = (len(self.constant), decisions, options)
         total = self.constant
-        for view, mixtures in enumerate(self._views(weight)):
+        for view, mixtures in enumerate(self._views(weight, forms)):
             share = marginals(mixtures, weight.shape)
             pairs = self.pairs[:, view].reshape(*wide, decisions, options)
             apart = pairs * _apart(mixtures, decisions)[:, None, :, None]
@@ -82,11 +85,12 @@ class PairwiseForm:
         return total + jnp.einsum("dk,mdk->m", effective(self.space, weight), self.table)
 
     def variance(self, weight: jax.Array) -> jax.Array:
-        """Returns the variance of measuring the mean over independent draws, `float32[M]`."""
+        """Returns the variance of one measurement of the mean over draws, `float32[M]`."""
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
         across = jnp.broadcast_to(prior, (metrics, networks))
-        for view, mixtures in enumerate(self._views(weight)):
+        drawn = as_drawn(weight)
+        for view, mixtures in enumerate(self._views(weight, drawn)):
             weights = self.weights[:, 1 + 2 * view : 3 + 2 * view]
             share = marginals(mixtures, weight.shape)
             own = _matches(mixtures, share, None)
@@ -102,14 +106,14 @@ class PairwiseForm:
         across += jnp.einsum("ms,mns->mn", features, seen)
         explained = (jnp.einsum("mij,mj->mi", self.whiten, across) ** 2).sum(axis=1)
         relative, absolute, spread = self.noise.T
-        noise = (relative * self.mean(weight) / self.scale) ** 2 + absolute**2
+        noise = (relative * self.mean(weight, drawn) / self.scale) ** 2 + absolute**2
         left = jnp.maximum(prior[:, 0] - explained, 0.0)
         return (spread * self.scale) ** 2 * (left + noise)
 
     @classmethod
     def build(
-        cls, space: Choices, kernels: list[Kernel], observed: np.ndarray, fits: list[Regression],
-        scales: list[float],
+        cls, space: Choices, kernels: list[AdditiveKernel], observed: np.ndarray,
+        fits: list[Regression], scales: list[float],
     ) -> "PairwiseForm":  # fmt: skip
         """Turns the regressions of the metrics into polynomials of the gates."""
         eye = np.eye(space.num_options)
@@ -135,7 +139,7 @@ class PairwiseForm:
     def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "PairwiseForm":
         """Builds the form from what `arrays` returned."""
         options, decisions = space.num_options, space.num_decisions
-        flat, views = decisions * options, 1 + Kernel(space, 2).has_canonical
+        flat, views = decisions * options, 1 + AdditiveKernel(space, 2).has_canonical
         found = np.shape(arrays.get("observed", np.zeros((0, 0))))
         networks = found[1] if len(found) == 4 else 0
         columns = np.shape(arrays.get("features", 0))[-1:] or (0,)
@@ -153,7 +157,7 @@ class PairwiseForm:
 
 
 def _is_joint(mixture: Forms) -> bool:
-    """Whether its decisions depend on one another; those of a single form do not."""
+    """Returns whether the decisions of a mixture depend on one another."""
     return len(mixture.coefficient) > 1 and len(mixture.decisions) > 1
 
 
@@ -235,7 +239,7 @@ def _matching_pairs(match: jax.Array, mass: jax.Array) -> jax.Array:
 
 
 def _polynomial(kernel, fit, scale, views, effective):
-    """Returns one metric's arrays, in the order in which `PairwiseForm.build` stacks them."""
+    """Returns the arrays of one metric, in the order in which `PairwiseForm.build` stacks them."""
     networks, decisions, options = views[0].shape
     by_name = dict(zip(kernel.names, fit.variances, strict=True))
     other = ~np.kron(np.eye(decisions, dtype=bool), np.ones((options, options), bool))
@@ -254,7 +258,7 @@ def _polynomial(kernel, fit, scale, views, effective):
     seen = np.einsum("ndk,dks->ns", effective, features)
     table = features @ (fit.alpha @ seen)
     constant = by_name["constant"] * fit.alpha.sum()
-    # The quadratic form of the precision as a sum of squares, which no rounding makes negative.
+    # The quadratic form of the precision becomes a sum of squares, which is never negative.
     factor = scipy.linalg.cholesky(fit.precision, lower=False, check_finite=False)
     return (
         scale * constant, scale * table, scale * np.array(linear), scale * np.array(pairs),

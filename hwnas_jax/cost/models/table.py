@@ -7,30 +7,29 @@ References: Wu et al., "FBNet", 2019 (section 3.3).
 
 import dataclasses
 import functools
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.cost.models.model_file import check_array, write_model
-from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions
+from hwnas_jax.cost.models.model_file import check_array
+from hwnas_jax.cost.models.multilinear import probabilities
+from hwnas_jax.cost.models.registry import COST_MODELS
+from hwnas_jax.spaces.base import Choices, Forms, Space
 from hwnas_jax.spaces.core.terms import Terms, sum_terms
 
 
+@COST_MODELS.add
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["entries_ms"], meta_fields=["shape"]
 )
 @dataclasses.dataclass(frozen=True)
-class TableModel:
-    """Latency as the sum of the entries whose choices were made.
-
-    On a relaxed architecture it is the expected latency under independent choices.
+class TableModel(ExactModel, FittedModel):
+    """Latency as the sum of the operations that the chosen options bring.
 
     Attributes:
       entries_ms: milliseconds of the operations, by the choices that bring them.
@@ -40,27 +39,27 @@ class TableModel:
     entries_ms: Terms
     shape: tuple[int, int]
 
-    name = "table"
+    name: ClassVar[str] = "table"
+    summary: ClassVar[str] = "sum of the timed operations of a network"
+    label: ClassVar[str] = "look-up table"
+    needs_space: ClassVar[bool] = True
     metrics = ("latency_ms",)
-    exact_expectation = True
 
     @classmethod
     def fit(
         cls,
         space: Space,
         observations: Observations,
-        config: CostConfig | None = None,
+        options: NoOptions | None = None,
         *,
         seed: int = 0,
     ) -> "TableModel":
-        """Builds the table from the timed operations; nothing is fitted to the networks.
+        """Builds the table from the timed operations. The networks are not read.
 
         Raises:
-          UserError: when an operation was not observed.
+          UserError: when an operation of the space was not timed.
         """
-        del config, seed
-        if not isinstance(space, Space):
-            raise UserError("the look-up table needs a space whose operations can be built")
+        del options, seed
         latencies = {
             name: costs["latency_ms"]
             for name, costs in observations.operations.items()
@@ -68,26 +67,22 @@ class TableModel:
         }
         return cls(sum_terms(space, latencies), space.mask.shape)
 
-    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{"latency_ms": float32[]}` of gate weights `float32[D, K]`."""
-        chex.assert_shape(weight, self.shape)
-        return {"latency_ms": self.entries_ms.total(weight)}
+    @classmethod
+    def reads_operations(cls, space: Choices) -> bool:
+        return True
 
-    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns zero: a table does not know its own error."""
+    def expected(self, weight: jax.Array, forms: tuple[Forms, ...]) -> Costs:
         chex.assert_shape(weight, self.shape)
-        return {"latency_ms": jnp.zeros((), jnp.float32)}
+        share = probabilities(self.entries_ms.index, forms, self.shape)
+        return {"latency_ms": self.entries_ms.values @ share}
 
-    def save(self, path: Path, space: Space) -> None:
-        """Writes the model to an `.npz` file."""
-        write_model(path, self.name, space, {}, {"entries_ms": self.entries_ms.values})
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {"entries_ms": self.entries_ms.values}
 
     @classmethod
     def load(
-        cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Space
+        cls, values: dict[str, Any], arrays: dict[str, np.ndarray], space: Space
     ) -> "TableModel":
-        """Builds the model from what `read_model` returned."""
-        del header
         entries = sum_terms(space, dict.fromkeys(space.operations()[0], 0.0))
-        values = check_array(arrays, "entries_ms", entries.values.shape)
-        return cls(dataclasses.replace(entries, values=jnp.asarray(values)), space.mask.shape)
+        latencies = check_array(arrays, "entries_ms", entries.values.shape)
+        return cls(dataclasses.replace(entries, values=jnp.asarray(latencies)), space.mask.shape)

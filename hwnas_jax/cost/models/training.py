@@ -1,35 +1,50 @@
-"""Training of an ensemble's corrections: all members at once, on networks and on relaxed gates.
+"""Trains the corrections of an ensemble: all members at once, on networks and on relaxed gates.
 
 Legend: `N` networks, `M` members, `Q` metrics, `F` features, `S` soft gates, `H` architectures
 drawn from each, `R` networks of a batch.
 """
 
+import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import Ge, Gt
 from jax.flatten_util import ravel_pytree
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.models.additive import Features
 
-# Relative error beyond which a network counts as an outlier: several times timing noise.
+# Relative error beyond which a network counts as an outlier: several times the timing noise.
 _OUTLIER = 0.1
-# The same for relaxed gates, whose targets are means without noise of a measurement.
+# The same for relaxed gates. Their targets are means, which have no timing noise.
 _SOFT_OUTLIER = 0.02
-# Cost of gates, in medians, below which their error is no longer relative.
+# The error of gates is relative down to this cost, in medians, and absolute below it.
 _SMALL = 0.2
 _BATCH = 128
 _FILL = 64
 _POOL, _SOFT_BATCH, _HARD = 4096, 16, 8
 _COLDEST, _HOTTEST = 0.1, 5.0
-# Differences of log cost below this count as ties more than as an order.
+# Two networks whose log costs differ by less than this count as tied rather than ordered.
 _TIE = 0.05
 _PAIRINGS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a correction is trained."""
+
+    loss: Literal["log", "rank", "both"] = "log"
+    """what training minimises: errors of log cost, errors of order between pairs, or both"""
+    relaxed: bool = True
+    """train on relaxed architectures too, so that their cost is that of a random draw"""
+    steps: Annotated[int, Gt(0)] = 1500
+    """Adam steps"""
+    learning_rate: Annotated[float, Gt(0)] = 3e-3
+    weight_decay: Annotated[float, Ge(0)] = 1e-3
 
 
 def train(
@@ -37,7 +52,7 @@ def train(
     features: np.ndarray,
     values: np.ndarray,
     draws: np.ndarray,
-    config: CostConfig,
+    options: Training,
     *,
     seed: int,
 ) -> dict[str, jax.Array]:
@@ -48,23 +63,23 @@ def train(
       features: `float[N, F]`.
       values: `float[N, Q]`, positive, in medians.
       draws: `int[M, N]`, how often each network is in each member's sample.
-      config: the loss, whether relaxed gates are trained on, and the optimiser.
+      options: the loss, whether relaxed gates are trained on, and the optimiser.
       seed: of the initial weights and the order.
     """
     chex.assert_rank([features, values, draws], 2)
     rng = np.random.default_rng(seed)
     members = len(draws)
     drawn = [model.draw(rng, model.features, values.shape[1], model.hidden) for _ in range(members)]
-    # Filled up to a multiple, so that fits to a few networks more compile only once.
+    # Padded to a multiple, so that a fit to a few more networks need not compile again.
     length = -(-len(values) // _FILL) * _FILL
     samples = np.stack([np.resize(np.repeat(np.arange(len(row)), row), length) for row in draws])
     fill = ((0, length - len(values)), (0, 0))
-    batch = (members, config.steps, min(length, _BATCH))
-    # All random numbers come from here: drawing them inside takes longer to compile than the rest.
+    batch = (members, options.steps, min(length, _BATCH))
+    # Random numbers are drawn here: drawing them inside takes longer to compile than all the rest.
     order = Order(
         rng.integers(length, size=batch, dtype=np.int32) if length > _BATCH else None,
-        rng.integers(1, batch[2], (config.steps, _PAIRINGS), dtype=np.int32),
-        rng.integers(_POOL, size=(config.steps, _SOFT_BATCH), dtype=np.int32),
+        rng.integers(1, batch[2], (options.steps, _PAIRINGS), dtype=np.int32),
+        rng.integers(_POOL, size=(options.steps, _SOFT_BATCH), dtype=np.int32),
     )
     return _train(
         model,
@@ -73,20 +88,20 @@ def train(
         np.pad(np.log(values), fill).astype(np.float32),
         samples.astype(np.int32),
         order,
-        relaxed_pool(model.features, seed) if config.relaxed else None,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        steps=config.steps,
-        loss=config.loss,
+        relaxed_pool(model.features, seed) if options.relaxed else None,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        steps=options.steps,
+        loss=options.loss,
     )
 
 
 class Order(NamedTuple):
-    """What is seen when.
+    """Which examples each step sees.
 
     Attributes:
-      rows: `int32[M, steps, R]`, entries of each member's sample; None for all, every time.
-      turns: `int32[steps, pairings]`, how far apart the networks are that are compared.
+      rows: `int32[M, steps, R]`, entries of each member's sample; None where every step sees all.
+      turns: `int32[steps, pairings]`, how many places apart the compared networks stand.
       gates: `int32[steps, gates of a batch]`, entries of the pool.
     """
 
@@ -131,10 +146,10 @@ def _train(
             logs = jnp.log(member(parameters, features[sample]))
             return _network_loss(logs, target[sample], turns, loss)
         soft, hard = pool[0][gates], pool[1][gates]
-        # Networks and gates pass together: a second backward pass would be compiled in full.
+        # Networks and gates share one pass; a second backward pass would double the compile time.
         predicted = member(parameters, jnp.concatenate([features[sample], soft]))
         logs, relaxed = jnp.log(predicted[: len(sample)]), predicted[len(sample) :]
-        # What the linear base costs is known in expectation, so only the rest is estimated.
+        # The expected cost of the linear base is known exactly, so only the rest is estimated.
         known = jax.lax.stop_gradient(parameters)
         rest = member(known, hard) - model.base(known, hard)
         expected = model.base(known, soft) + rest.mean(axis=1)
@@ -145,7 +160,7 @@ def _train(
 
     def train_member(drawn, base, sample, rows):
         adjust = {name: jnp.zeros_like(array) for name, array in base.items()}
-        # One flat vector: Adam over ten leaves takes longer to compile than to train.
+        # One flat vector, because Adam over ten leaves takes longer to compile than to train.
         flat, unravel = ravel_pytree((adjust, drawn))
 
         def merge(flat):
@@ -166,7 +181,7 @@ def _train(
         carry, _ = jax.lax.scan(step, (flat, optimiser.init(flat)), order._replace(rows=rows))
         parameters = merge(carry[0])
         if loss == "rank":
-            # The mean of the level was held, its median is wanted.
+            # The loss fixed the mean of the level; its median is what is wanted.
             logs = jnp.log(member(parameters, features[sample]))
             level = jnp.exp(jnp.median(target[sample] - logs, axis=0))
             parameters["bias"] *= level
@@ -188,7 +203,7 @@ def _network_loss(logs, target, turns, loss):
     if loss != "rank":
         total += (optax.huber_loss(logs, target, delta=_OUTLIER) / _OUTLIER).mean()
     if loss == "rank":
-        # Differences say nothing of the level, which would drift away until it overflows.
+        # Differences say nothing about the level, which would drift until it overflows.
         total += ((logs - target).mean(axis=0) ** 2).mean()
     if loss != "log":
         total += jax.vmap(lambda turn: ranking_loss(logs, target, turn))(turns).mean()
@@ -198,9 +213,9 @@ def _network_loss(logs, target, turns, loss):
 def ranking_loss(logs: jax.Array, target: jax.Array, turn: jax.Array) -> jax.Array:
     """Returns the cross-entropy of which of two networks costs more, `float32[]`.
 
-    Each network is paired with the one `turn` places on. The order of two networks is as certain
-    as their difference is large against timing noise, so that ties and near ties teach little and
-    the scale of the differences is learned too.
+    Each network is paired with the one `turn` places on. How certain their order is depends on how
+    large their difference is against the timing noise. Ties and near ties therefore teach little,
+    and the scale of the differences is learned too.
 
     Args:
       logs: `float32[R, Q]`, predicted log costs.

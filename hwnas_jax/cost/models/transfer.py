@@ -1,4 +1,4 @@
-"""A cost model for a new device from few samples of it and tables of other devices.
+"""A cost model for a new device, from a few samples of it and tables of other devices.
 
 Legend: `n` samples, `D` decisions, `K` options of the widest decision, `P = D K`, `V` source
 devices, `R` pairs of options, `F = P + V` features of a network, `M` metrics.
@@ -7,37 +7,39 @@ devices, `R` pairs of options, `F = P + V` features of a network, `M` metrics.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.observations import CostTable, Observations
-from hwnas_jax.cost.models.model_file import check_array, write_model
-from hwnas_jax.cost.models.prior import TransferConfig, TransferPrior, check_samples, learn_prior
+from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions, as_drawn
+from hwnas_jax.cost.models.model_file import check_array
+from hwnas_jax.cost.models.multilinear import probabilities
+from hwnas_jax.cost.models.prior import TransferPrior
+from hwnas_jax.cost.models.registry import COST_MODELS
 from hwnas_jax.cost.models.sources import pairs_of
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.base import Choices, Forms
+from hwnas_jax.spaces.core.mixture import marginals
 
 _ARRAYS = ("constant", "table", "pair", "centre", "mean", "spread", "noise")
 
 
+@COST_MODELS.add
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[*_ARRAYS, "pairs"],
     meta_fields=["metrics", "devices"],
 )
 @dataclasses.dataclass(frozen=True)
-class TransferModel:
+class TransferModel(ExactModel, FittedModel):
     """A posterior over costs that are linear in options and in the costs on other devices.
 
-    The prediction is linear in every row of a gate weight, so on a relaxed architecture it is
-    the expected cost under independent choices. The standard deviation is that of this
-    expectation and of a measurement's noise.
+    The prediction is linear in every row of a gate weight. The standard deviation covers the
+    uncertainty of the prediction and the noise of a measurement.
 
     Attributes:
       constant: `float32[M, V]`, of the relative cost on each source device.
@@ -63,15 +65,21 @@ class TransferModel:
     metrics: tuple[str, ...]
     devices: tuple[str, ...]
 
-    name = "transfer"
-    exact_expectation = True
+    name: ClassVar[str] = "transfer"
+    summary: ClassVar[str] = "few samples and other devices' tables: hwnas cost transfer"
+    knows_uncertainty = True
 
     @classmethod
     def fit(
-        cls, space: Choices, observations: Observations, config: CostConfig, *, seed: int = 0
+        cls,
+        space: Choices,
+        observations: Observations,
+        options: NoOptions | None = None,
+        *,
+        seed: int = 0,
     ) -> "TransferModel":
-        """Raises UserError: without other devices there is nothing to carry over."""
-        del space, observations, config, seed
+        """Raises UserError, because a transfer needs tables of other devices."""
+        del space, observations, options, seed
         raise UserError(
             "the transfer model needs a table of other devices: hwnas cost transfer TABLE"
         )
@@ -80,7 +88,12 @@ class TransferModel:
     def of(
         cls, priors: Sequence[TransferPrior], observations: Observations | None
     ) -> "TransferModel":
-        """Conditions priors, one a metric, on what was observed; None or empty: on nothing."""
+        """Returns the model after observations.
+
+        Args:
+          priors: one for each metric.
+          observations: of the new device; None or empty for a model without samples.
+        """
         parts: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS if name != "centre"}
         for prior in priors:
             seen = observations is not None and len(observations) > 0
@@ -108,39 +121,41 @@ class TransferModel:
             devices=priors[0].sources.devices,
         )
 
-    def features(self, weight: jax.Array) -> jax.Array:
-        """Returns `float32[M, F + 1]` of a gate weight `float32[D, K]`."""
+    def features(self, weight: jax.Array, forms: tuple[Forms, ...]) -> jax.Array:
+        """Returns the expected features of a random architecture, `float32[M, F + 1]`.
+
+        Args:
+          weight: `float32[D, K]`.
+          forms: how the architecture is distributed.
+        """
         chex.assert_rank(weight, 2)
         chex.assert_equal(weight.size, self.centre.size)
-        entries = weight.reshape(-1)
-        together = entries[self.pairs[:, 0]] * entries[self.pairs[:, 1]]
+        entries = marginals(forms, weight.shape).reshape(-1)
+        together = probabilities(self.pairs, forms, weight.shape)
         relative = self.constant - 1 + self.table @ entries + self.pair @ together
         shared = jnp.concatenate([jnp.ones(1), entries - self.centre])
         shared = jnp.broadcast_to(shared, (len(relative), len(shared)))
         return jnp.concatenate([shared, relative], axis=1)
 
-    def predict(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns `{metric: float32[]}` of a gate weight `float32[D, K]`."""
-        costs = (self.features(weight) * self.mean).sum(axis=1)
+    def expected(self, weight: jax.Array, forms: tuple[Forms, ...]) -> Costs:
+        costs = (self.features(weight, forms) * self.mean).sum(axis=1)
         return dict(zip(self.metrics, costs, strict=True))
 
-    def std(self, weight: jax.Array) -> dict[str, jax.Array]:
-        """Returns one standard deviation of a measurement of each metric."""
-        along = jnp.einsum("mf,mfg->mg", self.features(weight), self.spread)
+    def std(self, weight: jax.Array) -> Costs:
+        weight = jnp.asarray(weight)
+        along = jnp.einsum("mf,mfg->mg", self.features(weight, as_drawn(weight)), self.spread)
         deviations = jnp.sqrt((along**2).sum(axis=1) + self.noise**2)
         return dict(zip(self.metrics, deviations, strict=True))
 
-    def save(self, path: Path, space: Choices) -> None:
-        """Writes the model to an `.npz` file."""
-        extra = {"metrics": list(self.metrics), "devices": list(self.devices)}
-        write_model(path, self.name, space, extra, {n: getattr(self, n) for n in _ARRAYS})
+    def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        values = {"metrics": list(self.metrics), "devices": list(self.devices)}
+        return values, {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def load(
-        cls, header: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
+        cls, values: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> "TransferModel":
-        """Builds the model from what `read_model` returned."""
-        metrics, devices = _texts(header, "metrics"), _texts(header, "devices")
+        metrics, devices = _texts(values, "metrics"), _texts(values, "devices")
         entries = space.num_decisions * space.num_options
         pairs, count = pairs_of(space), len(metrics)
         wide = entries + len(devices) + 1
@@ -161,55 +176,11 @@ class TransferModel:
         )  # fmt: skip
 
 
-def _texts(header, key):
-    value = header.get(key)
+def _texts(values: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = values.get(key)
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise UserError(f"{key} must be a list of texts, got {value!r}")
     return tuple(value)
-
-
-def fit_transfer(
-    table: CostTable,
-    observations: Observations | None,
-    sources: Sequence[str],
-    config: TransferConfig | None = None,
-    *,
-    rows: np.ndarray | None = None,
-    seed: int = 0,
-) -> TransferModel:
-    """Fits a cost model to few samples of a new device, helped by a table of other devices.
-
-    All metrics that table and samples share are fitted, each on its own.
-
-    Args:
-      table: holds the sources.
-      observations: of the new device, networks of the table's space; None or empty: the mean of
-        the sources.
-      sources: names of devices of the table.
-      config: how it is done.
-      rows: `int[n]`, the architectures of the table whose costs may be looked at; None draws
-        `config.source_rows` of them.
-      seed: of all draws.
-
-    Raises:
-      UserError: for one or two samples, costs that are not positive, no metric in common, and as
-        `learn_prior`.
-    """
-    metrics = tuple(table.values)
-    if observations is not None and len(observations):
-        observations.require(1, "transfer")
-        check_samples(len(observations))
-        metrics = tuple(metric for metric in metrics if metric in observations.values)
-        if not metrics:
-            raise UserError(
-                f"the samples have {', '.join(observations.metrics)}, "
-                f"{table.source} has {', '.join(table.values)}"
-            )
-    priors = [
-        learn_prior(table, sources, config, metric=metric, rows=rows, seed=seed)
-        for metric in metrics
-    ]
-    return TransferModel.of(priors, observations)
 
 
 def source_devices(
@@ -219,9 +190,9 @@ def source_devices(
 
     Args:
       table: holds them.
-      target: the new device if it is one of the table, which is never a source.
-      named: what the user named; otherwise those that the table was published to be learned from
-        (its split `train`), or all.
+      target: the new device, if it is in the table. It is never a source.
+      named: the devices that the user named. None takes the table's split `train`, or all devices
+        of a table without one.
 
     Raises:
       UserError: for an unknown device, the target among those named, or none left.

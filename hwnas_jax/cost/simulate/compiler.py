@@ -1,12 +1,12 @@
 """Costs of networks on TPU chips that need not be there, by the TPU compiler's own account.
 
-The compiler writes the cycles that it expects of every fused operation into the program; their sum
-at the chip's published clock is a latency. It is an estimate, never a measurement: time between
-operations, and waiting for the host, are not in it.
+The compiler writes into the program how many cycles it expects of every fused operation. Their sum,
+at the chip's published clock, is a latency. It is an estimate, never a measurement: it leaves out
+the time between operations and the time spent waiting for the host.
 
-Each network is compiled once: what was estimated is kept on disk per network, topology, batch,
-type, version of JAX and of libtpu, and of the code that builds networks, so that a job that was
-interrupted goes on.
+Each network is compiled once, and its estimate is kept on disk, so that an interrupted job can go
+on. An estimate is used again only for the same network, topology, batch size and type, and only
+with the same versions of JAX, of libtpu and of the code that builds networks.
 """
 
 import dataclasses
@@ -33,8 +33,11 @@ from hwnas_jax.nn.precision import compute_dtype
 from hwnas_jax.spaces.base import Space
 
 SOURCE = "compiler estimate"
-_PACKAGE = Path(__file__).resolve().parents[1]
-_DEPENDS_ON = ("nn", "spaces", "cost/abstract.py", "cost/compiler.py", "hlo.py", "topology.py")
+_PACKAGE = Path(__file__).resolve().parents[2]
+_DEPENDS_ON = (
+    "nn", "spaces", "cost/simulate/shape_programs.py", "cost/simulate/compiler.py",
+    "compile/hlo.py", "compile/topology.py",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +65,10 @@ class Estimate:
     """What the compiler says of one call.
 
     Attributes:
-      cycles: it expects, all operations one after the other.
-      latency_ms: those at the published clock.
+      cycles: that the compiler expects when all operations run one after the other.
+      latency_ms: these cycles at the published clock.
       peak_memory_mib: arguments, result and temporaries.
-      flops: of convolutions and matrix products per image, two per multiply-add.
+      flops: of convolutions and matrix products for one image, two per multiply-add.
     """
 
     cycles: int
@@ -139,7 +142,7 @@ def estimate_networks(
       tpu: what for.
       workers: processes; None takes one per core.
       folder: where estimates are kept; None takes the user's cache.
-      progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
+      progress: called with `(done, total, what)`. It may raise to stop; finished work is kept.
 
     Returns:
       One estimate per architecture.
@@ -166,7 +169,7 @@ def estimate_networks(
 
 
 def kept_in(space: Space, tpu: TPU) -> Path:
-    """Returns the folder of the estimates of a space on a TPU, by these versions."""
+    """Returns the folder for estimates of a space on a TPU with the versions installed here."""
     key = {
         "space": space.spec,
         "tpu": dataclasses.asdict(tpu),
@@ -181,7 +184,7 @@ def kept_in(space: Space, tpu: TPU) -> Path:
 
 @functools.cache
 def _code_digest() -> str:
-    """Returns a digest of the code that a network's program follows from."""
+    """Returns a digest of the code that decides what program a network becomes."""
     digest = hashlib.sha256()
     for place in _DEPENDS_ON:
         path = _PACKAGE / place

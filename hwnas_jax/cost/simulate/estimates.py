@@ -1,4 +1,4 @@
-"""Measurement files of hardware that is not on the desk: compiled for, or simulated.
+"""Measurement files for hardware that is not there: networks are compiled for it, or simulated.
 
 Legend: `N` networks, `D` decisions.
 """
@@ -10,7 +10,8 @@ import numpy as np
 
 from hwnas_jax.compile.topology import topology_devices
 from hwnas_jax.config import ProfileConfig
-from hwnas_jax.cost.files.measurements import Measurements, Sample, describe_software
+from hwnas_jax.cost.files.environment import describe_software
+from hwnas_jax.cost.files.measurements import Measurements, Sample
 from hwnas_jax.cost.simulate import accelerator as accelerators
 from hwnas_jax.cost.simulate import compiler
 from hwnas_jax.cost.simulate.accelerator import Accelerator
@@ -30,24 +31,26 @@ def estimate(
     hardware: Hardware,
     *,
     batch_size: int = 1,
+    held_out: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Measurements:
     """Returns what networks cost on hardware that need not be there.
 
-    Operations are left out: what one costs by itself is not what it adds to a fused program.
+    There are no operations in it: the cost of one alone is not what it adds to a fused program.
 
     Args:
       space: the search space.
       architectures: `int32[N, D]`, distinct.
-      hardware: a chip to compile for, which has its own batch size, an accelerator to simulate, or
-        the analytical model of a space whose networks bring their accelerators.
+      hardware: a chip to compile for, which has its own batch size; an accelerator to simulate; or
+        the analytical model of a space whose networks bring their own accelerators.
       batch_size: images per call on an accelerator.
+      held_out: how many of the last architectures are only for judging cost models.
       workers: processes; None takes one per core.
-      progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
+      progress: called with `(done, total, what)`. It may raise to stop; finished work is kept.
 
     Raises:
-      UserError: without what the hardware needs, or for hardware that it does not know.
+      UserError: when a package that the hardware needs is missing, or for unknown hardware.
     """
     if isinstance(space, Codesign) and not isinstance(hardware, Systolic):
         raise UserError(
@@ -102,11 +105,12 @@ def estimate(
         ),
         source=source,
         runtime=runtime,
+        held_out=held_out,
     )
 
 
 def hardware_of(measurements: Measurements) -> Hardware:
-    """Returns the hardware that a file of `estimate` speaks of, so that it can be asked again.
+    """Returns the hardware of a file that `estimate` made, so that it can be asked again.
 
     Raises:
       UserError: for a file of another source, or one that does not say which hardware.
@@ -131,28 +135,8 @@ def hardware_of(measurements: Measurements) -> Hardware:
     return kinds[measurements.source](**{name: given[name] for name in fields})
 
 
-def estimate_again(
-    space: Space, architectures: np.ndarray, known: Measurements, progress: Progress | None = None
-) -> list[dict[str, Sample]]:
-    """Returns what further networks cost on the hardware of a file of `estimate`.
-
-    Args:
-      space: of the file.
-      architectures: `int32[N, D]`.
-      known: the file.
-      progress: as in `estimate`.
-
-    Raises:
-      UserError: as `hardware_of` and `estimate`.
-    """
-    found = estimate(
-        space, architectures, hardware_of(known), batch_size=known.batch_size, progress=progress
-    )
-    return list(found.networks)
-
-
 def computes(space: Space, config: ProfileConfig) -> bool:
-    """Returns whether a profile of a space is computed, since its networks bring accelerators.
+    """Returns whether a profile of a space is computed, because its networks bring accelerators.
 
     Raises:
       UserError: where the runtime and the space do not go together.

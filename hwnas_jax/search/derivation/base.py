@@ -1,4 +1,4 @@
-"""From what a search found to networks in order: which is tried first.
+"""From what a search found to networks in order: which one is tried first.
 
 Legend: `N` candidates, `D` decisions, `K` options of the widest decision.
 
@@ -9,10 +9,12 @@ them and may ask the supernet.
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.registry import Registry
 
 
@@ -35,14 +37,20 @@ class Candidates(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """What a search left.
+    """What a search left, and what can be asked of its supernet.
+
+    The supernet judges on the half of the training data that the architecture learned from, and
+    normalises by the statistics of each candidate's own batches, as in the search.
 
     Attributes:
       probabilities: `float32[D, K]`.
       prior: `float32[D, K]`, the probabilities it began with.
       weights: `float32[P]`, the supernet's.
-      judge: `(weights, int32[n, D]) -> {"loss": float[n], metric: float[n]}`, of the task, by
-        the supernet on the half of the data that the architecture learned from.
+      judge: `(weights, int32[n, D]) -> {"loss": float[n], metric: float[n]}` of architectures; only
+        the chosen options run.
+      judge_mixed: `(weights, float32[n, D, K]) -> likewise`, of gates; all options run.
+      tune: `(weights, float32[D, K], steps) -> weights`, trained on at these gates on the other
+        half.
       metric: the task's primary metric.
       higher_is_better: whether more of it is better.
     """
@@ -51,6 +59,8 @@ class Searched(NamedTuple):
     prior: np.ndarray
     weights: np.ndarray
     judge: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+    judge_mixed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+    tune: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
     metric: str
     higher_is_better: bool
 
@@ -68,14 +78,34 @@ class Derivation(abc.ABC):
     summary: ClassVar[str]
 
     @abc.abstractmethod
-    def order(self, candidates: Candidates, searched: Searched, progress: Any) -> np.ndarray:
+    def order(
+        self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int
+    ) -> np.ndarray:
         """Returns row numbers of the candidates, `int[n]` with `n <= N`, the best first.
 
         Args:
           candidates: all that meet the budget.
           searched: what the search left.
-          progress: called as `(done, total, what)`.
+          progress: reports what is done.
+          seed: of what the rule draws.
         """
 
 
 DERIVATIONS: Registry[Derivation] = Registry("derivation", Derivation, "hwnas_jax.derivations")  # type: ignore[type-abstract]
+
+
+def check_order(rule: Derivation, rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns the order that a rule gave, when it names candidates, each once.
+
+    Raises:
+      UserError: when it does not.
+    """
+    rows = np.asarray(rows)
+    fine = rows.ndim == 1 and len(rows) and np.issubdtype(rows.dtype, np.integer)
+    fine = fine and rows.min() >= 0 and rows.max() < count and len(set(rows.tolist())) == len(rows)
+    if not fine:
+        raise UserError(
+            f"derivation {rule.name}: order must return different row numbers from 0 to "
+            f"{count - 1}, got {rows.tolist()[:10]}"
+        )
+    return rows

@@ -74,11 +74,14 @@ class Estimator(abc.ABC):
       name: as in the registry.
       summary: one line for `hwnas list`.
       reads_training: whether it reads the half of the data that the weights learn from.
+      draws_paths: whether it runs only a drawn option of every decision, whatever the relaxation
+        does.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     reads_training: ClassVar[bool] = False
+    draws_paths: ClassVar[bool] = False
 
     def init(self) -> Any:
         """Returns the state carried from step to step; by default none."""

@@ -1,1 +1,18 @@
 """How good an architecture is."""
+
+from hwnas_jax.search.evaluators.base import (
+    EVALUATORS,
+    Bench,
+    Data,
+    Evaluator,
+    Score,
+    check_evaluator,
+)
+from hwnas_jax.search.evaluators.supernet import SharedWeights
+from hwnas_jax.search.evaluators.told import make_evaluate, members
+from hwnas_jax.search.evaluators.training import ShortTraining
+
+__all__ = [
+    "EVALUATORS", "Bench", "Data", "Evaluator", "Score", "SharedWeights", "ShortTraining",
+    "check_evaluator", "make_evaluate", "members",
+]  # fmt: skip

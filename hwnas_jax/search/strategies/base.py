@@ -18,6 +18,9 @@ import numpy as np
 
 from hwnas_jax.registry import Registry
 
+GRADIENT = "gradient"
+"""The strategy that asks for nothing: weights and architecture are optimised together."""
+
 
 class Told(NamedTuple):
     """What a strategy is told of the architectures it asked for.
@@ -35,10 +38,17 @@ class Told(NamedTuple):
 def fitness(told: Told) -> jax.Array:
     """Returns one number to rank by, `float32[n]`: any within the budget beats any outside it.
 
-    Within the budget the score counts; outside, the nearer to it the better.
+    Within the budget the score counts; outside, the nearer to it the better. What is not a number,
+    because a table lacks it or a training diverged, ranks with what is no member of the space.
+
+    >>> told = Told(jnp.array([0.2, 0.9, 0.9, jnp.nan]), jnp.array([0.0, 0.1, jnp.inf, 0.0]))
+    >>> jnp.argsort(fitness(told)).tolist()
+    [2, 3, 1, 0]
     """
-    outside = -1e6 * (1.0 + jnp.minimum(told.excess, 1e6))
-    return jnp.where(told.excess > 0, outside, told.score)
+    unknown = jnp.isnan(told.score) | jnp.isnan(told.excess)
+    excess = jnp.where(unknown, jnp.inf, told.excess)
+    outside = -1e6 * (1.0 + jnp.minimum(excess, 1e6))
+    return jnp.where(excess > 0, outside, told.score)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +102,25 @@ class History(NamedTuple):
     architectures: jax.Array
     told: Told
     metrics: dict[str, jax.Array]
+
+
+def best_so_far(history: History) -> History:
+    """Returns the best architecture known after each evaluation, the earliest of equals.
+
+    Args:
+      history: of one run, as `run_strategy` returns it; `jax.vmap` serves those of many seeds.
+
+    Returns:
+      The architecture, what was told of it and its metrics, with a leading axis of `R * n`, one
+      row for each evaluation.
+    """
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), history)
+    rank = fitness(flat.told)
+    highest = jax.lax.cummax(rank)
+    is_better = rank[1:] > highest[:-1]
+    number = jnp.arange(1, len(rank))
+    best = jax.lax.cummax(jnp.concatenate([jnp.zeros(1, int), jnp.where(is_better, number, 0)]))
+    return jax.tree.map(lambda leaf: leaf[best], flat)
 
 
 def run_strategy(

@@ -1,4 +1,4 @@
-"""Readers of published cost tables; each returns a `CostTable` that has been checked row by row."""
+"""Readers of published cost tables. Each returns a `CostTable` whose every row was checked."""
 
 from hwnas_jax.cost.files.readers.load import load_table
 from hwnas_jax.cost.files.readers.locate import find_data

@@ -1,4 +1,4 @@
-"""Compact tables: `.npz` files of plain arrays, told apart by the arrays they hold.
+"""Compact tables: `.npz` files of plain arrays. Which table it is shows in the arrays' names.
 
 Legend: `N` architectures, `V` devices, `T` tasks.
 
@@ -9,15 +9,13 @@ Legend: `N` architectures, `V` devices, `T` tasks.
 `train_devices`, `valid_devices`, `test_devices` and `ref_idx` are read where present.
 """
 
-import dataclasses
 import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.readers import check
+from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
@@ -29,11 +27,11 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
     """Reads one compact table.
 
     Args:
-      path: the `.npz` file; nothing in it is unpickled.
-      task: for a file of several tasks, which; the first when left out.
+      path: the `.npz` file. Nothing in it is unpickled.
+      task: which task, for a file of several; None takes the first.
 
     Raises:
-      UserError: says what is missing, damaged or cannot be.
+      UserError: says what is missing, damaged or impossible.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -51,62 +49,18 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
             + [_array(arrays, "r", 1)[:, None]],
             axis=1,
         )
-        architectures = encode(space, values.astype(str))
+        architectures = encode_names(space, values.astype(str))
     else:
         ops, names = _array(arrays, "ops", 2), _texts(arrays, "op_names")
         space = published.fbnet() if ops.shape[1] == 22 else published.nasbench201()
-        architectures = encode(space, _named(ops, names))
-    return finish(
+        architectures = encode_names(space, _named(ops, names))
+    return make_table(
         path.name, space, architectures, _texts(arrays, "devices"),
-        {"latency_ms": whole(_array(arrays, "latency_ms", 2), "latency_ms")},
+        {"latency_ms": require_numbers(_array(arrays, "latency_ms", 2), "latency_ms")},
         {name: _texts(arrays, f"{name}_devices") for name in _SPLITS
          if f"{name}_devices" in arrays},
         arrays.get("ref_idx", np.zeros(0, int)),
     )  # fmt: skip
-
-
-def finish(
-    source: str,
-    space: Choices,
-    architectures: np.ndarray,
-    devices: tuple[str, ...],
-    values: Mapping[str, np.ndarray],
-    splits: Mapping[str, tuple[str, ...]] | None = None,
-    references: np.ndarray = np.zeros(0, int),  # noqa: B008 - never written to
-    *,
-    rows: Sequence[str] = (),
-    batch_size: int = 1,
-) -> CostTable:
-    """Returns the checked table with its notes; `rows` names the architectures in messages.
-
-    Raises:
-      UserError: as `check.checked`.
-    """
-    architectures = np.asarray(architectures, np.int32)
-    values, unknown = check.zeros(
-        space, architectures, devices,
-        {metric: np.asarray(column, float) for metric, column in values.items()},
-    )  # fmt: skip
-    table = CostTable(
-        source, space, architectures, tuple(devices), values, dict(splits or {}),
-        references=tuple(int(row) for row in references),
-    )  # fmt: skip
-    check.checked(table)
-    check.units(table, rows or [f"row {row}" for row in range(len(architectures))], batch_size)
-    for name, members in table.splits.items():
-        for device in members:
-            choose(device, table.devices, f"device (in the split {name})")
-    if any(not 0 <= row < len(architectures) for row in table.references):
-        raise UserError(f"a reference architecture is none of 0..{len(architectures) - 1}")
-    return dataclasses.replace(table, notes=(*unknown, *check.notes(table)))
-
-
-def whole(values: np.ndarray, what: str) -> np.ndarray:
-    """Returns `values`; raises UserError naming the row when one is not a number."""
-    wrong = np.argwhere(np.isnan(values))
-    if len(wrong):
-        raise UserError(f"row {wrong[0][-1]}: {what} is not a number")
-    return values
 
 
 def _of_task(arrays, task, source):
@@ -121,15 +75,17 @@ def _of_task(arrays, task, source):
             space = published.nasbench201((52, 16, 1), 18)
         case _:  # dense outputs: the cells are the same, the network around them is not
             space = published.CellChoices(f"nasbench201_{task}")
-    architectures = encode(space, _named(_array(arrays, "ops", 2), _texts(arrays, "op_names")))
+    architectures = encode_names(
+        space, _named(_array(arrays, "ops", 2), _texts(arrays, "op_names"))
+    )
     devices = _texts(arrays, "backends")
     values = {}
     for metric in ("latency_ms", "energy_mj"):
         if metric in arrays:
-            known = whole(_array(arrays, metric, 3)[number].astype(float), metric)
+            known = require_numbers(_array(arrays, metric, 3)[number].astype(float), metric)
             missing = np.full((len(devices) - len(known), known.shape[1]), np.nan)
             values[metric] = np.concatenate([known, missing])
-    return finish(f"{source}:{task}", space, architectures, devices, values)
+    return make_table(f"{source}:{task}", space, architectures, devices, values)
 
 
 def _array(arrays, name, rank):
@@ -152,27 +108,3 @@ def _named(ops, names):
         row = int(np.argmax(ops.max(axis=1) >= len(names)))
         raise UserError(f"row {row}: operation {ops[row].max()} has no name among {len(names)}")
     return np.array(names)[ops]
-
-
-def encode(space: Choices, texts: np.ndarray) -> np.ndarray:
-    """Returns `int32[N, D]` of the options' names `str[N, D]`.
-
-    Raises:
-      UserError: names the row of an option that the space does not have, and the nearest.
-    """
-    if texts.shape[1] != space.num_decisions:
-        raise UserError(
-            f"an architecture of {space.name} has {space.num_decisions} decisions, "
-            f"the file has {texts.shape[1]}"
-        )
-    architectures = np.zeros(texts.shape, np.int32)
-    for number, decision in enumerate(space.decisions):
-        known, inverse = np.unique(texts[:, number], return_inverse=True)
-        options = np.zeros(len(known), np.int32)
-        for i, name in enumerate(known):
-            if name not in decision.options:
-                row = int(np.argmax(inverse == i))
-                choose(str(name), decision.options, f"option of {decision.name} in row {row}")
-            options[i] = decision.options.index(name)
-        architectures[:, number] = options[inverse]
-    return architectures

@@ -1,9 +1,9 @@
 """A CSV file of architectures and metrics, of one device or of several.
 
-The format is that of `hwnas_jax.cost.files.plain_text`, with two freedoms. A column `device` may
-name the device of each row, and the same architecture stands there once per device. Columns that
-are no metric (an index, an accuracy) are left out, and the table's notes say so. A cell without a
-number means that the device lacks it.
+The format is that of `hwnas_jax.cost.files.plain_text`, with three freedoms. A column `device` may
+name the device of each row; an architecture then has one row for each device. Columns that are not
+metrics (an index, an accuracy) are ignored, and the table's notes say so. An empty cell means that
+the value is unknown.
 
 Legend: `N` architectures, `D` decisions, `V` devices.
 """
@@ -16,26 +16,26 @@ import numpy as np
 
 from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.plain_text import (
+from hwnas_jax.cost.files.plain_text import known_columns
+from hwnas_jax.cost.files.readers.build_table import make_table
+from hwnas_jax.cost.files.sheet import (
     Sheet,
-    known_columns,
     metric_columns,
     number,
     parse_architecture,
     parse_sheet,
 )
-from hwnas_jax.cost.files.readers.compact import finish
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
 
 
 def read_csv(path: Path, *, space: Choices | None = None) -> CostTable:
-    """Reads a table; nothing of it when any row is wrong.
+    """Reads a table. A single wrong row makes it refuse the whole file.
 
     Args:
       path: the file.
-      space: what the architectures are of; when left out, what the line `# space:` says, or
+      space: the space of the architectures. None takes the one that the line `# space:` names, or
         NAS-Bench-201 where the first architecture is written as one of its cells.
 
     Raises:
@@ -79,7 +79,7 @@ def read_csv(path: Path, *, space: Choices | None = None) -> CostTable:
     left_out = [c for c in sheet.columns if c not in (*metrics, *own, "architecture", "device")]
     size = sheet.header.get("batch_size", "1")
     lines = {row: line for (_, row), (line, _) in reversed(cells.items())}
-    found = finish(
+    found = make_table(
         path.name, space, architectures, tuple(devices), table,
         rows=[f"line {lines[row]}" for row in range(len(rows))],
         batch_size=int(size) if size.isdigit() else 1,

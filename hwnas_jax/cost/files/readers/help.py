@@ -1,11 +1,11 @@
-"""The folders of the HELP repository: one torch file of latencies per device, and architectures.
+"""The folders of the HELP repository: a torch file of architectures, and one of latencies a device.
 
     data/nasbench201/  str_arch2idx.pt {string: row}            latency/<device>.pt
     data/fbnet/        metainfo.pt {"arch": [{"op_idx_list"}]}   latency/<device>.pt
     data/ofa/          ofa_archs.pt {"arch": [{ks, e, d, r}]}    latency/<device>.pt
 
-A latency file holds one number per architecture, milliseconds, as a list or a tensor;
-`hardware_embedding_index.pt` the rows that a device is described by.
+A latency file holds a list or a tensor with one number for each architecture, in milliseconds.
+`hardware_embedding_index.pt` holds the rows of the architectures that describe a device.
 
 References: Lee et al., "HELP: Hardware-Adaptive Efficient Latency Prediction for NAS via
 Meta-Learning", NeurIPS 2021; github.com/HayeonLee/HELP.
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.readers.compact import encode, finish, whole
+from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
 from hwnas_jax.cost.files.readers.pickles import load_torch
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
@@ -57,7 +57,7 @@ def read_help(folder: Path, *, task: str | None = None) -> CostTable:
 
     Args:
       folder: the repository, its `data` folder, or the folder of one search space.
-      task: which space, "nasbench201", "fbnet" or "ofa"; the first that is there when left out.
+      task: which space: "nasbench201", "fbnet" or "ofa". None takes the first that is there.
 
     Raises:
       UserError: names the file that is missing, damaged, or of another length.
@@ -70,7 +70,7 @@ def read_help(folder: Path, *, task: str | None = None) -> CostTable:
     }
     if not found:
         raise UserError(
-            "there is no folder of HELP in it: such has latency/<device>.pt beside "
+            "there is no folder of HELP in it: such a folder has latency/<device>.pt beside "
             + " or ".join(_ARCHITECTURES.values())
         )
     task = next(iter(found)) if task is None else choose(task, found, "search space in it")
@@ -83,7 +83,7 @@ def read_help(folder: Path, *, task: str | None = None) -> CostTable:
             raise UserError(
                 f"{file.name}: {values.size} latencies for {len(architectures)} architectures"
             )
-        columns[file.stem] = whole(values, f"latency_ms of {file.stem}")
+        columns[file.stem] = require_numbers(values, f"latency_ms of {file.stem}")
     if not columns:
         raise UserError(f"{place / 'latency'} holds no .pt file")
     index = place / "hardware_embedding_index.pt"
@@ -91,7 +91,7 @@ def read_help(folder: Path, *, task: str | None = None) -> CostTable:
         name: tuple(device for device in devices.split() if device in columns)
         for name, devices in _SPLITS[task].items()
     }
-    return finish(
+    return make_table(
         f"HELP {task}", space, architectures, tuple(columns),
         {"latency_ms": np.stack(list(columns.values()))},
         {name: devices for name, devices in splits.items() if devices},
@@ -133,13 +133,13 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
             if ((blocks < 0) | (blocks >= len(names))).any():
                 raise UserError(f"a block is none of 0..{len(names) - 1}")
             fbnet = published.fbnet()
-            return fbnet, encode(fbnet, names[blocks])
+            return fbnet, encode_names(fbnet, names[blocks])
         columns = [
             np.array([np.ravel(network[key]) for network in networks], int)
             for key in ("ks", "e", "d", "r")
         ]
         space = published.OnceForAll()
-        return space, encode(space, np.concatenate(columns, axis=1).astype(str))
+        return space, encode_names(space, np.concatenate(columns, axis=1).astype(str))
     except UserError as error:
         raise UserError(f"{file.name}: {error}") from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:

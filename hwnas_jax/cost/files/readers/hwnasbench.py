@@ -3,8 +3,8 @@
     {"nasbench201": {data set: {"config": [{"arch_str": ...}], "edgegpu_latency": [...], ...}},
      "fbnet": {"edgegpu_latency": {block: cost}, ...}}
 
-Latencies are milliseconds, energies millijoules. For FBNet's space the costs of blocks are given,
-by their shapes; those of a network are their sum, as its authors define it.
+Latencies are in milliseconds, energies in millijoules. For FBNet's space the file gives the costs
+of blocks by their shapes. The cost of a network is their sum, as the authors define it.
 
 References: Li et al., "HW-NAS-Bench: Hardware-Aware Neural Architecture Search Benchmark", ICLR
 2021; github.com/GATECH-EIC/HW-NAS-Bench.
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.readers.compact import finish, whole
+from hwnas_jax.cost.files.readers.build_table import make_table, require_numbers
 from hwnas_jax.cost.files.readers.pickles import load_pickle
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.core import published
@@ -34,15 +34,15 @@ def read_hwnasbench(path: Path, *, task: str | None = None) -> CostTable:
     """Reads one data set of the pickle.
 
     Args:
-      path: the file; nothing in it is run.
+      path: the file. Nothing in it is run.
       task: "nasbench201/cifar10", "nasbench201/cifar100", "nasbench201/ImageNet16-120",
-        "fbnet/cifar100" or "fbnet/ImageNet"; the first that is there when left out.
+        "fbnet/cifar100" or "fbnet/ImageNet". None takes the first that is there.
 
     Returns:
-      All cells of NAS-Bench-201; of FBNet's space 5,000 architectures drawn with seed 0.
+      All cells of NAS-Bench-201, or 5,000 architectures of FBNet's space, drawn with seed 0.
 
     Raises:
-      UserError: says what is missing or damaged, or what the pickle tried to name.
+      UserError: says what is missing or damaged, or which function the pickle tried to name.
     """
     content = load_pickle(path)
     tasks = {}
@@ -63,18 +63,6 @@ def read_hwnasbench(path: Path, *, task: str | None = None) -> CostTable:
         drawn = table.space.random(np.random.default_rng(0), _SAMPLE)
         return table.costs(np.unique(drawn, axis=0), f"HW-NAS-Bench {task}")
     return _cells(tasks[task], task, name)
-
-
-def read_fbnet_lookup(path: Path, data_set: str = "cifar100") -> "BlockTable":
-    """Reads the costs of FBNet's blocks, "cifar100" or "ImageNet".
-
-    Raises:
-      UserError: as `read_hwnasbench`.
-    """
-    content = load_pickle(path)
-    if not isinstance(content, dict) or not isinstance(content.get("fbnet"), dict):
-        raise UserError(f"{path}: it is not HW-NAS-Bench with the space 'fbnet'")
-    return _lookup(content["fbnet"], choose(data_set, _NETWORKS, "data set"))
 
 
 def _cells(table, task, name):
@@ -103,12 +91,12 @@ def _cells(table, task, name):
             raise UserError(f"{task}, {key}: {error}") from error
         if len(column) != len(strings):
             raise UserError(f"{task}, {key}: {len(column)} values for {len(strings)} networks")
-        values[metric][devices.index(device)] = whole(column, f"{metric} of {device}")
-    return finish(f"HW-NAS-Bench {task}", space, architectures, devices, values)
+        values[metric][devices.index(device)] = require_numbers(column, f"{metric} of {device}")
+    return make_table(f"HW-NAS-Bench {task}", space, architectures, devices, values)
 
 
 def _columns(table):
-    """Returns the devices, and by key of the file the device and the metric."""
+    """Returns the devices, and the device and metric of each key of the file."""
     columns = {}
     for key in table:
         device, _, quantity = str(key).partition("_")
@@ -120,7 +108,7 @@ def _columns(table):
 
 
 def _listed(value: Any, what: str) -> list[Any]:
-    """Returns the values of a list, an array, or a table by row number."""
+    """Returns the values of a list, of an array, or of a table with row numbers as keys."""
     if isinstance(value, dict):
         try:
             return [value[row] for row in range(len(value))]
@@ -136,10 +124,10 @@ class BlockTable:
     """Costs that add up: a constant, and what each option adds.
 
     Attributes:
-      space: FBNet's.
+      space: FBNet's space.
       devices: names.
-      tables: by metric `float64[V, D, K]`; NaN where a device lacks the metric.
-      constants: by metric `float64[V]`.
+      tables: `float64[V, D, K]` by metric; NaN where a device lacks the metric.
+      constants: `float64[V]` by metric.
     """
 
     space: FBNet
@@ -154,11 +142,12 @@ class BlockTable:
             metric: table[:, rows, architectures].sum(axis=-1) + self.constants[metric][:, None]
             for metric, table in self.tables.items()
         }
-        return finish(source, self.space, architectures, self.devices, values)
+        return make_table(source, self.space, architectures, self.devices, values)
 
 
-# Channels out of each stage and its blocks; per data set the image size, the classes, the channels
-# of the last convolution, and the strides of the stem and of the first block of each stage.
+# Of each stage its output channels and its number of blocks. Of each data set the image size, the
+# classes, the channels of the last convolution, the stride of the stem, and the stride of the first
+# block of each stage.
 _STAGES = ((16, 1), (24, 4), (32, 4), (64, 4), (112, 4), (184, 4), (352, 1))
 _STEM = 16
 _NETWORKS: dict[str, tuple[int, int, int, int, tuple[int, ...]]] = {
@@ -184,12 +173,12 @@ def _lookup(table, name) -> BlockTable:
             raise UserError(f"fbnet, {key}: there is no block {error}") from error
         except (TypeError, ValueError) as error:
             raise UserError(f"fbnet, {key}: {error}") from error
-        whole(tables[metric][number].ravel(), f"{metric} of a block of {device}")
+        require_numbers(tables[metric][number].ravel(), f"{metric} of a block of {device}")
     return BlockTable(space, devices, tables, constants)
 
 
 def _block_names(name):
-    """Returns the file's names of each decision's options, and of what every network has."""
+    """Returns the file's names of each decision's options, and of what all networks have."""
     size, classes, last, stride, strides = _NETWORKS[name]
     rest = [f"ConvNorm_H{size}_W{size}_Cin3_Cout{_STEM}_kernel3_stride{stride}_group1"]
     size //= stride

@@ -1,13 +1,15 @@
-"""One way in for every published table, whatever it looks like inside."""
+"""One function that reads every kind of published table."""
 
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.cost.files.measurements import check_spec, load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
+from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.readers.compact import finish, read_compact
+from hwnas_jax.cost.files.readers.build_table import make_table
+from hwnas_jax.cost.files.readers.compact import read_compact
 from hwnas_jax.cost.files.readers.csv import read_csv
 from hwnas_jax.cost.files.readers.help import read_help
 from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
@@ -20,19 +22,19 @@ from hwnas_jax.spaces.core.published import choices_from_spec
 def load_table(
     path: str | Path, *, task: str | None = None, space: Choices | None = None
 ) -> CostTable:
-    """Reads a table of costs; what it is shows in its content, not in its name.
+    """Reads a table of costs. Its kind is recognised by its content, not by its name.
 
-    Known are compact `.npz` tables, folders of the HELP repository, the pickle of HW-NAS-Bench,
-    CSV files and measurement files.
+    It may be a compact `.npz` table, a folder of the HELP repository, the pickle of HW-NAS-Bench, a
+    CSV file or a measurement file.
 
     Args:
-      path: the file or folder; or its name in the folder `HWNAS_DATA`, where the suffix may be
+      path: the file or folder, or its name in the folder `HWNAS_DATA`, where the suffix may be
         left out.
-      task: for data on several tasks, which one; the first when left out.
-      space: the space it must be of; CSV files that do not say need it.
+      task: which task, for data on several; None takes the first.
+      space: the space it must be of. A CSV file that does not name its space needs it.
 
     Returns:
-      The whole table, checked row by row, with `notes` on what is odd in it.
+      The whole table, checked row by row, with `notes` on what is odd about it.
 
     Raises:
       UserError: names the file, and the row, of what cannot be used.
@@ -83,6 +85,6 @@ def _of_measurements(path, space):
         raise UserError("it holds no networks")
     device = str(measured.device.get("kind", path.stem))
     values = {metric: np.asarray(column)[None] for metric, column in seen.values.items()}
-    return finish(
+    return make_table(
         path.name, space, seen.architectures, (device,), values, batch_size=measured.batch_size
     )

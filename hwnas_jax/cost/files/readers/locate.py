@@ -1,4 +1,4 @@
-"""Where published data lies: at a path that is given, or in the folder `HWNAS_DATA`."""
+"""Finds published data: at a given path, or by its name in the folder `HWNAS_DATA`."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ def find_data(name: str | Path) -> Path:
     """Returns the file or folder that `name` means.
 
     Args:
-      name: a path; or the name of something in the folder that the environment variable
-        `HWNAS_DATA` names, where a suffix such as `.npz` may be left out.
+      name: a path, or the name of something in the folder to which the environment variable
+        `HWNAS_DATA` points. A suffix such as `.npz` may be left out of a name.
 
     Raises:
-      UserError: tells both ways when nothing is there.
+      UserError: when nothing is there; says both ways to name data.
     """
     given = Path(name).expanduser()
     if given.exists():

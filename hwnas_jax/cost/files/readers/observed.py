@@ -1,9 +1,9 @@
-"""What one device was observed to cost, from a measurement file or a published table."""
+"""What networks cost on one device, from a measurement file or a published table."""
 
 import dataclasses
 from pathlib import Path
 
-from hwnas_jax.cost.files.measurements import load_measurements
+from hwnas_jax.cost.files.measurement_file import load_measurements
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.files.readers.load import load_table
 from hwnas_jax.cost.files.readers.locate import find_data
@@ -15,13 +15,13 @@ from hwnas_jax.spaces.core.published import choices_from_spec
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
-    """Observations of one device and where they are from.
+    """Observations of one device and where they come from.
 
     Attributes:
-      space: the networks are of.
+      space: the search space of the networks.
       observations: what a model is fitted to or compared with.
       source: the file and the device, for people.
-      notes: what a person should know of them, a line each.
+      notes: sentences for people.
     """
 
     space: Choices
@@ -41,12 +41,12 @@ def load_observations(
 
     Args:
       path: a measurement file or anything that `load_table` reads.
-      device: for a table of several devices, which one.
-      task: for a table of several tasks, which one; the first when left out.
-      space: the space it must be of; None takes what the file says.
+      device: which device, for a table of several.
+      task: which task, for a table of several; None takes the first.
+      space: the space it must be of; None takes the space that the file names.
 
     Raises:
-      UserError: names the file and what is wrong with it, or the devices that there are.
+      UserError: names the file and what is wrong with it, or lists the devices of the table.
     """
     found = find_data(path)
     if device is None and task is None and _is_measurements(found):
@@ -73,7 +73,7 @@ def load_observations(
 
 
 def _is_measurements(path):
-    """Returns whether a file is of one device and may hold operations too."""
+    """Returns whether a file is a measurement file, which is of one device."""
     if path.is_dir():
         return False
     with path.open("rb") as file:

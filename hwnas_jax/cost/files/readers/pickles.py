@@ -1,9 +1,9 @@
 """Unpickling that runs nothing: plain containers, numbers, texts, NumPy arrays, torch tensors.
 
-A pickle is a program that may name any function and call it. Here a name is looked up in a short
-table of our own functions, each of which only keeps numbers; any other name is refused before
-anything is called. What the table hands out cannot be changed from inside the pickle. torch is not
-needed: a tensor is numbers in a storage, with a size and strides.
+A pickle is a program that may name any function and call it. Here every name is looked up in a
+short table of functions that only store numbers. Any other name is refused before anything is
+called, and the pickle cannot change the functions of the table. torch is not needed: a tensor is a
+storage of numbers with a size and strides.
 """
 
 import collections
@@ -109,7 +109,7 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
 
 
 class _Fixed:
-    """What a pickle may hold and pass on, but neither look into nor change."""
+    """A value that a pickle may hold and pass on, but neither read nor change."""
 
     __slots__ = ()
 
@@ -144,7 +144,7 @@ class _Type(_Fixed):
         self.dtype, self.torch = dtype, torch
 
     def __setstate__(self, state):
-        # NumPy tells the byte order only here: (version, order, and six fields of records).
+        # NumPy gives the byte order only here: (version, order, and six fields about records).
         if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
             raise UserError("it is damaged: an element type has an unknown state")
         if any(part is not None for part in state[2:5]):
@@ -154,7 +154,7 @@ class _Type(_Fixed):
 
 
 class _Storage(_Fixed):
-    """Numbers that tensors share; read after the pickle."""
+    """Numbers that tensors share. The file holds them behind the pickle."""
 
     __slots__ = ("count", "dtype", "key")
 
@@ -178,7 +178,7 @@ class _Array(_Fixed):
     def __setstate__(self, state):
         _, shape, kind, fortran, content = state
         if kind.dtype.kind == "O":
-            # A list of plain things; its elements are resolved with everything else.
+            # A list of plain values. `_resolve` visits its elements later.
             if not isinstance(content, list) or shape != (len(content),):
                 raise UserError("it is damaged: an array of objects must be one list")
             self.value = content
@@ -329,7 +329,7 @@ def _sizes(value) -> dict[str, tuple[np.dtype, int]]:
 
 
 def _resolve(value, storages, seen=None, depth=0):
-    """Returns `value` with arrays in place of what stood for them."""
+    """Returns `value` with every placeholder replaced by its array."""
     if depth > _DEEPEST:
         raise UserError(f"it is nested more than {_DEEPEST} deep")
     seen = {} if seen is None else seen
@@ -345,7 +345,8 @@ def _resolve(value, storages, seen=None, depth=0):
         raise UserError("it holds a name where a value should be")
     if not isinstance(value, dict | list | tuple):
         return value
-    # One list may stand in many places: copied for each, a small file could fill the memory.
+    # The same list may be used in many places. It is copied once: with a copy for each place, a
+    # small file could fill the memory.
     if id(value) not in seen:
         if isinstance(value, dict):
             seen[id(value)] = {

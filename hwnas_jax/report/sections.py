@@ -1,0 +1,274 @@
+"""The sections that the page of one search and that of several share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.report.catalogue import methods_used
+from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
+from hwnas_jax.report.network_plots import plot_cost_fit
+from hwnas_jax.report.numbers import NOTHING, percent
+from hwnas_jax.report.outcome import (
+    ending_in_words,
+    ending_rows,
+    endings,
+    strategy_in_words,
+)
+from hwnas_jax.report.read import RunFiles
+from hwnas_jax.report.search_plots import (
+    has_multiplier,
+    plot_probabilities,
+    plot_progress,
+    plot_searches,
+    plot_strategy,
+    plot_supernet,
+)
+from hwnas_jax.report.series import by_member
+from hwnas_jax.report.style import option_colours
+from hwnas_jax.report.summary import measured_during_search
+
+
+def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
+    """Returns the head of the page: what ran where, and its result in words.
+
+    Args:
+      run: the run.
+      kind: what kind of page this is.
+      verdict: the result.
+      tiles: its most important figures, as HTML.
+    """
+    device = (run.versions or {}).get("device") or {}
+    facts = [
+        (run.settings("space", "name"), "search space {}"),
+        (run.settings("data", "name"), "data {}"),
+        (run.settings("task", "name"), "task {}"),
+        (device.get("kind") or device.get("platform"), "device {}"),
+        (None if run.several else run.settings("seed"), "seed {}"),
+        ((run.versions or {}).get("started"), "started {}"),
+    ]
+    line = " · ".join(escaped(form.format(value)) for value, form in facts if value is not None)
+    return (
+        f'<header>\n<p class="kicker">{escaped(kind)}</p>\n'
+        f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
+        f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
+    )
+
+
+def network_colours(run: RunFiles) -> dict[str, str]:
+    """Returns the colour of each option of the space."""
+    decisions = run.space["decisions"] if run.space else []
+    options = [option for decision in decisions for option in decision["options"]]
+    return option_colours([*options, *network_names(run).values()])
+
+
+def network_names(run: RunFiles) -> dict[str, str]:
+    """Returns the option of each decision of the network found; empty before there is one."""
+    names = run.architecture["architecture"] if run.architecture else {}
+    return {str(decision): str(option) for decision, option in names.items()}
+
+
+def search(run: RunFiles) -> str:
+    """Returns the section of the search: its methods, how it went, and where it ended."""
+    parts = [_methods(run)]
+    supernet = _by_stage(run.log["supernet"])
+    if supernet:
+        caption = "The supernet, whose weights judge what the strategy asks for, in training."
+        parts.append(figure(plot_supernet(supernet, task=run.task), "supernet", caption))
+    if run.log["strategy"]:
+        parts.append(_strategy(run))
+    elif run.log["search"]:
+        parts.append(_searches(run) if run.several else _one_search(run))
+    else:
+        parts.append(missing("figure of the search", "search lines in metrics.jsonl"))
+    return section("The searches" if run.several else "The search", *parts)
+
+
+def _by_stage(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Returns rows by the stage that wrote them."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        stages.setdefault(row["stage"], []).append(row)
+    return stages
+
+
+def _methods(run: RunFiles) -> str:
+    used = methods_used(run.config["config"]) if run.config else []
+    if not used:
+        return missing("methods", "config.json")
+    head = ("method", "name", "options", "what it does")
+    rows = [(own.kind, own.name, own.options or NOTHING, own.summary) for own in used]
+    return f'<div class="methods">{table(head, rows)}</div>'
+
+
+def _strategy(run: RunFiles) -> str:
+    caption = (
+        "Left: the best score within the budget so far; the score is what the evaluator ranks by, "
+        "with its sign turned where less is better. Right: the share of what was asked for that "
+        "met the budget."
+    )
+    drawn = figure(plot_strategy(by_member(run.log["strategy"])), "strategy", caption)
+    return drawn + note(strategy_in_words(run))
+
+
+def _searches(run: RunFiles) -> str:
+    found = endings(run)
+    caption = (
+        "Left: the loss on the half of the training data that the architectures learn from. Right: "
+        "the expected cost as a share of each search's own target (dashed: on target)."
+    )
+    warmup = run.settings("search", "warmup_steps")
+    drawn = plot_searches(by_member(run.log["search"]), warmup_steps=warmup)
+    parts = [figure(drawn, "searches", caption)]
+    if found:
+        head, *rows = ending_rows(found)
+        parts.append(f"<h3>Where each search ended</h3>{table(head, rows)}")
+        parts.append(
+            note(
+                "Probabilities under the search: of its most probable choices, all together; of "
+                "all networks that meet the budget; and of the networks that were derived."
+            )
+        )
+    return "\n".join(parts)
+
+
+def _one_search(run: RunFiles) -> str:
+    warmup = run.settings("search", "warmup_steps")
+    rows = run.log["search"]
+    progress = plot_progress(
+        rows, metric=run.metric, task=run.task, warmup_steps=warmup, confidence=run.confidence
+    )
+    last = "the entropy of the choices, which falls as they are made"
+    if has_multiplier(rows):
+        last = "the multiplier that weighs the cost in the loss"
+    caption = (
+        f"The loss and the {run.task.name} on the two halves of the training data that weights and "
+        f"architecture learn from, the cost beside its target, and {last}. Only weights are "
+        "trained during the warm-up (shaded)."
+    )
+    parts = [figure(progress, "progress", caption)]
+    for ending in endings(run):
+        parts.append(note(ending_in_words(run, ending)))
+    parts.append(_probabilities(run, [row for row in rows if row.get("probabilities")], warmup))
+    return "\n".join(parts)
+
+
+def _probabilities(run: RunFiles, rows: list[dict[str, Any]], warmup: Any) -> str:
+    what = "figure of the probabilities"
+    if not run.space:
+        return missing(what, "space.json")
+    if not rows:
+        return missing(what, "probabilities in metrics.jsonl")
+    try:
+        drawn = plot_probabilities(
+            [row["step"] for row in rows],
+            [row["probabilities"] for row in rows],
+            {d["name"]: d["options"] for d in run.space["decisions"]},
+            warmup_steps=warmup,
+            colours=network_colours(run),
+        )
+    except ValueError as error:
+        file = run.path / "metrics.jsonl"
+        raise UserError(f"{file} does not fit the run's space.json: {error}") from error
+    caption = (
+        "The probability of each option over time, with a panel for every decision. Above each "
+        "panel, on the right, stands the option that ended as the most probable."
+    )
+    return figure(drawn, "probabilities", caption)
+
+
+def cost_model(run: RunFiles) -> str:
+    """Returns the section that judges the cost model."""
+    title = "The cost model"
+    if not run.cost_fit:
+        return section(title, missing("judgement of the cost model", "cost_fit.json"))
+    held_out, fitted = run.cost_fit["held_out"], run.cost_fit.get("fitted") or []
+    source = run.source
+    rows = [
+        (
+            model.get("label") or model["name"],
+            NOTHING if model.get("spearman") is None else f"{model['spearman']:.3f}",
+            percent(model.get("mape")),
+            percent(model.get("within_10"), digits=0),
+        )
+        for model in run.cost_fit["models"]
+    ]
+    head = ("model", "rank correlation", "mean error", "within 10\u00a0%")
+    explained = (
+        f"Judged on networks that were {source} but not used for the fit: Spearman's rank "
+        "correlation, the mean of the absolute relative errors, and the share of the networks that "
+        "were predicted within 10 %."
+    )
+    searched = (run.measurements_during_search or {"networks": []})["networks"]
+    more = measured_during_search(searched) if searched else ""
+    drawn = missing("scatter of predictions", f"{source} networks in cost_fit.json")
+    if held_out or fitted or searched:
+        metric = run.cost_fit.get("metric") or run.metric
+        drawn = figure(
+            plot_cost_fit(held_out, fitted, searched, metric=metric, obtained=source),
+            "cost-fit",
+            f"Predicted and {source} costs of whole networks. Bars are one standard deviation of "
+            "the prediction.",
+        )
+    judged = f"<div>{table(head, rows)}{note(explained, more)}</div>"
+    return section(title, f'<div class="pair">{drawn}\n{judged}</div>')
+
+
+def details(run: RunFiles) -> str:
+    """Returns the section of times, device, versions and config."""
+    parts = []
+    if run.stages:
+        seconds = {
+            stage: value.get("seconds") if isinstance(value, dict) else value
+            for stage, value in run.stages.items()
+        }
+        rows = [(stage, _duration(value)) for stage, value in seconds.items()]
+        known = [value for value in seconds.values() if isinstance(value, (int, float))]
+        rows.append(("all stages", _duration(sum(known))))
+        parts.append(f"<div><h3>Time</h3>{table(('stage', 'wall time'), rows)}</div>")
+    else:
+        parts.append(missing("times of the stages", "stages.json"))
+    if run.versions:
+        rows = [(key, _value(value)) for key, value in _flat(run.versions)]
+        if run.measurements:
+            for key in ("operations", "networks"):
+                done = str(len(run.measurements.get(key) or []))
+                rows.append((f"{key} {run.source}", done))
+        versions = table(("device and software", ""), rows)
+        parts.append(f"<div><h3>Device and versions</h3>{versions}</div>")
+    else:
+        parts.append(missing("device and versions", "versions.json"))
+    config = missing("config", "config.json")
+    if run.config:
+        rows = [(key, _value(value)) for key, value in _flat(run.config["config"])]
+        config = f'<h3>Config</h3><div class="config">{table(("key", "value"), rows)}</div>'
+    return section("Details", f'<div class="pair">{"".join(parts)}</div>', config)
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, (int, float)):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _value(value: Any) -> str:
+    if value is None or value in ({}, []):
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Returns nested tables as rows with dotted keys."""
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value))
+    return rows

@@ -1,0 +1,141 @@
+"""What several searches found: their front, in words and as a table."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.report.numbers import half, number, percent, plural, with_deviation
+from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
+from hwnas_jax.report.read import RunFiles
+from hwnas_jax.report.summary import over_target
+from hwnas_jax.report.task_metric import TaskMetric
+
+_COSTS = ("measured", "predicted")
+_VALUES = ("validation_metric", "supernet_metric")
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """The front of the networks of a run.
+
+    Costs are those of the finished networks and values those of trained ones where every network
+    has them; otherwise the prediction and the supernet stand in for them. The reference point, the
+    most expensive network of the space at the value of guessing, depends on the space, the device
+    and the data alone, so that sweeps can be compared.
+
+    Attributes:
+      cost: which entry of a network is its cost ("measured").
+      value: which entry is its value ("validation_metric").
+      on_front: of each network, whether it is on the front.
+      reference: where the area ends.
+      hypervolume: the area.
+      share: of the area that no cost and the best possible value would have; None where there is
+        no best possible value.
+    """
+
+    cost: str
+    value: str
+    on_front: list[bool]
+    reference: Reference
+    hypervolume: float
+    share: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the front as plain JSON values."""
+        return {**dataclasses.asdict(self), "reference": self.reference._asdict()}
+
+
+def front_of(run: RunFiles) -> Front | None:
+    """Returns the front of a run; None before its networks have a cost and a value each."""
+    cost, value = _known_to_all(run, _COSTS), _known_to_all(run, _VALUES)
+    if cost is None or value is None or not run.targets:
+        return None
+    costs = np.array([network[cost] for network in run.found], float)
+    values = np.array([network[value] for network in run.found], float)
+    task, better = run.task, run.task.higher_is_better
+    chance = task.chance
+    if chance is None:
+        chance = float(values.min() if better else values.max())
+    reference = Reference(float(run.targets["range"][-1]), float(chance))
+    area = hypervolume(costs, values, reference, higher_is_better=better)
+    best = on_front(costs, values, higher_is_better=better).tolist()
+    return Front(cost, value, best, reference, area, _share(area, reference, task))
+
+
+def _known_to_all(run: RunFiles, keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        if run.found and all(network.get(key) is not None for network in run.found):
+            return key
+    return None
+
+
+def _share(area: float, reference: Reference, task: TaskMetric) -> float | None:
+    if task.best_possible is None:
+        return None
+    whole = reference.cost * abs(task.best_possible - reference.value)
+    return area / whole if whole > 0 else None
+
+
+def value_name(run: RunFiles, front: Front) -> str:
+    """Returns which value of a network the front shows."""
+    if front.value == "supernet_metric":
+        return f"{run.task.name} with the supernet's weights"
+    return f"validation {run.task.name}"
+
+
+def rows(run: RunFiles) -> list[tuple[str, ...]]:
+    """Returns the final table, headers first, with a row for every search."""
+    front, task, unit = front_of(run), run.task, run.unit
+    if not run.found:
+        return []
+    table: list[tuple[str, ...]] = [
+        (
+            "search", f"target ({unit})", f"predicted ({unit})", f"{run.obtained} ({unit})",
+            "vs target", f"supernet {task.name}", f"validation {task.name}", f"test {task.name}",
+            "front",
+        )
+    ]  # fmt: skip
+    for i, network in enumerate(run.found):
+        table.append(
+            (
+                network["label"],
+                number(network.get("target")),
+                with_deviation(network.get("predicted"), network.get("predicted_std")),
+                with_deviation(network.get("measured"), half(network.get("measured_iqr"))),
+                percent(over_target(run, network), sign=True),
+                task.show(network.get("supernet_metric")),
+                task.show(network.get("validation_metric")),
+                task.show(network.get("test_metric")),
+                "yes" if front and front.on_front[i] else "no",
+            )
+        )
+    return table
+
+
+def area_in_words(run: RunFiles, front: Front) -> str:
+    """Returns the hypervolume, and what it is measured from."""
+    unit, task = run.unit, run.task
+    share = (
+        ""
+        if front.share is None
+        else f", {percent(front.share)} of what no cost and a perfect {task.name} would have"
+    )
+    start = "guessing" if task.chance is not None else "the worst network here"
+    return (
+        f"Hypervolume {front.hypervolume:.4g} {unit} times {task.name}{share}. It is measured from "
+        f"the reference point {number(front.reference.cost)} {unit} (the most expensive network of "
+        f"the space, as predicted) and {task.show(front.reference.value)} ({start})."
+    )
+
+
+def verdict(run: RunFiles) -> str:
+    """Returns the result of several searches in a few sentences."""
+    front = front_of(run)
+    if not run.found:
+        return "This sweep is not finished: no network was derived yet."
+    searches = plural(len(run.found), "search")
+    if front is None:
+        return f"{searches}. The networks have no {run.task.name} yet."
+    kept = plural(sum(front.on_front), "network")
+    return f"{searches}, {kept} on the front. {area_in_words(run, front)}"

@@ -1,0 +1,93 @@
+"""From candidates to networks worth training: described, and measured first."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.budgets.base import Budget
+from hwnas_jax.budgets.target import Target
+from hwnas_jax.cost import AnalyticModel, CostModel, Sample, std_architectures
+from hwnas_jax.search.candidates import Candidate
+from hwnas_jax.spaces import Space
+
+LEAST_USED = 0.9
+"""Share of the budget that a measured network must use to count as meeting it, where the budget is
+met from both sides. With a confidence, this share is taken of what is left below the margin."""
+
+
+def confirm(
+    space: Space,
+    groups: dict[str, list[Candidate]],
+    measured: list[Sample],
+    target: Target,
+    budget: Budget,
+) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
+    """Puts the candidates that meet the budget when measured before those that do not.
+
+    Args:
+      space: their search space.
+      groups: candidates by origin, in order of preference.
+      measured: what all of them cost, group after group, in the unit of the target.
+      target: the budget.
+      budget: says whether networks that leave much of it unused meet it.
+
+    Returns:
+      The groups, each with those that meet the budget in their order, then the others by their
+      distance to it; and one plain row per candidate.
+    """
+    least = LEAST_USED if budget.both_sides else 0.0
+    ordered, rows, samples = {}, [], iter(measured)
+    for origin, group in groups.items():
+        kept: list[tuple[float, Candidate]] = []
+        missed: list[tuple[float, Candidate]] = []
+        for candidate in group:
+            found = next(samples).median
+            # What a confidence keeps free is not expected to be used.
+            expected = target.value - (candidate.bound - candidate.predicted)
+            meets = least * expected <= found <= target.value
+            (kept if meets else missed).append((abs(found - target.value), candidate))
+            rows.append(
+                {
+                    "origin": origin,
+                    "string": space.to_string(candidate.architecture),
+                    "predicted": candidate.predicted,
+                    "measured": found,
+                    "meets_budget": meets,
+                }
+            )
+        missed.sort(key=lambda pair: pair[0])
+        ordered[origin] = [candidate for _, candidate in kept + missed]
+    return ordered, rows
+
+
+def describe(
+    space: Space, model: CostModel, target: Target, candidate: Candidate
+) -> dict[str, Any]:
+    """Returns what is known about a candidate before it is trained, as plain JSON values.
+
+    Args:
+      space: its search space.
+      model: predicted its cost.
+      target: the budget; its metric is described.
+      candidate: the architecture.
+    """
+    weight = np.eye(space.num_options, dtype=np.float32)[candidate.architecture]
+    counts = AnalyticModel.count(space).predict(weight)
+    std = std_architectures(model, candidate.architecture[None], space.num_options)
+    probability = math.exp(candidate.log_probability)
+    return {
+        "string": space.to_string(candidate.architecture),
+        "architecture": space.to_names(candidate.architecture),
+        "probability": _or_none(probability),
+        "score": _or_none(candidate.score),
+        "predicted": candidate.predicted,
+        "predicted_std": float(std[target.metric][0]),
+        "predicted_bound": None if target.confidence is None else candidate.bound,
+        "params": int(counts["params"]),
+        "macs": int(counts["macs"]),
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,79 @@
+"""What a run is made of: its data, space, task, budget, cost model and searches."""
+
+import functools
+
+import jax
+
+from hwnas_jax.budgets import BUDGETS, Budget
+from hwnas_jax.budgets.target import Target
+from hwnas_jax.cost import CostModel, load_cost_model
+from hwnas_jax.cost.models.search_model import search_model
+from hwnas_jax.data import Dataset, load_data
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import load_or_offer
+from hwnas_jax.runs.folder import RunFolder
+from hwnas_jax.runs.population import Member, make_members
+from hwnas_jax.search.refine import newest_model
+from hwnas_jax.spaces import Space, make_space
+from hwnas_jax.tasks import Task, make_task
+
+
+class RunParts(RunFolder):
+    """A run folder with the objects that its config and its files describe."""
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data set."""
+        return load_data(self.config.data)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """The search space, in the shape of the data."""
+        return make_space(
+            self.config.space.name, self.config.space.args, off=self.config.space.off,
+            input_shape=self.dataset.input_shape, num_outputs=self.dataset.num_outputs,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What is learned."""
+        return make_task(self.config.task, self.dataset)
+
+    @functools.cached_property
+    def budget(self) -> Budget:
+        """How the targets enter the search."""
+        return BUDGETS.make(self.config.budget)
+
+    @functools.cached_property
+    def cost_model(self) -> CostModel:
+        """The cost model that searches ask; after a search that measured, as it was fitted last."""
+        # Kept between calls, so its arrays must not belong to a trace it is first read in.
+        path = self.folder / "cost_model.npz"
+        if self.finished("search"):
+            path = newest_model(self.folder)
+        with jax.ensure_compile_time_eval():
+            fitted = load_or_offer(path, lambda path: load_cost_model(path, self.space))
+            return search_model(fitted, self.space)
+
+    @functools.cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The searches, in order of targets, then seeds."""
+        payload = self.read("targets.json", "metric", "targets")
+        try:
+            targets = [
+                Target(
+                    str(payload["metric"]), float(one["value"]), payload["confidence"],
+                    tuple(sorted(payload["limits"].items())),
+                )
+                for one in payload["targets"]
+            ]  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{self.folder / 'targets.json'} is damaged: {error!r}") from error
+        if not self.wanted.several:
+            return (Member(targets[0], self.config.seed, "search"),)
+        return make_members(targets, self.wanted.all_seeds(self.config))
+
+    @property
+    def target(self) -> Target:
+        """The budget of the first search."""
+        return self.members[0].target

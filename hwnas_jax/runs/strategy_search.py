@@ -1,0 +1,247 @@
+"""A search that asks and tells, as an experiment: strategy, evaluator and budget in one program.
+
+Legend: `R` rounds, `n` architectures a round, `D` decisions.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import hwnas_jax.tabular  # noqa: F401  registers the evaluator of tables
+from hwnas_jax.budgets import BUDGETS, Budget
+from hwnas_jax.config import Config
+from hwnas_jax.cost.models.base import CostModel
+from hwnas_jax.data import Dataset
+from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
+from hwnas_jax.parallel.progress import Progress, quiet
+from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.registry import Part
+from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.gradient_search import examples_of, search_architecture
+from hwnas_jax.runs.loop import run_experiment
+from hwnas_jax.runs.population import Member
+from hwnas_jax.search.evaluators import (
+    EVALUATORS,
+    Bench,
+    Evaluator,
+    check_evaluator,
+    make_evaluate,
+)
+from hwnas_jax.search.expected_cost import bound_of
+from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
+from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tasks import Task, make_task
+
+_ROUNDS_PER_CALL = 10
+
+
+class StrategyState(NamedTuple):
+    """What is carried from round to round, and checkpointed.
+
+    Attributes:
+      step: `int32[]`, rounds done.
+      key: the run's random key; every round folds its number in.
+      strategy: the strategy's own state.
+      architectures: `int32[R, n, D]`, what was asked for; zeros where nothing was yet.
+      told: what was told, leaves `float32[R, n]`.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    strategy: Any
+    architectures: jax.Array
+    told: Told
+
+
+class StrategyInfo(NamedTuple):
+    """What is reported of a round; every leaf is `float32[]`."""
+
+    score: jax.Array
+    within_budget: jax.Array
+
+
+def search_by_strategy(
+    space: Space,
+    dataset: Dataset,
+    cost_model: CostModel,
+    members: Sequence[Member],
+    config: Config,
+    *,
+    folder: Path | None = None,
+    from_step: int | None = None,
+    progress: Progress = quiet,
+) -> Found:
+    """Lets a strategy ask for architectures and an evaluator judge them, for every search.
+
+    Where the evaluator judges by shared weights, a supernet is trained first, by paths drawn
+    uniformly, once for every seed.
+
+    Args:
+      space: the search space.
+      dataset: what the evaluator looks at.
+      cost_model: predicts whether an architecture is within the budget.
+      members: the searches, one after another.
+      config: the experiment; `search`, `task`, `budget` and `data` are read.
+      folder: takes `checkpoints/` and `metrics.jsonl`; existing checkpoints are continued.
+      from_step: the round to continue from; None takes the newest checkpoint.
+      progress: reports rounds done.
+
+    Raises:
+      UserError: when the evaluator does not fit the space or the data.
+      Interrupted: when a stop was asked for; the state is on disk.
+    """
+    evaluator = EVALUATORS.make(config.search.evaluator)
+    strategy = STRATEGIES.make(config.search.strategy)
+    budget = BUDGETS.make(config.budget)
+    task = make_task(config.task, dataset)
+    weights: dict[int, np.ndarray] = {}
+    results = []
+    for member in members:
+        own = dataclasses.replace(config, seed=member.seed)
+        if evaluator.needs_weights and member.seed not in weights:
+            weights[member.seed] = _trained_supernet(
+                space, dataset, cost_model, member, own, folder=folder, progress=progress
+            )
+        bench = bench_of(space, dataset, task, own, weights.get(member.seed))
+        state = _run(
+            strategy, evaluator, budget, bench, space, cost_model, member, own,
+            several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
+        )  # fmt: skip
+        results.append(state)
+    count = len(members), -1
+    return Found(
+        weights=np.stack([weights[m.seed] for m in members]) if weights else None,
+        networks=np.stack([s.architectures for s in results]).reshape(*count, space.num_decisions),
+        scores=np.stack([s.told.score for s in results]).reshape(count),
+        excess=np.stack([s.told.excess for s in results]).reshape(count),
+    )
+
+
+def _trained_supernet(space, dataset, cost_model, member, config, *, folder, progress):
+    search = dataclasses.replace(
+        config.search,
+        warmup_steps=config.search.steps,
+        relaxation=Part("sampled_path"),
+        estimator=Part("backprop"),
+    )
+    result = search_architecture(
+        space, dataset, cost_model, member.target, dataclasses.replace(config, search=search),
+        folder=folder, stage=f"supernet-seed{member.seed}", progress=progress,
+    )  # fmt: skip
+    return np.asarray(result.state.weights)
+
+
+def bench_of(
+    space: Space, dataset: Dataset, task: Task, config: Config, weights: np.ndarray | None
+) -> Bench:
+    """Returns what an evaluator judges with.
+
+    Args:
+      space: what is searched.
+      dataset: whose training examples are judged by.
+      task: what is learned.
+      config: `seed`, `search` and `data` are read.
+      weights: `float32[P]`, of a trained supernet, or None.
+    """
+    return Bench(
+        space=space,
+        task=task,
+        data=examples_of(dataset, config, seed=config.seed),
+        supernet=make_supernet(space),
+        weights=weights,
+        batch_size=config.search.batch_size,
+        shift=config.data.shift,
+        flip=config.data.flip,
+        seed=config.seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Resident:
+    """The arrays that an evaluator reads, which stay on the device."""
+
+    arrays: Any
+
+    def resident(self) -> dict[str, Any]:
+        """Returns them."""
+        return {"arrays": self.arrays}
+
+    def stream(self, replicas: Any) -> Any:
+        """Nothing streams: one device evaluates."""
+        raise ValueError("a strategy's evaluator keeps its arrays on the device")
+
+
+def _run(
+    strategy: Strategy, evaluator: Evaluator, budget: Budget, bench: Bench, space: Space,
+    cost_model: CostModel, member: Member, config: Config, *,
+    several: bool, folder: Path | None, from_step: int | None, progress: Progress,
+) -> StrategyState:  # fmt: skip
+    mask, rounds = jnp.asarray(space.mask), config.search.rounds
+    metrics, limits = tuple(member.target.limits), member.target.limits
+    shape = (rounds, strategy.each)
+    length = steps_per_dispatch(rounds, _ROUNDS_PER_CALL)
+
+    def init() -> StrategyState:
+        key = jax.random.key(config.seed)
+        return StrategyState(
+            step=jnp.zeros((), jnp.int32),
+            key=key,
+            strategy=strategy.init(jax.random.fold_in(key, rounds), mask),
+            architectures=jnp.zeros((*shape, mask.shape[0]), jnp.int32),
+            told=Told(jnp.zeros(shape), jnp.full(shape, jnp.inf)),
+        )
+
+    def one(state: StrategyState, data: Any):
+        ask_key, evaluate_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        asked = strategy.ask(state.strategy, ask_key)
+        cost_of = bound_of(data["cost_model"], metrics, member.target.deviations)
+
+        def excess(architectures):
+            weights = jax.nn.one_hot(architectures, mask.shape[1])
+            return budget.distance(jax.vmap(cost_of)(weights), limits)
+
+        evaluate = make_evaluate(evaluator, bench, data["arrays"], excess)
+        told = evaluate(asked, evaluate_key)[0]
+        # What cannot be judged is as good as no member of the space.
+        judged = jnp.isfinite(told.score)
+        told = Told(jnp.where(judged, told.score, 0.0), jnp.where(judged, told.excess, jnp.inf))
+        history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
+        state = StrategyState(
+            step=state.step + 1,
+            key=state.key,
+            strategy=strategy.tell(state.strategy, asked, told),
+            architectures=state.architectures.at[state.step].set(asked),
+            told=history,
+        )
+        return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
+
+    def dispatch(state: StrategyState, data: Any):
+        return jax.lax.scan(lambda state, _: one(state, data), state, None, length=length)
+
+    def best(state: StrategyState) -> dict[str, Any]:
+        """Returns the highest score within the budget so far; None before there is one."""
+        scores = np.asarray(state.told.score)[np.asarray(state.told.excess) <= 0]
+        return {"best": float(scores.max()) if scores.size else None}
+
+    name = f"search-{member.label}" if several else "search"
+    experiment = Experiment(
+        name=name,
+        describe=f"{strategy.name} by {evaluator.name}" + (f" {member.label}" if several else ""),
+        init=init,
+        dispatch=dispatch,
+        data=_Resident(check_evaluator(evaluator, bench)),
+        total=rounds,
+        per_dispatch=length,
+        checkpoint_every=max(1, rounds // 10),
+        log={"stage": "strategy", **({"member": member.label} if several else {})},
+        extra=best,
+        inputs=lambda step, read_state: {"cost_model": cost_model},
+    )
+    place = Replicas((jax.local_devices()[0],), config.parallel.backend)
+    return run_experiment(experiment, place, folder=folder, from_step=from_step, progress=progress)

@@ -1,0 +1,98 @@
+"""Regularised evolution: a queue of architectures in which the oldest dies.
+
+Legend: `n` architectures a round, `Q` places of the queue, `D` decisions, `K` options.
+"""
+
+import dataclasses
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.search.strategies.base import STRATEGIES, Strategy, Told, fitness
+from hwnas_jax.search.strategies.moves import mutated, pick, random_architectures
+
+
+class Queue(NamedTuple):
+    """The population, with what is needed to go on.
+
+    Attributes:
+      mask: `bool[D, K]`, true where an option exists.
+      architectures: `int32[Q, D]`; the one told as number `i` stands in row `i` modulo `Q` until
+        it is overwritten, so that every one stays for just `Q` evaluations.
+      fitness: `float32[Q]`, what each is ranked by.
+      seen: `int32[]`, architectures told so far.
+    """
+
+    mask: jax.Array
+    architectures: jax.Array
+    fitness: jax.Array
+    seen: jax.Array
+
+
+@STRATEGIES.add
+@dataclasses.dataclass(frozen=True)
+class RegularisedEvolution(Strategy):
+    """Changes one decision of the best of a few, drawn from a queue whose oldest member dies.
+
+    The first `population` architectures are random. Then each round draws `sample` members of the
+    queue, with repetition, and the fittest of them becomes a parent. The child differs from it in
+    one decision and takes the place of the oldest member, however good that one is: what was told
+    once by luck is forgotten, and only what its children confirm stays.
+
+    References: Real et al., "Regularized Evolution for Image Classifier Architecture Search",
+    AAAI 2019. The defaults are those of Dong and Yang, "NAS-Bench-201", ICLR 2020.
+    """
+
+    name = "evolution"
+    summary = "regularised evolution: mutates the best of a sample, the oldest dies"
+
+    population: Annotated[int, Ge(1)] = 10
+    """places of the queue; as many architectures are drawn at random to begin with"""
+    sample: Annotated[int, Ge(1)] = 3
+    """members drawn from the queue for each child; the fittest is its parent"""
+    each: Annotated[int, Ge(1)] = 1
+    """children a round asks for, all with parents from the queue as it is before the round"""
+
+    def __post_init__(self):
+        if self.each > self.population:
+            raise UserError(
+                f"strategy evolution: each = {self.each} children a round do not fit into a "
+                f"population of {self.population}; each may be at most that"
+            )
+
+    def init(self, key: jax.Array, mask: jax.Array) -> Queue:
+        """Returns an empty queue."""
+        del key
+        return Queue(
+            mask=mask,
+            architectures=jnp.zeros((self.population, len(mask)), jnp.int32),
+            fitness=jnp.full(self.population, -jnp.inf, jnp.float32),
+            seen=jnp.zeros((), jnp.int32),
+        )
+
+    def ask(self, state: Queue, key: jax.Array) -> jax.Array:
+        """Returns `int32[each, D]`: random ones until the queue has been filled, then children."""
+        keys = jax.random.split(key, 1 + self.each)
+        children = jax.vmap(lambda key: self._child(state, key))(keys[1:])
+        is_first = state.seen + jnp.arange(self.each) < self.population
+        start = random_architectures(keys[0], state.mask, self.each)
+        return jnp.where(is_first[:, None], start, children)
+
+    def _child(self, state: Queue, key: jax.Array) -> jax.Array:
+        sample_key, mutation_key = jax.random.split(key)
+        filled = jnp.arange(self.population) < jnp.maximum(state.seen, 1)
+        members = pick(sample_key, jnp.broadcast_to(filled, (self.sample, self.population)))
+        parent = members[jnp.argmax(state.fitness[members])]
+        return mutated(mutation_key, state.architectures[parent], state.mask)
+
+    def tell(self, state: Queue, architectures: jax.Array, told: Told) -> Queue:
+        """Returns the queue with the new architectures in the places of the oldest."""
+        places = (state.seen + jnp.arange(self.each)) % self.population
+        return state._replace(
+            architectures=state.architectures.at[places].set(architectures),
+            fitness=state.fitness.at[places].set(fitness(told)),
+            seen=state.seen + self.each,
+        )

@@ -1,0 +1,58 @@
+"""Random architectures and small changes of them: what strategies are made of.
+
+Legend: `n` architectures, `D` decisions, `K` options of the widest decision.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def pick(key: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Returns one place of each row, `int32[...]`, each that is allowed with equal probability.
+
+    One uniform number a row is several times cheaper than a Gumbel for each place, which is what
+    `jax.random.categorical` takes.
+
+    Args:
+      key: random key.
+      allowed: `bool[..., K]`; a row without any true gives zero.
+    """
+    so_far = jnp.cumsum(allowed, axis=-1, dtype=jnp.int32)
+    count = so_far[..., -1]
+    number = jnp.floor(jax.random.uniform(key, count.shape) * count)
+    before = (so_far <= number[..., None]).sum(axis=-1, dtype=jnp.int32)
+    return jnp.where(count > 0, before, 0)
+
+
+def random_architectures(key: jax.Array, mask: jax.Array, count: int) -> jax.Array:
+    """Returns `int32[count, D]`: every decision takes any of its options with equal probability.
+
+    Args:
+      key: random key.
+      mask: `bool[D, K]`, true where an option exists.
+      count: `n`.
+    """
+    chex.assert_rank(mask, 2)
+    return pick(key, jnp.broadcast_to(mask, (count, *mask.shape)))
+
+
+def mutated(key: jax.Array, architecture: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns `architecture` with one decision, drawn at random, at another of its options.
+
+    Decisions that have a single option are not drawn; where all are such, nothing changes.
+
+    Args:
+      key: random key.
+      architecture: `int32[D]`.
+      mask: `bool[D, K]`, true where an option exists.
+    """
+    chex.assert_shape(architecture, mask.shape[:1])
+    which_key, option_key = jax.random.split(key)
+    others = mask & (jnp.arange(mask.shape[1]) != architecture[:, None])
+    has_others = others.any(axis=1)
+    decision = pick(which_key, has_others)
+    option = pick(option_key, others[decision])
+    return architecture.at[decision].set(
+        jnp.where(has_others[decision], option, architecture[decision])
+    )

@@ -1,0 +1,70 @@
+"""A tabular benchmark as an evaluator."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+from annotated_types import Ge
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.search.evaluators.base import EVALUATORS, Bench, Evaluator, Score
+from hwnas_jax.tabular.base import look_up
+from hwnas_jax.tabular.load import load_benchmark
+
+
+@EVALUATORS.add
+@dataclasses.dataclass(frozen=True)
+class Table(Evaluator):
+    """Looks up what others have trained: a search of a thousand networks takes a moment.
+
+    It returns `accuracy`, which the search selects by, and `test_accuracy`, which is to be
+    reported of what it found. The first is on validation images and may be of a short training,
+    the second is always of the longest.
+    """
+
+    name = "table"
+    summary = "a tabular benchmark: NAS-Bench-201, NAS-Bench-Macro, or a file of such a format"
+
+    path: str
+    """the benchmark's .npz file, or its name in the folder HWNAS_DATA"""
+    data_set: str = "cifar10"
+    """one of the benchmark's"""
+    epochs: Annotated[int, Ge(1)] | None = None
+    """select after so many epochs of training; the most there are when left out"""
+    split: Literal["validation", "test"] = "validation"
+    """images to select by; with test the search sees what is reported: optimistic"""
+
+    def score(self, bench: Bench) -> Score:
+        """Returns that accuracy ranks, whatever the task's own metric."""
+        del bench
+        return Score("accuracy", True)
+
+    def arrays(self, bench: Bench) -> dict[str, np.ndarray]:
+        """Returns the two columns of the table.
+
+        Raises:
+          UserError: when the file cannot be used, lacks what the options ask for, or is of other
+            decisions than the space.
+        """
+        table = load_benchmark(self.path, data_set=self.data_set)
+        if table.space.decisions != bench.space.decisions:
+            raise UserError(
+                f"the table {table.source} is of {table.space.name}, whose decisions are "
+                f"{_decisions(table.space)}; those of {bench.space.name} are "
+                f"{_decisions(bench.space)}"
+            )
+        selected = table.metrics[table.select(self.split, self.epochs)]
+        return {"accuracy": selected, "test_accuracy": table.metrics[table.report]}
+
+    def evaluate(
+        self, bench: Bench, arrays: dict[str, jax.Array], architectures: jax.Array, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`."""
+        del key
+        return look_up(bench.space, arrays, architectures)
+
+
+def _decisions(space):
+    names = [f"{decision.name} of {len(decision.options)}" for decision in space.decisions[:8]]
+    return ", ".join(names) + (", ..." if len(space.decisions) > 8 else "")

@@ -1,0 +1,208 @@
+"""The page of one search: its sentences, its table, and what becomes of an unfinished run."""
+
+import json
+import math
+import re
+
+import pytest
+
+from hwnas_jax import report
+from hwnas_jax.cli import main
+from hwnas_jax.config import Config, save_config
+from hwnas_jax.errors import UserError
+from hwnas_jax.report.read import read_run
+from hwnas_jax.report.summary import verdict
+from tests.report.run_folders import (
+    network,
+    read,
+    search_rows,
+    targets,
+    write,
+    write_lines,
+)
+
+SECTIONS = {"cell", "progress", "probabilities", "cost-fit", "tradeoff", "retraining"}
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def page_of(folder):
+    return report.write_report(folder).read_text().replace("\u00a0", " ")
+
+
+def figures(page):
+    return set(re.findall(r'<figure id="([^"]+)">\n<svg', page))
+
+
+def test_the_verdict_of_a_met_budget(run):
+    assert verdict(read_run(run)) == (
+        "Target 1.300 ms, predicted 1.280 ± 0.030 ms, measured 1.290 ± 0.010 ms, "
+        "test accuracy 98.9 %. The budget was met: 0.8 % of it is left. "
+        "Random search under the same target, with the same number of retrained networks (2), "
+        "reached 98.1 % at 1.250 ms: 0.8 points worse than the search."
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (1.43, "The budget was missed by 10.0 %."),
+        (1.3002, "missed by less than 0.1 %, which is within the spread of the measurement."),
+        (1.305, "missed by 0.4 %, which is within the spread of the measurement."),
+        (None, "not measured yet"),
+    ],
+)
+def test_the_verdict_tells_a_miss(run, measured, said):
+    write(run, "networks.json", {"networks": [network("search-1", measured, 0.98)]})
+    assert said in verdict(read_run(run))
+
+
+def test_the_table_has_a_column_for_the_chosen_network_of_each_origin(run):
+    rows = report.summary_rows(run)
+    assert rows[0] == ("network", "search-1", "random-1")
+    assert {name: found for name, found, _ in rows[1:]} == {
+        "target (ms)": "1.300", "predicted (ms)": "1.280 ± 0.030",
+        "measured (ms)": "1.290 ± 0.010", "vs target": "-0.8 %", "validation accuracy": "98.0 %",
+        "test accuracy": "98.9 %", "params": "12,345", "MACs": "1.23 M",
+    }  # fmt: skip
+    (run / "networks.json").unlink()
+    assert report.summary_rows(run) == []
+
+
+def test_the_command_prints_the_table(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["report", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"network\W+search-1\W+random-1\W", shown)
+    assert re.search(r"test accuracy\W+98\.9 %\W+98\.1 %\W", shown)
+    assert str(run / "report.html") in shown.replace("\n", "")
+
+
+def test_where_the_search_ended_is_told(run):
+    networks = read(run, "networks.json")
+    networks["networks"][0]["probability_within_budget"] = 0.25
+    write(run, "networks.json", networks)
+    page = page_of(run)
+    # Six choices; each got 0.2 plus 0.8 of 26/30.
+    sure = (1 - 26 / 30) * 0.2 + 26 / 30
+    assert f"have a probability of {sure**6:.3f} together" in page
+    assert "are predicted to use 0.99 of the budget" in page
+    assert "All networks that meet the budget together have a probability of 0.250." in page
+    assert "which are predicted to meet the budget, have 0.002 together" in page
+    assert "before the training: 1 of 2 from the search, 2 of 2 random ones." in page
+
+
+def test_the_methods_are_told_with_what_they_do(run):
+    page = page_of(run)
+    for row in (
+        r"strategy.*gradient.*weights and architecture together",
+        r"relaxation.*sampled_path.*only the drawn option runs",
+        r"estimator.*backprop.*back-propagation",
+        r"budget.*dual_ascent.*",
+        r"derivation.*most_probable.*by probability",
+        r"cost model.*gaussian.*Gaussian process",
+    ):
+        assert re.search(f'<tr><th scope="row">{row}', page)
+    assert '<th scope="row">evaluator' not in page
+
+
+def test_a_confidence_and_what_was_measured_during_the_search_are_told(run):
+    rows = [{"step": step, "measured": ms, "predicted": 0.9 * ms, "std": 0.1}
+            for step, ms in ((400, 1.25), (400, 1.4), (600, 1.3))]  # fmt: skip
+    payload = {"format": "hwnas_jax.measurements_during_search", "version": 1, "networks": rows}
+    write(run, "measurements_during_search.json", payload)
+    write(run, "targets.json", targets(1.3, confidence=0.9, limits={"params": 50000.0}))
+    networks = read(run, "networks.json")
+    for entry in networks["networks"]:
+        entry["predicted_bound"] = 1.2984
+    write(run, "networks.json", networks)
+    page = page_of(run)
+    assert "predicted 1.280 ± 0.030 ms (at most 1.298 ms with 90 % confidence)" in page
+    assert "The budget is kept with 90 % confidence" in page
+    assert "Further limits: params at most 50,000." in page
+    assert "3 networks near the budget were measured during the search, in 2 rounds" in page
+    assert "with a mean error of 10.0 %" in page
+    assert read(run, "report.json")["measurements_during_search"] == payload
+    write(run, "measurements_during_search.json", {**payload, "networks": [{"step": 1}]})
+    with pytest.raises(UserError, match=r"networks\[0\] has no 'measured'"):
+        report.write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("source", "metric", "word"),
+    [
+        ("compiler estimate", "latency_ms", "estimated"),
+        ("simulated", "energy_mj", "simulated"),
+        ("measured", "macs", "counted"),
+    ],
+)
+def test_only_what_a_device_ran_is_called_measured(run, source, metric, word):
+    write(run, "measurements.json", {**read(run, "measurements.json"), "source": source})
+    write(run, "targets.json", {**targets(1.3), "metric": metric})
+    page = page_of(run)
+    unit = {"latency_ms": "ms", "energy_mj": "mj", "macs": "macs"}[metric]
+    assert f"{word} 1.290 ± 0.010 {unit}" in verdict(read_run(run))
+    assert f">{word} ({unit})<" in page
+    assert "Measurements are given at the pace" not in page
+
+
+@pytest.mark.parametrize(
+    ("file", "lost"),
+    [
+        ("config.json", ()),
+        ("versions.json", ()),
+        ("space.json", ("probabilities",)),
+        ("searches.json", ()),
+        ("measurements.json", ()),
+        ("cost_fit.json", ("cost-fit",)),
+        ("targets.json", ()),
+        ("architecture.json", ("cell",)),
+        ("networks.json", ("tradeoff",)),
+        ("stages.json", ()),
+        ("metrics.jsonl", ("progress", "probabilities", "retraining")),
+    ],
+)
+def test_a_missing_file_costs_only_its_figures(run, file, lost):
+    (run / file).unlink()
+    page = page_of(run)
+    assert figures(page) == SECTIONS - set(lost)
+    if lost:
+        assert f"yet: the run has no {'' if file.endswith('.json') else 'search lines in '}" in page
+        assert file in page
+
+
+def test_a_run_that_only_began_has_a_page(tmp_path):
+    save_config(Config(name="begun"), tmp_path / "config.json")
+    page = page_of(tmp_path)
+    assert "This run is not finished" in page and figures(page) == set()
+
+
+def test_networks_that_are_not_measured_yet_are_shown(run):
+    blank = dict.fromkeys(network("search-1", 1.0, 0.9))
+    write(run, "networks.json", {"networks": [{**blank, "origin": "search", "label": "search-1"}]})
+    page = page_of(run)
+    assert "not measured yet, not tested yet" in page and "tradeoff" not in figures(page)
+
+
+def test_text_is_escaped(run):
+    bad = "<img src=x onerror=alert(1)>&\"'$a_b$"
+    save_config(Config(name=bad), run / "config.json")
+    entry = {**network("search-1", 1.2, 0.9), "label": bad}
+    write(run, "networks.json", {"networks": [entry]})
+    write(run, "architecture.json", {"architecture": {bad: bad}, "string": bad})
+    page = page_of(run)
+    assert "<img" not in page and page.count("&lt;img src=x onerror=alert(1)&gt;&amp;") >= 4
+
+
+def test_numbers_json_cannot_say_become_null(run):
+    first, *others = search_rows()
+    write_lines(run, [{**first, "weight_loss": math.nan}, *others])
+    report.write_report(run)
+    text = (run / "report.json").read_text()
+    assert "NaN" not in text and json.loads(text)["log"]["search"][0]["weight_loss"] is None
+
+
+def test_probabilities_of_another_space_are_refused(run):
+    write(run, "space.json", {"decisions": [{"name": "1<-0", "options": ["none"]}]})
+    with pytest.raises(UserError, match=r"metrics\.jsonl does not fit the run's space\.json"):
+        report.write_report(run)

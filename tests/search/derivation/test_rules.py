@@ -1,0 +1,193 @@
+"""Rules of derivation: ranks by hand, by losses computed apart, and by what a removal costs."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.registry import Part
+from hwnas_jax.search.derivation import (
+    DERIVATIONS,
+    BestBySupernet,
+    Candidates,
+    Derivation,
+    MostProbable,
+    Perturbation,
+    Searched,
+    check_order,
+)
+
+EVERY = np.array(list(itertools.product(range(3), range(2), range(3))), np.int32)
+OPTIONS = (3, 2, 3)
+SHARE = np.array([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0], [0.1, 0.1, 0.8]], np.float32)
+
+
+def candidates(networks=EVERY, prior=None):
+    """Returns candidates that are as probable as `SHARE` makes them."""
+    chance = SHARE[np.arange(3), networks].prod(-1)
+    prior = np.full(len(networks), 1 / 18) if prior is None else prior
+    return Candidates(networks, np.log(chance), np.log(prior), {"latency_ms": chance})
+
+
+def judge_of(loss):
+    """Returns a judge of architectures by `loss(row)`, and the list of whom it judged."""
+    asked = []
+
+    def judge(weights, networks):
+        asked.extend(tuple(row) for row in networks.tolist())
+        losses = np.array([loss(row) for row in networks])
+        return {"loss": losses, "accuracy": np.zeros(len(networks))}
+
+    return judge, asked
+
+
+def left(judge=None, judge_mixed=None, tune=None, *, metric="accuracy", higher=True):
+    """Returns what a search left, with what a test needs of it."""
+    return Searched(SHARE, SHARE, np.zeros(4), judge, judge_mixed, tune, metric, higher)
+
+
+def order(rule, found, searched=None, seed=0):
+    rows = rule.order(found, searched or left(), quiet, seed=seed)
+    return check_order(rule, rows, len(found.networks)).tolist()
+
+
+def test_most_probable_is_relative_to_where_the_search_began():
+    """Three networks: the likeliest was likely from the start, the second gained most."""
+    found = candidates(EVERY[:3])._replace(
+        log_probability=np.log([0.5, 0.3, 0.2]), log_prior=np.log([0.6, 0.1, 0.1])
+    )
+    assert order(MostProbable(), found) == [1, 2, 0]
+    assert order(MostProbable(relative=False), found) == [0, 1, 2]
+    np.testing.assert_allclose(
+        MostProbable().scores(found), np.log([0.5 / 0.6, 3.0, 2.0]), rtol=1e-12
+    )
+
+
+def test_the_supernet_orders_the_most_probable_by_its_losses():
+    prior = np.random.default_rng(0).dirichlet(np.ones(18))
+    found = candidates(prior=prior)
+    losses = np.random.default_rng(1).permutation(18).astype(float)
+    judge, asked = judge_of(lambda row: losses[np.flatnonzero((row == EVERY).all(1))[0]])
+    with np.errstate(divide="ignore"):
+        relative = SHARE[np.arange(3), EVERY].prod(-1) / prior
+    for count in (5, 17, 64):
+        asked.clear()
+        best = sorted(range(18), key=lambda i: -relative[i])[:count]
+        assert order(BestBySupernet(candidates=count), found, left(judge)) == sorted(
+            best, key=lambda i: losses[i]
+        )
+        assert set(asked) == {tuple(EVERY[i]) for i in best}
+
+
+def without(gates):
+    """Returns which option of which decision is gone from relaxed gates, and what is fixed."""
+    start = SHARE / SHARE.sum(-1, keepdims=True)
+    for d, row in enumerate(gates):
+        fixed = np.isclose(row.max(), 1.0)
+        gone = [k for k in range(OPTIONS[d]) if row[k] == 0 and start[d, k] > 0]
+        if len(gone) == 1 and not fixed:
+            return d, gone[0]
+        if not gone or fixed:
+            continue
+    return None
+
+
+class Removals:
+    """A supernet whose accuracy falls by a known amount when an option is removed.
+
+    It is asked for gates from which one option of one decision is missing.
+    """
+
+    def __init__(self, hurts, sign=1):
+        self.hurts, self.sign, self.seen, self.tuned = np.array(hurts), sign, [], []
+
+    def judge_mixed(self, weights, several):
+        present = (np.asarray(several) > 0) | (np.array(SHARE) == 0)
+        present &= np.arange(3) < np.array(OPTIONS)[:, None]
+        accuracy = (present * self.hurts).sum((1, 2))
+        self.seen.append((float(weights[0]), np.asarray(several)))
+        return {"accuracy": self.sign * accuracy, "loss": accuracy * 0}
+
+    def tune(self, weights, gates, steps):
+        self.tuned.append((np.array(gates), steps))
+        return weights + 1
+
+
+HURTS = [[0.1, 0.0, 0.9], [0.2, 0.7, 0.0], [0.3, 0.6, 0.1]]
+
+
+@pytest.mark.parametrize(("sign", "higher"), [(1, True), (-1, False)])
+def test_perturbation_takes_the_options_whose_removal_hurts_most(sign, higher):
+    supernet = Removals(HURTS, sign)
+    searched = left(judge_mixed=supernet.judge_mixed, tune=supernet.tune, higher=higher)
+    for seed in range(3):
+        rows = order(Perturbation(tune_steps=5), candidates(), searched, seed)
+        assert EVERY[rows[0]].tolist() == [2, 1, 1]
+        assert sorted(rows) == list(range(18))
+
+
+def test_perturbation_stays_within_the_budget():
+    """The best options of all decisions do not go together: whoever is fixed first rules."""
+    feasible = EVERY[(EVERY != [2, 1, 1]).sum(-1) >= 1]  # [2, 1, 1] is too dear
+    supernet = Removals(HURTS)
+    searched = left(judge_mixed=supernet.judge_mixed, tune=supernet.tune)
+    for seed in range(4):
+        first = feasible[order(Perturbation(tune_steps=0), candidates(feasible), searched, seed)[0]]
+        decisions = np.random.default_rng(seed).permutation(3)
+        chosen, still = {}, feasible
+        for d in decisions:
+            options = sorted(set(still[:, d].tolist()), key=lambda k: -HURTS[d][k])
+            chosen[int(d)] = options[0]
+            still = still[still[:, d] == options[0]]
+        assert first.tolist() == [chosen[d] for d in range(3)]
+    assert not supernet.tuned
+
+
+def test_perturbation_mixes_what_is_left_and_trains_on_after_every_decision():
+    supernet = Removals(HURTS)
+    searched = left(judge_mixed=supernet.judge_mixed, tune=supernet.tune)
+    order(Perturbation(tune_steps=5), candidates(), searched)
+    decisions = np.random.default_rng(0).permutation(3)
+    assert len(supernet.seen) == 3
+    for number, (trained, several) in enumerate(supernet.seen):
+        d = decisions[number]
+        assert trained == number  # weights trained on after each decision before
+        assert len(several) == OPTIONS[d]
+        for option, gates in enumerate(several):
+            kept = np.where(np.arange(3) == option, 0.0, SHARE[d])
+            np.testing.assert_allclose(gates[d], kept / kept.sum(), rtol=1e-6)
+            for later in decisions[number + 1 :]:
+                np.testing.assert_array_equal(gates[later], SHARE[later])
+            for earlier in decisions[:number]:
+                assert gates[earlier].tolist() == np.eye(3)[[2, 1, 1][earlier]].tolist()
+    assert [steps for _, steps in supernet.tuned] == [5, 5]
+
+
+def test_the_networks_that_agree_most_follow():
+    supernet = Removals(HURTS)
+    searched = left(judge_mixed=supernet.judge_mixed, tune=supernet.tune)
+    rows = order(Perturbation(tune_steps=0), candidates(), searched)
+    agreeing = (EVERY[rows] == [2, 1, 1]).sum(-1)
+    assert agreeing.tolist() == sorted(agreeing.tolist(), reverse=True)
+    chance = candidates().log_probability[rows]
+    for number in range(4):
+        among = chance[agreeing == number]
+        assert among.tolist() == sorted(among.tolist(), reverse=True)
+
+
+@pytest.mark.parametrize("rows", [[0, 0], [3], [-1], [], [[0, 1]], [0.5], "no rows"], ids=str)
+def test_an_order_that_names_no_candidates_is_refused(rows):
+    with pytest.raises(UserError, match="most_probable: order must return different row numbers"):
+        check_order(MostProbable(), rows, 3)
+
+
+@pytest.mark.parametrize("name", list(DERIVATIONS))
+def test_every_rule_orders_candidates_of_one_network(name):
+    supernet = Removals(HURTS)
+    judge, _ = judge_of(lambda row: 0.0)
+    searched = left(judge, supernet.judge_mixed, supernet.tune)
+    rule = DERIVATIONS.make(Part(name))
+    assert isinstance(rule, Derivation) and rule.summary
+    assert order(rule, candidates(EVERY[7:8]), searched) == [0]
