@@ -90,7 +90,8 @@ class ProfileConfig:
     precision: Positive = 0.02
     """a median is precise when its 95 % confidence interval is narrower than this share of it"""
     budget_s: Positive = 45.0
-    """wall time, compilation included, after which only the least rounds are still timed"""
+    """wall time after which only the least rounds are still timed; a third of it is for timing,
+    the rest for compiling"""
     measure_rounds: Count = 30
     """least timed rounds where a few chosen networks are measured"""
     warmup: AtLeastZero = 3

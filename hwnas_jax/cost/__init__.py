@@ -14,7 +14,6 @@ from hwnas_jax.cost.files.measurements import Measurements, Sample
 from hwnas_jax.cost.files.observations import METRICS, CostTable, Observations
 from hwnas_jax.cost.judge.fit import FitReport, fit_cost
 from hwnas_jax.cost.judge.metrics import mape, share_within, spearman
-from hwnas_jax.cost.measure.build import compile_network, compile_operation
 from hwnas_jax.cost.measure.networks import Measured, measure_networks
 from hwnas_jax.cost.measure.profile import profile
 from hwnas_jax.cost.models import (
@@ -39,7 +38,6 @@ from hwnas_jax.cost.models import (
 )
 from hwnas_jax.cost.models.prior import TransferConfig, choose_samples, learn_prior
 from hwnas_jax.cost.models.roofline import Machine, measure_machine
-from hwnas_jax.cost.models.transfer import fit_transfer
 from hwnas_jax.cost.simulate.accelerator import Accelerator
 from hwnas_jax.cost.simulate.compiler import TPU
 from hwnas_jax.cost.simulate.estimates import estimate
@@ -49,8 +47,8 @@ __all__ = [
     "BayesianAdditive", "CostModel", "CostTable", "ExactModel", "FitReport", "FittedModel",
     "GaussianProcess", "LinearEnsemble", "MLPEnsemble", "Machine", "Measured", "Measurements",
     "Observations", "RooflineModel", "Sample", "TableModel", "TransferConfig", "TransferModel",
-    "WithCounts", "choose_samples", "compile_network", "compile_operation", "estimate", "fit_cost",
-    "fit_transfer", "learn_prior", "load_cost_model", "load_measurements", "mape",
+    "WithCounts", "choose_samples", "estimate", "fit_cost",
+    "learn_prior", "load_cost_model", "load_measurements", "mape",
     "measure_machine", "measure_networks", "on_canonical_forms", "predict_architectures", "profile",
     "save_measurements", "share_within", "spearman", "std_architectures",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.report.task_metric import TaskMetric
 
-MEASURED, PREDICTED, STD = "measured_ms", "predicted_ms", "std_ms"
+MEASURED, PREDICTED, STD = "measured", "predicted", "std"
 """What `cost_fit.json` and `measurements_during_search.json` call the costs of a network."""
 
 COUNTED = ("macs", "flops", "params", "bit_operations", "size_kib")

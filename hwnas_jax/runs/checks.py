@@ -133,5 +133,5 @@ def check_limits(
         observed = vars(kind)["metrics"]
     limits = {config.target.metric: 1.0, **config.target.limits}
     # What can be counted stands beside the predictions of every cost model.
-    counted = AnalyticModel.count(space).metrics
+    counted = AnalyticModel.counted_metrics(space)
     check_budget(budget, limits, tuple(dict.fromkeys((*observed, *counted))))

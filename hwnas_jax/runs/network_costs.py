@@ -90,7 +90,7 @@ def check_costs(space: Space, metric: str, folder: Path, config: Config) -> None
     Raises:
       UserError: when the networks that are found could be neither counted, estimated nor measured.
     """
-    if metric in AnalyticModel.count(space).metrics:
+    if metric in AnalyticModel.counted_metrics(space):
         return
     known = _measurements(folder, space)
     try:

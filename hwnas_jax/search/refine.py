@@ -24,7 +24,7 @@ from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures
 from hwnas_jax.cost.models.registry import load_cost_model, refit
-from hwnas_jax.cost.models.search_model import fitted_model, search_model
+from hwnas_jax.cost.models.search_model import fitted_model, with_fitted
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
@@ -193,7 +193,7 @@ class Refinement:
         distributed.exchange(None)  # the folder is shared, the file is whole
         # Read even where it was just written: a run that is continued has only the file.
         fitted = load_cost_model(self._path(step), self._space)
-        self.model, self._fitted_at = search_model(fitted, self._space), step
+        self.model, self._fitted_at = with_fitted(self.model, fitted), step
 
     def _path(self, step: int) -> Path:
         return self._folder / FOLDER / f"step-{step}.npz"
@@ -233,18 +233,18 @@ class Refinement:
                     "step": step,
                     "string": space.to_string(architecture),
                     "architecture": space.to_names(architecture),
-                    "predicted_ms": float(predicted[number]),
-                    "std_ms": float(std[number]),
-                    "measured_ms": corrected.median,
-                    "measured_iqr_ms": corrected.iqr,
-                    "measured_now_ms": as_timed.median,
+                    "predicted": float(predicted[number]),
+                    "std": float(std[number]),
+                    "measured": corrected.median,
+                    "measured_iqr": corrected.iqr,
+                    "measured_now": as_timed.median,
                     "repeats": corrected.repeats,
                     "drift": measured.drift,
                 }
             )
         payload = {"format": _FORMAT, "version": 1, "space": space.spec, "networks": rows}
         write_json(self._folder / FILE, payload)
-        error = max(abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in rows[-len(left) :])
+        error = max(abs(row["predicted"] / row["measured"] - 1) for row in rows[-len(left) :])
         said = f"step {step}: {len(left)} networks measured, predicted within {error:.1%}"
         self._progress(0, 0, said)
 
@@ -254,7 +254,7 @@ class Refinement:
         model = fitted_model(self.model)
         if rows:  # none where the profile measured the whole space
             profiled = self._profiled.observations(self._space)
-            latencies_ms = [row["measured_ms"] for row in rows]
+            latencies_ms = [row["measured"] for row in rows]
             observations = Observations(
                 np.concatenate([profiled.architectures, _encoded(self._space, rows)]),
                 {_METRIC: np.concatenate([profiled.values[_METRIC], latencies_ms])},
@@ -294,13 +294,13 @@ def read_rows(path: Path, space: Space) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         try:
             space.from_names(row["architecture"])
-            fine = row["step"] >= 0 and 0 < row["measured_ms"] < np.inf
+            fine = row["step"] >= 0 and 0 < row["measured"] < np.inf
         except (UserError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged: network {number}: {error}") from error
         if not fine:
             raise UserError(
                 f"{path} is damaged: network {number}: step {row['step']!r} must not be negative "
-                f"and measured_ms {row['measured_ms']!r} must be positive"
+                f"and measured {row['measured']!r} must be positive"
             )
     return rows
 

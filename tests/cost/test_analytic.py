@@ -19,7 +19,7 @@ def test_counts_are_those_of_the_built_networks():
     space = ToySpace()
     rows = space.enumerate()[::7]
     counts = predict_architectures(AnalyticModel.count(space), rows, space.num_options)
-    assert set(counts) == {"macs", "flops", "params"}
+    assert set(counts) == {"macs", "flops", "params"} == set(AnalyticModel.counted_metrics(space))
     for row, macs, params in zip(rows, counts["macs"], counts["params"], strict=True):
         network = abstract(lambda rngs, row=row: space.network(row, rngs))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))

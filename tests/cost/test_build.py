@@ -2,13 +2,15 @@ import jax
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.cost.measure.build import compile_all, compile_network, compile_operation
+from hwnas_jax.cost.measure.build import compile_all
 from tests.cost.toy import ToySpace
 
 
 def test_a_network_runs_with_sane_values():
     space = ToySpace()
-    logits = compile_network(space, np.array([2, 2, 1, 0, 1]), 7, jax.devices()[0])()
+    ((call,), _) = compile_all(space, [np.array([2, 2, 1, 0, 1])], (), 7, device=jax.devices()[1])
+    logits = call()
+    assert logits.devices() == {jax.devices()[1]}
     assert logits.shape == (7, 3)
     values = np.abs(np.asarray(logits))
     assert np.isfinite(values).all()
@@ -21,15 +23,9 @@ def test_inference_uses_running_statistics():
         def network(self, architecture, rngs, *, axis_name=None):
             return nnx.Sequential(lambda x: x.reshape(len(x), -1), nnx.BatchNorm(4, rngs=rngs))
 
-    outputs = compile_network(Norm(), np.zeros(5, int), 3)()
+    ((call,), _) = compile_all(Norm(), [np.zeros(5, int)], (), 3)
     images = np.random.default_rng(0).standard_normal((3, 2, 2, 1), np.float32)
-    np.testing.assert_allclose(outputs, images.reshape(3, 4) / np.sqrt(1 + 1e-5), rtol=1e-5)
-
-
-def test_an_operation_runs():
-    operations = ToySpace().operations()[0]
-    assert compile_operation(operations["wide"], 5)().shape == (5, 4)
-    assert compile_operation(operations["head"], 5)().shape == (5, 3)
+    np.testing.assert_allclose(call(), images.reshape(3, 4) / np.sqrt(1 + 1e-5), rtol=1e-5)
 
 
 def test_many_come_back_in_order():
@@ -39,7 +35,8 @@ def test_many_come_back_in_order():
     done = []
     networks, parts = compile_all(space, architectures, operations.values(), 4, done.append)
     for call, architecture in zip(networks, architectures, strict=True):
-        np.testing.assert_allclose(call(), compile_network(space, architecture, 4)(), rtol=1e-6)
+        ((alone,), _) = compile_all(space, [architecture], (), 4)
+        np.testing.assert_allclose(call(), alone(), rtol=1e-6)
     assert [call().shape[1] for call in parts] == [4, 4, 3]
     assert done[-1] == 5
     assert done == sorted(done)

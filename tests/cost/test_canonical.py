@@ -14,7 +14,7 @@ from hwnas_jax.cost.models.bayesian import BayesianAdditive
 from hwnas_jax.cost.models.gaussian import GaussianProcess
 from hwnas_jax.cost.models.prior import TransferConfig, learn_prior
 from hwnas_jax.cost.models.roofline import Machine, RooflineModel
-from hwnas_jax.cost.models.search_model import fitted_model, search_model
+from hwnas_jax.cost.models.search_model import fitted_model, search_model, with_fitted
 from hwnas_jax.cost.models.table import TableModel
 from hwnas_jax.cost.models.transfer import TransferModel
 from hwnas_jax.cost.models.with_counts import WithCounts
@@ -164,3 +164,6 @@ def test_the_model_of_a_search_has_counts_and_canonical_forms_and_gives_back_wha
     macs = predict_architectures(model, rows, 3)["macs"]
     assert macs[0] == macs[1] < macs[2]
     assert fitted_model(model) is fitted is fitted_model(fitted)
+    other = dataclasses.replace(fitted, metrics=("energy_mj",))
+    assert with_fitted(model, other).metrics == ("energy_mj", "macs", "flops", "params")
+    assert with_fitted(fitted, other) is other

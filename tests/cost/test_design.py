@@ -19,7 +19,9 @@ def chosen(space, count, held_out=0, seed=0):
     return choose_networks(space, count, held_out, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("space", [ToySpace(), CuttableSpace(), CELLS, fbnet()], ids=str)
+@pytest.mark.parametrize(
+    "space", [ToySpace(), CuttableSpace(), CELLS, fbnet()], ids=lambda space: type(space).__name__
+)
 def test_networks_are_distinct_and_every_option_is_in_one(space):
     count = usual_count(space)
     rows = chosen(space, count, 6)

@@ -12,7 +12,7 @@ from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.cost.models.registry import load_cost_model
 from hwnas_jax.cost.simulate.layers import trace
-from hwnas_jax.cost.simulate.memory import network_peak_bytes, peak_bytes, peak_table
+from hwnas_jax.cost.simulate.memory import peak_bytes, peak_table
 from hwnas_jax.cost.simulate.shape_programs import network_program
 from hwnas_jax.spaces import make_space
 
@@ -108,7 +108,8 @@ def run(architecture):
 @pytest.mark.parametrize("architecture", cells(), ids=lambda row: "".join(map(str, row)))
 def test_the_peak_is_that_of_the_arrays_of_a_network_that_runs(architecture):
     brute = run(architecture)
-    assert network_peak_bytes(space(), architecture) == brute
+    program = network_program(space(), architecture)
+    assert peak_bytes(trace(program), len(program.weights)) == brute
     assert table()[tuple(architecture)] == brute
 
 

@@ -10,7 +10,7 @@ from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.files.measurement_file import load_measurements, save_measurements
 from hwnas_jax.cost.measure import onnx_runtime as ort
 from hwnas_jax.cost.measure import profile as measure
-from hwnas_jax.cost.measure.build import compile_network, compile_operation
+from hwnas_jax.cost.measure.build import compile_all
 from hwnas_jax.cost.measure.device import usable_cores
 from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.measure.runtimes import make_runtime
@@ -43,12 +43,11 @@ def test_networks_and_operations_return_what_jax_returns(runtime):
     architectures = [np.array([3, 2, 4, 1, 0, 3]), np.zeros(6, int)]
     done = []
     networks, parts = runtime.compile_all(space, architectures, operations, 5, done.append)
-    for architecture, call in zip(architectures, networks, strict=True):
-        np.testing.assert_allclose(
-            call()[0], compile_network(space, architecture, 5)(), rtol=1e-4, atol=1e-5
-        )
-    for operation, call in zip(operations, parts, strict=True):
-        expected = np.asarray(compile_operation(operation, 5)())
+    in_jax = compile_all(space, architectures, operations, 5)
+    for call, other in zip(networks, in_jax[0], strict=True):
+        np.testing.assert_allclose(call()[0], other(), rtol=1e-4, atol=1e-5)
+    for call, other in zip(parts, in_jax[1], strict=True):
+        expected = np.asarray(other())
         np.testing.assert_allclose(call()[0], expected, atol=1e-4 * np.abs(expected).max())
     assert done == list(range(1, len(operations) + 3))
 

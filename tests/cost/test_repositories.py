@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cost.files.readers import load_table
-from hwnas_jax.cost.files.readers.hwnasbench import read_fbnet_lookup
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.core import published
 from tests.cost.test_pickles import LONGS, Runs, _Tensor, storage, torch_zip
@@ -117,10 +116,10 @@ def test_hw_nas_bench_fbnet_adds_up_its_blocks(tmp_path):
         for key in ("edgegpu_latency", "edgegpu_energy", "fpga_latency")
     }
     path = _write(tmp_path / "hw.pickle", {"fbnet": costs})
-    space = published.fbnet()
-    drawn = space.random(rng, 30)
     for data_set, (positions, rest) in (("cifar100", CIFAR), ("ImageNet", IMAGENET)):
-        found = read_fbnet_lookup(path, data_set).costs(drawn, "x")
+        found = load_table(path, task=f"fbnet/{data_set}")
+        some = rng.choice(len(found.architectures), 30, replace=False)
+        drawn = found.architectures[some]
         for key, device, metric in (("fpga_latency", "fpga", "latency_ms"),
                                     ("edgegpu_energy", "edgegpu", "energy_mj")):  # fmt: skip
             expected = [
@@ -128,7 +127,7 @@ def test_hw_nas_bench_fbnet_adds_up_its_blocks(tmp_path):
                 + sum(costs[key][name] for name in rest)
                 for row in drawn
             ]
-            np.testing.assert_allclose(found.values[metric][found.row(device)], expected)
+            np.testing.assert_allclose(found.values[metric][found.row(device)][some], expected)
     table = load_table(path, task="fbnet/ImageNet")
     assert table.values["latency_ms"].shape == (2, 5000)
     del costs["fpga_latency"][CIFAR[0][4][8]]

@@ -87,7 +87,7 @@ def points(count: int, seed: int) -> list[dict[str, Any]]:
     measured = draws.uniform(0.6, 3.0, count)
     predicted = measured * draws.normal(1.0, 0.03, count)
     return [
-        {"measured_ms": float(m), "predicted_ms": float(p), "std_ms": 0.08}
+        {"measured": float(m), "predicted": float(p), "std": 0.08}
         for m, p in zip(measured, predicted, strict=True)
     ]
 

@@ -74,13 +74,13 @@ def test_probabilities_are_stacked_to_one():
 
 
 def test_predictions_stand_against_measurements():
-    points = [{"measured_ms": 1.0, "predicted_ms": 1.1, "std_ms": 0.2},
-              {"measured_ms": 3.0, "predicted_ms": 2.9, "std_ms": None}]  # fmt: skip
+    points = [{"measured": 1.0, "predicted": 1.1, "std": 0.2},
+              {"measured": 3.0, "predicted": 2.9, "std": None}]  # fmt: skip
     ax = report.plot_cost_fit(points, points[:1]).axes[0]
     (bars,) = ax.containers
     np.testing.assert_allclose(bars.lines[0].get_xydata(), [[1.0, 1.1], [3.0, 2.9]])
     np.testing.assert_allclose(bars.lines[2][0].get_segments()[0], [[1.0, 0.9], [1.0, 1.3]])
-    ax = report.plot_cost_fit(points, [], [{"measured_ms": 2.0, "predicted_ms": 2.5}]).axes[0]
+    ax = report.plot_cost_fit(points, [], [{"measured": 2.0, "predicted": 2.5}]).axes[0]
     np.testing.assert_allclose(ax.containers[1].lines[0].get_xydata(), [[2.0, 2.5]])
 
 

@@ -107,7 +107,7 @@ def test_the_methods_are_told_with_what_they_do(run):
 
 
 def test_a_confidence_and_what_was_measured_during_the_search_are_told(run):
-    rows = [{"step": step, "measured_ms": ms, "predicted_ms": 0.9 * ms, "std_ms": 0.1}
+    rows = [{"step": step, "measured": ms, "predicted": 0.9 * ms, "std": 0.1}
             for step, ms in ((400, 1.25), (400, 1.4), (600, 1.3))]  # fmt: skip
     payload = {"format": "hwnas_jax.measurements_during_search", "version": 1, "networks": rows}
     write(run, "measurements_during_search.json", payload)
@@ -124,7 +124,7 @@ def test_a_confidence_and_what_was_measured_during_the_search_are_told(run):
     assert "with a mean error of 10.0 %" in page
     assert read(run, "report.json")["measurements_during_search"] == payload
     write(run, "measurements_during_search.json", {**payload, "networks": [{"step": 1}]})
-    with pytest.raises(UserError, match=r"networks\[0\] has no 'measured_ms'"):
+    with pytest.raises(UserError, match=r"networks\[0\] has no 'measured'"):
         report.write_report(run)
 
 

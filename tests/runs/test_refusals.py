@@ -119,7 +119,6 @@ METHODS = [
         {"target__measurements": 3, "target__measure_every": 900},
         ("measure_every = 900 leaves no time",),
     ),
-    ({"profile__networks": 7}, ("profile.networks = 7 must be greater than or equal to 8",)),
     ({"cost__model__args": {"steps": 3}}, ("option of the cost model gaussian 'steps'",)),
 ]  # fmt: skip
 

@@ -82,7 +82,7 @@ def test_a_run_measures_during_the_search_and_keeps_its_budget_with_a_confidence
     assert not run.finished("retrain")
     rows = read(run.folder, "measurements_during_search")["networks"]
     assert [row["step"] for row in rows] == [20, 20, 20]
-    assert all(row["measured_ms"] > 0 and row["std_ms"] > 0 for row in rows)
+    assert all(row["measured"] > 0 and row["std"] > 0 for row in rows)
     last = load_cost_model(run.folder / "cost_models" / "step-20.npz", run.space)
     kept = [folder / "cost_model.npz" for folder in (run.folder, finished_run)]
     assert kept[0].read_bytes() == kept[1].read_bytes()

@@ -314,15 +314,15 @@ def test_what_cannot_be_measured_is_said_before_the_search(tmp_path, profiled):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"step": 9, "measured_ms": 1.0}, "network 2: 'architecture'"),
-        ({"step": 9, "measured_ms": 0.0, "architecture": None}, "network 2: .*NoneType"),
-        ({"step": 9, "measured_ms": -1.0}, "measured_ms -1.0 must be positive"),
-        ({"step": 9, "measured_ms": math.nan}, "measured_ms nan must be positive"),
+        ({"step": 9, "measured": 1.0}, "network 2: 'architecture'"),
+        ({"step": 9, "measured": 0.0, "architecture": None}, "network 2: .*NoneType"),
+        ({"step": 9, "measured": -1.0}, "measured -1.0 must be positive"),
+        ({"step": 9, "measured": math.nan}, "measured nan must be positive"),
     ],
 )
 def test_a_damaged_file_names_the_row(tmp_path, row, said):
     names = SPACE.to_names(np.array([0, 1, 2]))
-    good = {"step": 9, "measured_ms": 1.0, "architecture": names}
+    good = {"step": 9, "measured": 1.0, "architecture": names}
     if "must be" in said:
         row = {**row, "architecture": names}
     path = tmp_path / refine.FILE

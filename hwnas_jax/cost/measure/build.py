@@ -26,30 +26,6 @@ Call = Callable[[], jax.Array]
 _FILLED = {"mean": 0.0, "bias": 0.0, "var": 1.0, "scale": 1.0}
 
 
-def compile_network(
-    space: Space, architecture: np.ndarray, batch_size: int, device: jax.Device | None = None
-) -> Call:
-    """Compiles one stand-alone network for inference.
-
-    Args:
-      space: the search space.
-      architecture: `int32[D]`.
-      batch_size: images per call.
-      device: where it runs; None takes the default device.
-
-    Returns:
-      A function of no arguments that runs the network on `float32[batch_size, H, W, C]`.
-    """
-    return _compile(*_lower_network(space, architecture, batch_size, device))
-
-
-def compile_operation(
-    operation: Operation, batch_size: int, device: jax.Device | None = None
-) -> Call:
-    """Compiles one operation for inference, as `compile_network` does a network."""
-    return _compile(*_lower_operation(operation, batch_size, device))
-
-
 def compile_all(
     space: Space,
     architectures: Iterable[np.ndarray],

@@ -17,9 +17,9 @@ def count_networks(space: Space, architectures: np.ndarray, metric: str) -> Meas
       architectures: `int32[N, D]`.
       metric: of `METRICS`.
     """
-    model = AnalyticModel.count(space)
-    if metric not in model.metrics:
+    if metric not in AnalyticModel.counted_metrics(space):
         return None
+    model = AnalyticModel.count(space)
     counts = predict_architectures(model, architectures, space.num_options)[metric]
     samples = [Sample(float(count)) for count in counts]
     return Measured(corrected=samples, as_timed=samples, drift=1.0)

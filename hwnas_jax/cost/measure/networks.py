@@ -16,7 +16,7 @@ from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.measure.calls import compiled_calls
 from hwnas_jax.cost.measure.device import check_same
 from hwnas_jax.cost.measure.energy import EnergyMeter, measure_energy
-from hwnas_jax.cost.measure.profile import timing_conditions
+from hwnas_jax.cost.measure.profile import deadline, timing_conditions
 from hwnas_jax.cost.measure.runtimes import Runtime, make_runtime
 from hwnas_jax.cost.measure.timing import StoppingRule, sample_interleaved
 from hwnas_jax.errors import UserError
@@ -94,7 +94,7 @@ def measure_networks(
             config.measure_rounds,
             max(config.measure_rounds, config.max_rounds),
             config.precision,
-            started + config.budget_s,
+            deadline(started, config.budget_s),
         ),
         references=calls[:count] if measurements is None else calls[count:],
         usual_ms=usual_ms,

@@ -25,24 +25,28 @@ _PENALTIES = 10.0 ** np.arange(-3, 4.5, 0.5)
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What of an architecture a cost can be a sum over; on gates, its expectation.
+    """Features of an architecture that a cost can be a sum over, and their expectation at gates.
 
-    A row holds the chosen options as written, `D * K`. Where the space has canonical forms the
-    chosen options that matter follow, `D * K`: those of the canonical form, or, where decisions
-    leave others without effect, none there. Where instead an operation may fail to reach the
-    output and the space says which options run one, a last feature is whether any is left to run.
-    Both forms are needed: a compiler drops what cannot reach the output, a runtime that executes
-    operation by operation does not. Expectations are exact for decisions drawn independently.
+    A row holds, in this order:
+
+    - The chosen options as written, `D * K`.
+    - Where the space has canonical forms, the chosen options that matter, `D * K`. They are those
+      of the canonical form. A decision that another one leaves without effect has none.
+    - Where operations may fail to reach the output, and the space says which options run one: a
+      single feature, whether any operation is left to run.
+
+    Both forms are needed, because a compiler drops what cannot reach the output, and a runtime that
+    executes operation by operation does not. Expectations are exact for independent decisions.
 
     Attributes:
-      space: what the architectures are of.
+      space: the space of the architectures.
     """
 
     space: Choices
 
     @functools.cached_property
     def canonical(self) -> bool:
-        """Whether the space has canonical forms at all."""
+        """Whether the space has canonical forms."""
         return self.space.mixes_canonical
 
     @property
@@ -52,7 +56,7 @@ class Features:
 
     @functools.cached_property
     def placed(self) -> np.ndarray | None:
-        """`bool[D, K]`, which options run an operation; None where that is unknown or unneeded."""
+        """Which options run an operation, `bool[D, K]`; None where that is unknown or unneeded."""
         if not isinstance(self.space, Space) or not self.canonical or self.governed:
             return None
         placed = np.zeros(self.space.mask.shape, bool)
@@ -63,7 +67,7 @@ class Features:
 
     @property
     def blocks(self) -> int:
-        """How many blocks of `D * K` a row has: one, or two with canonical forms."""
+        """How many blocks of `D * K` features there are: one, or two with canonical forms."""
         return 1 + self.canonical
 
     @property
@@ -73,7 +77,7 @@ class Features:
 
     @property
     def groups(self) -> list[np.ndarray]:
-        """Features that may be enough on their own, `bool[F]` each: written, canonical, both."""
+        """Sets of features to choose from, `bool[F]` each: written, canonical, or both."""
         everything = np.ones(self.size, bool)
         if not self.canonical:
             return [everything]
@@ -81,7 +85,7 @@ class Features:
         return [written, ~written, everything]
 
     def encode(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `int32[N, blocks, D]`: options as written and those that matter, `K` for none."""
+        """Returns options as written, and those that matter or `K`: `int32[N, blocks, D]`."""
         architectures = np.asarray(architectures, np.int32)
         forms = [architectures]
         if self.canonical:
@@ -113,10 +117,10 @@ class Features:
         return jnp.concatenate(parts)
 
     def numbered(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `int32[N, G]`: the rows of `gathered` that add up to an architecture's features.
+        """Returns which rows of `gathered` add up to an architecture's features, `int32[N, G]`.
 
-        One row stands for a decision's options in both forms, so `G` is `D`, or `D + 1` where
-        features say whether anything runs.
+        One row stands for a decision's options in both forms. `G` is therefore `D`, or `D + 1`
+        where a feature says whether anything runs.
         """
         encoded = self.encode(architectures)
         options, decisions = self.space.num_options, self.space.num_decisions
@@ -129,7 +133,7 @@ class Features:
         return rows
 
     def gathered(self, weights: jax.Array) -> jax.Array:
-        """Returns linear weights of features (`float32[F, C]`) by row of `numbered`."""
+        """Returns weights of features (`float32[F, C]`) as the rows that `numbered` names."""
         shape = (*self.space.mask.shape, -1)
         written = weights[: self.space.mask.size].reshape(shape)
         if not self.canonical:
@@ -147,7 +151,7 @@ class Features:
     def timed(self, observations: Observations, metric: str) -> np.ndarray | None:
         """Returns the cost that timed operations give each feature, `float64[F]`.
 
-        None where the operations of the space were not observed for this metric.
+        None where not all operations of the space were observed for this metric.
         """
         if not isinstance(self.space, Space) or not observations.operations:
             return None
@@ -167,13 +171,16 @@ class Features:
 
 
 def positive(cost: jax.Array) -> jax.Array:
-    """Returns `cost` (any shape, in medians) where it is well above zero, and more than zero else.
+    """Returns `cost` where it is well above zero, and a small positive number elsewhere.
 
-    Networks that run next to nothing would otherwise be predicted to cost less than nothing.
+    Without it, networks that run next to nothing would be predicted to cost less than nothing.
+
+    Args:
+      cost: any shape, in medians.
 
     References: Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", 2021.
     """
-    # The two roots multiply to the square of the floor; this way neither loses its digits.
+    # The two roots multiply to the square of the floor. Computed this way, neither loses digits.
     larger = 0.5 * (jnp.abs(cost) + jnp.sqrt(cost**2 + 4 * _FLOOR**2))
     return jnp.where(cost > 0, larger, _FLOOR**2 / larger)
 
@@ -195,16 +202,16 @@ def fit_additive(
 ) -> Additive:
     """Fits a ridge to each member's bootstrap sample, in closed form.
 
-    Errors count relative to the larger of a network's value and the median, so that neither the
-    dearest networks nor a few that cost next to nothing decide. The penalty and the group of
-    features are those of the least leave-one-out error on all networks.
+    Errors are relative to the larger of a network's value and the median, so that neither the most
+    expensive networks nor a few that cost next to nothing decide. The penalty and the group of
+    features with the least leave-one-out error on all networks are taken.
 
     Args:
       features: `float[N, F]`.
       values: `float64[N, Q]`, positive.
       draws: `int[M, N]`, how often each network is in each member's sample.
-      prior: per metric the costs `float64[F]` expected beforehand, up to a factor, or None.
-      groups: the features to choose from, `bool[F]` each.
+      prior: for each metric the costs `float64[F]` that are expected, up to a factor, or None.
+      groups: the sets of features to choose from, `bool[F]` each.
 
     References: Hoerl and Kennard, "Ridge Regression", 1970; Allen, "The Relationship Between
     Variable Selection and Data Augmentation and a Method for Prediction", 1974 (leave-one-out).
@@ -221,7 +228,7 @@ def fit_additive(
         known = prior[q]
         spread = 0.0 if known is None else float((features @ known).std())
         if known is not None and spread > 0:
-            # A long direction is barely penalised: the prior holds up to a factor.
+            # A long direction is hardly penalised, so that the prior holds up to a factor.
             bases = [np.column_stack([basis, _FREE / spread * known]) for basis in bases]
         tried = [_least_error(features @ basis, values[:, q], weights) for basis in bases]
         best = int(np.argmin([error for error, _ in tried]))

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions
-from hwnas_jax.cost.models.bits import bit_terms
+from hwnas_jax.cost.models.bits import BIT_METRICS, bit_terms, has_bits
 from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.cost.models.multilinear import expectation, probabilities
 from hwnas_jax.cost.models.registry import COST_MODELS
@@ -56,6 +56,11 @@ class AnalyticModel(ExactModel, FittedModel):
     summary: ClassVar[str] = "operations, parameters, memory; latency on a line over operations"
     label: ClassVar[str] = "FLOPs (scaled)"
     needs_space: ClassVar[bool] = True
+
+    @staticmethod
+    def counted_metrics(space: Space) -> tuple[str, ...]:
+        """Returns what can be counted of the networks of a space, peak memory left out."""
+        return ("macs", "flops", "params", *(BIT_METRICS if has_bits(space) else ()))
 
     @property
     def metrics(self) -> tuple[str, ...]:  # type: ignore[override]

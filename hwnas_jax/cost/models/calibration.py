@@ -1,4 +1,4 @@
-"""How wide an interval must be to hold the share of networks that it says.
+"""How wide an interval must be to hold the share of networks that it promises.
 
 Legend: `N` networks, `M` members, `Q` metrics.
 """
@@ -22,9 +22,9 @@ def out_of_bag(
 
     Returns:
       `error` and `spread` (`float[n, Q]`), both relative to the prediction, of the networks that
-      some member was not fitted to; of all networks where there is none. The error is scaled to
-      that of the mean of all `M` members: a mean of the few that did not see a network errs
-      more, and by how much follows from the members' spread.
+      some member was not fitted to, or of all networks where there is none. A mean of the few
+      members that did not see a network errs more than the mean of all `M`. The error is scaled
+      down accordingly, by a factor that follows from the members' spread.
     """
     chex.assert_rank([members, values, draws], [3, 2, 2])
     unseen = draws == 0
@@ -37,7 +37,7 @@ def out_of_bag(
     error = np.abs(values[rows] - mean) / mean
     # The members' own part of the variance is the sum of squared shares, at best 1 / M.
     own = (share**2).sum(axis=0)
-    # Like the error a percentile: relative spreads of networks that cost next to nothing are huge.
+    # A percentile, as for the error: relative spreads are huge where networks cost next to nothing.
     surplus = np.percentile((own - 1 / len(members)) * spread**2, _ONE_SIGMA, axis=0)
     total = np.maximum(np.percentile(error, _ONE_SIGMA, axis=0) ** 2, 1e-30)
     least = 1 / (len(members) * own.mean(axis=0))
@@ -47,8 +47,8 @@ def out_of_bag(
 def calibrate(error: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns `noise` and `scale` (`float[Q]`) with which 90 % of the errors lie within 1.645 s.d.
 
-    One standard deviation is `sqrt((scale * spread)^2 + noise^2)`. Either the spread is too narrow
-    and noise is added, or it is too wide and shrunk.
+    One standard deviation is `sqrt((scale * spread)^2 + noise^2)`. Where the spread is too narrow,
+    noise is added; where it is too wide, it is scaled down.
 
     Args:
       error: `float[n, Q]`, not negative.
@@ -73,7 +73,7 @@ def calibrate(error: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _needed(errors, deviations):
-    """Returns the factor on the deviations with which the intervals hold their share."""
+    """Returns the factor on the deviations that makes the intervals hold their share."""
     # The finite-sample rank of conformal prediction, at most the largest error.
     rank = min(1.0, np.ceil(_SHARE * (len(errors) + 1)) / len(errors))
     ratios = errors / np.maximum(deviations, 1e-12)

@@ -1,8 +1,8 @@
 """Bayesian linear models averaged by how well each explains a few samples.
 
-Many hypotheses about a device are drawn: which other devices it resembles, how its cost varies
-over the features and how noisy it is. Given samples each has a closed-form posterior and an
-evidence; the answer is their average.
+Many hypotheses about a device are drawn. Each says which other devices it resembles, how its cost
+varies over the features, and how noisy it is. Given samples, each has a posterior in closed form
+and an evidence. The answer is their average, weighted by the evidence.
 
 Legend: `H` hypotheses, `B` blocks of prior covariance, `V` source devices, `F` features of a
 network (the last `V` are the relative costs on the source devices), `n` samples.
@@ -21,21 +21,22 @@ _SMALLEST_SHARE, _SMALLEST_NOISE = -4.0, -6.0
 _ROUNDS = 8
 _FREE_LEVEL = 100.0
 _KEPT = 0.999
-# A tail of the noise is not what an interval should cover: the 90 % quantile of Student's t with
-# four degrees of freedom, over that of the normal distribution.
+# The 90 % quantile of Student's t with four degrees of freedom, over that of the normal
+# distribution: an interval need not cover the far tail of the noise.
 _NOISE_WIDTH = (2.132 / 1.645) ** 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Hypotheses:
-    """What may hold of a device.
+    """What may be true of a device.
 
     Attributes:
-      shares: `float64[H, B + 1]`, variance of each block over the reference set; the last one is
-        that of the source devices' costs, weighed by `anchors`.
-      anchors: `float64[H, V]`, rows sum to one: the cost expected before any sample.
+      shares: `float64[H, B + 1]`, variance of each block over the reference set. The last is that
+        of the source devices' costs, weighted by `anchors`.
+      anchors: `float64[H, V]`, the mix of source devices that is expected before any sample. Rows
+        sum to one.
       noise: `float64[H]`, variance of the measurements, in the unit of the shares.
-      log_prior: `float64[H]`.
+      log_prior: `float64[H]`, logarithm of the prior probability.
     """
 
     shares: np.ndarray
@@ -44,7 +45,7 @@ class Hypotheses:
     log_prior: np.ndarray
 
     def without(self, number: int) -> "Hypotheses":
-        """Returns the hypotheses about a device when one source is not there."""
+        """Returns the hypotheses about a device without the source of this number."""
         anchors = np.delete(self.anchors, number, axis=1)
         total = anchors.sum(axis=1, keepdims=True)
         even = np.full(anchors.shape, 1 / anchors.shape[1])
@@ -53,13 +54,13 @@ class Hypotheses:
 
 
 def draw_hypotheses(count: int, blocks: int, sources: int, seed: int) -> Hypotheses:
-    """Draws hypotheses: shares and noise log-uniform over decades, anchors even or sparse.
+    """Draws hypotheses, with shares and noise log-uniform over decades.
 
-    Every other hypothesis expects the even mean of all sources, the rest a Dirichlet draw that
-    is mostly one or two of them.
+    Every other hypothesis expects the even mean of all sources. The others expect a Dirichlet draw,
+    which is mostly one or two sources.
 
     Args:
-      count: a power of two, `H`.
+      count: `H`, a power of two.
       blocks: `B`.
       sources: `V`.
       seed: of the draws.
@@ -80,8 +81,8 @@ class Explained:
     Attributes:
       weights: `float64[H]`, posterior probability.
       log_evidence: `float64[H]`, up to a constant.
-      residual: `float64[H, n]`, inverse covariance times what the expectation missed.
-      trust: `float64[H, n]`, the weight of each sample, below one for those far off.
+      residual: `float64[H, n]`, inverse covariance times the error of the expectation.
+      trust: `float64[H, n]`, the weight of each sample, below one for samples that are far off.
       variance: `float64[H]`, the likeliest unit of the shares.
       level: `float64[H]`, median ratio of the samples to what was expected.
     """
@@ -103,12 +104,12 @@ def explain(
 ) -> Explained:
     """Weighs every hypothesis by its evidence from the samples.
 
-    The cost's overall level is left free, its unit of variance takes the likeliest value, and
+    The overall level of the cost is free, the unit of the variances takes its likeliest value, and
     the noise has heavy tails.
 
     Args:
       hypotheses: `H` of them.
-      projected: by block `float64[n, r]`, the samples' features times the block's factor.
+      projected: for each block the samples' features times its factor, `float64[n, r]`.
       sources: `float64[n, V]`, relative costs on the source devices, less one.
       costs: `float64[n]`.
       anchor_scale: brings the sources' variance over the reference set to one.
@@ -158,7 +159,7 @@ def explain(
 
 
 def free_level(hypotheses: Hypotheses) -> np.ndarray:
-    """Returns `float64[H]`, a prior variance of the level so wide that samples alone set it."""
+    """Returns a prior variance of the level, `float64[H]`, so wide that only samples decide it."""
     return _FREE_LEVEL * hypotheses.shares.sum(axis=1)
 
 
@@ -189,9 +190,9 @@ def average(
     Args:
       hypotheses: `H` of them.
       explained: by the samples.
-      factors: by block `float64[F, r]`.
+      factors: the factor of each block, `float64[F, r]`.
       features: `float64[n, F]` of the samples, centred on the reference set.
-      anchor_scale: as given to `explain`.
+      anchor_scale: as in `explain`.
     """
     count, width = features.shape
     sources = hypotheses.anchors.shape[1]
@@ -217,7 +218,7 @@ def average(
         means.append(mean)
         variance = explained.variance[number] * tails
         noise_here = hypotheses.noise[number] / explained.trust[number]
-        # Joseph's form stays positive where hardly any noise leaves hardly any variance.
+        # Joseph's form stays positive where little noise leaves little variance.
         pull = np.linalg.solve(extended @ gain.T + np.diag(noise_here), gain).T
         rest = np.eye(width + 1) - pull @ extended
         kept_apart = rest @ prior @ rest.T + (pull * noise_here) @ pull.T

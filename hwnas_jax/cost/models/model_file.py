@@ -27,8 +27,8 @@ def write_model(
 
     Args:
       path: the file.
-      model: the model's name in `COST_MODELS`.
-      space: the space it was fitted to.
+      model: the model's own name.
+      space: the space that it was fitted to.
       extra: further plain JSON values of the header.
       arrays: by name.
     """
@@ -45,7 +45,14 @@ def write_model(
 
 
 def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Reads what `write_model` wrote; `space` None takes a model of any space.
+    """Reads what `write_model` wrote.
+
+    Args:
+      path: the file.
+      space: the space that the model must be of; None takes a model of any space.
+
+    Returns:
+      The header and the arrays by name.
 
     Raises:
       UserError: names the file when it is missing, damaged, foreign, or of another space.
@@ -69,7 +76,16 @@ def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[
 
 
 def check_array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the array `name` as float32; raises UserError unless it has `shape` and is finite."""
+    """Returns an array of a model file as float32.
+
+    Args:
+      arrays: of the file, by name.
+      name: which array.
+      shape: that it must have.
+
+    Raises:
+      UserError: when it is missing, has another shape or type, or is not finite.
+    """
     array = arrays.get(name)
     if array is None or array.shape != shape or not np.issubdtype(array.dtype, np.floating):
         found = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"

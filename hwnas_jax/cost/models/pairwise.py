@@ -1,4 +1,4 @@
-"""The posterior of a Gaussian process on a space too large to tabulate: effects up to pairs.
+"""The posterior of a Gaussian process on a space that is too large to tabulate.
 
 Legend: `N` observed networks, `D` decisions, `K` options of the widest decision, `M` metrics,
 `V` views of an architecture, `P` forms in the mixture of a view, `S` columns of linear features.
@@ -32,20 +32,23 @@ _FIELDS = (
 )
 @dataclasses.dataclass(frozen=True)
 class PairwiseForm:
-    """Mean: a polynomial of the gates. Variance: from the kernel to the observed networks.
+    """Effects up to pairs: the mean is a polynomial of the gates.
+
+    The variance is computed from the kernel between the gates and the observed networks.
 
     Attributes:
       constant: `float32[M]`.
       table: `float32[M, D, K]`, what each option that matters adds to the mean.
-      linear: `float32[M, V, D * K]`, what each option of a view adds further.
-      pairs: `float32[M, V, D * K, D * K]`, what two options together add; a pair is read once.
+      linear: `float32[M, V, D * K]`, what each option of a view adds.
+      pairs: `float32[M, V, D * K, D * K]`, what two options together add. A pair counts once.
       observed: `float32[V, N, D, K]`, one-hot views of the observed networks.
-      features: `float32[M, D, K, S]`, linear features times their prior's standard deviation.
-      weights: `float32[M, 1 + 2 * V]`, prior variances of constant, and per view singles and pairs.
+      features: `float32[M, D, K, S]`, linear features times the standard deviation of their prior.
+      weights: `float32[M, 1 + 2 * V]`, prior variances: of the constant, then for each view of
+        singles and of pairs.
       whiten: `float32[M, N, N]`, upper Cholesky factor of the precision.
       noise: `float32[M, 3]`, relative and absolute standard deviation, and the spread.
       scale: `float32[M]`, the unit in which the variance is computed.
-      space: whose canonical forms are seen.
+      space: the search space, whose canonical forms are a view.
     """
 
     constant: jax.Array
@@ -82,7 +85,7 @@ class PairwiseForm:
         return total + jnp.einsum("dk,mdk->m", effective(self.space, weight), self.table)
 
     def variance(self, weight: jax.Array) -> jax.Array:
-        """Returns the variance of measuring the mean over independent draws, `float32[M]`."""
+        """Returns the variance of one measurement of the mean over draws, `float32[M]`."""
         metrics, networks = len(self.constant), self.observed.shape[1]
         prior = self.weights[:, :1]
         across = jnp.broadcast_to(prior, (metrics, networks))
@@ -154,7 +157,7 @@ class PairwiseForm:
 
 
 def _is_joint(mixture: Forms) -> bool:
-    """Whether its decisions depend on one another; those of a single form do not."""
+    """Returns whether the decisions of a mixture depend on one another."""
     return len(mixture.coefficient) > 1 and len(mixture.decisions) > 1
 
 
@@ -236,7 +239,7 @@ def _matching_pairs(match: jax.Array, mass: jax.Array) -> jax.Array:
 
 
 def _polynomial(kernel, fit, scale, views, effective):
-    """Returns one metric's arrays, in the order in which `PairwiseForm.build` stacks them."""
+    """Returns the arrays of one metric, in the order in which `PairwiseForm.build` stacks them."""
     networks, decisions, options = views[0].shape
     by_name = dict(zip(kernel.names, fit.variances, strict=True))
     other = ~np.kron(np.eye(decisions, dtype=bool), np.ones((options, options), bool))
@@ -255,7 +258,7 @@ def _polynomial(kernel, fit, scale, views, effective):
     seen = np.einsum("ndk,dks->ns", effective, features)
     table = features @ (fit.alpha @ seen)
     constant = by_name["constant"] * fit.alpha.sum()
-    # The quadratic form of the precision as a sum of squares, which no rounding makes negative.
+    # The quadratic form of the precision becomes a sum of squares, which is never negative.
     factor = scipy.linalg.cholesky(fit.precision, lower=False, check_finite=False)
     return (
         scale * constant, scale * table, scale * np.array(linear), scale * np.array(pairs),

@@ -1,4 +1,4 @@
-"""What to expect of a new device, learned from the devices that are known; which samples to take.
+"""What to expect of a new device, learned from known devices, and which samples to take of it.
 
 Legend: `N` architectures, `D` decisions, `P` entries of a gate weight, `V` source devices, `F =
 P + V` features of a network, `H` hypotheses.
@@ -34,30 +34,30 @@ class TransferConfig:
     """How a cost model is carried over from other devices."""
 
     hypotheses: int = 512
-    """ways in which the new device may be like the others; a power of two"""
+    """how many ways in which the new device may resemble the others; a power of two"""
     source_rows: int = 2000
-    """networks per source device that are looked at, drawn at random; 0 takes all"""
+    """networks that are read of each source device, drawn at random; 0 takes all"""
     trials: int = 4
-    """times that each source device plays the new one, to learn what to expect"""
+    """how often each source device plays the new one, to learn what to expect"""
     trial_samples: int = 20
-    """samples of such a trial"""
+    """samples in such a trial"""
     learned: float = 0.75
     """share of the prior that the trials decide; the rest stays even"""
 
 
 @dataclasses.dataclass(frozen=True)
 class TransferPrior:
-    """What may hold of a new device's cost, linear in a network's features.
+    """What is expected of a new device's cost, which is linear in a network's features.
 
     The features are the one-hot entries and the relative costs on the source devices, centred on
     the reference set.
 
     Attributes:
-      space: the networks are of.
+      space: the space of the networks.
       metric: which cost.
       sources: what networks cost on the other devices.
       centre: `float64[P]`, mean of the one-hot entries over the reference set.
-      factors: by block of prior covariance `float64[F, r]`, of unit variance over the set.
+      factors: `float64[F, r]` for each block of prior covariance, of unit variance over the set.
       anchor_scale: brings the sources' variance over the set to one.
       hypotheses: `H` of them.
     """
@@ -83,10 +83,10 @@ class TransferPrior:
         return explain(self.hypotheses, projected, relative, costs, self.anchor_scale)
 
     def condition(self, architectures: np.ndarray, costs: np.ndarray) -> Posterior:
-        """Returns what is known of the device after samples `int32[n, D]`, `float64[n]`.
+        """Returns what is known of the device after samples `int32[n, D]` with costs `float64[n]`.
 
-        Without samples it is the mean of the sources, at their median scale, as uncertain as they
-        differ.
+        Without samples it is the mean of the sources at their median scale, with an uncertainty as
+        large as their differences.
 
         Raises:
           UserError: for one or two samples.
@@ -106,7 +106,7 @@ class TransferPrior:
         mean = np.zeros(1 + width + count)
         mean[0] = np.median(scale)
         mean[1 + width :] = mean[0] / count
-        # Source v says scale[v] * (1 + feature v): one row each of an affine map of the features.
+        # Source v predicts scale[v] * (1 + feature v), an affine map of the features.
         said = np.zeros((count, len(mean)))
         said[:, 0] = scale
         said[np.arange(count), 1 + width + np.arange(count)] = scale
@@ -133,7 +133,7 @@ class TransferPrior:
 
 
 def check_samples(count: int) -> None:
-    """Raises UserError for one or two samples: they do not tell how far they can be trusted."""
+    """Raises UserError for one or two samples, which do not show how far they can be trusted."""
     if 0 < count < LEAST_SAMPLES:
         raise UserError(f"transfer needs no sample at all or at least {LEAST_SAMPLES}, got {count}")
 
@@ -148,17 +148,17 @@ def make_prior(
     count: int = 512,
     seed: int = 0,
 ) -> TransferPrior:
-    """Returns a prior whose hypotheses are as yet all alike.
+    """Returns a prior in which all hypotheses are still equally probable.
 
-    The blocks of covariance are those of `make_blocks` and one over the source devices, in which
-    the directions that tell them apart count for more than their size says.
+    The blocks of covariance are those of `make_blocks` and one over the source devices. In that
+    block, the directions in which the devices differ count for more than their size.
 
     Args:
-      space: the networks are of.
+      space: the space of the networks.
       metric: which cost.
       sources: what networks cost on the other devices.
       reference: `int32[N, D]`, the networks over which variances are one.
-      hypotheses: to use; drawn when left out.
+      hypotheses: to use; None draws them.
       count: how many to draw.
       seed: of the draws.
     """
@@ -179,7 +179,7 @@ def make_prior(
 
 
 def _deviation(values):
-    """Returns the root of the mean square length of `float64[N, r]`; one when all are zero."""
+    """Returns the root mean square length of the rows `float64[N, r]`, or one if all are zero."""
     deviation = np.sqrt((values**2).sum(axis=1).mean())
     return float(deviation) if deviation > 0 else 1.0
 
@@ -195,21 +195,21 @@ def learn_prior(
 ) -> TransferPrior:
     """Learns from source devices what to expect of a new one.
 
-    Each source plays the new device in turn: it is sampled a few times and explained by the
-    others. How often a hypothesis was right is its prior probability, mixed with an even one for
-    devices unlike all of these.
+    Each source plays the new device in turn: it is sampled a few times and explained by the others.
+    The prior probability of a hypothesis is how often it was right, mixed with an even one for
+    devices that are unlike all of these.
 
     Args:
       table: holds the sources; its architectures are the reference set.
       sources: names of devices.
-      config: how it is done.
+      config: the settings.
       metric: which cost.
-      rows: `int[n]`, the architectures whose costs may be looked at; None draws
-        `config.source_rows` of them.
+      rows: `int[n]`, the architectures whose costs may be read; None draws `config.source_rows` of
+        them.
       seed: of all draws.
 
     Raises:
-      UserError: for settings out of range, and as `fit_sources`.
+      UserError: for settings out of range, and for what `fit_sources` refuses.
 
     References: Lee et al., "HELP: Hardware-Adaptive Efficient Latency Prediction for NAS via
     Meta-Learning", 2021 (the task); Hoeting et al., "Bayesian Model Averaging", 1999.
@@ -258,16 +258,16 @@ def _check(config):
 def choose_samples(prior: TransferPrior, candidates: np.ndarray, count: int) -> np.ndarray:
     """Chooses which networks to measure on the new device, before anything is known of it.
 
-    One after another, always the one whose measurement is expected to take most of the variance
-    that is left over all candidates.
+    They are chosen one after another. Each is the one whose measurement is expected to reduce the
+    variance over all candidates most.
 
     Args:
       prior: of the device.
-      candidates: `int32[N, D]` that can be measured.
-      count: how many.
+      candidates: `int32[N, D]`, networks that can be measured.
+      count: how many to choose.
 
     Returns:
-      `int[count]`, rows of `candidates`, the most telling first.
+      `int[count]`, rows of `candidates`, the most informative first.
 
     Raises:
       UserError: when there are fewer candidates.

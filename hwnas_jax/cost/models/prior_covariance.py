@@ -1,8 +1,9 @@
 """How alike two networks are before anything was measured: blocks of prior covariance.
 
-A block is a factor `float64[P, r]`: the costs of one-hot `x` and `y` covary as
+A block is a factor `float64[P, r]`. The costs of one-hot `x` and `y` covary as
 `(x factor) . (y factor)`. Decisions with the same options form a group and share what is learned
-of an option; options whose names share a word ("k3_e6", "k3_e1") share what is learned of it.
+about an option. Options whose names share a word ("k3_e6", "k3_e1") share what is learned about the
+word.
 
 Legend: `D` decisions, `K` options of the widest decision, `P = D K` entries of a gate weight.
 """
@@ -19,11 +20,11 @@ _REACH = 0.2
 def make_blocks(space: Choices) -> dict[str, np.ndarray]:
     """Returns the blocks that the names of a space suggest, by name.
 
-    - `options`: how often an option was taken, wherever;
-    - `words`: how often a word stands in the options taken;
-    - `words by place`: the same, each decision for itself;
-    - `words along depth`: the same, alike in decisions near each other in their group;
-    - `places`: every option of every decision for itself.
+    - `options`: how often an option was chosen, in any decision.
+    - `words`: how often a word occurs in the chosen options.
+    - `words by place`: the same, for each decision on its own.
+    - `words along depth`: the same, more alike for decisions that are near each other in a group.
+    - `places`: each option of each decision on its own.
 
     Args:
       space: any decisions with options.

@@ -1,5 +1,7 @@
 """From the fitted cost model of a run to the one that its search asks."""
 
+import dataclasses
+
 from hwnas_jax.cost.models.base import CostModel, FittedModel
 from hwnas_jax.cost.models.canonical import CanonicalCosts, on_canonical_forms
 from hwnas_jax.cost.models.with_counts import WithCounts
@@ -17,6 +19,18 @@ def search_model(fitted: CostModel, space: Space) -> CostModel:
       space: the search space.
     """
     return on_canonical_forms(WithCounts.of(fitted, space), space)
+
+
+def with_fitted(model: CostModel, fitted: FittedModel) -> CostModel:
+    """Returns `model` with another fitted model inside.
+
+    Args:
+      model: from `search_model`, or a fitted model itself.
+      fitted: takes the place of the one inside.
+    """
+    if isinstance(model, CanonicalCosts | WithCounts):
+        return dataclasses.replace(model, model=with_fitted(model.model, fitted))
+    return fitted
 
 
 def fitted_model(model: CostModel) -> FittedModel:

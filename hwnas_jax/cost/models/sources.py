@@ -1,4 +1,4 @@
-"""What other devices tell of a space: one robust regression for each of them.
+"""What other devices show about a space: one robust regression for each of them.
 
 Legend: `N` networks, `D` decisions, `K` options of the widest decision, `P = D K` entries of a
 gate weight, `V` source devices, `R` pairs of entries.
@@ -16,7 +16,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 
 FREEDOM = 4.0
-"""Degrees of freedom of the noise: a phone that was busy can take twice its usual time."""
+"""Degrees of freedom of the noise. Tails are heavy: a busy phone can take twice its usual time."""
 
 _LEAST_ROWS = 30
 _MOST_PAIRS = 1000
@@ -34,9 +34,9 @@ def one_hot(space: Choices, architectures: np.ndarray) -> np.ndarray:
 
 
 def pairs_of(space: Choices) -> np.ndarray:
-    """Returns the entries `int[R, 2]` of a gate weight that belong to two decisions.
+    """Returns all pairs of entries of a gate weight that belong to two decisions, `int[R, 2]`.
 
-    None when there are so many that a table of usual size cannot determine them.
+    `R` is zero when there are so many that a table of the usual size cannot determine them.
     """
     entries = np.flatnonzero(space.mask.reshape(-1))
     decision = entries // space.num_options
@@ -55,12 +55,12 @@ class SourceModels:
 
     Attributes:
       devices: `V` names.
-      scale: `float64[V]`, the mean over the reference set in the metric's unit.
+      scale: `float64[V]`, the mean over the reference set, in the metric's unit.
       constant: `float64[V]`.
       table: `float64[V, P]`.
       pairs: `int[R, 2]`, see `pairs_of`.
       pair: `float64[V, R]`.
-      outliers: `int[V]`, networks that count for less than a quarter of a usual one.
+      outliers: `int[V]`, how many networks count for less than a quarter of a usual one.
     """
 
     devices: tuple[str, ...]
@@ -78,7 +78,7 @@ class SourceModels:
         return self.constant + encoded @ self.table.T + together @ self.pair.T
 
     def without(self, number: int) -> "SourceModels":
-        """Returns all but one of the sources."""
+        """Returns the sources except the one with this number."""
         kept = [i for i in range(len(self.devices)) if i != number]
         changes = {
             name: getattr(self, name)[kept]
@@ -95,22 +95,22 @@ def fit_sources(
     rows: np.ndarray | None = None,
     reference: np.ndarray | None = None,
 ) -> SourceModels:
-    """Fits every source device on its own, with Student-t noise and strengths set by evidence.
+    """Fits every source device on its own, with Student-t noise.
 
-    A device's cost over its median is a sum over options, and over pairs of options of two
-    decisions where these are few; their prior strengths and the noise are those of the greatest
-    evidence.
+    A device's cost over its median is a sum over options. Where there are few pairs of options of
+    two decisions, it is also a sum over these. The prior strengths of both and the noise are those
+    with the greatest evidence.
 
     Args:
       table: holds the devices.
       devices: their names.
       metric: which cost.
-      rows: `int[n]`, the architectures that may be looked at; None takes all.
-      reference: `int32[N, D]`, over which costs have mean one; the table's own when left out.
+      rows: `int[n]`, the architectures that may be read; None takes all.
+      reference: `int32[N, D]`, over which costs have mean one; None takes those of the table.
 
     Raises:
-      UserError: for no device, an unknown or doubled one, one without the metric, or fewer than
-        30 measured networks.
+      UserError: for no device, an unknown or repeated one, one without the metric, or one with
+        fewer than 30 measured networks.
 
     References: Lange et al., "Robust Statistical Modeling Using the t Distribution", 1989;
     MacKay, "Bayesian Interpolation", 1992.
@@ -217,7 +217,7 @@ def _robust_ridge(features, targets, weights, rounds):
 
 
 def weight_bound(weights: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """Returns what the unknown weights of Student-t noise add to the bound on the evidence.
+    """Returns what the unknown weights of Student-t noise add to a bound on the evidence.
 
     Each observation's precision is `w / noise` with `w ~ Gamma(v/2, v/2)`, `v` being `FREEDOM`,
     and its approximate posterior is `Gamma((v + 1)/2, rate)` with mean `weights`.

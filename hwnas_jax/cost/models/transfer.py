@@ -18,7 +18,7 @@ from hwnas_jax.cost.files.observations import CostTable, Observations
 from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions, as_drawn
 from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.cost.models.multilinear import probabilities
-from hwnas_jax.cost.models.prior import TransferConfig, TransferPrior, check_samples, learn_prior
+from hwnas_jax.cost.models.prior import TransferPrior
 from hwnas_jax.cost.models.registry import COST_MODELS
 from hwnas_jax.cost.models.sources import pairs_of
 from hwnas_jax.errors import UserError, choose
@@ -181,50 +181,6 @@ def _texts(values: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise UserError(f"{key} must be a list of texts, got {value!r}")
     return tuple(value)
-
-
-def fit_transfer(
-    table: CostTable,
-    observations: Observations | None,
-    sources: Sequence[str],
-    config: TransferConfig | None = None,
-    *,
-    rows: np.ndarray | None = None,
-    seed: int = 0,
-) -> TransferModel:
-    """Fits a cost model to a few samples of a new device, helped by a table of other devices.
-
-    Every metric that the table and the samples share is fitted on its own.
-
-    Args:
-      table: holds the sources.
-      observations: of the new device, networks of the table's space. None or empty gives the mean
-        of the sources.
-      sources: names of devices of the table.
-      config: the settings.
-      rows: `int[n]`, the architectures of the table that may be read; None draws
-        `config.source_rows` of them.
-      seed: of all draws.
-
-    Raises:
-      UserError: for one or two samples, costs that are not positive, no metric in common, and as
-        `learn_prior`.
-    """
-    metrics = tuple(table.values)
-    if observations is not None and len(observations):
-        observations.require(1, "transfer")
-        check_samples(len(observations))
-        metrics = tuple(metric for metric in metrics if metric in observations.values)
-        if not metrics:
-            raise UserError(
-                f"the samples have {', '.join(observations.metrics)}, "
-                f"{table.source} has {', '.join(table.values)}"
-            )
-    priors = [
-        learn_prior(table, sources, config, metric=metric, rows=rows, seed=seed)
-        for metric in metrics
-    ]
-    return TransferModel.of(priors, observations)
 
 
 def source_devices(

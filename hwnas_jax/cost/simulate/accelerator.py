@@ -1,12 +1,13 @@
-"""Costs of networks on accelerators that exist as a description, by the simulator ZigZag.
+"""Costs of networks on accelerators that exist only as a description, by the simulator ZigZag.
 
-A network is the sum of its convolutions and matrix products, each simulated once and kept on disk;
-pooling, sums and element-wise parts are left out, as if they ran beside them. Every layer is run
-in two fixed orders of loops, weight-stationary and output-stationary, and the better by
-energy-delay product counts: the simulator's own search takes ten times as long, and by latency
-alone it buys a few cycles at several times the energy. Arithmetic is 8-bit.
+The cost of a network is the sum over its convolutions and matrix products. Each of these layers is
+simulated once and kept on disk. Pooling, sums and element-wise operations are left out, as if they
+ran at the same time. Every layer is simulated in two fixed orders of loops, weight-stationary and
+output-stationary, and the one with the smaller energy-delay product counts. The simulator's own
+search for an order takes ten times as long; when it goes by latency alone, it saves a few cycles at
+several times the energy. Arithmetic is 8-bit.
 
-There is no idle power and no leakage in the result, so an array larger than needed looks free.
+The result has no idle power and no leakage, so an array that is larger than needed looks free.
 
 References: Mei et al., "ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for
 DNN Accelerators", 2021; Chen et al., "Eyeriss", 2017 (200 MHz); Jouppi et al., "In-Datacenter
@@ -46,7 +47,7 @@ class Template(NamedTuple):
       rows: of its array of multipliers.
       columns: of its array.
       buffer_kib: of its largest memory on the chip.
-      clock_mhz: as published of the chip it is like.
+      clock_mhz: the published clock of the chip that it resembles.
     """
 
     rows: int
@@ -64,14 +65,14 @@ TEMPLATES = {
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """A template with its own sizes; what is None is as in the template.
+    """An accelerator: a template with sizes of its own. None takes the template's size.
 
     Attributes:
       template: a key of `TEMPLATES`.
-      rows: of the array of multipliers; of each unit's array for "edge-tpu-like", which has 16.
-      columns: likewise.
-      buffer_kib: of the largest memory on the chip; the energy of an access grows with the square
-        root of its size, as that of large memories roughly does.
+      rows: of the array of multipliers. "edge-tpu-like" has 16 units, each with such an array.
+      columns: of the array of multipliers.
+      buffer_kib: of the largest memory on the chip. The energy of an access grows with the square
+        root of this size, as it roughly does for large memories.
       clock_mhz: turns cycles into time.
     """
 
@@ -133,7 +134,7 @@ def simulate_networks(
       batch_size: images per call.
       workers: processes; None takes one per core.
       folder: where simulated layers are kept; None takes the user's cache.
-      progress: called with `(done, total, what)`; may raise to stop, and what was done is kept.
+      progress: called with `(done, total, what)`. It may raise to stop; finished work is kept.
 
     Raises:
       UserError: without the simulator, in another version, or when it cannot place a layer.
@@ -166,12 +167,17 @@ def simulate_layers(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[Layer, Simulated]:
-    """Returns what each layer costs; each is simulated once and kept on disk.
+    """Returns the cost of each layer. Each is simulated once and kept on disk.
 
-    Args: as `simulate_networks`.
+    Args:
+      layers: the layers.
+      accelerator: the hardware.
+      workers: processes; None takes one per core.
+      folder: where simulated layers are kept; None takes the user's cache.
+      progress: called with `(done, total, what)`.
 
     Raises:
-      UserError: likewise.
+      UserError: without the simulator, in another version, or when it cannot place a layer.
     """
     require_zigzag()
     folder = cache_folder() / "simulated_layers" if folder is None else Path(folder)
@@ -198,7 +204,7 @@ def simulate_layers(
 
 
 def require_zigzag() -> None:
-    """Raises UserError unless the simulator is there in the version that figures are known for."""
+    """Raises UserError unless the simulator is installed in the version used for known figures."""
     if importlib.util.find_spec("zigzag") is None:
         raise UserError(
             "simulating accelerators needs ZigZag, the extra `accelerator`: "

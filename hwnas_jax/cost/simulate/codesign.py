@@ -1,4 +1,4 @@
-"""What networks cost on the accelerators that a co-design space pairs them with.
+"""What networks cost on the accelerators with which a co-design space pairs them.
 
 Legend: `N` pairs of a network and an accelerator, `D` decisions, `A` accelerators.
 """
@@ -23,8 +23,8 @@ class Systolic:
     """The analytical model of `systolic.py`; each network brings its own accelerator.
 
     Attributes:
-      resident: as of `hwnas_jax.cost.simulate.systolic.layer_costs`.
-      label: for people.
+      resident: as in `hwnas_jax.cost.simulate.systolic.layer_costs`.
+      label: what people call it.
     """
 
     resident: bool = True
@@ -41,8 +41,8 @@ def joint_costs(
 ) -> dict[str, np.ndarray]:
     """Returns what each network costs on its accelerator, `{metric: float64[N]}`.
 
-    The metrics are latency_ms, energy_mj, area_mm2, the energy-delay product edp_mj_ms, and that
-    times the area, edap_mj_ms_mm2.
+    The metrics are latency_ms, energy_mj, area_mm2, the energy-delay product edp_mj_ms and the
+    energy-delay-area product edap_mj_ms_mm2.
 
     Args:
       space: a co-design space.
@@ -67,9 +67,9 @@ def joint_costs(
     )
     numbers = space.design_numbers(architectures)
     layers_of = space_layers(own, batch_size)
-    counted = [layers_of(row) for row in networks]
-    layers = sorted(set().union(*counted))
-    times = np.array([[each[layer] for layer in layers] for each in counted], float)
+    layers_each = [layers_of(row) for row in networks]
+    layers = sorted(set().union(*layers_each))
+    times = np.array([[each[layer] for layer in layers] for each in layers_each], float)
     designs = stack_designs(space.designs, technology)
     costs = jax.tree.map(
         lambda leaf: np.asarray(leaf, float),

@@ -1,4 +1,4 @@
-"""Measurement files of hardware that is not on the desk: compiled for, or simulated.
+"""Measurement files for hardware that is not there: networks are compiled for it, or simulated.
 
 Legend: `N` networks, `D` decisions.
 """
@@ -50,7 +50,7 @@ def estimate(
       progress: called with `(done, total, what)`. It may raise to stop; finished work is kept.
 
     Raises:
-      UserError: without what the hardware needs, or for hardware that it does not know.
+      UserError: when a package that the hardware needs is missing, or for unknown hardware.
     """
     if isinstance(space, Codesign) and not isinstance(hardware, Systolic):
         raise UserError(
@@ -110,7 +110,7 @@ def estimate(
 
 
 def hardware_of(measurements: Measurements) -> Hardware:
-    """Returns the hardware that a file of `estimate` speaks of, so that it can be asked again.
+    """Returns the hardware of a file that `estimate` made, so that it can be asked again.
 
     Raises:
       UserError: for a file of another source, or one that does not say which hardware.
@@ -136,7 +136,7 @@ def hardware_of(measurements: Measurements) -> Hardware:
 
 
 def computes(space: Space, config: ProfileConfig) -> bool:
-    """Returns whether a profile of a space is computed, since its networks bring accelerators.
+    """Returns whether a profile of a space is computed, because its networks bring accelerators.
 
     Raises:
       UserError: where the runtime and the space do not go together.

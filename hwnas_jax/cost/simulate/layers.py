@@ -1,7 +1,7 @@
 """The convolutions and matrix products of a program, whatever code wrote them.
 
-They are read from the program's jaxpr, traced in the plain forms of `lax` and not in the forms
-that are fast on the machine at hand, so they are the same everywhere and for every search space.
+They are read from the program's jaxpr. It is traced in the plain forms of `lax`, not in the forms
+that are fast on this machine, so the layers are the same everywhere.
 """
 
 import collections
@@ -21,19 +21,19 @@ from hwnas_jax.spaces.base import Space
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Layer:
-    """The shape of one convolution; a matrix product is one of 1x1 images and kernels.
+    """The shape of one convolution. A matrix product is a convolution with 1x1 kernels.
 
     Attributes:
       batch: images.
       groups: into which the channels are split.
-      inputs: channels in, per group.
-      outputs: channels out, per group.
+      inputs: input channels of a group.
+      outputs: output channels of a group.
       height: of the output.
       width: of the output.
       kernel: `(rows, columns)`.
       stride: `(rows, columns)`.
       dilation: of the kernel, `(rows, columns)`.
-      padding: `((top, bottom), (left, right))` that is read.
+      padding: `((top, bottom), (left, right))`, as far as it is read.
     """
 
     batch: int
@@ -49,13 +49,13 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, those with padding included."""
+        """Multiply-accumulates, including those with padding."""
         outputs = self.batch * self.groups * self.outputs * self.height * self.width
         return outputs * self.inputs * math.prod(self.kernel)
 
 
 def trace(program: Program) -> Any:
-    """Returns the closed jaxpr of a program in plain `lax` forms; weights come before images."""
+    """Returns the closed jaxpr of a program in plain `lax` forms, weights before images."""
     with platform("tpu"):  # whose forms are the plain ones
         return jax.make_jaxpr(program.call)(program.weights, program.images)
 
@@ -64,8 +64,7 @@ def layers_of(program: Program) -> Counter[Layer]:
     """Returns how often each distinct layer runs in one call of `program`.
 
     Raises:
-      ValueError: for a convolution other than over one or two dimensions of images, or one whose
-        input is dilated.
+      ValueError: for a convolution over more than two dimensions, or one with a dilated input.
     """
     found: Counter[Layer] = collections.Counter()
     for equation, times in _equations(trace(program).jaxpr, 1):
@@ -80,7 +79,8 @@ def layers_of(program: Program) -> Counter[Layer]:
 def space_layers(space: Space, batch_size: int = 1) -> Callable[[np.ndarray], Counter[Layer]]:
     """Returns a function from an architecture (`int32[D]`) to the layers of its network.
 
-    Every operation of the space is traced once. What does not reach the output is left out.
+    Every operation of the space is traced once. Operations that do not reach the output are left
+    out.
     """
     operations, places = space.operations()
     traced = {
@@ -102,7 +102,7 @@ def space_layers(space: Space, batch_size: int = 1) -> Callable[[np.ndarray], Co
 
 def inner_jaxprs(equation: Any) -> list[Any]:
     """Returns the jaxprs that an equation runs, such as those of a `scan` or a custom gradient."""
-    # Of a custom gradient only the function itself runs, and its jaxpr alone is one already.
+    # Of a function with a custom gradient, only the function itself runs.
     return [
         getattr(value, "jaxpr", value)
         for name, parameter in equation.params.items()
@@ -118,7 +118,7 @@ def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
         if not inner:
             yield equation, times
         if equation.primitive.name == "while":
-            raise ValueError("a loop of unknown length has no layers that could be counted")
+            raise ValueError("the layers of a loop of unknown length cannot be counted")
         turns = times * equation.params.get("length", 1)
         if equation.primitive.name == "cond":
             raise ValueError("a network whose branches depend on its input has no fixed layers")
@@ -135,7 +135,7 @@ def _convolution(equation: Any) -> Layer:
     if not 1 <= spatial <= 2:
         raise ValueError(f"layers are over one or two dimensions of an image, got {spatial}")
     if any(size != 1 for size in parameters["lhs_dilation"]):
-        raise ValueError("a transposed convolution is no layer that is known here")
+        raise ValueError("transposed convolutions are not supported")
     groups = parameters["feature_group_count"]
 
     def pair(values: Any, filler: Any) -> tuple[Any, Any]:
@@ -166,7 +166,11 @@ def _convolution(equation: Any) -> Layer:
 
 
 def _product(equation: Any) -> Layer:
-    """Returns `[B, H, W, I] @ [I, O]` as a 1x1 convolution, any other product as one of pixels."""
+    """Returns the layer of a matrix product.
+
+    `[B, H, W, I] @ [I, O]` becomes a 1x1 convolution, and the rows of any other product become
+    pixels.
+    """
     left, right = (variable.aval.shape for variable in equation.invars)
     (contract, right_contract), (batched, right_batched) = equation.params["dimension_numbers"]
     rows = [size for axis, size in enumerate(left) if axis not in (*contract, *batched)]

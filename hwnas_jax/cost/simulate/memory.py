@@ -1,11 +1,13 @@
 """Peak memory of activations: the largest sum of arrays that are alive at once.
 
-Counted are the arrays of a network at inference in float32, in the order in which its program
-computes them. An array lives from the equation that computes it to the last one that reads it;
-while an equation runs, what it reads and what it computes are alive together. An element-wise
-equation computes in the place of an operand of its size that nothing reads later. The images
-count; weights, constants and what is made of those alone do not. No compiler's fusion or reordering
-is assumed, so it is a bound on what a runtime needs that runs one operation after the other.
+The arrays are those of a network at inference in float32, in the order in which its program
+computes them. An array lives from the equation that computes it to the last one that reads it.
+While an equation runs, its operands and its results are alive together. An element-wise equation
+computes in the place of an operand of its size that nothing reads later. Images count. Weights and
+constants do not, nor does anything that is computed from those alone.
+
+No fusion or reordering by a compiler is assumed. The result is therefore an upper bound for a
+runtime that executes one operation after the other.
 
 Legend: `D` decisions, `K` options of the widest decision.
 """
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hwnas_jax.cost.simulate.layers import inner_jaxprs, trace
-from hwnas_jax.cost.simulate.shape_programs import network_program, operation_program
+from hwnas_jax.cost.simulate.shape_programs import operation_program
 from hwnas_jax.spaces.base import Operation, Space, Step
 
 _ITEM_BYTES = 4
@@ -44,9 +46,9 @@ class Workspace(NamedTuple):
     """Bytes of an operation for one image.
 
     Attributes:
-      consuming: the peak within it, its input included, when nothing else reads that input.
-      keeping: the peak within it when its input is kept.
-      output: of its result.
+      consuming: the peak within it, including its input, when nothing else reads the input.
+      keeping: the peak within it when the input is kept.
+      output: bytes of its result.
     """
 
     consuming: int
@@ -59,12 +61,6 @@ class _Equation:
     reads: tuple[int, ...]
     writes: tuple[int, ...]
     element_wise: bool
-
-
-def network_peak_bytes(space: Space, architecture: np.ndarray) -> int:
-    """Returns the peak of one architecture (`int32[D]`) for one image, from its traced network."""
-    program = network_program(space, architecture)
-    return peak_bytes(trace(program), len(program.weights))
 
 
 def operation_workspace(operation: Operation) -> Workspace:
@@ -82,10 +78,10 @@ def peak_bytes(closed: Any, weights: int, *, keep_input: bool = False) -> int:
     Args:
       closed: its closed jaxpr.
       weights: how many of its first arguments are weights.
-      keep_input: whether its other arguments are read by something after it.
+      keep_input: whether something reads its other arguments after it.
 
     Raises:
-      ValueError: for loops and branches, whose order is not fixed.
+      ValueError: for loops and branches, whose order of equations is not fixed.
     """
     jaxpr = closed.jaxpr
     sizes: list[int] = []
@@ -118,7 +114,7 @@ def peak_bytes(closed: Any, weights: int, *, keep_input: bool = False) -> int:
 
 
 def _flatten(jaxpr, known, new, fixed, equations):
-    """Appends the equations of a jaxpr, calls resolved; returns the numbers of its outputs."""
+    """Appends the equations of a jaxpr and of its calls; returns the numbers of its outputs."""
 
     def number(atom):
         return known[atom] if not hasattr(atom, "val") else None
@@ -129,7 +125,7 @@ def _flatten(jaxpr, known, new, fixed, equations):
         if inner:
             if equation.primitive.name not in _CALLS or len(inner) != 1:
                 raise ValueError(
-                    f"the order of {equation.primitive.name} is not fixed: no peak can be counted"
+                    f"the order of {equation.primitive.name} is not fixed, so its peak is unknown"
                 )
             (body,) = inner
             scope = {variable: new(variable, False) for variable in body.constvars}
@@ -204,10 +200,10 @@ def graph_peak_bytes(
 
 
 def peak_table(space: Space) -> np.ndarray | None:
-    """Returns the peak of every architecture for one image, `float64[K, ..., K]`, bytes.
+    """Returns the peak of every architecture for one image, `float64[K, ..., K]`, in bytes.
 
-    One axis per decision; zero where an option does not exist. None for a space without `graph`
-    or with too many architectures to list.
+    The table has an axis for each decision, and zeros where an option does not exist. It is None
+    for a space without `graph` or with too many architectures to list.
     """
     if type(space).graph is Space.graph:
         return None
@@ -228,7 +224,7 @@ def peak_table(space: Space) -> np.ndarray | None:
 
 
 def _alike(space, places, workspaces):
-    """Returns for each option the first of its decision that needs the same, `int[D, K]`."""
+    """Returns for each option the first option of its decision with equal needs, `int[D, K]`."""
     needs: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
     for place in places:
         for choice in place.when:

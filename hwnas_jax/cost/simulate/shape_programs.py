@@ -1,7 +1,7 @@
-"""Networks and operations as functions whose weights and images are shapes alone.
+"""Networks and operations as functions of weights and images that are only shapes.
 
-What reads a program instead of running it - a compiler, a simulator, a count of live bytes -
-needs no values.
+A compiler, a simulator and a count of live bytes read a program without running it, so they need no
+values.
 """
 
 from collections.abc import Callable

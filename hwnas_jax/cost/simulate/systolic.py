@@ -1,19 +1,20 @@
-"""An analytical model of accelerators: layers against arrays of multipliers, all pairs at once.
+"""An analytical model of accelerators: many layers on many arrays of multipliers at once.
 
-A layer is folded onto the array; cycles are those of the folds, with filling and draining, or those
-that moving its data to and from DRAM takes, whichever are more. Arithmetic is 8-bit. Pooling, sums
-and element-wise parts are left out, as in `hwnas_jax.cost.simulate.accelerator`.
+A layer is folded onto the array. Its cycles are those of the folds, including filling and draining
+the array, or those of moving its data to and from DRAM, whichever are more. Arithmetic is 8-bit.
+Pooling, sums and element-wise operations are left out, as in
+`hwnas_jax.cost.simulate.accelerator`.
 
-- Weight stationary ("ws"): inputs of a sum along the rows, output channels along the columns,
-  pixels stream by. Partial sums of more than one fold rest in half of the buffer; pixels that do
-  not fit there at once make the weights be loaded again.
-- Output stationary ("os"): pixels along the rows, output channels along the columns.
-- Row stationary ("rs"): rows of the kernel along the rows, rows of the output along the columns;
-  where there is room, further channels beside.
+- Weight stationary ("ws"): the terms of a sum lie along the rows and output channels along the
+  columns, while pixels stream by. Partial sums of more than one fold rest in half of the buffer.
+  Pixels that do not fit there at once make it necessary to load the weights again.
+- Output stationary ("os"): pixels lie along the rows and output channels along the columns.
+- Row stationary ("rs"): rows of the kernel lie along the rows and rows of the output along the
+  columns. Where there is room, further channels lie beside them.
 
-Whatever does not fit into the buffer is fetched from DRAM again: either the weights once for every
-part of the inputs that fits into half of the buffer, or the inputs for every part of the weights,
-whichever is less. Halos between parts are left out.
+What does not fit into the buffer is fetched from DRAM again. That is either the weights, once for
+every part of the inputs that fits into half of the buffer, or the inputs, once for every part of
+the weights, whichever is less. Halos between parts are left out.
 
 Legend: `L` layers, `A` accelerators.
 
@@ -43,7 +44,7 @@ from hwnas_jax.spaces.core.hardware import (
 
 
 class Shapes(NamedTuple):
-    """Layers as columns, `int32[L]` each; a layer has `groups` times `inputs` channels in."""
+    """Layers as columns, `int32[L]` each. A layer has `groups * inputs` input channels."""
 
     batch: jax.Array
     groups: jax.Array
@@ -57,9 +58,9 @@ class Shapes(NamedTuple):
 
 
 class Designs(NamedTuple):
-    """Accelerators as columns, `int32[A]` each; `dataflow` counts in `DATAFLOWS`.
+    """Accelerators as columns, `int32[A]` each, but `float32[A]` for the clock and the area.
 
-    The clock and the area are `float32[A]`.
+    `dataflow` is a position in `DATAFLOWS`.
     """
 
     rows: jax.Array
@@ -75,7 +76,7 @@ class Costs(NamedTuple):
 
     Attributes:
       cycles: of the accelerator's clock.
-      latency_ms: those at its clock.
+      latency_ms: these cycles at the accelerator's clock.
       energy_mj: of arithmetic, registers, buffer and DRAM.
       dram_bytes: read and written.
       utilisation: multiply-accumulates per multiplier and cycle.
@@ -139,9 +140,9 @@ def layer_costs(
       shapes: of `L` layers.
       designs: `A` accelerators.
       technology: what silicon costs.
-      resident: whether images stay on the chip from layer to layer where those read and those
-        written fit into half of the buffer, as in a TPU; otherwise every layer begins and ends in
-        DRAM, as ZigZag has it.
+      resident: whether images stay on the chip between layers, as in a TPU, where input and output
+        together fit into half of the buffer. Otherwise every layer begins and ends in DRAM, as in
+        ZigZag.
     """
     chex.assert_rank([shapes.batch, designs.rows], 1)
     s = Shapes(*(column[:, None] for column in shapes))

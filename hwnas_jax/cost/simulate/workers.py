@@ -1,4 +1,4 @@
-"""Slow, independent jobs in processes of their own, each result kept as soon as it is there."""
+"""Runs slow, independent jobs in processes and keeps each result as soon as it is there."""
 
 import multiprocessing
 import os
@@ -33,10 +33,10 @@ def run_jobs(
       jobs: arguments by key.
       keep: called here with a key and its result, in the order in which they are ready.
       workers: processes; None takes one per core.
-      done: jobs that were done before, for the progress.
+      done: jobs that were finished before, for the progress.
       what: names the jobs in the progress and in messages.
-      progress: called with `(done, total, what)` twice a second; when it raises, jobs that have
-        not begun are dropped.
+      progress: called with `(done, total, what)` twice a second. When it raises, jobs that have not
+        begun are dropped.
 
     Raises:
       UserError: when a process dies, or there are no workers.
@@ -48,7 +48,7 @@ def run_jobs(
     report(done, total, what)
     if not jobs:
         return
-    # The libraries called have threads of their own, which a forked process would lack.
+    # Forked processes would lack the threads that the libraries have started.
     context = multiprocessing.get_context("spawn")
     count = min(workers or os.cpu_count() or 1, len(jobs))
     with ProcessPoolExecutor(count, mp_context=context, initializer=_start) as pool:
@@ -71,7 +71,7 @@ def run_jobs(
 
 
 def _start() -> None:
-    """Prepares a process: the parent alone answers a stop, and nothing looks for an accelerator."""
+    """Prepares a process. It uses the CPU only and leaves interrupts to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import jax
 

@@ -1,7 +1,7 @@
-"""One layer on one accelerator in ZigZag's own files and calls.
+"""One layer on one accelerator, in ZigZag's own files and calls.
 
-ZigZag writes pickles, JSON and pictures wherever it runs, and configures the process' logging: call
-`evaluate` in a process of its own.
+ZigZag writes pickles, JSON and pictures wherever it runs, and changes the logging of the process.
+Call `evaluate` in a process of its own.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ SPATIAL = {
 }
 """Which loops run side by side along each dimension of the array, as far as there is room.
 
-Rows of the output against rows of the kernel, with channels where a kernel is low, is Eyeriss'
-row-stationary arrangement; input against output channels is a TPU's.
+Eyeriss arranges rows of the output against rows of the kernel, and fills up with channels where a
+kernel has few rows. A TPU arranges input channels against output channels.
 """
 
 _BITS = {"W": 8, "I": 8, "O": 16, "O_final": 8}

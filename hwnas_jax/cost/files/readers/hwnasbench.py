@@ -65,18 +65,6 @@ def read_hwnasbench(path: Path, *, task: str | None = None) -> CostTable:
     return _cells(tasks[task], task, name)
 
 
-def read_fbnet_lookup(path: Path, data_set: str = "cifar100") -> "BlockTable":
-    """Reads the costs of FBNet's blocks, "cifar100" or "ImageNet".
-
-    Raises:
-      UserError: as `read_hwnasbench`.
-    """
-    content = load_pickle(path)
-    if not isinstance(content, dict) or not isinstance(content.get("fbnet"), dict):
-        raise UserError(f"{path}: it is not HW-NAS-Bench with the space 'fbnet'")
-    return _lookup(content["fbnet"], choose(data_set, _NETWORKS, "data set"))
-
-
 def _cells(table, task, name):
     size, classes = _CELLS.get(name, (32, 10))
     space = published.nasbench201((size, size, 3), classes)
