@@ -34,4 +34,4 @@ __all__ = [
     "TransNASCell", "TransNASMacro", "from_spec", "make_space", "sum_places", "sum_terms",
 ]  # fmt: skip
 
-admit, known_spaces = SPACES.find, SPACES.summaries
+admit = SPACES.find
