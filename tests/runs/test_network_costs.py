@@ -5,7 +5,8 @@ import pytest
 
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, ProfileConfig, override
-from hwnas_jax.cost.measure import energy
+from hwnas_jax.cost.measure import networks as measuring
+from hwnas_jax.cost.measure.energy import ROUNDS
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import quiet
@@ -25,7 +26,7 @@ class Meter:
 
 
 class Runtime:
-    device = "gpu"
+    name, device, options, packages = "fake", "gpu", {}, ()
 
     def compile_all(self, space, architectures, operations, batch_size, on_compiled):
         assert not list(operations) and batch_size == 8
@@ -35,8 +36,8 @@ class Runtime:
 
 
 def test_a_budget_on_energy_is_confirmed_by_energies(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "EnergyMeter", Meter)
-    monkeypatch.setattr(energy, "make_runtime", lambda config: Runtime())
+    monkeypatch.setattr(measuring, "EnergyMeter", Meter)
+    monkeypatch.setattr(measuring, "make_runtime", lambda config: Runtime())
     space, config = (
         ToySpace(),
         override(Config(), profile=ProfileConfig(batch_size=8, energy_s=0.5)),
@@ -46,10 +47,10 @@ def test_a_budget_on_energy_is_confirmed_by_energies(tmp_path, monkeypatch):
         space, networks, Target("energy_mj", 7.0), tmp_path, config, Silent(),
         lambda *done: seen.append(done),
     )  # fmt: skip
-    assert [sample.median for sample in found.paced] == [6.0, 9.0]
-    assert found.clocked == found.paced and found.drift == 1.0
+    assert [sample.median for sample in found.corrected] == [6.0, 9.0]
+    assert found.as_timed == found.corrected and found.drift == 1.0
     assert seen[:2] == [(1, 2, "compiling"), (2, 2, "compiling")]
-    assert seen[-1] == (energy.ROUNDS, energy.ROUNDS, "energy")
+    assert seen[-1] == (ROUNDS, ROUNDS, "energy")
 
 
 def test_what_can_neither_be_counted_nor_measured_is_named(tmp_path):

@@ -186,7 +186,7 @@ def test_a_target_out_of_reach_and_searches_that_are_one(tmp_path):
 
 def test_limits_that_no_network_keeps_together_are_refused_before_the_search(tmp_path):
     """Many operations and few parameters: each limit by itself is within reach."""
-    counted = override(SMALL, cost__model="analytic", target__metric="macs")
+    counted = override(SMALL, cost__model__name="analytic", target__metric="macs")
     run = Run.create(
         override(counted, target__percentile=90.0, target__limits={"params": 1e6}),
         tmp_path / "kept",

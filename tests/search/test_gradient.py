@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import SearchConfig, TemperatureConfig
+from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.relax import RELAXATIONS, Gates
 from hwnas_jax.search.gradient import anneal
 from hwnas_jax.spaces import make_space
@@ -113,10 +114,10 @@ def test_the_limits_are_an_input_of_the_step():
 
 
 @jax.tree_util.register_static
-class TinyCostOf:
+class TinyCostOf(CostModel):
     """Every network costs the same."""
 
-    metrics = ("latency_ms",)
+    name, metrics = "even", ("latency_ms",)
 
     def __init__(self, value):
         self.value = value
