@@ -199,7 +199,11 @@ def test_a_profile_is_computed_and_asked_again(tmp_path):
     assert hardware_of(found).resident
     rows = found.encoded(own)[:3]
     again = estimate(own, rows, hardware_of(found), batch_size=found.batch_size).networks
-    assert again == list(found.networks[:3])
+    # The sums run over the layers of three networks in place of twenty, in another order.
+    for one, other in zip(again, found.networks[:3], strict=True):
+        assert {m: sample.median for m, sample in one.items()} == pytest.approx(
+            {m: sample.median for m, sample in other.items()}, rel=1e-12
+        )
     with pytest.raises(UserError, match="bring accelerators of their own"):
         estimate(own, found.encoded(own), Accelerator())
     with pytest.raises(UserError, match="'jax' does not go with the space codesign"):
