@@ -85,6 +85,7 @@ def to_stablehlo(
       shape: of the input; None leaves a dimension open.
       dtype: of the input.
     """
+    require("flatbuffers", "export")
     from jax import export
 
     text = ", ".join("b" if size is None else str(size) for size in shape)
