@@ -139,7 +139,7 @@ TYPED = [
     ("search --from-step 3", ("--from-step", "--resume")),
     ("search --run-dir new --measurements missing.json", ("missing.json",)),
     ("search --run-dir new --cost-model missing.npz", ("missing.npz",)),
-    ("profile --profile.network 3", ("--profile.network,", "--profile.networks INT")),
+    ("profile --profile.network 3", ("--profile.network,", "--profile.networks")),
     ("profile --out nowhere/m.json", ("no folder nowhere", "m.json")),
     ("cost fit", ("measurement file",)),
     ("cost fit missing.json", ("missing.json",)),
