@@ -170,7 +170,9 @@ def test_gates_mix_linearly_on_one_edge():
     weight = jnp.asarray(np.eye(5, dtype=np.float32)[[3, 3, 3, 3, 3, 3]])
     soft = weight.at[3].set(jnp.array([0.4, 0.9, 0.3, 1.5, 0.7]))  # several options: their sum
     parts = [cell(x, Gates(weight.at[3].set(jnp.eye(5)[o]))) for o in range(5)]
-    expected = sum(share * part for share, part in zip(soft[3], parts, strict=True))
+    # The first option is none: that part is what the other edges bring.
+    rest = parts[0]
+    expected = rest + sum(share * (part - rest) for share, part in zip(soft[3], parts, strict=True))
     np.testing.assert_allclose(cell(x, Gates(soft)), expected, rtol=1e-4, atol=1e-5)
 
 
