@@ -30,11 +30,12 @@ class CostEvalOptions:
     model: tyro.conf.Positional[Path]
     """the cost model"""
     data: tyro.conf.Positional[str]
-    """a measurement file or a published table; a name in HWNAS_DATA will do"""
+    """a measurement file or a published table; a file of the folder HWNAS_DATA needs only its
+    name"""
     device: str | None = None
-    """for a table of several devices, which one"""
+    """which device, for a table of several"""
     task: str | None = None
-    """for a table of several tasks, which one; the first when left out"""
+    """which task, for a table of several; the first when left out"""
     space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
     """the Python path of the model's search space, where that is code of your own"""
     json: bool = False

@@ -29,27 +29,27 @@ from hwnas_jax.parallel.progress import Progress
 class CostTransferOptions:
     """Fits a cost model to few samples of a new device, helped by a table of other devices.
 
-    Without --device and a file of --samples it tells which networks to measure.
+    Without --device and without a file as --samples it says which networks to measure.
     """
 
     table: tyro.conf.Positional[str]
-    """a published table of several devices; a name in HWNAS_DATA will do"""
+    """a published table of several devices; a file of the folder HWNAS_DATA needs only its name"""
     samples: str = "20"
-    """a file with measurements of the new device, or how many networks to take; 0 takes none"""
+    """a file with measurements of the new device, or how many networks to choose; 0 chooses none"""
     device: str | None = None
     """the new device, when the table has it: it is sampled there and judged on the rest"""
     sources: tuple[str, ...] = ()
-    """the devices to learn from; left out, those meant for it by the table, or all others"""
+    """the devices to learn from; when left out, the split `train` of the table, or all others"""
     choose: Literal["random", "informative"] = "random"
-    """how networks are taken"""
+    """how the networks to measure are chosen"""
     out: Path | None = None
     """the cost model to write"""
     plan: Path | None = None
-    """a CSV file to write the taken networks to, for measuring them"""
+    """a CSV file to write the chosen networks to, so that you can measure them"""
     task: str | None = None
-    """for a table of several tasks, which one; the first when left out"""
+    """which task, for a table of several; the first when left out"""
     seed: int = 0
-    """of all random draws"""
+    """decides every random draw"""
     transfer: TransferConfig = TransferConfig()
 
 

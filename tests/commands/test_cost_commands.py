@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -23,19 +24,29 @@ COUNTED = AnalyticModel.count(CELLS)
 MACS = predict_architectures(COUNTED, ROWS, CELLS.num_options)["macs"].astype(float)
 
 
+LATENCIES = 2 + 1e-7 * MACS * np.exp(0.05 * np.random.default_rng(1).standard_normal(24))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A file with a model fitted to the first device of the table below."""
+    path = tmp_path_factory.mktemp("fitted") / "model.npz"
+    observed = Observations(ROWS, {"latency_ms": LATENCIES})
+    AnalyticModel.fit(CELLS, observed).save(path, CELLS)
+    return path
+
+
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, fitted):
     """A folder with a table of two devices, and a model fitted to one of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    latencies = 2 + 1e-7 * MACS * np.exp(0.05 * np.random.default_rng(1).standard_normal(24))
     lines = ["architecture,device,latency_ms"]
     for device, factor in (("phone", 1), ("board", 3)):
-        for row, ms in zip(ROWS, latencies.tolist(), strict=True):
+        for row, ms in zip(ROWS, LATENCIES.tolist(), strict=True):
             lines.append(f"{CELLS.to_string(row)},{device},{factor * ms}")
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
-    model = AnalyticModel.fit(CELLS, Observations(ROWS, {"latency_ms": latencies}))
-    model.save(tmp_path / "model.npz", CELLS)
+    shutil.copy(fitted, tmp_path)
     return tmp_path
 
 

@@ -21,6 +21,8 @@ from tests.cost.toy import CuttableSpace
 
 KINDS = (MLPEnsemble, AttentionEnsemble, LinearEnsemble)
 OPTIONS = TrainedOptions(members=4, hidden=16, steps=600)
+SLOW = dataclasses.replace(OPTIONS, members=2, steps=400)
+"""For attention, which takes many times as long for a step."""
 PLAIN = Choices(
     "plain",
     tuple(Decision(f"d{i}", ("none", "small", "large", "huge")[: 4 - i % 2]) for i in range(5)),
@@ -28,7 +30,9 @@ PLAIN = Choices(
 
 
 def options_of(kind):
-    return OPTIONS if kind.Options is TrainedOptions else kind.Options(members=4)
+    if kind is LinearEnsemble:
+        return kind.Options(members=4)
+    return OPTIONS if kind is MLPEnsemble else SLOW
 
 
 def _law(rows):
