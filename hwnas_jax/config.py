@@ -193,6 +193,9 @@ class SearchConfig:
     checkpoint_every: Count = 100
     """steps between checkpoints, rounded up to whole calls"""
     temperature: TemperatureConfig = TemperatureConfig()
+    entropy: NotNegative = 0.0
+    """gradient: weight of the mean entropy of the decisions in the architecture's loss at the last
+    step; it grows evenly after the warm-up, so that the search ends on one network"""
     weights: WeightsConfig = WeightsConfig()
     paths: Literal["shared", "own"] = "shared"
     """whether replicas draw one architecture or each its own; gradients are averaged either way"""

@@ -54,7 +54,8 @@ class TinySpace(Space):
     def __init__(self, features=3):
         self.features = features
 
-    def supernet(self, rngs, *, axis_name=None):
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
+        del rematerialise
         return Supernet(self.features, self.num_outputs, supernet_norm(axis_name), rngs)
 
     def _unused(self, *args, **kwargs):

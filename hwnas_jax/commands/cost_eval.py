@@ -16,7 +16,7 @@ from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
-from hwnas_jax.spaces import admit
+from hwnas_jax.spaces import SPACES
 from hwnas_jax.spaces.base import Choices
 
 LEVEL = 0.9
@@ -91,7 +91,7 @@ def run(words: list[str]) -> None:
     """Prints rank correlations, errors and coverage."""
     options = tyro.cli(CostEvalOptions, args=words, prog="hwnas cost eval")
     if options.space is not None:
-        admit(options.space)
+        SPACES.find(options.space)
     model, space = load_or_offer(options.model, open_cost_model)
     observed = load_observations(
         options.data, device=options.device, task=options.task, space=space

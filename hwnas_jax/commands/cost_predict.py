@@ -15,7 +15,7 @@ from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
-from hwnas_jax.spaces import admit
+from hwnas_jax.spaces import SPACES
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.architecture_files import load_architecture
 
@@ -87,7 +87,7 @@ def run(words: list[str]) -> None:
     # A string of architecture may begin with a dash only as standard input; tyro takes "-" as is.
     options = tyro.cli(CostPredictOptions, args=words, prog="hwnas cost predict")
     if options.space is not None:
-        admit(options.space)
+        SPACES.find(options.space)
     model, space = load_or_offer(options.model, open_cost_model)
     architectures = read_architectures(options.architectures, space)
     predicted = predict_architectures(model, architectures, space.num_options)

@@ -137,7 +137,7 @@ class Proposals:
     @functools.cached_property
     def _judge(self) -> Judge:
         task = make_task(self._config.task, self._dataset)
-        return Judge(self._space, make_supernet(self._space), task, self._config.search)
+        return Judge(self._space, make_supernet(self._space), task, self._config)
 
     def _searched(self, number: int, seed: int) -> Searched:
         found = self._found

@@ -11,6 +11,7 @@ from hwnas_jax.budgets.base import Budget
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import TargetConfig
 from hwnas_jax.cost.files.observations import unit
+from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.derivation.base import Candidates
@@ -250,7 +251,14 @@ def within_budget(
         log_probability[fits],
         log_prior[fits],
         {"predicted": predicted[fits], **{metric: cost[fits] for metric, cost in bounds.items()}},
+        counts_of(space, networks[fits]),
     )
+
+
+def counts_of(space: Space, networks: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the multiply-accumulates and parameters of networks `int32[N, D]`, `float32[N]`."""
+    counted = predict_architectures(AnalyticModel.count(space), networks, space.num_options)
+    return {metric: counted[metric] for metric in ("macs", "params")}
 
 
 def check_reachable(space: Space, model: CostModel, target: Target, *, seed: int = 0) -> None:

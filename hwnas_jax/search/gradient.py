@@ -262,7 +262,9 @@ def make_search(
 
         def objective(params, task_loss):
             total, known = hardware(params, task_loss, state, cost_key, cost_model)
-            return total + relaxation.penalty(params, mask, progress), known
+            share = relaxation.probabilities(params, mask)
+            undecided = settings.entropy * progress * entropy_of(share)
+            return total + relaxation.penalty(params, mask, progress) + undecided, known
 
         (_, (costs, excess)), (by_params, by_loss) = jax.value_and_grad(
             objective, argnums=(0, 1), has_aux=True
@@ -306,11 +308,10 @@ def make_search(
         )
         share = relaxation.probabilities(state.params, mask)
         chex.assert_equal_shape([share, mask])
-        entropy = -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-20)), -1).mean()
         multiplier = next(iter(state.budget.multipliers.values()))
         info = SearchInfo(
             weight_loss, weight_metric, arch_loss, arch_metric, cost, multiplier, temperature,
-            entropy, weight_norm, arch_norm,
+            entropy_of(share), weight_norm, arch_norm,
         )  # fmt: skip
         return state._replace(step=state.step + 1), info
 
@@ -323,6 +324,11 @@ def anneal(step: jax.Array, settings: SearchConfig) -> jax.Array:
     progress = jnp.clip((step - settings.warmup_steps) / span, 0.0, 1.0)
     start, end = settings.temperature.start, settings.temperature.end
     return start * (end / start) ** progress
+
+
+def entropy_of(share: jax.Array) -> jax.Array:
+    """Returns the mean entropy of the decisions in nats, `float32[]`, of `float32[D, K]`."""
+    return -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-20)), -1).mean()
 
 
 def _weight_schedule(settings: SearchConfig) -> optax.Schedule:

@@ -4,20 +4,32 @@ Legend: `n` architectures, `D` decisions, `K` options of the widest decision, `P
 batches, `B` examples of a batch.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hwnas_jax.config import SearchConfig
+from hwnas_jax.config import Config
 from hwnas_jax.data.pipeline import normalise
+from hwnas_jax.parallel.progress import Progress
+from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.search.derivation.base import Searched
 from hwnas_jax.search.evaluators.base import Bench, Data
 from hwnas_jax.search.evaluators.judging import deal, judge_path
+from hwnas_jax.search.evaluators.path_training import PathState, PathTraining
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
+
+
+class _Member(NamedTuple):
+    """A network in training: its state, and its path `int32[D]`."""
+
+    state: PathState
+    path: jax.Array
 
 
 class Judge:
@@ -29,7 +41,7 @@ class Judge:
       space: the search space.
       supernet: of the search.
       task: what was learned.
-      settings: batch size, and how the weights were trained.
+      config: the experiment; `search`, `data` and `parallel` are read.
       most_batches: batches of a half that are looked at, so that a large data set takes no longer.
     """
 
@@ -38,12 +50,21 @@ class Judge:
         space: Space,
         supernet: Supernet,
         task: Task,
-        settings: SearchConfig,
+        config: Config,
         *,
         most_batches: int = 16,
     ):
+        settings = config.search
         self._task, self._settings, self._most = task, settings, most_batches
-        bench = Bench(space, task, supernet=supernet)
+        bench = Bench(
+            space, task, supernet=supernet, batch_size=settings.batch_size,
+            shift=config.data.shift, flip=config.data.flip,
+        )  # fmt: skip
+        self._training = PathTraining(
+            bench, optimizer=settings.weights.optimizer,
+            learning_rate=settings.weights.learning_rate,
+            weight_decay=settings.weights.decay, clip_norm=settings.weights.clip_norm,
+        )  # fmt: skip
         optimizer = optax.chain(
             optax.clip_by_global_norm(settings.weights.clip_norm),
             optax.sgd(settings.weights.learning_rate / 10, momentum=0.9, nesterov=True),
@@ -75,12 +96,24 @@ class Judge:
 
             return jax.lax.scan(step, (weights, optimizer.init(weights)), rows)[0][0]
 
+        def train(member, given):
+            one = jax.tree.map(lambda leaf: leaf[0], member)
+            gates = one_hot_gates(one.path, space.num_options, sampled=True)
+            state = self._training.steps(
+                one.state, given["data"], gates, given["key"], first=given["first"],
+                length=settings.steps_per_dispatch, total=given["total"],
+            )  # fmt: skip
+            return jax.tree.map(lambda leaf: leaf[None], _Member(state, one.path)), None
+
         self._judge, self._judge_mixed = jax.jit(judge), jax.jit(judge_mixed)
         self._tune = jax.jit(tune)
+        devices = jax.local_devices()[: config.parallel.devices]
+        self._place = Members(tuple(devices), config.parallel.backend, len(devices))
+        self._train = self._place.compile(train)
 
     def searched(
-        self, data: Data, *, probabilities: np.ndarray, prior: np.ndarray, weights: np.ndarray,
-        seed: int,
+        self, data: Data, *, probabilities: np.ndarray, prior: np.ndarray,
+        weights: np.ndarray | None, seed: int,
     ) -> Searched:  # fmt: skip
         """Returns what one search left together with functions that ask its supernet.
 
@@ -88,8 +121,8 @@ class Judge:
           data: the examples, in the halves of that search.
           probabilities: `float32[D, K]`.
           prior: `float32[D, K]`.
-          weights: `float32[P]`.
-          seed: of the order in which examples are dealt into batches.
+          weights: `float32[P]`, or None where no supernet was trained.
+          seed: of the order in which examples are dealt into batches, and of trainings.
         """
         size, most = self._settings.batch_size, self._most
         judged = deal(np.asarray(data.arch_half), size, seed, most)
@@ -103,6 +136,9 @@ class Judge:
             rows = dealt[np.arange(steps) % len(dealt)]
             return np.asarray(self._tune(weights, data, rows, jnp.asarray(gates)))
 
+        def train(networks, steps, progress):
+            return self._trained(data, np.asarray(networks), steps, seed, judged, progress)
+
         return Searched(
             probabilities=probabilities,
             prior=prior,
@@ -110,6 +146,42 @@ class Judge:
             judge=lambda weights, architectures: ask(self._judge, architectures, weights),
             judge_mixed=lambda weights, gates: ask(self._judge_mixed, gates, weights),
             tune=tune,
+            train=train,
             metric=self._task.metric,
             higher_is_better=self._task.higher_is_better,
         )
+
+    def _trained(
+        self, data: Data, networks: np.ndarray, steps: int, seed: int, rows: np.ndarray,
+        progress: Progress,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        """Trains networks from scratch, one on each device at a time, and judges them.
+
+        Args:
+          data: the examples.
+          networks: `int32[n, D]`.
+          steps: of each training; rounded up to whole calls.
+          seed: of the initial weights, the order of batches and the augmentation.
+          rows: `int32[R, B]`, the examples that are judged by.
+          progress: reports trainings done.
+        """
+        place, key, per_call = self._place, jax.random.key(seed), self._settings.steps_per_dispatch
+        calls = -(-steps // per_call)
+        shared = place.share({"data": jax.tree.map(jnp.asarray, data), "key": key})
+        state = self._training.init(key)
+        found: list[dict[str, np.ndarray]] = []
+        for start in range(0, len(networks), place.count):
+            some = networks[start : start + place.count]
+            paths = np.concatenate([some, np.repeat(some[-1:], place.count - len(some), axis=0)])
+            every = jax.tree.map(lambda leaf: jnp.stack([leaf] * place.count), state)
+            member = place.place(_Member(every, jnp.asarray(paths, jnp.int32)))
+            for call in range(calls):
+                given = {"first": jnp.int32(per_call * call), "total": jnp.int32(per_call * calls)}
+                member, _ = self._train(member, shared | place.share(given))
+                progress(start * calls + call * len(some), len(networks) * calls, "short trainings")
+            weights = np.asarray(place.read(member.state.weights))
+            for own, network in zip(weights, some, strict=False):
+                told = self._judge(own, data, rows, jnp.asarray(network[None]))
+                found.append({name: np.asarray(values)[0] for name, values in told.items()})
+        progress(len(networks) * calls, len(networks) * calls, "short trainings")
+        return {name: np.stack([each[name] for each in found]) for name in found[0]}

@@ -33,5 +33,3 @@ __all__ = [
     "NasBenchMacro", "Operation", "Place", "ProxylessNAS", "SinglePath", "Space", "Step", "Terms",
     "TransNASCell", "TransNASMacro", "from_spec", "make_space", "sum_places", "sum_terms",
 ]  # fmt: skip
-
-admit = SPACES.find

@@ -49,7 +49,7 @@ class ToySpace(Space):
     def __init__(self):
         self.input_shape, self.num_outputs, self.args = (2, 2, 1), 3, {}
 
-    def supernet(self, rngs, *, axis_name=None):
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
         raise NotImplementedError
 
     def inherit(self, network, architecture, supernet):

@@ -27,7 +27,7 @@ class NormalisedSupernet(DenseSupernet):
 
 
 class NormalisedSpace(DenseSpace):
-    def supernet(self, rngs, *, axis_name=None):
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
         return NormalisedSupernet(self.num_outputs, rngs, axis_name)
 
 

@@ -53,7 +53,7 @@ class DenseSpace(ToySpace):
     name = "dense"
     decisions = tuple(Decision(f"block{i}", ("skip", "narrow", "wide")) for i in range(3))
 
-    def supernet(self, rngs, *, axis_name=None):
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
         return DenseSupernet(self.num_outputs, rngs)
 
 

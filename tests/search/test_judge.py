@@ -10,13 +10,17 @@ from flax import nnx
 from hwnas_jax.config import Config, override
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.relax import Gates
-from hwnas_jax.search.evaluators import Data
+from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.search.evaluators import Bench, Data, ShortTraining
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
 from tests.search.dense import SPACE, images
 
-SETTINGS = override(Config(), search__batch_size=8).search
+CONFIG = override(
+    Config(), search__batch_size=8, search__steps_per_dispatch=3, data__shift=0, parallel__devices=1
+)
+SETTINGS = CONFIG.search
 HALVES = {"weight": np.arange(0, 96, 2), "arch": np.arange(5, 55)}
 
 
@@ -24,7 +28,7 @@ HALVES = {"weight": np.arange(0, 96, 2), "arch": np.arange(5, 55)}
 def found(most_batches=16, seed=3):
     supernet, data = make_supernet(SPACE), images()
     even = np.full((3, 3), 1 / 3, np.float32)
-    judge = Judge(SPACE, supernet, Classification(), SETTINGS, most_batches=most_batches)
+    judge = Judge(SPACE, supernet, Classification(), CONFIG, most_batches=most_batches)
     examples = Data(
         data.train_inputs, data.train_targets, HALVES["weight"], HALVES["arch"],
         data.mean, data.std,
@@ -89,3 +93,32 @@ def test_training_on_lowers_the_loss_on_the_other_half_alone():
     rows = HALVES["weight"]
     assert judged(after, rows, gates)[0] < 0.9 * judged(before, rows, gates)[0]
     np.testing.assert_array_equal(found().tune(before, gates, 0), before)
+
+
+def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends():
+    """Six calls of three steps are three epochs of the 48 examples; both follow one cosine."""
+    networks = np.array([[0, 1, 2], [2, 2, 0]], np.int32)
+    reports = []
+    told = found().train(networks, 5, lambda done, total, what: reports.append((done, total)))
+    again = found().train(networks[1:], 6, quiet)
+    assert told["loss"][1] == again["loss"][0], "steps are whole calls, and networks are alone"
+    assert reports[-1] == (4, 4)
+
+    data, weights = images(), SETTINGS.weights
+    bench = Bench(
+        SPACE, Classification(),
+        Data(
+            data.train_inputs, data.train_targets, HALVES["weight"], HALVES["arch"],
+            data.mean, data.std,
+        ),
+        make_supernet(SPACE), batch_size=8, seed=3,
+    )  # fmt: skip
+    evaluator = ShortTraining(
+        epochs=3, learning_rate=weights.learning_rate, weight_decay=weights.decay,
+        clip_norm=weights.clip_norm,
+    )  # fmt: skip
+    arrays = evaluator.arrays(bench)
+    whole = evaluator.evaluate(bench, arrays, networks, jax.random.key(3))
+    told = found().train(networks, 18, quiet)
+    for metric in ("loss", "accuracy"):
+        np.testing.assert_allclose(told[metric], whole[metric], rtol=1e-4)

@@ -65,7 +65,7 @@ class FeaturedSupernet(DenseSupernet):
 class FeaturedSpace(DenseSpace):
     has_features = True
 
-    def supernet(self, rngs, *, axis_name=None):
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
         return FeaturedSupernet(self.num_outputs, rngs)
 
 

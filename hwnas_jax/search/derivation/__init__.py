@@ -8,10 +8,11 @@ from hwnas_jax.search.derivation.base import (
     check_order,
 )
 from hwnas_jax.search.derivation.best_by_supernet import BestBySupernet
+from hwnas_jax.search.derivation.halving import Halving
 from hwnas_jax.search.derivation.most_probable import MostProbable
 from hwnas_jax.search.derivation.perturbation import Perturbation
 
 __all__ = [
-    "DERIVATIONS", "BestBySupernet", "Candidates", "Derivation", "MostProbable", "Perturbation",
+    "DERIVATIONS", "BestBySupernet", "Candidates", "Derivation", "Halving", "MostProbable", "Perturbation",
     "Searched", "check_order",
 ]  # fmt: skip

@@ -28,12 +28,14 @@ class Candidates(NamedTuple):
       log_prior: `float64[N]`, likewise where the search began: a network that many architectures
         build has more of it from the start.
       predicted: `{metric: float32[N]}`.
+      counts: `{"macs": float32[N], "params": float32[N]}`, counted.
     """
 
     networks: np.ndarray
     log_probability: np.ndarray
     log_prior: np.ndarray
     predicted: dict[str, np.ndarray]
+    counts: dict[str, np.ndarray]
 
 
 class Searched(NamedTuple):
@@ -45,22 +47,27 @@ class Searched(NamedTuple):
     Attributes:
       probabilities: `float32[D, K]`.
       prior: `float32[D, K]`, the probabilities it began with.
-      weights: `float32[P]`, the supernet's.
+      weights: `float32[P]`, the supernet's; None where no supernet was trained.
       judge: `(weights, int32[n, D]) -> {"loss": float[n], metric: float[n]}` of architectures; only
         the chosen options run.
       judge_mixed: `(weights, float32[n, D, K]) -> likewise`, of gates; all options run.
       tune: `(weights, float32[D, K], steps) -> weights`, trained on at these gates on the other
         half.
+      train: `(int32[n, D], steps, progress) -> {"loss": float[n], metric: float[n]}`, of
+        architectures that are trained from scratch for so many steps on the other half, each with
+        weights of its own, and then judged. All start from the same weights and see the same
+        batches.
       metric: the task's primary metric.
       higher_is_better: whether more of it is better.
     """
 
     probabilities: np.ndarray
     prior: np.ndarray
-    weights: np.ndarray
+    weights: np.ndarray | None
     judge: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     judge_mixed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     tune: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    train: Callable[[np.ndarray, int, Progress], dict[str, np.ndarray]]
     metric: str
     higher_is_better: bool
 

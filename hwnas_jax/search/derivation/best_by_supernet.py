@@ -30,9 +30,17 @@ class BestBySupernet(Derivation):
         """Returns the networks that were judged."""
         likely = MostProbable().order(candidates, searched, progress, seed=seed)
         rows = likely[: self.candidates]
-        losses: list[np.ndarray] = []
-        for start in range(0, len(rows), _CHUNK):
-            some = candidates.networks[rows[start : start + _CHUNK]]
-            losses.append(searched.judge(searched.weights, some)["loss"])
-            progress(min(start + _CHUNK, len(rows)), len(rows), "judged by the supernet")
-        return rows[np.argsort(np.concatenate(losses), kind="stable")]
+        losses = judged_losses(candidates.networks[rows], searched, progress)
+        return rows[np.argsort(losses, kind="stable")]
+
+
+def judged_losses(networks: np.ndarray, searched: Searched, progress: Progress) -> np.ndarray:
+    """Returns the validation losses of networks `int32[n, D]` by the supernet, `float[n]`."""
+    assert searched.weights is not None
+    losses: list[np.ndarray] = []
+    for start in range(0, len(networks), _CHUNK):
+        some = networks[start : start + _CHUNK]
+        padded = np.concatenate([some, np.repeat(some[-1:], _CHUNK - len(some), axis=0)])
+        losses.append(searched.judge(searched.weights, padded)["loss"][: len(some)])
+        progress(start + len(some), len(networks), "judged by the supernet")
+    return np.concatenate(losses)

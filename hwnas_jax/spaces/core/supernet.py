@@ -67,8 +67,9 @@ def make_supernet(
         stay float32.
       rematerialise: keep less for the backward pass, and compute it again there.
     """
-    options: dict[str, Any] = {"rematerialise": True} if rematerialise else {}
-    module = abstract(lambda rngs: space.supernet(rngs, axis_name=sync_axis, **options))
+    module = abstract(
+        lambda rngs: space.supernet(rngs, axis_name=sync_axis, rematerialise=rematerialise)
+    )
     graph, shapes = nnx.split(module)
     flat, unravel = flat_form(shapes)
 

@@ -28,7 +28,7 @@ def candidates(networks=EVERY, prior=None):
     """Returns candidates that are as probable as `SHARE` makes them."""
     chance = SHARE[np.arange(3), networks].prod(-1)
     prior = np.full(len(networks), 1 / 18) if prior is None else prior
-    return Candidates(networks, np.log(chance), np.log(prior), {"latency_ms": chance})
+    return Candidates(networks, np.log(chance), np.log(prior), {"latency_ms": chance}, {})
 
 
 def judge_of(loss):
@@ -43,9 +43,9 @@ def judge_of(loss):
     return judge, asked
 
 
-def left(judge=None, judge_mixed=None, tune=None, *, metric="accuracy", higher=True):
+def left(judge=None, judge_mixed=None, tune=None, train=None, *, metric="accuracy", higher=True):
     """Returns what a search left, with what a test needs of it."""
-    return Searched(SHARE, SHARE, np.zeros(4), judge, judge_mixed, tune, metric, higher)
+    return Searched(SHARE, SHARE, np.zeros(4), judge, judge_mixed, tune, train, metric, higher)
 
 
 def order(rule, found, searched=None, seed=0):
