@@ -1,0 +1,89 @@
+"""Short trainings of the most promising networks, halved round by round."""
+
+import dataclasses
+from typing import Annotated
+
+import numpy as np
+import scipy
+from annotated_types import Ge, Gt
+
+from hwnas_jax.parallel.progress import Progress
+from hwnas_jax.search.derivation.base import DERIVATIONS, Candidates, Derivation, Searched
+from hwnas_jax.search.derivation.best_by_supernet import judged_losses
+from hwnas_jax.search.derivation.most_probable import MostProbable
+
+
+@DERIVATIONS.add
+@dataclasses.dataclass(frozen=True)
+class Halving(Derivation):
+    """Trains networks of the budget shortly, each with weights of its own, and keeps the better.
+
+    A training of a network's own ranks better than any weights that are shared, and costs more. So
+    cheap signs choose who is trained: the size of a network, what the supernet loses with it, and
+    how much more probable the search has made it. Each sign ranks all candidates, and those with
+    the best mean rank form the first round. Every further round trains the better half again, for
+    twice as long, until the last round has two networks or one.
+
+    The order is that of the last training of each, the later rounds first; the networks that were
+    not trained follow by their mean ranks. Several devices train several networks side by side. All
+    of them run in one compiled program.
+
+    References: Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
+    Optimization", 2016.
+    """
+
+    name = "halving"
+    summary = "short trainings of the most promising, the better half again for twice as long"
+
+    trainings: Annotated[int, Ge(1)] = 16
+    """networks that the first round trains"""
+    steps: Annotated[int, Gt(0)] = 200
+    """steps of a training in the first round"""
+    by_size: bool = True
+    """let the number of multiply-adds and of parameters choose who is trained"""
+    by_supernet: Annotated[int, Ge(0)] = 256
+    """networks that the supernet judges, those with the best mean rank of the other signs; 0 asks
+    it nothing"""
+    by_probability: bool = True
+    """let the search's probabilities choose who is trained, where they say anything"""
+
+    def order(
+        self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int
+    ) -> np.ndarray:
+        """Returns all candidates."""
+        promising = self.shortlist(candidates, searched, progress, seed=seed)
+        left, steps = promising[: self.trainings], self.steps
+        order = promising[self.trainings :]
+        while True:
+            losses = searched.train(candidates.networks[left], steps, progress)["loss"]
+            left = left[np.argsort(losses, kind="stable")]
+            half = (len(left) + 1) // 2
+            if len(left) <= 2:
+                return np.concatenate([left, order])
+            order = np.concatenate([left[half:], order])
+            left, steps = left[:half], 2 * steps
+
+    def shortlist(
+        self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int
+    ) -> np.ndarray:
+        """Returns all candidates, the most promising first; equal ones are in random order."""
+        count = len(candidates.networks)
+        luck = np.random.default_rng(seed).permutation(count)
+        signs = []
+        if self.by_size:
+            signs += [mean_ranks([-candidates.counts["macs"], -candidates.counts["params"]])]
+        probable = MostProbable().scores(candidates)
+        if self.by_probability and np.ptp(probable) > 1e-6:
+            signs.append(-probable)
+        order = np.lexsort((luck, mean_ranks(signs) if signs else luck))
+        if self.by_supernet and searched.weights is not None:
+            some = order[: self.by_supernet]
+            losses = judged_losses(candidates.networks[some], searched, progress)
+            ranks = mean_ranks([*(sign[some] for sign in signs), losses])
+            order = np.concatenate([some[np.lexsort((luck[some], ranks))], order[len(some) :]])
+        return order
+
+
+def mean_ranks(signs: list[np.ndarray]) -> np.ndarray:
+    """Returns the mean rank of each candidate, `float64[N]`, over signs of which less is better."""
+    return np.mean([scipy.stats.rankdata(sign) for sign in signs], axis=0)
