@@ -9,8 +9,8 @@ from flax import nnx
 
 from hwnas_jax.config import Config, override
 from hwnas_jax.nn.initialisation import abstract
-from hwnas_jax.relax import Gates
 from hwnas_jax.parallel.progress import quiet
+from hwnas_jax.relax import Gates
 from hwnas_jax.search.evaluators import Bench, Data, ShortTraining
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.core.supernet import make_supernet

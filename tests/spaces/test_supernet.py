@@ -104,17 +104,17 @@ def test_scores_are_the_spaces():
 
 
 class Remembering(TinySpace):
-    def supernet(self, rngs, *, axis_name=None, **options):
-        self.asked = (axis_name, options)
+    def supernet(self, rngs, *, axis_name=None, rematerialise=False):
+        self.asked = (axis_name, rematerialise)
         return super().supernet(rngs, axis_name=axis_name)
 
 
-def test_a_space_is_told_of_rematerialising_only_where_it_is_wanted():
+def test_a_space_is_told_whether_to_rematerialise():
     space = Remembering()
     make_supernet(space, sync_axis="replica")
-    assert space.asked == ("replica", {})
+    assert space.asked == ("replica", False)
     make_supernet(space, rematerialise=True)
-    assert space.asked == (None, {"rematerialise": True})
+    assert space.asked == (None, True)
 
 
 def test_weights_of_another_length_are_refused():

@@ -13,6 +13,6 @@ from hwnas_jax.search.derivation.most_probable import MostProbable
 from hwnas_jax.search.derivation.perturbation import Perturbation
 
 __all__ = [
-    "DERIVATIONS", "BestBySupernet", "Candidates", "Derivation", "Halving", "MostProbable", "Perturbation",
-    "Searched", "check_order",
+    "DERIVATIONS", "BestBySupernet", "Candidates", "Derivation", "Halving", "MostProbable",
+    "Perturbation", "Searched", "check_order",
 ]  # fmt: skip

@@ -1,5 +1,4 @@
-"""Architectures judged by training each for a while.
-"""
+"""Architectures judged by training each for a while."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -53,7 +52,6 @@ class ShortTraining(Evaluator):
         self, bench: Bench, arrays: Any, architectures: jax.Array, key: jax.Array
     ) -> dict[str, jax.Array]:
         """Returns the task's metrics and `loss` after training, `float32[n]` each."""
-
         training = self._training(bench)
         total = self._steps(bench, arrays["data"])
 

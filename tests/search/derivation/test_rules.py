@@ -13,6 +13,7 @@ from hwnas_jax.search.derivation import (
     BestBySupernet,
     Candidates,
     Derivation,
+    Halving,
     MostProbable,
     Perturbation,
     Searched,
@@ -27,8 +28,9 @@ SHARE = np.array([[0.2, 0.5, 0.3], [0.6, 0.4, 0.0], [0.1, 0.1, 0.8]], np.float32
 def candidates(networks=EVERY, prior=None):
     """Returns candidates that are as probable as `SHARE` makes them."""
     chance = SHARE[np.arange(3), networks].prod(-1)
+    sizes = {"macs": np.arange(float(len(networks))), "params": np.arange(float(len(networks)))}
     prior = np.full(len(networks), 1 / 18) if prior is None else prior
-    return Candidates(networks, np.log(chance), np.log(prior), {"latency_ms": chance}, {})
+    return Candidates(networks, np.log(chance), np.log(prior), {"latency_ms": chance}, sizes)
 
 
 def judge_of(loss):
@@ -187,7 +189,78 @@ def test_an_order_that_names_no_candidates_is_refused(rows):
 def test_every_rule_orders_candidates_of_one_network(name):
     supernet = Removals(HURTS)
     judge, _ = judge_of(lambda row: 0.0)
-    searched = left(judge, supernet.judge_mixed, supernet.tune)
+    train, _ = rounds_of(lambda row, steps: 0.0)
+    searched = left(judge, supernet.judge_mixed, supernet.tune, train)
     rule = DERIVATIONS.make(Part(name))
     assert isinstance(rule, Derivation) and rule.summary
     assert order(rule, candidates(EVERY[7:8]), searched) == [0]
+
+
+def rounds_of(loss):
+    """Returns trainings whose losses are `loss(row, steps)`, and the list of rounds."""
+    rounds = []
+
+    def train(networks, steps, progress):
+        rounds.append((steps, [tuple(row) for row in networks.tolist()]))
+        return {"loss": np.array([loss(tuple(row), steps) for row in networks.tolist()])}
+
+    return train, rounds
+
+
+def test_every_round_trains_the_better_half_for_twice_as_long():
+    """A network that is good after few steps and bad after many is passed by the others."""
+    found = candidates()
+    rows = [tuple(row) for row in EVERY.tolist()]
+    early = rows[17]
+
+    def loss(row, steps):
+        return -1.0 if row == early and steps < 40 else rows.index(row) / 18
+
+    train, rounds = rounds_of(loss)
+    rule = Halving(trainings=8, steps=10, by_supernet=0, by_probability=False)
+    found_order = order(rule, found, left(train=train))
+    assert [(steps, set(some)) for steps, some in rounds] == [
+        (10, set(rows[10:])),
+        (20, {early, *rows[10:13]}),
+        (40, {early, rows[10]}),
+    ]
+    assert found_order == [10, 17, 11, 12, 13, 14, 15, 16, *range(9, -1, -1)]
+
+
+def test_signs_choose_who_is_trained_by_their_mean_rank():
+    """Sizes, probabilities as multiples of the start, and the supernet's losses of the first."""
+    rng = np.random.default_rng(4)
+    sizes = {"macs": rng.permutation(18).astype(float), "params": rng.permutation(18).astype(float)}
+    prior = rng.dirichlet(np.ones(18))
+    found = candidates(prior=prior)._replace(counts=sizes)
+    supernet = rng.permutation(18).astype(float)
+    judge, asked = judge_of(lambda row: supernet[np.flatnonzero((row == EVERY).all(1))[0]])
+
+    def ranks(values):
+        return np.array([(values < value).sum() + (values == value).sum() / 2 for value in values])
+
+    size = ranks(ranks(-sizes["macs"]) + ranks(-sizes["params"]))
+    chance = ranks(-(found.log_probability - found.log_prior))
+    first = np.argsort(size + chance, kind="stable")[:6]
+    assert len(set((size + chance).tolist())) > 12, "few are equal, so luck decides little"
+    told = ranks(size[first]) + ranks(chance[first]) + ranks(supernet[first])
+    train, rounds = rounds_of(lambda row, steps: 0.0)
+    order(Halving(trainings=3, by_supernet=6), found, left(judge, train=train))
+    assert set(asked) == {tuple(EVERY[i]) for i in first}
+    best = set(np.sort(told)[:3].tolist())
+    trained = [np.flatnonzero((EVERY[first] == row).all(1))[0] for row in rounds[0][1]]
+    assert {told[i] for i in trained} <= best
+
+
+def test_without_weights_no_supernet_is_asked_and_chance_settles_what_is_equal():
+    found = candidates(EVERY[:6])._replace(
+        counts={"macs": np.ones(6), "params": np.ones(6)}, log_prior=candidates(EVERY[:6])[1]
+    )
+    seen = set()
+    for seed in range(8):
+        train, rounds = rounds_of(lambda row, steps: 0.0)
+        searched = left(train=train)._replace(weights=None)
+        assert sorted(order(Halving(trainings=2), found, searched, seed)) == list(range(6))
+        assert len(rounds) == 1
+        seen.add(rounds[0][1][0])
+    assert len(seen) > 2
