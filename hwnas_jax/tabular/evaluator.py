@@ -20,16 +20,17 @@ class Table(Evaluator):
 
     It returns `accuracy`, which the search selects by, and `test_accuracy`, which is to be
     reported of what it found. The first is on validation images and may be of a short training,
-    the second is always of the longest.
+    the second is always of the longest. For a task with another measure, such as structural
+    similarity, the two names stand for that measure.
     """
 
     name = "table"
-    summary = "a tabular benchmark: NAS-Bench-201, NAS-Bench-Macro, or a file of such a format"
+    summary = "a table: NAS-Bench-201 or -Macro, NATS-Bench size, TransNAS-Bench-101 cells"
 
     path: str
     """the benchmark's .npz file, or its name in the folder HWNAS_DATA"""
     data_set: str = "cifar10"
-    """one of the benchmark's"""
+    """one of the benchmark's data sets or tasks"""
     epochs: Annotated[int, Ge(1)] | None = None
     """select after so many epochs of training; the most there are when left out"""
     split: Literal["validation", "test"] = "validation"
