@@ -62,7 +62,7 @@ class Benchmark:
       validation: by epochs of training, the metric of the validation images; None stands for a
         length of training that the table does not tell.
       test: likewise of the test images.
-      measure: the name of what is measured.
+      measure: what is measured.
     """
 
     source: str
@@ -70,7 +70,7 @@ class Benchmark:
     metrics: Mapping[str, np.ndarray]
     validation: Mapping[int | None, str]
     test: Mapping[int | None, str]
-    measure: str = ACCURACY.name
+    measure: Measure = ACCURACY
 
     def select(self, split: str = "validation", epochs: int | None = None) -> str:
         """Returns the metric to select architectures by.
@@ -86,7 +86,7 @@ class Benchmark:
         columns = self.validation if split == "validation" else self.test
         if not columns:
             raise UserError(
-                f"{self.source} has no {self.measure} on {split} images; it has "
+                f"{self.source} has no {self.measure.name} on {split} images; it has "
                 f"{', '.join(self.metrics)}"
                 + ("; split = 'test' selects by what is reported" if self.test else "")
             )
@@ -95,8 +95,8 @@ class Benchmark:
         if epochs not in columns:
             known = ", ".join("an unknown number" if e is None else str(e) for e in columns)
             raise UserError(
-                f"{self.source} has no {self.measure} on {split} images after {epochs} epochs; "
-                f"it has those after {known}"
+                f"{self.source} has no {self.measure.name} on {split} images after {epochs} "
+                f"epochs; it has those after {known}"
             )
         return columns[epochs]
 
@@ -153,7 +153,7 @@ def make_benchmark(
         metrics[name] = np.full(size, np.nan, np.float32)
         metrics[name][rows] = values / 100.0 if measure.percent else values
         by_split[split][epochs] = name
-    return Benchmark(source, space, metrics, by_split["validation"], by_split["test"], measure.name)
+    return Benchmark(source, space, metrics, by_split["validation"], by_split["test"], measure)
 
 
 def look_up(

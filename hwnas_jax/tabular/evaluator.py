@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from annotated_types import Ge
 
-from hwnas_jax.errors import UserError
 from hwnas_jax.search.evaluators.base import EVALUATORS, Bench, Evaluator, Score
 from hwnas_jax.tabular.base import look_up
 from hwnas_jax.tabular.load import load_benchmark
+from hwnas_jax.tabular.standing import check_decisions
 
 
 @EVALUATORS.add
@@ -49,12 +49,7 @@ class Table(Evaluator):
             decisions than the space.
         """
         table = load_benchmark(self.path, data_set=self.data_set)
-        if table.space.decisions != bench.space.decisions:
-            raise UserError(
-                f"the table {table.source} is of {table.space.name}, whose decisions are "
-                f"{_decisions(table.space)}; those of {bench.space.name} are "
-                f"{_decisions(bench.space)}"
-            )
+        check_decisions(bench.space, table.space, table.source)
         selected = table.metrics[table.select(self.split, self.epochs)]
         return {"accuracy": selected, "test_accuracy": table.metrics[table.report]}
 
@@ -64,8 +59,3 @@ class Table(Evaluator):
         """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`."""
         del key
         return look_up(bench.space, arrays, architectures)
-
-
-def _decisions(space):
-    names = [f"{decision.name} of {len(decision.options)}" for decision in space.decisions[:8]]
-    return ", ".join(names) + (", ..." if len(space.decisions) > 8 else "")
