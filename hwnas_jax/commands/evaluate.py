@@ -125,7 +125,8 @@ def _show(found: dict[str, Any], display: Silent, *, percent: bool) -> None:
     several = len(found["searches"]) > 1
     rows = [
         [
-            rank["by"].replace("_", " ") + (f", {search['search']}" if several else ""),
+            rank["by"].replace("_", " ") + " (sample)" * rank["sampled"]
+            + (f", {search['search']}" if several else ""),
             _number(rank["overall"], 3), f"{rank['overall_networks']:,}",
             _number(rank["window"], 3), f"{rank['window_networks']:,}",
         ]

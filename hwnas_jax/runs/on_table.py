@@ -213,8 +213,9 @@ def _ranks(run, number, field: Field, sample, batches, progress) -> list[dict[st
     loss[judged] = evaluate(
         run, field.networks[judged], search=member.label, batches=batches, progress=progress
     )["loss"]
-    scores = {"supernet_loss": -loss, **counts}
-    return ranks + [_rank(field, by, score, every, window) for by, score in scores.items()]
+    scores = {"low_supernet_loss": -loss, **counts}
+    sampled = [_rank(field, by, score, every, window) for by, score in scores.items()]
+    return ranks + [rank | {"sampled": True} for rank in sampled]
 
 
 def _by_probability(run, number, found: Found, field: Field):
@@ -241,7 +242,7 @@ def _by_probability(run, number, found: Found, field: Field):
 
 def _rank(field: Field, by: str, score: np.ndarray, every, window) -> dict[str, Any]:
     """Returns Kendall's tau of a score with the table, overall and inside the window."""
-    rank: dict[str, Any] = {"by": by}
+    rank: dict[str, Any] = {"by": by, "sampled": False}
     for where, wanted in (("overall", every), ("window", window)):
         rows = wanted[~np.isnan(score[wanted])]
         # A probability of zero has no finite logarithm, and ranks lowest all the same.
