@@ -73,10 +73,10 @@ def run(words: list[str]) -> None:
     if options.json:
         print(json.dumps(found))
         return
-    _show(found, display, percent=table.measure.percent)
+    show(found, display, percent=table.measure.percent)
 
 
-def _show(found: dict[str, Any], display: Silent, *, percent: bool) -> None:
+def show(found: dict[str, Any], display: Silent, *, percent: bool) -> None:
     """Prints the tables of what `evaluate_on_table` returned."""
     measure = found["measure"].replace("_", " ") + (" %" if percent else "")
     factor, published = 100 if percent else 1, found["published_costs"]
@@ -98,7 +98,7 @@ def _show(found: dict[str, Any], display: Silent, *, percent: bool) -> None:
             cost = row["published_cost"]
             rows[-1] += ["-" if cost is None else f"{cost:.4g}", _yes(row["keeps_limit_published"])]
     if published:
-        header += [f"published {costs}", "kept"]
+        header += [f"published {costs}", "kept there"]
     display.table(f"in {found['table']}, {found['quality']}", header, rows)
     for search in found["searches"]:
         oracle = search["oracle"]
