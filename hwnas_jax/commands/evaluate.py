@@ -1,6 +1,7 @@
 """`hwnas evaluate`: a finished run held against a published table of accuracies."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -77,66 +78,81 @@ def run(words: list[str]) -> None:
 
 
 def show(found: dict[str, Any], display: Silent, *, percent: bool) -> None:
-    """Prints the tables of what `evaluate_on_table` returned."""
+    """Prints what `evaluate_on_table` returned.
+
+    Args:
+      found: as it was returned.
+      display: prints.
+      percent: whether the table's measure is a share, which is shown in percent.
+    """
     measure = found["measure"].replace("_", " ") + (" %" if percent else "")
-    factor, published = 100 if percent else 1, found["published_costs"]
-    one = found["searches"][0]
-    costs = unit(one["metric"])
-    header = ["network", "origin", measure, "percentile 97-100 %", "percentile feasible", "regret",
-              costs, "kept"]  # fmt: skip
-    rows = []
-    for row in found["networks"]:
-        rows.append(
-            [
-                f"{row['label']}{' *' if row['selected'] else ''}", row["origin"],
-                _number(row["quality"], 2, factor), _number(row["window_percentile"], 1),
-                _number(row["feasible_percentile"], 1), _number(row["regret"], 2, factor),
-                f"{row['predicted']:.4g}", _yes(row["keeps_limit"]),
-            ]
-        )  # fmt: skip
-        if published:
-            cost = row["published_cost"]
-            rows[-1] += ["-" if cost is None else f"{cost:.4g}", _yes(row["keeps_limit_published"])]
-    if published:
-        header += [f"published {costs}", "kept there"]
+    shown = functools.partial(_number, digits=2, factor=100) if percent else _number
+    costs, several = unit(found["searches"][0]["metric"]), len(found["searches"]) > 1
+    header, rows = _networks(found, measure, shown, costs)
     display.table(f"in {found['table']}, {found['quality']}", header, rows)
     for search in found["searches"]:
         oracle = search["oracle"]
         best = "none is feasible"
         if oracle is not None:
-            best = f"the oracle is {oracle['string']} with {_number(oracle['quality'], 2, factor)}"
+            best = f"the oracle is {oracle['string']} with {shown(oracle['quality'])}"
         display.say(
             f"{search['search']}: target {search['target']:.4g} {costs}; of {search['networks']:,} "
             f"networks {search['feasible']:,} are feasible and {search['window']:,} use 97 to "
             f"100 %; {best}"
         )
     if len(found["networks"]) > len(found["origins"]):
-        rows = [
-            [
-                f"{origin}, {mean['networks']} networks", _number(mean["quality"], 2, factor),
-                _number(mean["window_percentile"], 1), _number(mean["feasible_percentile"], 1),
-                _number(mean["regret"], 2, factor), str(mean["over_limit"]),
-            ]
-            for origin, mean in found["origins"].items()
-        ]  # fmt: skip
-        header = ["mean of", measure, "percentile 97-100 %", "percentile feasible", "regret",
-                  "over the limit"]  # fmt: skip
-        display.table("by origin", header, rows)
-    several = len(found["searches"]) > 1
+        display.table("by origin", *_origins(found, measure, shown))
+    header = ["ranked by", "overall", "networks", "at 97-100 %", "networks"]
     rows = [
         [
             rank["by"].replace("_", " ") + " (sample)" * rank["sampled"]
-            + (f", {search['search']}" if several else ""),
+            + f", {search['search']}" * several,
             _number(rank["overall"], 3), f"{rank['overall_networks']:,}",
             _number(rank["window"], 3), f"{rank['window_networks']:,}",
         ]
         for search in found["searches"] for rank in search["ranks"]
     ]  # fmt: skip
-    header = ["ranked by", "overall", "networks", "at 97-100 %", "networks"]
     display.table("Kendall's tau with the table", header, rows)
 
 
-def _number(value: float | None, digits: int, factor: int = 1) -> str:
+def _networks(found, measure, shown, costs) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows of the table of derived networks."""
+    header = ["network", "origin", measure, "percentile 97-100 %", "percentile feasible", "regret",
+              costs, "kept"]  # fmt: skip
+    rows = [
+        [
+            row["label"] + " *" * row["selected"], row["origin"], *_standing(row, shown),
+            f"{row['predicted']:.4g}", _yes(row["keeps_limit"]),
+        ]
+        for row in found["networks"]
+    ]  # fmt: skip
+    if found["published_costs"] is not None:
+        header += [f"published {costs}", "kept there"]
+        for cells, row in zip(rows, found["networks"], strict=True):
+            cost = row["published_cost"]
+            cells += ["-" if cost is None else f"{cost:.4g}", _yes(row["keeps_limit_published"])]
+    return header, rows
+
+
+def _origins(found, measure, shown) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows of the table of means."""
+    header = ["mean of", measure, "percentile 97-100 %", "percentile feasible", "regret",
+              "over the limit"]  # fmt: skip
+    rows = [
+        [f"{origin}, {mean['networks']} networks", *_standing(mean, shown), str(mean["over_limit"])]
+        for origin, mean in found["origins"].items()
+    ]
+    return header, rows
+
+
+def _standing(row, shown) -> list[str]:
+    percentiles = (row["window_percentile"], row["feasible_percentile"])
+    return [
+        shown(row["quality"]), *(_number(value, 1) for value in percentiles), shown(row["regret"])
+    ]  # fmt: skip
+
+
+def _number(value: float | None, digits: int = 4, factor: int = 1) -> str:
     return "-" if value is None else f"{factor * value:.{digits}f}"
 
 

@@ -25,11 +25,17 @@ def check_decisions(space: Choices, other: Choices, source: str) -> None:
     Raises:
       UserError: names both spaces and their decisions.
     """
-    if other.decisions != space.decisions:
-        raise UserError(
-            f"the table {source} is of {other.name}, whose decisions are {_decisions(other)}; "
-            f"those of {space.name} are {_decisions(space)}"
-        )
+    if other.decisions == space.decisions:
+        return
+    theirs, ours = _decisions(other), _decisions(space)
+    if theirs == ours:
+        pairs = zip(other.decisions, space.decisions, strict=True)
+        differing = next(pair for pair in pairs if pair[0] != pair[1])
+        theirs, ours = (f"{one.name}: {', '.join(one.options)}" for one in differing)
+    raise UserError(
+        f"the table {source} is of {other.name}, whose decisions are {theirs}; those of "
+        f"{space.name} are {ours}"
+    )
 
 
 def known_networks(table: Benchmark, space: Choices) -> tuple[np.ndarray, np.ndarray]:

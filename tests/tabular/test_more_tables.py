@@ -7,8 +7,15 @@ import pytest
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import read_npz
 from hwnas_jax.search.evaluators import Bench
-from hwnas_jax.spaces import make_space
-from hwnas_jax.tabular import Table, load_benchmark, look_up
+from hwnas_jax.spaces import Decision, make_space
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.tabular import (
+    Table,
+    check_decisions,
+    known_networks,
+    load_benchmark,
+    look_up,
+)
 from hwnas_jax.tasks import Classification
 
 OPERATIONS = np.array(["nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1"])
@@ -148,6 +155,30 @@ def test_cells_of_the_packages_space_are_judged_by_the_table(tmp_path):
         Table(str(written(tmp_path / "size.npz", size_arrays())), split="test").arrays(
             Bench(small, Classification())
         )
+
+
+def test_decisions_of_equal_number_and_other_options_are_told():
+    theirs = Choices("theirs", (Decision("one", ("a", "b")), Decision("two", ("a", "b"))))
+    ours = Choices("ours", (Decision("one", ("a", "b")), Decision("two", ("a", "c"))))
+    check_decisions(ours, ours, "t.npz")
+    with pytest.raises(
+        UserError, match=r"t\.npz is of theirs, .* two: a, b; those of ours .* a, c"
+    ):
+        check_decisions(ours, theirs, "t.npz")
+
+
+def test_known_networks_are_members_in_canonical_form_each_once(tmp_path):
+    arrays = cell_arrays(4**6)
+    table = load_benchmark(written(tmp_path / "all.npz", arrays), data_set="room_layout")
+    space = table.space.restricted({"3<-*": ["none"], "1<-0": ["nor_conv_*"]})
+    networks, values = known_networks(table, space)
+    # With 1<-0 open, one of the edges into node 2 is open and 3<-2 counts, or both are cut and it
+    # does not. With 1<-0 cut, only 2<-0, 3<-0 and 3<-2 count, the last where 2<-0 is open.
+    assert len(networks) == (15 * 27 + 9) + (3 * 3 * 3 + 3)
+    found = look_up(table.space, table.metrics, jnp.asarray(networks))[table.report]
+    np.testing.assert_array_equal(values, np.asarray(found, float))
+    np.testing.assert_array_equal(np.unique(networks, axis=0), networks)
+    assert not (networks[:, 0] >= 2).any() and networks[:, [3]].all()
 
 
 def test_the_published_widths(shared):
