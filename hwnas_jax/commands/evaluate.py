@@ -127,7 +127,7 @@ def _networks(found, measure, shown, costs) -> tuple[list[str], list[list[str]]]
         for row in found["networks"]
     ]  # fmt: skip
     if found["published_costs"] is not None:
-        header += [f"published {costs}", "kept there"]
+        header += [f"published {costs}", "kept as published"]
         for cells, row in zip(rows, found["networks"], strict=True):
             cost = row["published_cost"]
             cells += ["-" if cost is None else f"{cost:.4g}", _yes(row["keeps_limit_published"])]
@@ -142,6 +142,10 @@ def _origins(found, measure, shown) -> tuple[list[str], list[list[str]]]:
         [f"{origin}, {mean['networks']} networks", *_standing(mean, shown), str(mean["over_limit"])]
         for origin, mean in found["origins"].items()
     ]
+    if found["published_costs"] is not None:
+        header.append("over it as published")
+        for cells, mean in zip(rows, found["origins"].values(), strict=True):
+            cells.append(str(mean["over_limit_published"]))
     return header, rows
 
 

@@ -160,8 +160,11 @@ def _by_origin(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         own = [row for row in rows if row["origin"] == origin]
         origins[origin] = {
             "networks": len(own),
-            "over_limit": sum(not r["keeps_limit"] for r in own),
+            "over_limit": sum(not row["keeps_limit"] for row in own),
         }
+        if "published_cost" in own[0]:
+            over = sum(row["keeps_limit_published"] is False for row in own)
+            origins[origin]["over_limit_published"] = over
         for name in ("quality", "window_percentile", "feasible_percentile", "regret"):
             known = [row[name] for row in own if row[name] is not None]
             origins[origin][name] = float(np.mean(known)) if known else None

@@ -248,6 +248,11 @@ def test_published_costs_are_beside_the_predicted(
         cost = published.get(row["string"])
         kept = None if cost is None else cost <= target
         assert row == known | {"published_cost": cost, "keeps_limit_published": kept}
+        over = shown["origins"][row["origin"]]["over_limit_published"]
+        assert over == (cost is not None and cost > target)
+    page = io.StringIO()
+    show(shown, Terminal(Console(file=page, width=200)), percent=True)
+    assert f"{1.5 * target:.4g} │" in page.getvalue()
 
 
 def test_mistakes(run, table_file, tmp_path, capsys):
