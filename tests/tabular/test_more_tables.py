@@ -157,6 +157,16 @@ def test_cells_of_the_packages_space_are_judged_by_the_table(tmp_path):
         )
 
 
+@pytest.mark.parametrize("arrays", [size_arrays(), cell_arrays()], ids=["size", "cells"])
+def test_a_file_that_is_cut_short_is_told(tmp_path, arrays):
+    path = written(tmp_path / "cut.npz", arrays)
+    whole = path.read_bytes()
+    for length in (0, 100, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"benchmark .*cut\.npz: it is damaged"):
+            load_benchmark(path)
+
+
 def test_decisions_of_equal_number_and_other_options_are_told():
     theirs = Choices("theirs", (Decision("one", ("a", "b")), Decision("two", ("a", "b"))))
     ours = Choices("ours", (Decision("one", ("a", "b")), Decision("two", ("a", "c"))))
