@@ -21,6 +21,7 @@ from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import make_members, search_population
 from hwnas_jax.runs.retrain import train
 from hwnas_jax.runs.run import STAGES, Run
+from hwnas_jax.runs.shared_weights import evaluate
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import cost_range, resolve_target, within_budget
 from hwnas_jax.search.estimators import ESTIMATORS
@@ -33,7 +34,8 @@ from hwnas_jax.tasks import TASKS
 __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
     "Config", "Gates", "Interrupted", "Part", "Run", "Space", "Target", "Terminal", "UserError",
-    "Wanted", "cost_range", "fit_cost", "load_architecture", "load_config", "load_cost_model",
+    "Wanted", "cost_range", "evaluate", "fit_cost", "load_architecture", "load_config",
+    "load_cost_model",
     "load_data", "load_measurements", "make_members", "make_space", "measure_networks", "override",
     "predict_architectures", "profile", "resolve_target", "save_architecture", "save_config",
     "search_architecture", "search_population", "train", "within_budget", "write_report",

@@ -9,6 +9,7 @@ it is also its row in every column, so that looking one up is pure and needs no 
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -24,12 +25,31 @@ _MOST = 2**24
 SPLITS = ("validation", "test")
 
 Columns = dict[tuple[str, int | None], np.ndarray]
-"""By split and epochs of training, accuracies in percent, `float[N]`."""
+"""By split and epochs of training, what the file says of each network, `float[N]`."""
+
+
+class Measure(NamedTuple):
+    """What a table says of a network; more of it is always better.
+
+    Attributes:
+      name: as in the names of metrics ("accuracy").
+      lowest: the smallest value that a file may hold.
+      highest: the largest one.
+      percent: whether a file holds percent; the benchmark then holds a hundredth of its values.
+    """
+
+    name: str
+    lowest: float
+    highest: float
+    percent: bool = False
+
+
+ACCURACY = Measure("accuracy", 0, 100, percent=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Benchmark:
-    """A table of accuracies.
+    """A table of accuracies, or of another measure that is better the larger it is.
 
     What a search selects by and what is reported of its result have names of their own: those of
     `select` and `report`. Selecting by the test images is possible, and has to be asked for.
@@ -37,10 +57,12 @@ class Benchmark:
     Attributes:
       source: where it is from, for people.
       space: what the architectures are of.
-      metrics: by name, `float32[A]`, accuracies in [0, 1]; NaN for what the table lacks.
+      metrics: by name, `float32[A]`; accuracies and other shares are in [0, 1]. NaN stands for
+        what the table lacks.
       validation: by epochs of training, the metric of the validation images; None stands for a
         length of training that the table does not tell.
       test: likewise of the test images.
+      measure: what is measured.
     """
 
     source: str
@@ -48,6 +70,7 @@ class Benchmark:
     metrics: Mapping[str, np.ndarray]
     validation: Mapping[int | None, str]
     test: Mapping[int | None, str]
+    measure: Measure = ACCURACY
 
     def select(self, split: str = "validation", epochs: int | None = None) -> str:
         """Returns the metric to select architectures by.
@@ -63,7 +86,7 @@ class Benchmark:
         columns = self.validation if split == "validation" else self.test
         if not columns:
             raise UserError(
-                f"{self.source} has no accuracy on {split} images; it has "
+                f"{self.source} has no {self.measure.name} on {split} images; it has "
                 f"{', '.join(self.metrics)}"
                 + ("; split = 'test' selects by what is reported" if self.test else "")
             )
@@ -72,8 +95,8 @@ class Benchmark:
         if epochs not in columns:
             known = ", ".join("an unknown number" if e is None else str(e) for e in columns)
             raise UserError(
-                f"{self.source} has no accuracy on {split} images after {epochs} epochs; "
-                f"it has those after {known}"
+                f"{self.source} has no {self.measure.name} on {split} images after {epochs} "
+                f"epochs; it has those after {known}"
             )
         return columns[epochs]
 
@@ -101,6 +124,7 @@ def make_benchmark(
     space: Choices,
     architectures: np.ndarray,
     columns: Columns,
+    measure: Measure = ACCURACY,
 ) -> Benchmark:
     """Returns a checked benchmark.
 
@@ -109,6 +133,7 @@ def make_benchmark(
       space: what the architectures are of.
       architectures: `int32[N, D]`, each once.
       columns: what each of them reaches.
+      measure: what that is.
 
     Raises:
       UserError: names what is missing, or the row of what cannot be.
@@ -119,16 +144,16 @@ def make_benchmark(
     if not len(architectures) or not columns:
         raise UserError("the table is empty")
     check_architectures(space, architectures)
-    rows = np.asarray(_numbers(space, architectures))
+    rows = np.asarray(numbers_of(space, architectures))
     metrics: dict[str, np.ndarray] = {}
     by_split: dict[str, dict[int | None, str]] = {split: {} for split in SPLITS}
-    for (split, epochs), percent in columns.items():
-        name = f"{split}_accuracy" + ("" if epochs is None else f"_{epochs}")
-        _check_percent(name, percent, len(architectures))
+    for (split, epochs), values in columns.items():
+        name = f"{split}_{measure.name}" + ("" if epochs is None else f"_{epochs}")
+        _check_values(name, values, len(architectures), measure)
         metrics[name] = np.full(size, np.nan, np.float32)
-        metrics[name][rows] = percent / 100.0
+        metrics[name][rows] = values / 100.0 if measure.percent else values
         by_split[split][epochs] = name
-    return Benchmark(source, space, metrics, by_split["validation"], by_split["test"])
+    return Benchmark(source, space, metrics, by_split["validation"], by_split["test"], measure)
 
 
 def look_up(
@@ -143,7 +168,7 @@ def look_up(
     """
     chex.assert_rank(architectures, 2)
     inside = (architectures >= 0) & (architectures < jnp.array(_widths(space)))
-    rows = jnp.where(inside.all(axis=1), _numbers(space, jnp.asarray(architectures)), 0)
+    rows = jnp.where(inside.all(axis=1), numbers_of(space, jnp.asarray(architectures)), 0)
     return {
         name: jnp.where(inside.all(axis=1), jnp.asarray(column)[rows], jnp.nan)
         for name, column in metrics.items()
@@ -154,23 +179,25 @@ def _widths(space):
     return [len(decision.options) for decision in space.decisions]
 
 
-def _numbers(space, architectures):
+def numbers_of(space: Choices, architectures: np.ndarray | jax.Array) -> Any:
+    """Returns the number of each architecture (`int32[N, D]`), `int32[N]`: its row in a column."""
     widths = _widths(space)
     factors = [math.prod(widths[place + 1 :]) for place in range(len(widths))]
     return (architectures * np.array(factors, np.int32)).sum(axis=1)
 
 
-def _check_percent(name, values, count):
+def _check_values(name, values, count, measure):
     if values.shape != (count,) or not np.issubdtype(values.dtype, np.floating):
         raise UserError(
             f"{name} must be float[{count}], one number for each architecture, got "
             f"{values.dtype}{list(values.shape)}"
         )
-    wrong = np.flatnonzero(~((values >= 0) & (values <= 100)))
+    inside = (values >= measure.lowest) & (values <= measure.highest)
+    wrong = np.flatnonzero(~(np.isfinite(values) & inside))
     if len(wrong):
         raise UserError(
-            f"row {wrong[0]}: {name} must be a number of percent from 0 to 100, "
-            f"got {values[wrong[0]]}"
+            f"row {wrong[0]}: {name} must be a number {'of percent ' * measure.percent}from "
+            f"{measure.lowest:g} to {measure.highest:g}, got {values[wrong[0]]}"
         )
-    if values.max() <= 1:
+    if measure.percent and values.max() <= 1:
         raise UserError(f"{name} is at most {values.max()}: percent from 0 to 100 are wanted")

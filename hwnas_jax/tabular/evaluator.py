@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from annotated_types import Ge
 
-from hwnas_jax.errors import UserError
 from hwnas_jax.search.evaluators.base import EVALUATORS, Bench, Evaluator, Score
 from hwnas_jax.tabular.base import look_up
 from hwnas_jax.tabular.load import load_benchmark
+from hwnas_jax.tabular.standing import check_decisions
 
 
 @EVALUATORS.add
@@ -20,16 +20,17 @@ class Table(Evaluator):
 
     It returns `accuracy`, which the search selects by, and `test_accuracy`, which is to be
     reported of what it found. The first is on validation images and may be of a short training,
-    the second is always of the longest.
+    the second is always of the longest. For a task with another measure, such as structural
+    similarity, the two names stand for that measure.
     """
 
     name = "table"
-    summary = "a tabular benchmark: NAS-Bench-201, NAS-Bench-Macro, or a file of such a format"
+    summary = "a table: NAS-Bench-201 or -Macro, NATS-Bench size, TransNAS-Bench-101 cells"
 
     path: str
     """the benchmark's .npz file, or its name in the folder HWNAS_DATA"""
     data_set: str = "cifar10"
-    """one of the benchmark's"""
+    """one of the benchmark's data sets or tasks"""
     epochs: Annotated[int, Ge(1)] | None = None
     """select after so many epochs of training; the most there are when left out"""
     split: Literal["validation", "test"] = "validation"
@@ -48,12 +49,7 @@ class Table(Evaluator):
             decisions than the space.
         """
         table = load_benchmark(self.path, data_set=self.data_set)
-        if table.space.decisions != bench.space.decisions:
-            raise UserError(
-                f"the table {table.source} is of {table.space.name}, whose decisions are "
-                f"{_decisions(table.space)}; those of {bench.space.name} are "
-                f"{_decisions(bench.space)}"
-            )
+        check_decisions(bench.space, table.space, table.source)
         selected = table.metrics[table.select(self.split, self.epochs)]
         return {"accuracy": selected, "test_accuracy": table.metrics[table.report]}
 
@@ -63,8 +59,3 @@ class Table(Evaluator):
         """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`."""
         del key
         return look_up(bench.space, arrays, architectures)
-
-
-def _decisions(space):
-    names = [f"{decision.name} of {len(decision.options)}" for decision in space.decisions[:8]]
-    return ", ".join(names) + (", ..." if len(space.decisions) > 8 else "")

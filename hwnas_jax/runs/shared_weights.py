@@ -1,0 +1,156 @@
+"""What a finished run's shared weights say of networks, without training any of them.
+
+Legend: `n` architectures, `D` decisions.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hwnas_jax.errors import UserError, choose
+from hwnas_jax.parallel.progress import Progress, quiet
+from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.parts import RunParts
+from hwnas_jax.runs.run import Run
+from hwnas_jax.runs.strategy_search import bench_of
+from hwnas_jax.search.evaluators import EVALUATORS, Bench, SharedWeights
+from hwnas_jax.spaces.base import Choices
+
+Architecture = str | Mapping[str, str] | np.ndarray
+"""A network: its string in the space's notation, its options by decision, or `int[D]`."""
+
+_PROGRAMS: weakref.WeakKeyDictionary[RunParts, Callable[..., dict[str, jax.Array]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def evaluate(
+    run: RunParts | Path | str,
+    architectures: Iterable[Architecture],
+    *,
+    search: str | None = None,
+    batches: int | None = 16,
+    progress: Progress = quiet,
+) -> dict[str, np.ndarray]:
+    """Returns what the shared weights of a finished run say of any architectures of its space.
+
+    Each architecture runs as one path through the trained supernet, on training examples that
+    the supernet's weights did not learn from. Every batch is normalised by its own statistics, as
+    in the search. One program is compiled for all architectures; a `Run` keeps it for later calls,
+    a folder is opened anew each time.
+
+    Args:
+      run: a run, or its folder.
+      architectures: each a string in the space's notation, a mapping from the names of decisions
+        to those of options, or `int[D]`; an array `int[n, D]` holds several.
+      search: the label of one search, for a run of several.
+      batches: batches to judge by, of the search's batch size; None takes all there are.
+      progress: reports how many are judged.
+
+    Returns:
+      `{metric: float32[n]}`: the task's metrics and its mean `loss`.
+
+    Raises:
+      UserError: when the search is not finished or has no shared weights, for what is no
+        architecture of its space, and for `batches` below one.
+
+    References: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform
+    Sampling", ECCV 2020.
+    """
+    if not isinstance(run, RunParts):
+        run = Run.open(Path(run))
+    if batches is not None and batches < 1:
+        raise UserError(f"batches must be positive, got {batches}")
+    weights = Found.load(run.folder).weights
+    if weights is None:
+        raise UserError(_without_weights(run))
+    number = search_number(run, search)
+    asked = as_architectures(run.space, architectures)
+    config = dataclasses.replace(run.config, seed=run.members[number].seed)
+    bench = bench_of(run.space, run.dataset, run.task, config, weights[number])
+    arrays = jax.device_put(SharedWeights(batches).arrays(bench))
+    program = _program(run, bench)
+    found = []
+    for done, architecture in enumerate(asked, 1):
+        found.append({name: value[0] for name, value in program(arrays, architecture).items()})
+        progress(done, len(asked), "judged by the supernet")
+    return {name: np.array([one[name] for one in found], np.float32) for name in found[0]}
+
+
+def search_number(run: RunParts, label: str | None) -> int:
+    """Returns the number of the search called `label`.
+
+    Raises:
+      UserError: when there is none, or when there are several and none is named.
+    """
+    labels = [member.label for member in run.members]
+    if label is None and len(labels) > 1:
+        raise UserError(
+            f"{run.folder} holds several searches; name one of them: {', '.join(labels)}"
+        )
+    return labels.index(choose(label or labels[0], labels, "search"))
+
+
+def as_architectures(space: Choices, given: Iterable[Architecture]) -> np.ndarray:
+    """Returns architectures in any of their forms as `int32[n, D]`.
+
+    Args:
+      space: they must be of.
+      given: as `evaluate` takes them.
+
+    Raises:
+      UserError: names the first that is no architecture of the space.
+    """
+    several = [given] if isinstance(given, str | Mapping) else list(given)
+    if not several:
+        raise UserError("no architecture was given")
+    found = np.stack([_as_row(space, one) for one in several])
+    member = space.mask[np.arange(space.num_decisions), found].all(axis=1)
+    member[member] = space.feasible(found[member])
+    if not member.all():
+        wrong = int(np.argmin(member))
+        raise UserError(f"{space.to_string(found[wrong])} is no member of {space.name} here")
+    return found
+
+
+def _as_row(space: Choices, one: Any) -> np.ndarray:
+    if isinstance(one, str):
+        return space.from_string(one)
+    if isinstance(one, Mapping):
+        return space.from_names(dict(one))
+    array = np.asarray(one)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise UserError(
+            f"{one!r} is no architecture: give a string in the notation of {space.name}, a mapping "
+            "from decisions to options, or whole numbers"
+        )
+    try:
+        return space.check(array)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _program(run: RunParts, bench: Bench) -> Callable[..., dict[str, jax.Array]]:
+    """Returns `(arrays, int32[D]) -> {metric: float32[1]}`, compiled once for a run."""
+    if run not in _PROGRAMS:
+        bare = dataclasses.replace(bench, data=None, weights=None)
+        judge, key = SharedWeights(), jax.random.key(0)
+        _PROGRAMS[run] = jax.jit(
+            lambda arrays, architecture: judge.evaluate(bare, arrays, architecture[None], key)
+        )
+    return _PROGRAMS[run]
+
+
+def _without_weights(run: RunParts) -> str:
+    search = run.config.search
+    having = [name for name in EVALUATORS if EVALUATORS[name].needs_weights]
+    return (
+        f"{run.folder} has no shared weights: its strategy {search.strategy.name!r} judged "
+        f"networks by {search.evaluator.name!r}. A search by gradients (search.strategy gradient) "
+        f"has them, and so has a strategy with search.evaluator {' or '.join(having)}"
+    )
