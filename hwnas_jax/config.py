@@ -197,6 +197,11 @@ class SearchConfig:
     """gradient: weight of the mean entropy of the decisions in the architecture's loss at the last
     step; it grows evenly after the warm-up, so that the search ends on one network"""
     weights: WeightsConfig = WeightsConfig()
+    draws: Count = 1
+    """gradient: draws of gates in a step, each for an equal part of the batch"""
+    fair: bool = False
+    """gradient: in the warm-up the draws of a step are single paths, and run every option of a
+    decision equally often; needs as many draws as the widest decision has options, or a multiple"""
     paths: Literal["shared", "own"] = "shared"
     """whether replicas draw one architecture or each its own; gradients are averaged either way"""
     accumulate: Count = 1

@@ -36,7 +36,8 @@ def check_config(config: Config) -> None:
     validate(config)
     check_cost_model(config.cost.model)
     replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.accumulate)
+    parts = config.search.accumulate * config.search.draws
+    replicas.check_batch(config.search.batch_size, "search.batch_size", parts)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))

@@ -24,7 +24,7 @@ from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data.batches import Batch
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
-from hwnas_jax.relax.base import Params, Relaxation
+from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
 from hwnas_jax.search.estimators.base import Estimator, Problem
 from hwnas_jax.search.expected_cost import bound_of, expectation, expected_costs
 from hwnas_jax.spaces.core.supernet import Supernet
@@ -195,14 +195,43 @@ def make_search(
     def weight_step(state, batches, key, temperature, axis_name):
         key = draw_key(key, axis_name)
 
-        def loss(weights, *part):
+        def relaxed(weights, keys, number):
+            del number
             params = with_thresholds_kept(state, weights)
-            gates = relaxation.sample(key, params, mask, temperature)
-            return loss_at(weights, gates, *part)
+            return relaxation.sample(keys[0], params, mask, temperature)
 
-        (value, metric), gradient = mean_over(batches["weight"], axis_name)(
-            lambda *part: jax.value_and_grad(loss, has_aux=True)(state.weights, *part)
-        )
+        def fair(weights, keys, number):
+            del weights, keys
+            path = fair_paths(key, mask, settings.draws)[number[0]]
+            return one_hot_gates(path, mask.shape[1], sampled=True)
+
+        def mean_with(gates_of):
+            def loss(weights, keys, number, *part):
+                return loss_at(weights, gates_of(weights, keys, number), *part)
+
+            def gradient(keys, number, inputs, targets):
+                return mean_over_micro_batches(
+                    lambda *part: jax.value_and_grad(loss, has_aux=True)(
+                        state.weights, keys, number, *part
+                    ),
+                    settings.accumulate, inputs, targets,
+                )  # fmt: skip
+
+            keys = key[None] if settings.draws == 1 else jax.random.split(key, settings.draws)
+            batch = batches["weight"]
+            return mean_over_micro_batches(
+                gradient, settings.draws, keys, jnp.arange(settings.draws), batch.inputs,
+                batch.targets,
+            )  # fmt: skip
+
+        if settings.fair:
+            found = jax.lax.cond(
+                state.step < settings.warmup_steps,
+                lambda: mean_with(fair), lambda: mean_with(relaxed),
+            )  # fmt: skip
+        else:
+            found = mean_with(relaxed)
+        (value, metric), gradient = mean_over_replicas(found, axis_name)
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
         )
@@ -216,6 +245,24 @@ def make_search(
             weight_optimizer=optimizer,
         )
         return state, (value, metric, optax.tree.norm(gradient))
+
+    def estimated(state, batches, key, temperature, axis_name):
+        """Returns the estimator's mean over the draws of a step, and its state after them."""
+        if settings.draws == 1:
+            asked = problem(state, batches, temperature, axis_name)
+            return estimator.estimate(key, state.params, state.estimator, asked)
+        parts = jax.tree.map(
+            lambda leaf: leaf.reshape(settings.draws, -1, *leaf.shape[1:]), batches
+        )
+
+        def one(before, given):
+            asked = problem(state, given[1], temperature, axis_name)
+            found, after = estimator.estimate(given[0], state.params, before, asked)
+            return after, found
+
+        keys = jax.random.split(key, settings.draws)
+        after, found = jax.lax.scan(one, state.estimator, (keys, parts))
+        return jax.tree.map(lambda leaf: leaf.mean(0), found), after
 
     def problem(state, batches, temperature, axis_name) -> Problem:
         def update(weights, gradient):
@@ -253,10 +300,9 @@ def make_search(
 
     def arch_step(state, batches, key, temperature, axis_name, cost_model):
         task_key, cost_key = jax.random.split(key)
-        estimate, estimator_state = estimator.estimate(
-            draw_key(task_key, axis_name), state.params, state.estimator,
-            problem(state, batches, temperature, axis_name),
-        )  # fmt: skip
+        estimate, estimator_state = estimated(
+            state, batches, draw_key(task_key, axis_name), temperature, axis_name
+        )
         span = settings.steps - settings.warmup_steps
         progress = jnp.clip((state.step - settings.warmup_steps) / span, 0.0, 1.0)
 
@@ -324,6 +370,25 @@ def anneal(step: jax.Array, settings: SearchConfig) -> jax.Array:
     progress = jnp.clip((step - settings.warmup_steps) / span, 0.0, 1.0)
     start, end = settings.temperature.start, settings.temperature.end
     return start * (end / start) ** progress
+
+
+def fair_paths(key: jax.Array, mask: jax.Array, draws: int) -> jax.Array:
+    """Returns paths `int32[draws, D]` that take every option of a decision equally often.
+
+    Each decision's options are put into a random order of their own, which the paths go through
+    again and again. With as many draws as a decision has options, each is taken once.
+
+    Args:
+      key: random key.
+      mask: `bool[D, K]`.
+      draws: how many paths.
+
+    References: Chu et al., "FairNAS: Rethinking Evaluation Fairness of Weight Sharing Neural
+    Architecture Search", 2019, strict fairness.
+    """
+    order = jnp.argsort(jnp.where(mask, jax.random.uniform(key, mask.shape), 2.0), axis=1)
+    turn = jnp.arange(draws)[:, None] % mask.sum(axis=1)[None]
+    return jnp.take_along_axis(order, turn.T, axis=1).T.astype(jnp.int32)
 
 
 def entropy_of(share: jax.Array) -> jax.Array:
