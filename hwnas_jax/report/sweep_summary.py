@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.report.comparison import chosen, name_of
 from hwnas_jax.report.numbers import half, number, percent, plural, with_deviation
 from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
 from hwnas_jax.report.read import RunFiles
-from hwnas_jax.report.summary import over_target
+from hwnas_jax.report.summary import conclusion, over_target
 from hwnas_jax.report.task_metric import TaskMetric
 
 _COSTS = ("measured", "predicted")
@@ -51,8 +52,8 @@ def front_of(run: RunFiles) -> Front | None:
     cost, value = _known_to_all(run, _COSTS), _known_to_all(run, _VALUES)
     if cost is None or value is None or not run.targets:
         return None
-    costs = np.array([network[cost] for network in run.found], float)
-    values = np.array([network[value] for network in run.found], float)
+    costs = np.array([network[cost] for network in run.searched], float)
+    values = np.array([network[value] for network in run.searched], float)
     task, better = run.task, run.task.higher_is_better
     chance = task.chance
     if chance is None:
@@ -65,7 +66,7 @@ def front_of(run: RunFiles) -> Front | None:
 
 def _known_to_all(run: RunFiles, keys: tuple[str, ...]) -> str | None:
     for key in keys:
-        if run.found and all(network.get(key) is not None for network in run.found):
+        if run.searched and all(network.get(key) is not None for network in run.searched):
             return key
     return None
 
@@ -87,16 +88,16 @@ def value_name(run: RunFiles, front: Front) -> str:
 def rows(run: RunFiles) -> list[tuple[str, ...]]:
     """Returns the final table, headers first, with a row for every search."""
     front, task, unit = front_of(run), run.task, run.unit
-    if not run.found:
+    if not run.searched:
         return []
     table: list[tuple[str, ...]] = [
         (
             "search", f"target ({unit})", f"predicted ({unit})", f"{run.obtained} ({unit})",
             "vs target", f"supernet {task.name}", f"validation {task.name}", f"test {task.name}",
-            "front",
+            *(f"{name_of(control)}, test" for control in run.controls), "front",
         )
     ]  # fmt: skip
-    for i, network in enumerate(run.found):
+    for i, network in enumerate(run.searched):
         table.append(
             (
                 network["label"],
@@ -107,6 +108,10 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
                 task.show(network.get("supernet_metric")),
                 task.show(network.get("validation_metric")),
                 task.show(network.get("test_metric")),
+                *(
+                    task.show((chosen(run, control, network["search"]) or {}).get("test_metric"))
+                    for control in run.controls
+                ),
                 "yes" if front and front.on_front[i] else "no",
             )
         )
@@ -132,10 +137,11 @@ def area_in_words(run: RunFiles, front: Front) -> str:
 def verdict(run: RunFiles) -> str:
     """Returns the result of several searches in a few sentences."""
     front = front_of(run)
-    if not run.found:
+    if not run.searched:
         return "This sweep is not finished: no network was derived yet."
-    searches = plural(len(run.found), "search")
+    searches = plural(len(run.searched), "search")
     if front is None:
         return f"{searches}. The networks have no {run.task.name} yet."
     kept = plural(sum(front.on_front), "network")
-    return f"{searches}, {kept} on the front. {area_in_words(run, front)}"
+    said = f"{searches}, {kept} on the front. {area_in_words(run, front)}"
+    return " ".join(filter(None, (said, conclusion(run))))
