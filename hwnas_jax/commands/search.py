@@ -58,7 +58,7 @@ def show_result(run: Any) -> None:
     rows = summary_rows(run.folder)
     if rows:
         run.display.table("result", rows[0], rows[1:])
-    if said := run_conclusion(run.folder):
+    for said in run_conclusion(run.folder):
         run.display.say(said)
     run.display.say(f"page {run.folder / 'report.html'}")
 

@@ -83,8 +83,8 @@ def summary_rows(folder: Path) -> list[tuple[str, ...]]:
     return (sweep_summary if run.several else summary).rows(run)
 
 
-def run_conclusion(folder: Path) -> str:
-    """Returns in sentences how the search did beside its controls, and whether it decided.
+def run_conclusion(folder: Path) -> list[str]:
+    """Returns how the search did beside its controls, and whether it failed to decide.
 
     Empty before the networks are tested.
 

@@ -16,7 +16,7 @@ from hwnas_jax.report.read import SEARCH, RunFiles
 
 _NAMES = {"most_macs": "most MACs"}
 _MEANING = {
-    "random": "Random: networks of the budget by chance.",
+    "random": "Random: networks of the budget, drawn by chance.",
     "no_search": (
         "No search: what the derivation picks from where the architecture's parameters began; "
         "where its rule has nothing to go by, that is by chance too."
@@ -39,7 +39,7 @@ _BASES = {
         "± is half of the 95 % interval (Student's t) of the mean difference between search and "
         "control, paired by seed, over {seeds} seeds."
     ),
-    "": "Whether a difference of this metric is more than chance takes several seeds to tell.",
+    "": "Whether that is more than chance takes several seeds to tell.",
 }
 """By the basis of an interval, what is to be said of it."""
 
@@ -179,15 +179,20 @@ def name_of(control: str) -> str:
 
 
 def in_words(run: RunFiles, one: Comparison) -> str:
-    """Returns what the search gained over a control, in a few words."""
+    """Returns how the search did beside a control, in a few words."""
     if one.same:
         return "the same network"
-    gap = run.task.gap(*one.difference)
     if one.difference.is_seen is False:
         return f"no difference seen ({run.task.gap(None, one.difference.half_width)})"
+    known = "" if one.basis else ", without an interval"
+    return f"{_better_by(run, one)}{known}"
+
+
+def _better_by(run: RunFiles, one: Comparison) -> str:
+    if not one.difference.value:
+        return "as good"
     way = "better" if one.difference.value > 0 else "worse"
-    known = "" if one.difference.half_width is not None else ", without an interval"
-    return f"{way} by {gap}{known}" if one.difference.value else f"as good{known}"
+    return f"{way} by {run.task.gap(*one.difference)}"
 
 
 def gain(run: RunFiles, one: Comparison | None) -> str:
@@ -211,17 +216,15 @@ def against_best(run: RunFiles) -> str:
         where = f"over {plural(best.seeds, 'seed')} "
     elif best.pairs > 1:
         where = f"over {plural(best.pairs, 'target')} and one seed "
-    words = in_words(run, best)
     if best.same:
         said = f"{where}{name} chose the same network as the search: {values}."
     elif best.difference.is_seen is False:
-        said = f"{where}{words} between the search and {name}: {values}."
-    elif words.startswith("as good"):
-        said = f"{where}the search is as good as {name}: {values}."
+        said = f"{where}{in_words(run, best)} between the search and {name}: {values}."
     else:
-        way, _, much = words.partition(" by ")
-        much, comma, rest = much.partition(",")
-        said = f"{where}the search is {way} by {much} than {name}{comma}{rest}: {values}."
+        than = "than" if best.difference.value else "as"
+        said = f"{where}the search is {_better_by(run, best)} {than} {name}: {values}."
+    if not best.basis:
+        said += f" {_BASES['']}"
     return f"{said[:1].upper()}{said[1:]} {_equal_cost(run)}"
 
 
@@ -237,19 +240,28 @@ def _equal_cost(run: RunFiles) -> str:
 
 def comparison_table(run: RunFiles) -> list[tuple[str, ...]]:
     """Returns the search and each control in a row, headers first; empty without controls."""
-    found = {one.control: one for one in comparisons(run)}
+    found = comparisons(run)
     if not found:
         return []
-    first = next(iter(found.values()))
-    search_cost = (chosen(run, SEARCH) or {}).get("measured") if first.pairs == 1 else None
-    head = ("", "trainings", f"test {run.task.name}", f"{run.obtained} ({run.unit})", "the search")
-    rows = [
-        ("search", str(trainings(run, SEARCH)), run.task.show(first.search_value),
-         number(search_cost), NOTHING),
-        *((name_of(one.control), str(one.trainings), run.task.show(one.value), number(one.cost),
-           in_words(run, one)) for one in found.values()),
-    ]  # fmt: skip
-    return [head, *rows]
+    rows: list[tuple[str, ...]] = [
+        ("", "trainings", f"test {run.task.name}", "how the search did"),
+        ("search", str(trainings(run, SEARCH)), run.task.show(found[0].search_value), NOTHING),
+    ]
+    for one in found:
+        shown = run.task.show(one.value)
+        rows.append((name_of(one.control), str(one.trainings), shown, in_words(run, one)))
+    return rows
+
+
+def each_search_table(run: RunFiles) -> list[tuple[str, ...]]:
+    """Returns the test metric of each search and of its controls in a row, headers first."""
+    origins = (SEARCH, *run.controls)
+    rows = [("search", *(f"test {run.task.name}" if origin == SEARCH else name_of(origin)
+                         for origin in origins))]  # fmt: skip
+    for label in dict.fromkeys(str(network.get("search")) for network in run.searched):
+        values = ((chosen(run, origin, label) or {}).get("test_metric") for origin in origins)
+        rows.append((label, *(run.task.show(value) for value in values)))
+    return rows
 
 
 def comparison_note(run: RunFiles) -> str:

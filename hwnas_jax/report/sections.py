@@ -5,7 +5,7 @@ from typing import Any
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.catalogue import methods_used
-from hwnas_jax.report.comparison import comparison_note, comparison_table
+from hwnas_jax.report.comparison import comparison_note, comparison_table, each_search_table
 from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
 from hwnas_jax.report.network_plots import plot_cost_fit
 from hwnas_jax.report.numbers import NOTHING, percent
@@ -60,7 +60,11 @@ def beside_controls(run: RunFiles) -> list[str]:
     head, *rows = comparison_table(run) or [()]
     if not rows:
         return []
-    return ["<h3>Beside the controls</h3>", table(head, rows), note(comparison_note(run))]
+    parts = ["<h3>Beside the controls</h3>", table(head, rows), note(comparison_note(run))]
+    if run.several:
+        head, *rows = each_search_table(run)
+        parts.append(table(head, rows))
+    return parts
 
 
 def network_colours(run: RunFiles) -> dict[str, str]:

@@ -92,12 +92,12 @@ def verdict(run: RunFiles) -> str:
         parts.append("not tested yet")
     else:
         parts.append(f"test {run.task.name} {run.task.show(found['test_metric'])}")
-    return " ".join(filter(None, [", ".join(parts) + ".", _budget(run, found), conclusion(run)]))
+    return " ".join(filter(None, [", ".join(parts) + ".", _budget(run, found), *conclusion(run)]))
 
 
-def conclusion(run: RunFiles) -> str:
+def conclusion(run: RunFiles) -> list[str]:
     """Returns the search beside its best control, and whether it failed to decide, in sentences."""
-    return " ".join(filter(None, (against_best(run), undecided(run))))
+    return list(filter(None, (against_best(run), undecided(run))))
 
 
 def bound_in_words(run: RunFiles, network: dict[str, Any]) -> str:
