@@ -23,8 +23,6 @@ _MEANING = {
     ),
     "most_macs": "Most MACs: the networks of the budget with the most operations.",
 }
-
-
 _BASES = {
     "examples": (
         "± is half of the 95 % interval of a difference, from how often one network was right "
@@ -139,7 +137,10 @@ def _beside(run: RunFiles, control: str) -> Comparison | None:
         basis=basis,
         seeds=len(by_seed),
         pairs=len(pairs),
-        same=all(one.get("string") == other.get("string") is not None for one, other in pairs),
+        same=all(
+            one.get("string") is not None and one["string"] == other.get("string")
+            for one, other in pairs
+        ),
     )
 
 
@@ -271,4 +272,6 @@ def comparison_note(run: RunFiles) -> str:
     bases = dict.fromkeys(one.basis for one in found)
     said = [_BASES[basis].format(examples=run.test_examples, seeds=found[0].seeds)
             for basis in bases]  # fmt: skip
+    if len(found) > 1:
+        said.append("The best control is that of the test data, which favours the controls.")
     return " ".join([meant, *said])

@@ -112,11 +112,11 @@ def without_search(
     began: dict[str, Any] = {
         "probabilities": searched.prior, "prior": searched.prior, "weights": None,
     }  # fmt: skip
-    dealt = Candidates(
-        candidates.networks[shuffled],
-        candidates.log_prior[shuffled],
-        candidates.log_prior[shuffled],
-        {metric: costs[shuffled] for metric, costs in candidates.predicted.items()},
+    dealt = candidates._replace(
+        networks=candidates.networks[shuffled],
+        log_probability=candidates.log_prior[shuffled],
+        log_prior=candidates.log_prior[shuffled],
+        predicted={metric: costs[shuffled] for metric, costs in candidates.predicted.items()},
     )
     rows = rule.order(dealt, searched._replace(**began), progress, seed=seed)
     return shuffled[check_order(rule, rows, len(shuffled))]

@@ -122,7 +122,7 @@ class Proposals:
         )
         if name == NO_SEARCH:
             rule, note = rule_without_search(self._rule)
-            if note and progress:
+            if note and progress and number == 0:  # once for all searches of a sweep
                 progress(0, 0, note)
             searched = self._searched(number, seed)
             rows = without_search(rule, candidates, searched, progress or quiet, seed=seed)
