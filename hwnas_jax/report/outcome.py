@@ -14,11 +14,13 @@ from hwnas_jax.search.decided import Decided
 def decided_in_words(decided: Decided) -> str:
     """Returns in a sentence how decided a search was."""
     who = "this search" if decided.search == SEARCH else decided.search
+    least = decided.least_used
+    where = f"at {100 * least:.0f} to 100 % of it" if least else "at or below it"
     verdict = "decided" if decided.is_decided else "did not decide"
     return (
         f"{who} {verdict}: its most probable network has a probability of "
         f"{probability(decided.probability)} and is predicted to cost "
-        f"{decided.cost_over_target:.2f} of the target; all networks within the budget have "
+        f"{decided.cost_over_target:.2f} of the target; all networks {where} have "
         f"{probability(decided.within_budget)} together, the derived one "
         f"{probability(decided.derived)}"
     )

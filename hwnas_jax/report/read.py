@@ -39,7 +39,7 @@ _NETWORK = {
 }  # fmt: skip
 _DECIDED = {
     "search": str, "network": str, "probability": _NUMBER, "cost_over_target": _NUMBER,
-    "within_budget": _NUMBER, "derived": _NUMBER,
+    "least_used": _NUMBER, "within_budget": _NUMBER, "derived": _NUMBER,
 }  # fmt: skip
 _TASK = {
     "name?": str, "metric": str, "higher_is_better": bool, "unit?": str, "chance?": _NUMBER,

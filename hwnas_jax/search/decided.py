@@ -31,6 +31,8 @@ class Decided:
       probability: of that network: of all architectures that build it.
       cost_over_target: what that network is predicted to cost, as a share of the budget; with a
         confidence, the upper bound.
+      least_used: the share of the budget that a network must use to meet it; zero for an upper
+        bound.
       within_budget: the probability of all networks that meet the budget, together.
       derived: the probability of the network that is derived first.
     """
@@ -39,6 +41,7 @@ class Decided:
     network: str
     probability: float
     cost_over_target: float
+    least_used: float
     within_budget: float
     derived: float
 
@@ -84,13 +87,13 @@ def how_decided(
     networks, log_probability, _ = likely_networks(space, probabilities, probabilities, seed=seed)
     best = networks[log_probability.argmax()]
     bounds = bounded_costs(space, model, target, best[None])[1]
+    widened = 1.0
+    # Where no network met the budget, the share that may stay unused was doubled.
+    while not budget.meets(candidates.predicted, target.limits, widened=widened).all():
+        widened *= 2
     if space.size <= ENUMERABLE:
         within = np.exp(np.logaddexp.reduce(candidates.log_probability))
     else:
-        widened = 1.0
-        # Where nothing lay in the budget, the share that may stay unused was doubled.
-        while not budget.meets(candidates.predicted, target.limits, widened=widened).all():
-            widened *= 2
         drawn = draw(space, probabilities, _DRAWS, np.random.default_rng(seed))
         costs = bounded_costs(space, model, target, drawn[space.feasible(drawn)])[1]
         within = budget.meets(costs, target.limits, widened=widened).sum() / _DRAWS
@@ -99,6 +102,7 @@ def how_decided(
         network=space.to_string(best),
         probability=float(np.exp(log_probability.max())),
         cost_over_target=float(bounds[target.metric][0]) / target.value,
+        least_used=max(1.0 - widened * budget.tolerance, 0.0) if budget.both_sides else 0.0,
         within_budget=min(float(within), 1.0),
         derived=float(np.exp(candidates.log_probability[derived])),
     )

@@ -53,8 +53,8 @@ def network(label: str, measured: float | None, test_metric: float | None, **mor
 def decided(search: str = "search", **more: Any) -> dict[str, Any]:
     """Returns what `networks.json` says of how decided a search was."""
     return {
-        "search": search, "network": STRING, "probability": 0.84, "cost_over_target": 0.97,
-        "within_budget": 0.91, "derived": 0.84, **more,
+        "search": search, "network": STRING, "probability": 0.84, "cost_over_target": 0.98,
+        "least_used": 0.97, "within_budget": 0.91, "derived": 0.84, **more,
     }  # fmt: skip
 
 

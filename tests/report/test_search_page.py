@@ -91,14 +91,16 @@ def test_where_the_search_ended_is_told(run):
     networks = read(run, "networks.json")
     said = (
         "This search decided: its most probable network has a probability of 0.840 and is "
-        "predicted to cost 0.97 of the target; all networks within the budget have 0.910 together, "
-        "the derived one 0.840."
+        "predicted to cost 0.98 of the target; all networks at 97 to 100 % of it have 0.910 "
+        "together, the derived one 0.840."
     )
     assert page_of(run).count(said) == 1
     for change in ({"probability": 0.49}, {"within_budget": 0.001}):
         write(run, "networks.json", {**networks, "decided": [decided(**change)]})
         # In the section of the search, and in the verdict on top.
         assert page_of(run).count("This search did not decide: its most probable network") == 2
+    write(run, "networks.json", {**networks, "decided": [decided(least_used=0.0)]})
+    assert "all networks at or below it have 0.910 together" in page_of(run)
     write(run, "networks.json", {**networks, "decided": [{"search": "search"}]})
     with pytest.raises(UserError, match=r"decided\[0\] has no 'network'"):
         report.write_report(run)

@@ -34,6 +34,7 @@ def test_it_is_that_of_the_enumeration(budget):
     assert said.within_budget == pytest.approx(within, rel=1e-4)
     assert said.derived == pytest.approx(every[tuple(among.networks[5].tolist())], rel=1e-4)
     assert said.search == "a"
+    assert said.least_used == pytest.approx(0.97 if budget.both_sides else 0.0)
 
 
 @pytest.mark.parametrize("times", [0.6, 1.2])
@@ -48,12 +49,14 @@ def test_a_large_space_is_judged_by_draws(monkeypatch, times):
     error = (exact.within_budget * (1 - exact.within_budget) / 16_384) ** 0.5
     assert drawn.within_budget == pytest.approx(exact.within_budget, abs=4 * error)
     assert drawn.network == exact.network
+    assert drawn.least_used == exact.least_used
+    assert drawn.least_used == 0.97 if times < 1 else drawn.least_used < 1 / 1.2
     assert drawn.probability == pytest.approx(exact.probability, rel=0.05)
 
 
 def test_it_takes_one_network_and_the_budget():
-    one = Decided("search", "a", 0.5, 0.98, 0.5, 0.5)
+    one = Decided("search", "a", 0.5, 0.98, 0.97, 0.5, 0.5)
     assert one.is_decided
-    assert not Decided("search", "a", 0.49, 0.98, 0.9, 0.4).is_decided
-    assert not Decided("search", "a", 0.9, 0.92, 0.001, 4e-4).is_decided
+    assert not Decided("search", "a", 0.49, 0.98, 0.97, 0.9, 0.4).is_decided
+    assert not Decided("search", "a", 0.9, 0.92, 0.97, 0.001, 4e-4).is_decided
     assert Decided(**one.to_dict()) == one
