@@ -273,5 +273,7 @@ def comparison_note(run: RunFiles) -> str:
     said = [_BASES[basis].format(examples=run.test_examples, seeds=found[0].seeds)
             for basis in bases]  # fmt: skip
     if len(found) > 1:
-        said.append("The best control is that of the test data, which favours the controls.")
+        said.append(
+            "The best control is the one with the best test result, which favours the controls."
+        )
     return " ".join([meant, *said])

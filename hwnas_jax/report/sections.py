@@ -60,11 +60,11 @@ def beside_controls(run: RunFiles) -> list[str]:
     head, *rows = comparison_table(run) or [()]
     if not rows:
         return []
-    parts = ["<h3>Beside the controls</h3>", table(head, rows), note(comparison_note(run))]
+    parts = ["<h3>Beside the controls</h3>", table(head, rows)]
     if run.several:
         head, *rows = each_search_table(run)
         parts.append(table(head, rows))
-    return parts
+    return [*parts, note(comparison_note(run))]
 
 
 def network_colours(run: RunFiles) -> dict[str, str]:
