@@ -9,6 +9,7 @@ trainings.
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from hwnas_jax.config import Config
@@ -112,11 +113,7 @@ def without_search(
     began: dict[str, Any] = {
         "probabilities": searched.prior, "prior": searched.prior, "weights": None,
     }  # fmt: skip
-    dealt = candidates._replace(
-        networks=candidates.networks[shuffled],
-        log_probability=candidates.log_prior[shuffled],
-        log_prior=candidates.log_prior[shuffled],
-        predicted={metric: costs[shuffled] for metric, costs in candidates.predicted.items()},
-    )
+    dealt: Candidates = jax.tree.map(lambda column: column[shuffled], candidates)
+    dealt = dealt._replace(log_probability=dealt.log_prior)
     rows = rule.order(dealt, searched._replace(**began), progress, seed=seed)
     return shuffled[check_order(rule, rows, len(shuffled))]

@@ -79,7 +79,9 @@ def searched():
         raise AssertionError("a control has no weights to ask")
 
     peaked = np.where(np.arange(5) == 3, 0.6, 0.1).astype(np.float32).repeat(6).reshape(5, 6).T
-    return Searched(peaked, EVEN, np.ones(3), never, never, never, "accuracy", True)
+    known = {"probabilities": peaked, "prior": EVEN, "weights": np.ones(3),
+             "metric": "accuracy", "higher_is_better": True}  # fmt: skip
+    return Searched(**{**dict.fromkeys(Searched._fields, never), **known})
 
 
 def test_without_a_search_a_ratio_has_nothing_to_go_by():
