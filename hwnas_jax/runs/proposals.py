@@ -143,6 +143,7 @@ class Proposals:
           seed: of the search.
         """
         known = self._searched(number, seed)
+        assert known.weights is not None  # only a control has none
         return float(known.judge(known.weights, architecture[None])[known.metric][0])
 
     def _told(self, number: int, target: Target) -> list[Candidate]:
