@@ -219,18 +219,23 @@ class DeriveConfig:
     rule: Part = _part("most_probable")
     """in which order the networks that meet the budget are tried"""
     confirm: AtLeastZero = 12
-    """networks of the search measured before retraining, as many random ones; 0 measures none"""
+    """networks of the search, and as many of each control, measured before retraining; 0 measures
+    none"""
+    controls: tuple[str, ...] | None = None
+    """what the search is compared with, at the same number of trainings: random networks of the
+    budget, no_search (the derivation from where the search began), most_macs (the most operations
+    within the budget); None takes all of them for one search and none for a sweep"""
 
 
 @dataclasses.dataclass(frozen=True)
 class RetrainConfig:
-    """Training derived networks from scratch, and the random-search baseline beside them.
+    """Training derived networks from scratch, and those of the controls beside them.
 
     The network that is best on the validation data is the result.
     """
 
     networks: Count = 2
-    """networks retrained for the search, and as many for random search; the best counts"""
+    """networks retrained for the search, and as many for each control; the best counts"""
     epochs: Count = 60
     batch_size: Count = 64
     steps_per_dispatch: Count = 50

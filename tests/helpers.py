@@ -31,7 +31,8 @@ SMALL = {
     "profile__measure_rounds": 2, "profile__batch_size": 16,
     "search__steps": 200, "search__warmup_steps": 60,
     "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
-    "retrain__networks": 1, "retrain__epochs": 5, "derive__confirm": 1, "parallel__devices": 1,
+    "retrain__networks": 1, "retrain__epochs": 5, "derive__confirm": 1,
+    "derive__controls": ("random",), "parallel__devices": 1,
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ class DeriveOptions:
 def run(words: list[str]) -> None:
     """Writes an architecture file."""
     from hwnas_jax.cost.files.observations import unit
+    from hwnas_jax.report.outcome import decided_in_words
     from hwnas_jax.runs.run import Run
     from hwnas_jax.search.candidates import cost_range, resolve_target
     from hwnas_jax.spaces.core.architecture_files import save_architecture
@@ -57,6 +58,8 @@ def run(words: list[str]) -> None:
         )  # fmt: skip
         target = resolve_target(settings, reachable)
     candidate = run.candidates(number, target=target)[0]
+    if decided := run.proposals.decided.get(number):
+        display.say(decided_in_words(decided))
     save_architecture(options.out, run.space, candidate.architecture)
     display.say(
         f"{run.space.to_string(candidate.architecture)}, predicted {candidate.predicted:.4g} "

@@ -52,12 +52,14 @@ def run(words: list[str]) -> None:
 
 
 def show_result(run: Any) -> None:
-    """Prints the table of a run, if it has networks, and where its page lies."""
-    from hwnas_jax.report import summary_rows
+    """Prints the table of a run and what follows from it, if any, and where its page lies."""
+    from hwnas_jax.report import run_conclusion, summary_rows
 
     rows = summary_rows(run.folder)
     if rows:
         run.display.table("result", rows[0], rows[1:])
+    for said in run_conclusion(run.folder):
+        run.display.say(said)
     run.display.say(f"page {run.folder / 'report.html'}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas_jax.report import summary, sweep_summary
+from hwnas_jax.report.comparison import comparisons
 from hwnas_jax.report.read import RunFiles, read_run
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "plot_retraining",
     "plot_strategy",
     "plot_tradeoff",
+    "run_conclusion",
     "summary_rows",
     "write_report",
 ]
@@ -68,7 +70,7 @@ def write_report(folder: Path) -> Path:
 def summary_rows(folder: Path) -> list[tuple[str, ...]]:
     """Returns the final table as text, headers first; empty before there are networks.
 
-    One search has a column for its chosen network and one for the best random network. Several
+    One search has a column for its chosen network and one for that of each control. Several
     searches have a row each.
 
     Args:
@@ -81,14 +83,29 @@ def summary_rows(folder: Path) -> list[tuple[str, ...]]:
     return (sweep_summary if run.several else summary).rows(run)
 
 
+def run_conclusion(folder: Path) -> list[str]:
+    """Returns how the search did beside its controls, and whether it failed to decide.
+
+    Empty before the networks are tested.
+
+    Args:
+      folder: the run folder.
+
+    Raises:
+      UserError: as `write_report`.
+    """
+    return summary.conclusion(read_run(folder))
+
+
 def _payload(run: RunFiles) -> dict[str, Any]:
     """Returns what the page shows, as plain values; None for what the run does not have yet."""
     front = sweep_summary.front_of(run) if run.several else None
     return {
         "format": "hwnas_jax.report",
-        "version": 2,
+        "version": 3,
         "name": run.name,
         "verdict": (sweep_summary if run.several else summary).verdict(run),
+        "comparisons": [one.to_dict() for one in comparisons(run)],
         "targets": run.targets,
         "networks": run.networks,
         "front": front and front.to_dict(),

@@ -6,12 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from hwnas_jax.report.comparison import name_of
 from hwnas_jax.report.read import MEASURED, PREDICTED, STD
 from hwnas_jax.report.series import Rows, column, evenly_spread
 from hwnas_jax.report.style import (
     ALARM,
     GRID,
+    MOST_MACS,
     MUTED,
+    NO_SEARCH,
     RANDOM,
     ROUND_STEPS,
     SEARCH,
@@ -25,7 +28,11 @@ from hwnas_jax.report.style import (
 )
 from hwnas_jax.report.task_metric import TaskMetric
 
-_ORIGINS = {"search": (SEARCH, "o"), "random": (RANDOM, "s")}
+_ORIGINS = {
+    "search": (SEARCH, "o"), "random": (RANDOM, "s"), "no_search": (NO_SEARCH, "^"),
+    "most_macs": (MOST_MACS, "D"),
+}  # fmt: skip
+_OTHER = (MUTED, "v")
 
 
 def plot_retraining(history: Rows) -> Figure:
@@ -40,7 +47,7 @@ def plot_retraining(history: Rows) -> Figure:
     seen: dict[str, int] = {}
     for network in networks:
         origin = network.split("-")[0]
-        colour = _ORIGINS.get(origin, (MUTED, "o"))[0]
+        colour = _ORIGINS.get(origin, _OTHER)[0]
         line = ("-", "--", "-.", ":")[seen.get(origin, 0) % 4]
         seen[origin] = seen.get(origin, 0) + 1
         rows = [row for row in history if row["network"] == network]
@@ -120,11 +127,11 @@ def plot_tradeoff(
     task: TaskMetric | None = None,
     obtained: str = "measured",
 ) -> Figure:
-    """Draws the test metric of trained networks against their cost, beside random networks.
+    """Draws the test metric of trained networks against their cost.
 
     Args:
-      networks: rows with `origin` ("search" or "random"), `measured`, `test_metric`, and optionally
-        `measured_iqr` (half of it is the error bar) and `selected` (filled).
+      networks: rows with `origin` ("search" or a control), `measured`, `test_metric`, and
+        optionally `measured_iqr` (half of it is the error bar) and `selected` (filled).
       target: the budget, drawn as a line.
       metric: names the cost axis.
       task: the metric of what is learned.
@@ -133,7 +140,9 @@ def plot_tradeoff(
     task = task or TaskMetric()
     figure = new_figure(4.6, 3.4)
     ax = figure.subplots()
-    for origin, (colour, marker) in _ORIGINS.items():
+    for origin in dict.fromkeys(row["origin"] for row in networks):
+        colour, marker = _ORIGINS.get(origin, _OTHER)
+        name = name_of(origin)
         for chosen in (True, False):
             rows: Any = [
                 row for row in networks
@@ -146,7 +155,7 @@ def plot_tradeoff(
                     xerr=np.nan_to_num(column(rows, "measured_iqr")) / 2, fmt=marker,
                     markersize=8 if chosen else 6.5, color=colour, elinewidth=0.9,
                     markerfacecolor=colour if chosen else SURFACE, markeredgewidth=1.4,
-                    label=f"{origin}, chosen" if chosen else f"{origin}, other",
+                    label=f"{name}, chosen" if chosen else f"{name}, other",
                 )  # fmt: skip
     style_axes(ax, x=f"{obtained} {metric_label(metric)}", y=f"test {task.name}")
     ax.margins(0.12)

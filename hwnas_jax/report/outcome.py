@@ -1,99 +1,63 @@
 """Where each search ended: how sure it was of what was derived from it, and what was asked for."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from hwnas_jax.report.numbers import NOTHING, number, percent, plural, probability
-from hwnas_jax.report.read import RunFiles
+from hwnas_jax.report.numbers import number, percent, plural, probability
+from hwnas_jax.report.read import SEARCH, RunFiles
 from hwnas_jax.report.series import best_within_budget, by_member, column
+from hwnas_jax.search.decided import Decided
 
 
-class Ending(NamedTuple):
-    """Where a gradient search ended.
-
-    Attributes:
-      label: of the search; "" for a single one.
-      likeliest: the probability of its most probable choices, all together.
-      used: what these are predicted to cost, as a share of the budget; None when unknown.
-      derived: the probability of the networks that were derived from it, together; None before.
-      within: the probability of all networks that meet the budget, together; None when unknown.
-    """
-
-    label: str
-    likeliest: float
-    used: float | None
-    derived: float | None
-    within: float | None
+def decided_in_words(decided: Decided) -> str:
+    """Returns in a sentence how decided a search was."""
+    who = "this search" if decided.search == SEARCH else decided.search
+    least = decided.least_used
+    where = f"at {100 * least:.0f} to 100 % of it" if least else "at or below it"
+    verdict = "decided" if decided.is_decided else "did not decide"
+    return (
+        f"{who} {verdict}: its most probable network has a probability of "
+        f"{probability(decided.probability)} and is predicted to cost "
+        f"{decided.cost_over_target:.2f} of the target; all networks {where} have "
+        f"{probability(decided.within_budget)} together, the derived one "
+        f"{probability(decided.derived)}"
+    )
 
 
-def endings(run: RunFiles) -> list[Ending]:
-    """Returns where the gradient searches of a run ended; empty without their probabilities."""
-    found = []
-    for label, rows in by_member(run.log["search"]).items():
-        last = next((row for row in reversed(rows) if row.get("probabilities")), None)
-        if last is None:
-            continue
-        likeliest = float(np.prod([max(own) for own in last["probabilities"] if own]))
-        cost, target = last.get("argmax_cost"), last.get("target")
-        found.append(
-            Ending(label, likeliest, cost / target if cost is not None and target else None,
-                   *_derived(run, label))
-        )  # fmt: skip
-    return found
+def undecided(run: RunFiles) -> str:
+    """Returns a sentence about the searches that did not decide; nothing when all did."""
+    open_ones = [one for one in run.decided if not one.is_decided]
+    if not open_ones:
+        return ""
+    if not run.several:
+        return as_sentence(decided_in_words(open_ones[0]))
+    names = ", ".join(one.search for one in open_ones)
+    return f"{len(open_ones)} of {plural(len(run.decided), 'search')} did not decide: {names}."
 
 
-def _derived(run: RunFiles, label: str) -> tuple[float | None, float | None]:
-    """Returns the probability of a search's derived networks, and of all within the budget."""
-    networks = [
-        network for network in run.found
-        if network["origin"] == "search" and network.get("probability") is not None
-        and (not label or network.get("search") == label)
-    ]  # fmt: skip
-    # A network that is listed twice, for two training seeds, counts once.
-    different: dict[Any, float] = {n.get("string"): n["probability"] for n in networks}
-    within = next((n["probability_within_budget"] for n in networks
-                   if n.get("probability_within_budget") is not None), None)  # fmt: skip
-    return sum(different.values()) if different else None, within
+def as_sentence(words: str) -> str:
+    """Returns words with a capital first letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
-def ending_in_words(run: RunFiles, ending: Ending) -> str:
-    """Returns where one search ended, in sentences."""
-    used = ""
-    if ending.used is not None:
-        used = f" and are predicted to use {ending.used:.2f} of the budget"
-    said = [
-        f"The most probable choices at the end of the search have a probability of "
-        f"{probability(ending.likeliest)} together{used}."
-    ]
-    if ending.within is not None:
-        said.append(
-            "All networks that meet the budget together have a probability of "
-            f"{probability(ending.within)}."
-        )
-    if ending.derived is not None:
-        said.append(
-            "The networks that were derived, which are predicted to meet the budget, have "
-            f"{probability(ending.derived)} together."
-        )
-    return " ".join(said)
-
-
-def ending_rows(found: list[Ending]) -> list[tuple[str, ...]]:
-    """Returns a table of where several searches ended, headers first."""
-    head = ("search", "most probable choices", "their cost / target", "in the budget", "derived")
+def decided_rows(found: Sequence[Decided]) -> list[tuple[str, ...]]:
+    """Returns a table of how decided several searches were, headers first."""
+    head = ("search", "decided", "most probable network", "its cost / target", "in the budget",
+            "derived")  # fmt: skip
     return [
         head,
         *(
             (
-                ending.label,
-                probability(ending.likeliest),
-                NOTHING if ending.used is None else f"{ending.used:.2f}",
-                probability(ending.within),
-                probability(ending.derived),
+                one.search,
+                "yes" if one.is_decided else "no",
+                probability(one.probability),
+                f"{one.cost_over_target:.2f}",
+                probability(one.within_budget),
+                probability(one.derived),
             )
-            for ending in found
+            for one in found
         ),
     ]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from hwnas_jax.report import sweep_page
 from hwnas_jax.report.cell import plot_cell
+from hwnas_jax.report.comparison import best_control, chosen, name_of
 from hwnas_jax.report.html import (
     document,
     escaped,
@@ -16,8 +17,9 @@ from hwnas_jax.report.html import (
 )
 from hwnas_jax.report.network_plots import plot_retraining, plot_tradeoff
 from hwnas_jax.report.numbers import NOTHING, half, number, percent
-from hwnas_jax.report.read import RunFiles
+from hwnas_jax.report.read import SEARCH, RunFiles
 from hwnas_jax.report.sections import (
+    beside_controls,
     cost_model,
     details,
     header,
@@ -26,9 +28,7 @@ from hwnas_jax.report.sections import (
     search,
 )
 from hwnas_jax.report.summary import (
-    ORIGINS,
     bound_in_words,
-    chosen,
     confidence_note,
     confirmations_note,
     headings,
@@ -53,11 +53,10 @@ def render(run: RunFiles) -> str:
 
 def _tiles(run: RunFiles) -> str:
     """Returns the most important figures of one search."""
-    found, random = chosen(run, "search"), chosen(run, "random")
+    found, best = chosen(run, SEARCH), best_control(run)
     if not run.targets or run.target is None or not found:
         return ""
     over, percentile = over_target(run, found), run.targets["targets"][0].get("percentile")
-    by_chance = random.get("test_metric") if random else None
     tested = run.task.show(found.get("test_metric"))
     tiles = [
         ("target", number(run.target), run.unit,
@@ -69,7 +68,7 @@ def _tiles(run: RunFiles) -> str:
          _joined(_plus_minus(half(found.get("measured_iqr")), found.get("measured"), run.unit),
                  "" if over is None else f"{percent(over, sign=True)} vs target")),
         (f"test {run.task.name}", tested.removesuffix(" %"), "%" if tested.endswith(" %") else "",
-         "" if by_chance is None else f"random search {run.task.show(by_chance)}"),
+         "" if best is None else f"{name_of(best.control)} {run.task.show(best.value)}"),
     ]  # fmt: skip
     items = "".join(
         f"<li><span>{escaped(label)}</span><strong>{escaped(value)}"
@@ -93,7 +92,7 @@ def _plus_minus(deviation: float | None, value: float | None, unit: str) -> str:
 def _result(run: RunFiles) -> str:
     if not run.found:
         return section("Result", missing("table of networks", "networks.json"))
-    found = [chosen(run, origin) for origin in ORIGINS]
+    found = [chosen(run, origin) for origin in (SEARCH, *run.controls)]
     rows = table(
         headings(run),
         [network_row(run, network) for network in run.found],
@@ -103,7 +102,8 @@ def _result(run: RunFiles) -> str:
         "The highlighted network of each origin was chosen on the validation data, among those "
         f"that met the budget when {run.obtained} before the training, if any did."
     )
-    return section("Result", rows, note(selection, confirmations_note(run)), note(*cost_notes(run)))
+    notes = note(selection, confirmations_note(run)), note(*cost_notes(run))
+    return section("Result", rows, *notes, *beside_controls(run))
 
 
 def cost_notes(run: RunFiles) -> list[str]:

@@ -5,10 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.report.task_metric import TaskMetric
+from hwnas_jax.search.decided import Decided
+from hwnas_jax.train.tested import load_tested
+
+SEARCH = "search"
+"""The origin of the networks that a search found; those of a control have its name."""
 
 MEASURED, PREDICTED, STD = "measured", "predicted", "std"
 """What `cost_fit.json` and `measurements_during_search.json` call the costs of a network."""
@@ -24,14 +31,19 @@ _MODEL = {
 }  # fmt: skip
 _NETWORK = {
     "origin": str, "label": str, "search?": str, "string?": str, "target?": _NUMBER,
-    "probability?": _NUMBER, "probability_within_budget?": _NUMBER, "score?": _NUMBER,
+    "seed?": _NUMBER, "probability?": _NUMBER, "score?": _NUMBER,
     "predicted?": _NUMBER, "predicted_std?": _NUMBER, "predicted_bound?": _NUMBER,
     "measured?": _NUMBER, "measured_iqr?": _NUMBER, "drift?": _NUMBER,
     "supernet_metric?": _NUMBER, "validation_metric?": _NUMBER, "test_metric?": _NUMBER,
     "params?": _NUMBER, "macs?": _NUMBER, "selected?": bool, "meets_budget?": bool,
 }  # fmt: skip
+_DECIDED = {
+    "search": str, "network": str, "probability": _NUMBER, "cost_over_target": _NUMBER,
+    "least_used": _NUMBER, "within_budget": _NUMBER, "derived": _NUMBER,
+}  # fmt: skip
 _TASK = {
     "name?": str, "metric": str, "higher_is_better": bool, "unit?": str, "chance?": _NUMBER,
+    "test_examples?": _NUMBER,
 }  # fmt: skip
 
 # What the report reads of each file. A key that ends in "?" may be absent or null.
@@ -50,7 +62,7 @@ _FILES: dict[str, dict[str, Any]] = {
         "targets": [{"value": _NUMBER, "percentile?": _NUMBER}], "range": [_NUMBER], "task": _TASK,
     },
     "architecture": {"architecture": {}, "string?": str},
-    "networks": {"networks": [_NETWORK], "confirmations?": [{}]},
+    "networks": {"networks": [_NETWORK], "confirmations?": [{}], "decided?": [_DECIDED]},
     "stages": {},
 }  # fmt: skip
 
@@ -75,16 +87,20 @@ _LINES = {
 class RunFiles:
     """What a run folder holds, as plain JSON values.
 
+    Legend: `N` test examples.
+
     Attributes:
       path: the folder.
       log: lines of `metrics.jsonl` by stage ("search", "supernet", "strategy", "retrain"), in the
         order of their steps.
+      right: by label of a network, which test examples it got right, `bool[N]`.
       config: and the others: the content of the JSON file of that name; None where the run has
         not written it yet.
     """
 
     path: Path
     log: dict[str, list[dict[str, Any]]]
+    right: dict[str, np.ndarray]
     config: dict[str, Any] | None
     versions: dict[str, Any] | None
     space: dict[str, Any] | None
@@ -151,6 +167,29 @@ class RunFiles:
         """The networks of `networks.json`; empty before there are any."""
         return self.networks["networks"] if self.networks else []
 
+    @property
+    def controls(self) -> list[str]:
+        """The controls that networks stand beside the search for, in the order of the file."""
+        origins = dict.fromkeys(str(network["origin"]) for network in self.found)
+        return [origin for origin in origins if origin != SEARCH]
+
+    @property
+    def searched(self) -> list[dict[str, Any]]:
+        """The networks of the searches, without those of the controls."""
+        return [network for network in self.found if network["origin"] == SEARCH]
+
+    @property
+    def decided(self) -> list[Decided]:
+        """How decided the gradient searches were; empty before the derivation."""
+        found = (self.networks or {}).get("decided") or []
+        return [Decided(**{key: one[key] for key in _DECIDED}) for one in found]
+
+    @property
+    def test_examples(self) -> int | None:
+        """How many examples the networks are tested on; None when unknown."""
+        given = self.targets and self.targets["task"].get("test_examples")
+        return given or next((len(right) for right in self.right.values()), None)
+
     def settings(self, *keys: str) -> Any:
         """Returns a value of the config by its nested keys, or None."""
         value: Any = self.config and self.config["config"]
@@ -173,7 +212,7 @@ def read_run(path: Path) -> RunFiles:
     if not any(log.values()) and not any(files.values()):
         known = ", ".join(f"{stem}.json" for stem in _FILES)
         raise UserError(f"{path} is no run folder: it holds none of {known}, metrics.jsonl")
-    return RunFiles(path=path, log=log, **files)
+    return RunFiles(path=path, log=log, right=load_tested(path), **files)
 
 
 def _read_file(path: Path) -> dict[str, Any] | None:

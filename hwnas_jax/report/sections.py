@@ -5,13 +5,14 @@ from typing import Any
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.catalogue import methods_used
+from hwnas_jax.report.comparison import comparison_note, comparison_table, each_search_table
 from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
 from hwnas_jax.report.network_plots import plot_cost_fit
 from hwnas_jax.report.numbers import NOTHING, percent
 from hwnas_jax.report.outcome import (
-    ending_in_words,
-    ending_rows,
-    endings,
+    as_sentence,
+    decided_in_words,
+    decided_rows,
     strategy_in_words,
 )
 from hwnas_jax.report.read import RunFiles
@@ -52,6 +53,18 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
         f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
     )
+
+
+def beside_controls(run: RunFiles) -> list[str]:
+    """Returns the table of search and controls with what it means; nothing without controls."""
+    head, *rows = comparison_table(run) or [()]
+    if not rows:
+        return []
+    parts = ["<h3>Beside the controls</h3>", table(head, rows)]
+    if run.several:
+        head, *rows = each_search_table(run)
+        parts.append(table(head, rows))
+    return [*parts, note(comparison_note(run))]
 
 
 def network_colours(run: RunFiles) -> dict[str, str]:
@@ -111,7 +124,6 @@ def _strategy(run: RunFiles) -> str:
 
 
 def _searches(run: RunFiles) -> str:
-    found = endings(run)
     caption = (
         "Left: the loss on the half of the training data that the architectures learn from. Right: "
         "the expected cost as a share of each search's own target (dashed: on target)."
@@ -119,13 +131,14 @@ def _searches(run: RunFiles) -> str:
     warmup = run.settings("search", "warmup_steps")
     drawn = plot_searches(by_member(run.log["search"]), warmup_steps=warmup)
     parts = [figure(drawn, "searches", caption)]
-    if found:
-        head, *rows = ending_rows(found)
-        parts.append(f"<h3>Where each search ended</h3>{table(head, rows)}")
+    if run.decided:
+        head, *rows = decided_rows(run.decided)
+        parts.append(f"<h3>How decided each search was</h3>{table(head, rows)}")
         parts.append(
             note(
-                "Probabilities under the search: of its most probable choices, all together; of "
-                "all networks that meet the budget; and of the networks that were derived."
+                "Probabilities under the search: of its most probable network; of all networks "
+                "that meet the budget, together; and of the network that was derived. A search "
+                "decided when the first two are at least one half."
             )
         )
     return "\n".join(parts)
@@ -146,8 +159,8 @@ def _one_search(run: RunFiles) -> str:
         "trained during the warm-up (shaded)."
     )
     parts = [figure(progress, "progress", caption)]
-    for ending in endings(run):
-        parts.append(note(ending_in_words(run, ending)))
+    for decided in run.decided:
+        parts.append(note(as_sentence(decided_in_words(decided))))
     parts.append(_probabilities(run, [row for row in rows if row.get("probabilities")], warmup))
     return "\n".join(parts)
 

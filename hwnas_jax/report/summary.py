@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hwnas_jax.report.comparison import against_best, chosen, comparisons, gain, trainings
 from hwnas_jax.report.numbers import (
     count,
     half,
@@ -11,24 +12,8 @@ from hwnas_jax.report.numbers import (
     plural,
     with_deviation,
 )
-from hwnas_jax.report.read import MEASURED, PREDICTED, RunFiles
-
-ORIGINS = ("search", "random")
-
-
-def chosen(run: RunFiles, origin: str) -> dict[str, Any] | None:
-    """Returns the network that stands for an origin ("search" or "random"), or None.
-
-    That is the one marked as selected; before the selection, the best on the validation data.
-    """
-    networks = [network for network in run.found if network["origin"] == origin]
-
-    def rank(network: dict[str, Any]) -> tuple[bool, float]:
-        value = network.get("validation_metric")
-        known = float("-inf") if value is None else run.task.sign * value
-        return bool(network.get("selected")), known
-
-    return max(networks, key=rank, default=None)
+from hwnas_jax.report.outcome import undecided
+from hwnas_jax.report.read import MEASURED, PREDICTED, SEARCH, RunFiles
 
 
 def over_target(run: RunFiles, network: dict[str, Any] | None) -> float | None:
@@ -65,9 +50,21 @@ def network_row(run: RunFiles, network: dict[str, Any]) -> tuple[str, ...]:
 
 def rows(run: RunFiles) -> list[tuple[str, ...]]:
     """Returns the final table, headers first: a column for the chosen network of each origin."""
-    networks = [network for origin in ORIGINS if (network := chosen(run, origin))]
+    networks = [network for origin in (SEARCH, *run.controls) if (network := chosen(run, origin))]
+    if not networks:
+        return []
     columns = [headings(run), *(network_row(run, network) for network in networks)]
-    return list(zip(*columns, strict=True)) if networks else []
+    table = list(zip(*columns, strict=True))
+    found = {one.control: one for one in comparisons(run)}
+    if found:
+        unit = run.task.gap_unit
+        origins = [network["origin"] for network in networks]
+        gains = (gain(run, found.get(origin)) for origin in origins)
+        table += [
+            ("trainings", *(str(trainings(run, origin)) for origin in origins)),
+            (f"search gains ({unit})" if unit else "search gains", *gains),
+        ]
+    return table
 
 
 def verdict(run: RunFiles) -> str:
@@ -95,8 +92,12 @@ def verdict(run: RunFiles) -> str:
         parts.append("not tested yet")
     else:
         parts.append(f"test {run.task.name} {run.task.show(found['test_metric'])}")
-    sentences = [", ".join(parts) + ".", _budget(run, found), _beside_random(run, found)]
-    return " ".join(filter(None, sentences))
+    return " ".join(filter(None, [", ".join(parts) + ".", _budget(run, found), *conclusion(run)]))
+
+
+def conclusion(run: RunFiles) -> list[str]:
+    """Returns the search beside its best control, and whether it failed to decide, in sentences."""
+    return list(filter(None, (against_best(run), undecided(run))))
 
 
 def bound_in_words(run: RunFiles, network: dict[str, Any]) -> str:
@@ -111,19 +112,21 @@ def confidence_note(confidence: float) -> str:
     """Returns what a confidence means for the networks of a page."""
     return (
         f"The budget is kept with {100 * confidence:g} % confidence: the upper bound of the cost "
-        "model's prediction had to meet it, for random networks as well."
+        "model's prediction had to meet it, for the controls as well."
     )
 
 
 def confirmations_note(run: RunFiles) -> str:
     """Returns how many networks met the budget before the training; nothing if none was tried."""
     tried = (run.networks or {}).get("confirmations") or []
-    names = {"search": "from the search", "random": "random ones"}
+    names = {
+        "search": "from the searches" if run.several else "from the search",
+        "random": "random ones", "no_search": "without search", "most_macs": "of most MACs",
+    }  # fmt: skip
     groups: dict[str, list[bool]] = {}
     for row in tried:
-        # The groups of several searches are named by their labels; they count together.
-        name = names.get(str(row.get("origin")), "from the searches")
-        groups.setdefault(name, []).append(bool(row.get("meets_budget")))
+        origin = str(row.get("origin"))
+        groups.setdefault(names.get(origin, origin), []).append(bool(row.get("meets_budget")))
     if not groups:
         return ""
     said = ", ".join(f"{sum(met)} of {len(met)} {name}" for name, met in groups.items())
@@ -170,25 +173,3 @@ def _budget(run: RunFiles, network: dict[str, Any]) -> str | None:
     noise = ", which is within the spread of the measurement" if excess <= (deviation or 0) else ""
     much = percent(over) if over >= 0.0005 else "less than 0.1 %"
     return f"The budget was missed by {much}{noise}."
-
-
-def _beside_random(run: RunFiles, found: dict[str, Any]) -> str | None:
-    """Returns how random search did beside the search."""
-    random = chosen(run, "random")
-    if not random or None in (random.get("test_metric"), found.get("test_metric")):
-        return None
-    searched, by_chance = (
-        sum(n["origin"] == origin and n.get("test_metric") is not None for n in run.found)
-        for origin in ORIGINS
-    )
-    if searched == by_chance:
-        terms = f"the same number of retrained networks ({by_chance})"
-    else:
-        terms = f"{by_chance} retrained networks against {searched}"
-    cost = random.get("measured")
-    at = "" if cost is None else f" at {number(cost)} {run.unit}"
-    compared = run.task.compare(random["test_metric"], found["test_metric"], "the search")
-    return (
-        f"Random search under the same target, with {terms}, "
-        f"reached {run.task.show(random['test_metric'])}{at}: {compared}."
-    )

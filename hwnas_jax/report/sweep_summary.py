@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.report.comparison import name_of
 from hwnas_jax.report.numbers import half, number, percent, plural, with_deviation
 from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
 from hwnas_jax.report.read import RunFiles
-from hwnas_jax.report.summary import over_target
+from hwnas_jax.report.summary import conclusion, over_target
 from hwnas_jax.report.task_metric import TaskMetric
 
 _COSTS = ("measured", "predicted")
@@ -47,12 +48,11 @@ class Front:
 
 
 def front_of(run: RunFiles) -> Front | None:
-    """Returns the front of a run; None before its networks have a cost and a value each."""
-    cost, value = _known_to_all(run, _COSTS), _known_to_all(run, _VALUES)
+    """Returns the front of the searches; None before all networks have a cost and a value."""
+    cost, value = _known_to_all(run.searched, _COSTS), _known_to_all(run.searched, _VALUES)
     if cost is None or value is None or not run.targets:
         return None
-    costs = np.array([network[cost] for network in run.found], float)
-    values = np.array([network[value] for network in run.found], float)
+    costs, values = (_column(run.searched, key) for key in (cost, value))
     task, better = run.task, run.task.higher_is_better
     chance = task.chance
     if chance is None:
@@ -63,11 +63,31 @@ def front_of(run: RunFiles) -> Front | None:
     return Front(cost, value, best, reference, area, _share(area, reference, task))
 
 
-def _known_to_all(run: RunFiles, keys: tuple[str, ...]) -> str | None:
+def control_areas(run: RunFiles, front: Front) -> dict[str, float]:
+    """Returns the hypervolume of each control's networks, from the reference point of the searches.
+
+    A control is left out while one of its networks has no cost or no value.
+    """
+    areas = {}
+    for control in run.controls:
+        networks = [network for network in run.found if network["origin"] == control]
+        if _known_to_all(networks, (front.cost,)) and _known_to_all(networks, (front.value,)):
+            areas[control] = hypervolume(
+                _column(networks, front.cost), _column(networks, front.value), front.reference,
+                higher_is_better=run.task.higher_is_better,
+            )  # fmt: skip
+    return areas
+
+
+def _known_to_all(networks: list[dict[str, Any]], keys: tuple[str, ...]) -> str | None:
     for key in keys:
-        if run.found and all(network.get(key) is not None for network in run.found):
+        if networks and all(network.get(key) is not None for network in networks):
             return key
     return None
+
+
+def _column(networks: list[dict[str, Any]], key: str) -> np.ndarray:
+    return np.array([network[key] for network in networks], float)
 
 
 def _share(area: float, reference: Reference, task: TaskMetric) -> float | None:
@@ -87,7 +107,7 @@ def value_name(run: RunFiles, front: Front) -> str:
 def rows(run: RunFiles) -> list[tuple[str, ...]]:
     """Returns the final table, headers first, with a row for every search."""
     front, task, unit = front_of(run), run.task, run.unit
-    if not run.found:
+    if not run.searched:
         return []
     table: list[tuple[str, ...]] = [
         (
@@ -96,7 +116,7 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
             "front",
         )
     ]  # fmt: skip
-    for i, network in enumerate(run.found):
+    for i, network in enumerate(run.searched):
         table.append(
             (
                 network["label"],
@@ -121,21 +141,24 @@ def area_in_words(run: RunFiles, front: Front) -> str:
         if front.share is None
         else f", {percent(front.share)} of what no cost and a perfect {task.name} would have"
     )
+    areas = [f"{name_of(name)} {area:.4g}" for name, area in control_areas(run, front).items()]
+    beside = f" The controls reach: {', '.join(areas)}." if areas else ""
     start = "guessing" if task.chance is not None else "the worst network here"
     return (
         f"Hypervolume {front.hypervolume:.4g} {unit} times {task.name}{share}. It is measured from "
         f"the reference point {number(front.reference.cost)} {unit} (the most expensive network of "
-        f"the space, as predicted) and {task.show(front.reference.value)} ({start})."
+        f"the space, as predicted) and {task.show(front.reference.value)} ({start}).{beside}"
     )
 
 
 def verdict(run: RunFiles) -> str:
     """Returns the result of several searches in a few sentences."""
     front = front_of(run)
-    if not run.found:
+    if not run.searched:
         return "This sweep is not finished: no network was derived yet."
-    searches = plural(len(run.found), "search")
+    searches = plural(len(run.searched), "search")
     if front is None:
         return f"{searches}. The networks have no {run.task.name} yet."
     kept = plural(sum(front.on_front), "network")
-    return f"{searches}, {kept} on the front. {area_in_words(run, front)}"
+    said = f"{searches}, {kept} on the front. {area_in_words(run, front)}"
+    return " ".join([said, *conclusion(run)])

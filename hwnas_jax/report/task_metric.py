@@ -61,17 +61,31 @@ class TaskMetric:
         """What a value is multiplied by so that more of it is better."""
         return 1 if self.higher_is_better else -1
 
-    def compare(self, value: float, other: float, name: str) -> str:
-        """Returns in words how `value` compares with `other`, which `name` names.
+    def gap(
+        self, value: float | None, half_width: float | None = None, *, unit: bool = True
+    ) -> str:
+        """Returns the size of a difference between two values, with half of its interval.
 
-        >>> TaskMetric().compare(0.981, 0.989, "the search")
-        '0.8 points worse than the search'
-        >>> TaskMetric("mse", False, "").compare(0.25, 0.5, "the search")
-        '0.25 better than the search'
+        >>> TaskMetric().gap(-0.0084, 0.0107), TaskMetric().gap(None, 0.0107)
+        ('0.8 ± 1.1 points', '± 1.1 points')
+        >>> TaskMetric("mse", False, "").gap(0.25)
+        '0.2500'
+
+        Args:
+          value: the difference, whose sign is left out; None leaves it out.
+          half_width: half of its interval; None leaves it out.
+          unit: whether the unit stands behind it.
         """
-        gap = self.sign * (value - other)
-        size = f"{100 * abs(gap):.1f}" if self.is_share else f"{abs(gap):.3g}"
-        if float(size) == 0:
-            return f"as good as {name}"
-        points = " points" if self.is_share else f" {self.unit}".rstrip()
-        return f"{size}{points} {'better' if gap > 0 else 'worse'} than {name}"
+        sizes = [abs(size) for size in (value, half_width) if size is not None]
+        if self.is_share:
+            digits = 1 if max(sizes) >= 0.001 else 2
+            shown = [f"{100 * size:.{digits}f}" for size in sizes]
+        else:
+            shown = [number(size, scale=max(sizes)) for size in sizes]
+        said = " ± ".join(shown) if value is not None else f"± {shown[0]}"
+        return f"{said} {self.gap_unit}".rstrip() if unit else said
+
+    @property
+    def gap_unit(self) -> str:
+        """The unit of a difference; "" where there is none."""
+        return "points" if self.is_share else self.unit

@@ -15,6 +15,7 @@ from hwnas_jax.data import Dataset, holdout
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
@@ -30,11 +31,13 @@ def check_config(config: Config) -> None:
     """Refuses an experiment that a later stage would refuse.
 
     Raises:
-      UserError: for a value out of range, a cost model or an option of it that is not there, too
-        few devices, a batch that does not divide by them, or a search too short to measure in.
+      UserError: for a value out of range, a cost model, an option of it or a control that is not
+        there, too few devices, a batch that does not divide by them, or a search too short to
+        measure in.
     """
     validate(config)
     check_cost_model(config.cost.model)
+    controls_of(config, several=False)
     replicas = Replicas.from_config(config.parallel)
     parts = config.search.accumulate * config.search.draws
     replicas.check_batch(config.search.batch_size, "search.batch_size", parts)

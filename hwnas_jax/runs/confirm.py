@@ -1,6 +1,7 @@
 """From candidates to networks worth training: described, and measured first."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from hwnas_jax.cost import AnalyticModel, CostModel, Sample, std_architectures
 from hwnas_jax.search.candidates import Candidate
 from hwnas_jax.spaces import Space
 
+Groups = dict[tuple[str, str], list[Candidate]]
+"""Candidates by the label of their search and by their origin: "search", or the name of a control.
+"""
+
 LEAST_USED = 0.9
 """Share of the budget that a measured network must use to count as meeting it, where the budget is
 met from both sides. With a confidence, this share is taken of what is left below the margin."""
@@ -18,17 +23,17 @@ met from both sides. With a confidence, this share is taken of what is left belo
 
 def confirm(
     space: Space,
-    groups: dict[str, list[Candidate]],
-    measured: list[Sample],
+    groups: Groups,
+    measured: Mapping[str, Sample],
     target: Target,
     budget: Budget,
-) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
+) -> tuple[Groups, list[dict[str, Any]]]:
     """Puts the candidates that meet the budget when measured before those that do not.
 
     Args:
       space: their search space.
-      groups: candidates by origin, in order of preference.
-      measured: what all of them cost, group after group, in the unit of the target.
+      groups: candidates by search and origin, in order of preference.
+      measured: what each of them costs, by its string, in the unit of the target.
       target: the budget.
       budget: says whether networks that leave much of it unused meet it.
 
@@ -37,27 +42,29 @@ def confirm(
       distance to it; and one plain row per candidate.
     """
     least = LEAST_USED if budget.both_sides else 0.0
-    ordered, rows, samples = {}, [], iter(measured)
-    for origin, group in groups.items():
+    ordered, rows = {}, []
+    for (search, origin), group in groups.items():
         kept: list[tuple[float, Candidate]] = []
         missed: list[tuple[float, Candidate]] = []
         for candidate in group:
-            found = next(samples).median
+            string = space.to_string(candidate.architecture)
+            found = measured[string].median
             # What a confidence keeps free is not expected to be used.
             expected = target.value - (candidate.bound - candidate.predicted)
             meets = least * expected <= found <= target.value
             (kept if meets else missed).append((abs(found - target.value), candidate))
             rows.append(
                 {
+                    "search": search,
                     "origin": origin,
-                    "string": space.to_string(candidate.architecture),
+                    "string": string,
                     "predicted": candidate.predicted,
                     "measured": found,
                     "meets_budget": meets,
                 }
             )
         missed.sort(key=lambda pair: pair[0])
-        ordered[origin] = [candidate for _, candidate in kept + missed]
+        ordered[search, origin] = [candidate for _, candidate in kept + missed]
     return ordered, rows
 
 

@@ -1,5 +1,6 @@
 """The stages of a run that deal in networks: derive, retrain, measure."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -8,20 +9,25 @@ import numpy as np
 
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import override
+from hwnas_jax.cost import Measured
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import statistics_axis
-from hwnas_jax.runs.confirm import confirm, describe
+from hwnas_jax.report.outcome import decided_in_words
+from hwnas_jax.runs.confirm import Groups, confirm, describe
+from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.proposals import Proposals
 from hwnas_jax.runs.retrain import train
 from hwnas_jax.search.candidates import Candidate
+from hwnas_jax.search.decided import Decided
 from hwnas_jax.spaces.core.architecture_files import save_architecture
+from hwnas_jax.train.tested import keep_tested, load_tested
 from hwnas_jax.train.training import Trained
 
 
@@ -39,7 +45,7 @@ class NetworkStages(RunParts):
         self,
         number: int = 0,
         *,
-        by_chance: bool = False,
+        control: str | None = None,
         target: Target | None = None,
         progress: Progress | None = None,
     ) -> list[Candidate]:
@@ -47,44 +53,57 @@ class NetworkStages(RunParts):
 
         Args:
           number: of the search.
-          by_chance: in random order instead, as random search takes them.
+          control: the name of a control, whose networks are returned instead.
           target: another budget than the search's own.
           progress: reports what is done.
+
+        Raises:
+          UserError: for an unknown control, or when nothing meets the budget.
         """
         member = self.members[number]
         target = target or member.target
-        if by_chance:
-            return self.proposals.by_chance(target, seed=member.seed)
-        return self.proposals.of(number, target, member.seed, progress, say=self.display.say)
+        if control is not None:
+            return self.proposals.control(control, number, target, member.seed, progress)
+        return self.proposals.of(number, target, member.seed, progress, label=member.label)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where the run's networks come from: the search first, then the controls."""
+        return ("search", *controls_of(self.config, several=self.wanted.several))
 
     def derive(self) -> list[dict[str, Any]]:
-        """Picks the networks of every search; a single search gets as many random ones.
+        """Picks the networks of every search, and as many of each control beside it.
 
-        Random search draws from the very same networks, those predicted to meet the budget, and
-        the same number of both is measured before any is retrained: what turns out to miss the
-        budget is passed over.
+        All choose from the very same networks, those predicted to meet the budget, and of each the
+        same number is measured before any is retrained: what turns out to miss the budget is
+        passed over.
         """
         networks: list[dict[str, Any]] = []
         confirmations: list[dict[str, Any]] = []
         with self.stage("derive") as report:
             for target, numbers in self._by_target():
                 groups = {
-                    self.members[i].label: self.candidates(i, progress=report) for i in numbers
+                    (self.members[i].label, origin): self.candidates(
+                        i, control=None if origin == "search" else origin, progress=report
+                    )
+                    for i in numbers
+                    for origin in self.origins
                 }
-                if not self.wanted.several:
-                    groups["random"] = self.candidates(by_chance=True)
                 groups, rows = self._confirm(groups, target, report)
                 confirmations += rows
-                met = {(row["origin"], row["string"]): row["meets_budget"] for row in rows}
                 for i in numbers:
-                    networks += self._described(groups, i, met)
+                    networks += self._described(groups, i, rows)
             if self.wanted.several:
                 self._judge_by_supernet(networks, report)
-            write_json(
-                self.folder / "networks.json",
-                {"networks": networks, "confirmations": confirmations},
-            )
+            payload = {
+                "networks": networks,
+                "confirmations": confirmations,
+                "decided": [decided.to_dict() for decided in self._decided(networks)],
+            }
+            write_json(self.folder / "networks.json", payload)
             self._save_architectures(networks)
+        for decided in self._decided(networks):
+            self.display.say(decided_in_words(decided))
         self.display.say(
             f"{networks[0]['string']}, predicted {networks[0]['predicted']:.4g} "
             f"{unit(self.target.metric)}"
@@ -92,62 +111,82 @@ class NetworkStages(RunParts):
         return networks
 
     def _described(
-        self,
-        groups: dict[str, list[Candidate]],
-        search: int,
-        met: dict[tuple[str, str], bool],
+        self, groups: Groups, search: int, confirmations: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Returns the entries of a search's networks, and of the random ones beside them."""
-        member, within = self.members[search], self.proposals.within.get(search)
-        several = self.wanted.several
-        origins = {"search": member.label} | ({} if several else {"random": "random"})
+        """Returns the entries of a search's networks, and of those of the controls beside them."""
+        member, several = self.members[search], self.wanted.several
+        met = {
+            (row["origin"], row["string"]): row["meets_budget"]
+            for row in confirmations
+            if row["search"] == member.label
+        }
         each = 1 if several else self.config.retrain.networks
         entries = []
-        for origin, group in origins.items():
-            for number, candidate in enumerate(groups[group][:each]):
+        for origin in self.origins:
+            own = member.label if origin == "search" else f"{member.label}-{origin}"
+            for number, candidate in enumerate(groups[member.label, origin][:each]):
                 known = describe(self.space, self.cost_model, member.target, candidate)
                 entries.append(
                     {
                         "origin": origin,
                         "search": member.label,
-                        "label": member.label if several else f"{origin}-{number + 1}",
+                        "label": own if several else f"{origin}-{number + 1}",
                         "seed": member.seed,
                         "training_seed": 1000 * member.seed + (0 if several else number + 1),
                         "target": member.target.value,
                         **known,
-                        "probability_within_budget": within if origin == "search" else None,
-                        "meets_budget": met.get((group, known["string"])),
+                        "meets_budget": met.get((origin, known["string"])),
                     }
                 )
         return entries
+
+    def _decided(self, networks: list[dict[str, Any]]) -> list[Decided]:
+        """Returns how decided each gradient search was, with the network derived first."""
+        found = []
+        for number, decided in self.proposals.decided.items():
+            label = self.members[number].label
+            first = next(e for e in networks if (e["search"], e["origin"]) == (label, "search"))
+            found.append(dataclasses.replace(decided, derived=first["probability"]))
+        return found
 
     def _judge_by_supernet(self, networks: list[dict[str, Any]], report: Progress) -> None:
         """Notes how the supernet of each search judges its network, where there is a supernet."""
         if not self.proposals.by_gradient:
             return
         labels = [member.label for member in self.members]
-        for number, entry in enumerate(networks, 1):
+        searched = [entry for entry in networks if entry["origin"] == "search"]
+        for number, entry in enumerate(searched, 1):
             architecture = self.space.from_names(entry["architecture"])
             search = labels.index(entry["search"])
             entry["supernet_metric"] = self.proposals.judged(search, architecture, entry["seed"])
-            report(number, len(networks), "judged by the supernet")
+            report(number, len(searched), "judged by the supernet")
 
     def _confirm(
-        self, groups: dict[str, list[Candidate]], target: Target, report: Progress
-    ) -> tuple[dict[str, list[Candidate]], list[dict[str, Any]]]:
-        """Measures the first candidates of each group; `confirm` says what becomes of them."""
+        self, groups: Groups, target: Target, report: Progress
+    ) -> tuple[Groups, list[dict[str, Any]]]:
+        """Measures the first candidates of each group; `confirm` says what becomes of them.
+
+        A network that several groups propose is measured once.
+        """
         if not self.config.derive.confirm:
             return groups, []
         count = max(self.config.derive.confirm, self.config.retrain.networks)
-        groups = {origin: group[:count] for origin, group in groups.items()}
-        everything = [candidate.architecture for group in groups.values() for candidate in group]
-        measured = self._cost_of(everything, target, report).corrected
-        groups, rows = confirm(self.space, groups, measured, target, self.budget)
-        met = sum(row["meets_budget"] for row in rows)
-        self.display.say(f"{met} of {len(rows)} networks within the budget when measured")
+        groups = {whose: group[:count] for whose, group in groups.items()}
+        different = {
+            self.space.to_string(candidate.architecture): candidate.architecture
+            for group in groups.values()
+            for candidate in group
+        }
+        measured = self._cost_of(list(different.values()), target, report).corrected
+        by_string = dict(zip(different, measured, strict=True))
+        groups, rows = confirm(self.space, groups, by_string, target, self.budget)
+        met = {row["string"] for row in rows if row["meets_budget"]}
+        self.display.say(f"{len(met)} of {len(different)} networks within the budget when measured")
         return groups, rows
 
-    def _cost_of(self, architectures: list[np.ndarray], target: Target, report: Progress) -> Any:
+    def _cost_of(
+        self, architectures: list[np.ndarray], target: Target, report: Progress
+    ) -> Measured:
         return cost_of(
             self.space, architectures, target, self.folder, self.config, self.display, report
         )
@@ -163,7 +202,8 @@ class NetworkStages(RunParts):
         else:
             folder = self.folder / "architectures"
             folder.mkdir(exist_ok=True)
-            paths = {folder / f"{entry['label']}.json": entry for entry in networks}
+            searched = [entry for entry in networks if entry["origin"] == "search"]
+            paths = {folder / f"{entry['label']}.json": entry for entry in searched}
         for path, entry in paths.items():
             save_architecture(path, self.space, self.space.from_names(entry["architecture"]))
 
@@ -176,16 +216,19 @@ class NetworkStages(RunParts):
         payload = self._networks()
         networks = payload["networks"]
         distributed.exchange(None)  # process 0 writes the file, so all have read it
-        done: dict[tuple[str, int], dict[str, Any]] = {}
         with self.stage("retrain") as report:
             for entry in networks:
-                # The same network trained from the same seed again would be the same.
-                twin = done.setdefault((entry["string"], entry["training_seed"]), entry)
+                twin = _twin(entry, networks)
                 if entry.get("test_metric") is None:
                     if twin is entry:
                         trained = self._train(entry, report)
                         entry["validation_metric"] = trained.validation_metric
                         entry["test_metric"] = trained.test_metric
+                        right = trained.test_right
+                    else:
+                        right = load_tested(self.folder).get(twin["label"])
+                    if distributed.is_first():
+                        keep_tested(self.folder, entry["label"], right)
                     for key in ("validation_metric", "test_metric"):
                         entry[key] = twin[key]
                     self.write("networks.json", payload)
@@ -213,7 +256,8 @@ class NetworkStages(RunParts):
 
     def trained(self, label: str | None = None) -> Trained:
         """Returns a retrained network by its label; the selected one when none is named."""
-        return self._train(self.network(label), None)
+        entry = self.network(label)
+        return self._train(_twin(entry, self._networks()["networks"]), None)
 
     def network(self, label: str | None = None) -> dict[str, Any]:
         """Returns what `networks.json` has about a network; about the selected one by default."""
@@ -236,7 +280,7 @@ class NetworkStages(RunParts):
         )  # fmt: skip
 
     def measure(self) -> list[dict[str, Any]]:
-        """Measures the networks on this device, those of a target together.
+        """Measures the networks on this device, those of a target together and each once.
 
         `measured` is at the speed that the device had when it was profiled, `measured_now` is as
         the clock said.
@@ -247,15 +291,17 @@ class NetworkStages(RunParts):
             for target, numbers in self._by_target():
                 labels = {self.members[i].label for i in numbers}
                 entries = [entry for entry in networks if entry["search"] in labels]
-                measured = self._cost_of(
-                    [self.space.from_names(e["architecture"]) for e in entries], target, report
-                )
-                for entry, corrected, as_timed in zip(
-                    entries, measured.corrected, measured.as_timed, strict=True
-                ):
+                different = {
+                    entry["string"]: self.space.from_names(entry["architecture"])
+                    for entry in entries
+                }
+                measured = self._cost_of(list(different.values()), target, report)
+                rows = {string: row for row, string in enumerate(different)}
+                for entry in entries:
+                    corrected = measured.corrected[rows[entry["string"]]]
                     entry["measured"] = corrected.median
                     entry["measured_iqr"] = corrected.iqr
-                    entry["measured_now"] = as_timed.median
+                    entry["measured_now"] = measured.as_timed[rows[entry["string"]]].median
                     entry["drift"] = measured.drift
             write_json(self.folder / "networks.json", payload)
         return networks
@@ -276,3 +322,12 @@ class NetworkStages(RunParts):
                 f"{path} is damaged: it must list networks of {', '.join(sorted(searches))}"
             )
         return payload
+
+
+def _twin(entry: dict[str, Any], networks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the first entry of the same network trained from the same seed.
+
+    Training it again would give the same, so that it is trained under the label of the first.
+    """
+    same = (entry["string"], entry["seed"], entry["training_seed"])
+    return next(e for e in networks if (e["string"], e["seed"], e["training_seed"]) == same)

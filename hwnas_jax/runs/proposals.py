@@ -1,7 +1,6 @@
-"""The networks that a search proposes: within the budget, the best first."""
+"""The networks that a search and its controls propose: within the budget, the best first."""
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 
@@ -10,12 +9,22 @@ from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress, quiet
+from hwnas_jax.runs.controls import (
+    CONTROLS,
+    MOST_MACS,
+    NO_SEARCH,
+    by_chance,
+    by_macs,
+    rule_without_search,
+    without_search,
+)
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import examples_of
 from hwnas_jax.search.candidates import Candidate, as_candidate, bounded_costs, within_budget
-from hwnas_jax.search.derivation import DERIVATIONS, Candidates, Searched, check_order
+from hwnas_jax.search.decided import Decided, how_decided
+from hwnas_jax.search.derivation import DERIVATIONS, Derivation, Searched, check_order
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
@@ -23,7 +32,7 @@ from hwnas_jax.tasks import make_task
 
 
 class Proposals:
-    """What the searches of a run propose.
+    """What the searches of a run, and the controls beside them, propose.
 
     Args:
       space: the search space.
@@ -33,8 +42,7 @@ class Proposals:
       found: what the searches left.
 
     Attributes:
-      within: by number of a gradient search that was asked, the probability of all its networks
-        that meet the budget.
+      decided: by number of a gradient search that was asked, how decided it was at its end.
     """
 
     def __init__(
@@ -43,20 +51,12 @@ class Proposals:
         self._space, self._dataset, self._model = space, dataset, cost_model
         self._config, self._found = config, found
         self._budget = BUDGETS.make(config.budget)
-        self.within: dict[int, float] = {}
+        self.decided: dict[int, Decided] = {}
 
     @property
     def by_gradient(self) -> bool:
         """Whether the searches were gradient searches, which leave probabilities and weights."""
         return self._found.probabilities is not None
-
-    def by_chance(self, target: Target, *, seed: int) -> list[Candidate]:
-        """Returns the networks within the budget in random order."""
-        every = within_budget(self._space, self._model, target, self._budget, seed=seed)
-        order = np.random.default_rng(seed).permutation(len(every.networks))
-        unknown = np.full(len(order), np.nan)
-        every = every._replace(log_probability=unknown)
-        return [as_candidate(every, target, row) for row in order]
 
     def of(
         self,
@@ -64,7 +64,8 @@ class Proposals:
         target: Target,
         seed: int,
         progress: Progress | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        *,
+        label: str = "search",
     ) -> list[Candidate]:
         """Returns the networks within the budget that one search proposes, the best first.
 
@@ -73,7 +74,7 @@ class Proposals:
           target: the budget.
           seed: of the search.
           progress: reports what is done.
-          say: is told how much of the search's probability lies within the budget.
+          label: of the search.
 
         Raises:
           UserError: when nothing meets the budget, or the rule does not keep its contract.
@@ -86,11 +87,51 @@ class Proposals:
             self._space, self._model, target, self._budget,
             probabilities=probabilities, prior=prior, seed=seed,
         )  # fmt: skip
-        rule = DERIVATIONS.make(self._config.derive.rule)
+        rule = self._rule
         rows = rule.order(candidates, self._searched(number, seed), progress or quiet, seed=seed)
         rows = check_order(rule, rows, len(candidates.networks))
-        self.within[number] = float(np.exp(np.logaddexp.reduce(candidates.log_probability)))
-        say(self._where_probability_lies(candidates, probabilities, target, number, rows[0]))
+        self.decided[number] = how_decided(
+            self._space, self._model, target, self._budget, candidates, probabilities,
+            derived=rows[0], search=label, seed=seed,
+        )  # fmt: skip
+        return [as_candidate(candidates, target, row) for row in rows]
+
+    def control(
+        self,
+        name: str,
+        number: int,
+        target: Target,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> list[Candidate]:
+        """Returns the networks within the budget that a control proposes, the best first.
+
+        Args:
+          name: of the control.
+          number: of the search that it stands beside.
+          target: the budget.
+          seed: of the search.
+          progress: reports what is done.
+
+        Raises:
+          UserError: for an unknown control, or when nothing meets the budget.
+        """
+        choose(name, CONTROLS, "control")
+        candidates = within_budget(
+            self._space, self._model, target, self._budget, prior=self._found.prior, seed=seed
+        )
+        if name == NO_SEARCH:
+            rule, note = rule_without_search(self._rule)
+            if note and progress and number == 0:  # once for all searches of a sweep
+                progress(0, 0, note)
+            searched = self._searched(number, seed)
+            rows = without_search(rule, candidates, searched, progress or quiet, seed=seed)
+        elif name == MOST_MACS:
+            rows = by_macs(self._space, candidates)
+        else:
+            rows = by_chance(candidates, seed=seed)
+        unknown = np.full(len(candidates.networks), np.nan)
+        candidates = candidates._replace(log_probability=unknown)
         return [as_candidate(candidates, target, row) for row in rows]
 
     def judged(self, number: int, architecture: np.ndarray, seed: int) -> float:
@@ -102,6 +143,7 @@ class Proposals:
           seed: of the search.
         """
         known = self._searched(number, seed)
+        assert known.weights is not None  # only a control has none
         return float(known.judge(known.weights, architecture[None])[known.metric][0])
 
     def _told(self, number: int, target: Target) -> list[Candidate]:
@@ -134,6 +176,10 @@ class Proposals:
             for row in rows[np.sort(first)]
         ]  # fmt: skip
 
+    @property
+    def _rule(self) -> Derivation:
+        return DERIVATIONS.make(self._config.derive.rule)
+
     @functools.cached_property
     def _judge(self) -> Judge:
         task = make_task(self._config.task, self._dataset)
@@ -148,20 +194,3 @@ class Proposals:
             probabilities=found.probabilities[number], prior=found.prior,
             weights=found.weights[number], seed=seed,
         )  # fmt: skip
-
-    def _where_probability_lies(
-        self, candidates: Candidates, probabilities: np.ndarray, target: Target, number: int,
-        first: int,
-    ) -> str:  # fmt: skip
-        """Returns a line that tells how sure the search was of what is derived from it."""
-        space, mask = self._space, self._space.mask
-        likeliest = np.where(mask, probabilities, -1.0).argmax(-1)[None].astype(np.int32)
-        bounds = bounded_costs(space, self._model, target, likeliest)[1]
-        used = float(bounds[target.metric][0]) / target.value
-        chance = float(np.prod(np.take_along_axis(probabilities, likeliest.T, axis=1)))
-        derived = float(np.exp(candidates.log_probability[first]))
-        return (
-            f"the search's likeliest choices have probability {chance:.2g} and use {used:.2f} of "
-            f"the budget; {len(candidates.networks)} networks that meet it have "
-            f"{self.within[number]:.2g} together, the derived one {derived:.2g}"
-        )

@@ -9,7 +9,7 @@ anywhere:
   search    -> targets.json, checkpoints/search, metrics.jsonl, search.npz; where it measures,
                measurements_during_search.json, cost_models/
   derive    -> networks.json, architecture.json or architectures/<search>.json
-  retrain   -> checkpoints/<network>, networks.json, architecture.json
+  retrain   -> checkpoints/<network>, tested.npz, networks.json, architecture.json
   measure   -> networks.json
   report    -> report.html, report.json
 """
@@ -271,6 +271,7 @@ class Run(NetworkStages):
                     "higher_is_better": self.task.higher_is_better,
                     "unit": self.task.unit,
                     "chance": self.task.chance(data.test_targets, data.num_outputs),
+                    "test_examples": len(data.test_targets),
                 },
             },
         )

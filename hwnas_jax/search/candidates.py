@@ -82,14 +82,28 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
         return np.unique(space.random(rng, SAMPLES), axis=0)
     draws = [probabilities.argmax(-1)[None].astype(np.int32)]
     for power in (0.5, 1.0, 2.0, 4.0):
-        sharp = np.where(space.mask, probabilities**power, 0.0)
-        sharp = (sharp / sharp.sum(-1, keepdims=True)).cumsum(-1)
-        uniform = 1.0 - rng.random((SAMPLES // 4, space.num_decisions, 1))
-        drawn = (uniform > sharp[None]).sum(-1)
-        draws.append(np.minimum(drawn, last_options(space.mask)).astype(np.int32))
+        draws.append(draw(space, probabilities**power, SAMPLES // 4, rng))
     found = np.unique(np.concatenate(draws), axis=0)
     found = found[space.feasible(found)]
     return found if len(found) else np.unique(space.random(rng, SAMPLES), axis=0)
+
+
+def draw(space: Space, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns architectures `int32[count, D]` whose decisions are drawn independently.
+
+    In a constrained space some of them may be no members.
+
+    Args:
+      space: the search space.
+      weights: `float32[D, K]`, in proportion to which the options are drawn.
+      count: of draws.
+      rng: draws.
+    """
+    share = np.where(space.mask, weights, 0.0)
+    share = (share / share.sum(-1, keepdims=True)).cumsum(-1)
+    uniform = 1.0 - rng.random((count, space.num_decisions, 1))
+    drawn = (uniform > share[None]).sum(-1)
+    return np.minimum(drawn, last_options(space.mask)).astype(np.int32)
 
 
 def bounded_costs(

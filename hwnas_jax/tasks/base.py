@@ -91,6 +91,27 @@ class Task(abc.ABC):
         """Returns the primary metric of a batch, `float32[]`."""
         return values(self.sums(outputs, targets))[self.metric]
 
+    def right(self, outputs: jax.Array, targets: jax.Array) -> np.ndarray | None:
+        """Returns which examples are right, where the primary metric is the share of them.
+
+        Two networks that were tested on the same examples can then be compared example by example.
+
+        Args:
+          outputs: `float32[N, O]`.
+          targets: `[N, ...]`.
+
+        Returns:
+          `bool[N]`; None for a metric that is no share of right examples, such as F1 or an error.
+        """
+
+        def one(output, target):
+            return self.sums(output[None], target[None])[self.metric]
+
+        sums, counts = (np.asarray(part) for part in jax.vmap(one)(outputs, targets))
+        if self.unit != "%" or (counts != 1).any() or not np.isin(sums, (0, 1)).all():
+            return None
+        return sums == 1
+
     def show(self, value: float) -> str:
         """Returns a value of the primary metric as text."""
         return f"{value:.1%}".replace("%", " %") if self.unit == "%" else f"{value:.4g}{self.unit}"

@@ -58,11 +58,14 @@ class Trained:
       network: in evaluation mode.
       validation_metric: the task's primary metric on the held-out share of the training data.
       test_metric: the same on the test data.
+      test_right: `bool[N]`, which test examples are right; None where the metric is no share of
+        right examples.
     """
 
     network: nnx.Module
     validation_metric: float
     test_metric: float
+    test_right: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,12 +188,14 @@ def make_training(
         network = merge(state.weights, state.statistics)
         network.eval()
         predict = make_predict(network, dataset)
-        validation = dataset.train_inputs[held_out], dataset.train_targets[held_out]
-        return Trained(
-            network,
-            metric_of(predict, task, *validation),
-            metric_of(predict, task, dataset.test_inputs, dataset.test_targets),
+        outputs = outputs_of(predict, dataset.train_inputs[held_out])
+        validation = float(task.value(outputs, jnp.asarray(dataset.train_targets[held_out])))
+        outputs, targets = (
+            outputs_of(predict, dataset.test_inputs),
+            jnp.asarray(dataset.test_targets),
         )
+        test = float(task.value(outputs, targets))
+        return Trained(network, validation, test, task.right(outputs, targets))
 
     return Training(experiment, finish)
 
@@ -224,21 +229,14 @@ def make_predict(network: nnx.Module, dataset: Dataset) -> Callable[[np.ndarray]
     return lambda inputs: predict(state, inputs)
 
 
-def metric_of(
-    predict: Callable[[np.ndarray], jax.Array],
-    task: Task,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    *,
-    batch_size: int = 500,
-) -> float:
-    """Returns the task's primary metric over all of `inputs`.
+def outputs_of(
+    predict: Callable[[np.ndarray], jax.Array], inputs: np.ndarray, *, batch_size: int = 500
+) -> jax.Array:
+    """Returns a network's outputs for all of `inputs`, `[N, O]`.
 
     Args:
       predict: `inputs -> outputs[B, O]`.
-      task: what is learned.
       inputs: `[N, ...]`.
-      targets: `[N, ...]`.
       batch_size: examples predicted at once.
     """
     batch_size = min(batch_size, len(inputs))
@@ -247,7 +245,7 @@ def metric_of(
         part = inputs[start : start + batch_size]
         padded = np.concatenate([part, inputs[: batch_size - len(part)]])
         outputs.append(np.asarray(predict(padded))[: len(part)])
-    return float(task.value(jnp.asarray(np.concatenate(outputs)), jnp.asarray(targets)))
+    return jnp.asarray(np.concatenate(outputs))
 
 
 def _schedule(peak: float, total: int) -> optax.Schedule:

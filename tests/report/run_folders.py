@@ -16,7 +16,7 @@ ARCHITECTURE = dict(zip(EDGES, (*OPTIONS, "nor_conv_3x3"), strict=True))
 STRING = "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 ACCURACY = {
     "name": "classification", "metric": "accuracy", "higher_is_better": True, "unit": "%",
-    "chance": 0.1,
+    "chance": 0.1, "test_examples": 1000,
 }  # fmt: skip
 ERROR = {
     "name": "regression", "metric": "mse", "higher_is_better": False, "unit": "", "chance": 1.0,
@@ -48,6 +48,20 @@ def network(label: str, measured: float | None, test_metric: float | None, **mor
         "validation_metric": 0.98, "test_metric": test_metric, "params": 12345, "macs": 1234567,
         "meets_budget": True, "selected": True, **more,
     }  # fmt: skip
+
+
+def decided(search: str = "search", **more: Any) -> dict[str, Any]:
+    """Returns what `networks.json` says of how decided a search was."""
+    return {
+        "search": search, "network": STRING, "probability": 0.84, "cost_over_target": 0.98,
+        "least_used": 0.97, "within_budget": 0.91, "derived": 0.84, **more,
+    }  # fmt: skip
+
+
+def write_tested(folder: Path, wrong: dict[str, Any], examples: int = 1000) -> None:
+    """Writes which of the test examples each network got wrong, by its label."""
+    right = {label: ~np.isin(np.arange(examples), rows) for label, rows in wrong.items()}
+    np.savez(folder / "tested.npz", **right)
 
 
 def search_rows(steps: int = 12, target: float = 1.3, **more: Any) -> list[dict[str, Any]]:
@@ -135,8 +149,12 @@ def _write_run(
 
 
 def write_search(folder: Path) -> Path:
-    """Writes the finished run of one gradient search that learns to classify."""
-    tried = [("search", True), ("search", False), ("random", True), ("random", True)]
+    """Writes the finished run of one gradient search that learns to classify, with its controls.
+
+    Of the 1,000 test examples the search's network has 11 wrong, the random one 19, 5 in common.
+    """
+    tried = [("search", True), ("search", False), ("random", True), ("random", True),
+             ("no_search", True), ("most_macs", False)]  # fmt: skip
     files = {
         "targets": targets(1.3),
         "architecture": {"architecture": ARCHITECTURE, "string": STRING},
@@ -144,15 +162,21 @@ def write_search(folder: Path) -> Path:
             "networks": [
                 network("search-1", 1.29, 0.989),
                 network("search-2", 1.305, 0.991, selected=False, string="another"),
-                network("random-1", 1.25, 0.981),
+                network("random-1", 1.25, 0.981, string="by chance"),
                 network("random-2", 1.22, 0.999, selected=False),
+                network("no_search-1", 1.26, 0.976, string="where it began"),
+                network("most_macs-1", 1.31, 0.961, string="large"),
             ],
             "confirmations": [{"origin": o, "meets_budget": met} for o, met in tried],
+            "decided": [decided()],
         },
     }  # fmt: skip
     config = override(Config(name="small"), search__steps=600, search__warmup_steps=200)
-    labels = ("search-1", "search-2", "random-1", "random-2")
+    labels = ("search-1", "search-2", "random-1", "random-2", "no_search-1", "most_macs-1")
     _write_run(folder, config, files, search_rows() + retrain_rows(*labels))
+    wrong = {"search-1": range(11), "random-1": range(6, 25), "no_search-1": range(24),
+             "most_macs-1": range(500, 539)}  # fmt: skip
+    write_tested(folder, wrong)
     return folder
 
 
@@ -172,11 +196,45 @@ def write_sweep(folder: Path) -> Path:
             for row in search_rows(target=target, member=label)]  # fmt: skip
     files = {
         "targets": targets(*names.values()),
-        "networks": {"networks": networks, "confirmations": []},
-    }
+        "networks": {
+            "networks": networks, "confirmations": [],
+            "decided": [decided(label, probability=t / 4) for label, t in names.items()],
+        },
+    }  # fmt: skip
     config = override(Config(name="front"), search__steps=600, search__warmup_steps=200)
     wanted = Wanted(targets=tuple(names.values()))
     _write_run(folder, config, files, rows + retrain_rows(*names), wanted)
+    return folder
+
+
+def write_seeds(folder: Path, gains: dict[str, tuple[float, ...]]) -> Path:
+    """Writes a sweep over seeds whose searches reach 90 % and that much more than each control.
+
+    Args:
+      folder: the run folder.
+      gains: by control, one for each seed.
+    """
+    entries, count = [], max(map(len, gains.values()))
+    for seed in range(count):
+        label = f"1.3ms-seed{seed}"
+        entries.append(network(label, 1.29, 0.9, origin="search", search=label, seed=seed))
+        entries += [
+            network(
+                f"{label}-{control}", 1.28, 0.9 - gain[seed], origin=control, search=label,
+                seed=seed, string=control,
+            )
+            for control, gain in gains.items()
+        ]  # fmt: skip
+    files = {
+        "targets": targets(1.3),
+        "networks": {
+            "networks": entries, "confirmations": [],
+            "decided": [decided(f"1.3ms-seed{seed}") for seed in range(count)],
+        },
+    }  # fmt: skip
+    wanted = Wanted(targets=(1.3,), seeds=tuple(range(count)))
+    rows = [row for seed in range(count) for row in search_rows(member=f"1.3ms-seed{seed}")]
+    _write_run(folder, Config(name="seeds"), files, rows, wanted)
     return folder
 
 
@@ -202,7 +260,9 @@ def write_strategy(folder: Path) -> Path:
         "networks": {
             "networks": [
                 network("search-1", 1.29, 0.25, validation_metric=0.2, **unknown),
-                network("random-1", 1.31, 0.5, validation_metric=0.4, **unknown),
+                network(
+                    "random-1", 1.31, 0.5, validation_metric=0.4, string="by chance", **unknown
+                ),
             ],
             "confirmations": [],
         },

@@ -10,9 +10,11 @@ from hwnas_jax import report
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, save_config
 from hwnas_jax.errors import UserError
+from hwnas_jax.report.numbers import NOTHING
 from hwnas_jax.report.read import read_run
 from hwnas_jax.report.summary import verdict
 from tests.report.run_folders import (
+    decided,
     network,
     read,
     search_rows,
@@ -38,8 +40,9 @@ def test_the_verdict_of_a_met_budget(run):
     assert verdict(read_run(run)) == (
         "Target 1.300 ms, predicted 1.280 ± 0.030 ms, measured 1.290 ± 0.010 ms, "
         "test accuracy 98.9 %. The budget was met: 0.8 % of it is left. "
-        "Random search under the same target, with the same number of retrained networks (2), "
-        "reached 98.1 % at 1.250 ms: 0.8 points worse than the search."
+        "No difference seen (± 0.9 points) between the search and the best control (random): "
+        "98.9 % against 98.1 % at 1.250 ms. Trainings: search 2, random 2, no search 1, "
+        "most MACs 1."
     )
 
 
@@ -59,8 +62,12 @@ def test_the_verdict_tells_a_miss(run, measured, said):
 
 def test_the_table_has_a_column_for_the_chosen_network_of_each_origin(run):
     rows = report.summary_rows(run)
-    assert rows[0] == ("network", "search-1", "random-1")
-    assert {name: found for name, found, _ in rows[1:]} == {
+    assert rows[0] == ("network", "search-1", "random-1", "no_search-1", "most_macs-1")
+    assert rows[-2:] == [
+        ("trainings", "2", "2", "1", "1"),
+        ("search gains (points)", NOTHING, "+0.8 ± 0.9", "+1.3 ± 0.8", "+2.8 ± 1.4"),
+    ]
+    assert {name: found for name, found, *_ in rows[1:-2]} == {
         "target (ms)": "1.300", "predicted (ms)": "1.280 ± 0.030",
         "measured (ms)": "1.290 ± 0.010", "vs target": "-0.8 %", "validation accuracy": "98.0 %",
         "test accuracy": "98.9 %", "params": "12,345", "MACs": "1.23 M",
@@ -73,23 +80,37 @@ def test_the_command_prints_the_table(run, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["report", str(run)]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"network\W+search-1\W+random-1\W", shown)
-    assert re.search(r"test accuracy\W+98\.9 %\W+98\.1 %\W", shown)
+    assert max(map(len, shown.splitlines()[:14])) <= 100 and "…" not in shown
+    assert re.search(r"network\W+search-1\W+random-1\W+no_search-1\W+most_macs-1", shown)
+    assert re.search(r"test accuracy\W+98\.9 %\W+98\.1 %\W+97\.6 %\W+96\.1 %", shown)
+    assert "No difference seen (± 0.9 points) between" in shown
     assert str(run / "report.html") in shown.replace("\n", "")
 
 
 def test_where_the_search_ended_is_told(run):
     networks = read(run, "networks.json")
-    networks["networks"][0]["probability_within_budget"] = 0.25
-    write(run, "networks.json", networks)
-    page = page_of(run)
-    # Six choices; each got 0.2 plus 0.8 of 26/30.
-    sure = (1 - 26 / 30) * 0.2 + 26 / 30
-    assert f"have a probability of {sure**6:.3f} together" in page
-    assert "are predicted to use 0.99 of the budget" in page
-    assert "All networks that meet the budget together have a probability of 0.250." in page
-    assert "which are predicted to meet the budget, have 0.002 together" in page
-    assert "before the training: 1 of 2 from the search, 2 of 2 random ones." in page
+    said = (
+        "This search decided: its most probable network has a probability of 0.840 and is "
+        "predicted to cost 0.98 of the target; all networks at 97 to 100 % of it have 0.910 "
+        "together, the derived one 0.840."
+    )
+    assert page_of(run).count(said) == 1
+    for change in ({"probability": 0.49}, {"within_budget": 0.001}):
+        write(run, "networks.json", {**networks, "decided": [decided(**change)]})
+        # In the section of the search, and in the verdict on top.
+        assert page_of(run).count("This search did not decide: its most probable network") == 2
+    write(run, "networks.json", {**networks, "decided": [decided(least_used=0.0)]})
+    assert "all networks at or below it have 0.910 together" in page_of(run)
+    write(run, "networks.json", {**networks, "decided": [{"search": "search"}]})
+    with pytest.raises(UserError, match=r"decided\[0\] has no 'network'"):
+        report.write_report(run)
+
+
+def test_what_was_confirmed_is_told(run):
+    assert (
+        "before the training: 1 of 2 from the search, 2 of 2 random ones, 1 of 1 without search, "
+        "0 of 1 of most MACs."
+    ) in page_of(run)
 
 
 def test_the_methods_are_told_with_what_they_do(run):

@@ -90,14 +90,16 @@ def test_the_command_prints_a_row_for_every_search(sweep, capsys, monkeypatch):
 
 
 def test_where_each_search_ended_is_told(sweep):
-    change(sweep, probability=[0.1, 0.02, 0.003])
-    page = page_of(sweep)
     payload = read(sweep, "networks.json")
-    tried = [{"origin": f"{i % 3}ms-seed0", "meets_budget": i < 4} for i in range(9)]
+    tried = [{"origin": "search", "search": f"{i % 3 + 1}ms-seed0", "meets_budget": i < 4}
+             for i in range(9)]  # fmt: skip
     write(sweep, "networks.json", {**payload, "confirmations": tried})
-    assert "before the training: 4 of 9 from the searches." in page_of(sweep)
-    for label, derived in (("1ms", "0.100"), ("2ms", "0.020"), ("3ms", "0.003")):
-        assert re.search(rf">{label}-seed0</th><td>0\.\d+</td><td>0\.99</td>.*<td>{derived}<", page)
+    page = page_of(sweep)
+    assert "before the training: 4 of 9 from the searches." in page
+    assert "1 of 3 searches did not decide: 1ms-seed0." in page
+    for label, found, sure in (("1", "no", "0.250"), ("2", "yes", "0.500"), ("3", "yes", "0.750")):
+        row = f">{label}ms-seed0</th><td>{found}</td><td>{sure}</td><td>0.98</td><td>0.910</td>"
+        assert row in page
 
 
 def test_an_unfinished_sweep_has_a_page(sweep):

@@ -15,7 +15,7 @@ COUNTED = (
     "--space.args.channels 2 --cost.model analytic --target.metric macs --search.steps 8 "
     "--search.warmup-steps 4 --search.steps-per-dispatch 4 --search.batch-size 16 "
     "--search.rounds 6 --retrain.networks 1 --retrain.epochs 1 --derive.confirm 2 "
-    "--parallel.devices 1"
+    "--derive.controls most_macs --parallel.devices 1"
 )
 OWN = {
     "relaxation": "--search.relaxation {}/my_relaxation.py:Exploring explore 0.3",
@@ -35,7 +35,7 @@ def test_methods_of_ones_own_run_a_search(kinds, tmp_path):
         words += OWN[kind].format(METHODS).split()
     assert main(["search", "--run-dir", str(folder), *COUNTED.split(), *words]) == 0
     networks = json.loads((folder / "networks.json").read_text())["networks"]
-    assert [network["origin"] for network in networks] == ["search", "random"]
+    assert [network["origin"] for network in networks] == ["search", "most_macs"]
     for network in networks:
         assert network["predicted"] == network["measured"] == network["macs"] <= network["target"]
     assert not (folder / "measurements.json").exists()

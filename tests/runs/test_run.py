@@ -20,6 +20,7 @@ from hwnas_jax.runs.gradient_search import search_functions
 from hwnas_jax.runs.run import Run
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.core.architecture_files import load_architecture
+from hwnas_jax.train.tested import load_tested
 from tests.helpers import FINISHED_RUN
 
 
@@ -27,16 +28,21 @@ def read(folder, name):
     return read_json(folder / f"{name}.json", name)
 
 
+def log(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+
+
 @pytest.mark.slow
 def test_every_stage_leaves_its_files(finished_run):
     for name in (
         "config.json", "versions.json", "space.json", "searches.json", "measurements.json",
         "cost_model.npz", "cost_fit.json", "targets.json", "metrics.jsonl", "search.npz",
-        "networks.json", "architecture.json", "stages.json", "report.html", "report.json",
+        "networks.json", "tested.npz", "architecture.json", "stages.json", "report.html",
+        "report.json",
     ):  # fmt: skip
         assert (finished_run / name).is_file(), name
     networks = read(finished_run, "networks")["networks"]
-    assert [n["origin"] for n in networks] == ["search", "random"]
+    assert [n["origin"] for n in networks] == ["search", "random", "no_search", "most_macs"]
     (target,) = read(finished_run, "targets")["targets"]
     for network in networks:
         assert 0.97 * target["value"] <= network["predicted"] <= target["value"]
@@ -47,9 +53,47 @@ def test_every_stage_leaves_its_files(finished_run):
     assert target["percentile"] == run.config.target.percentile
     space, found = load_architecture(finished_run / "architecture.json")
     assert space.to_string(found) == networks[0]["string"]
-    lines = [json.loads(line) for line in (finished_run / "metrics.jsonl").open()]
-    losses = [line["weight_loss"] for line in lines if line["stage"] == "search"]
+    losses = [line["weight_loss"] for line in log(finished_run) if line["stage"] == "search"]
     assert np.mean(losses[-3:]) < 0.98 * losses[0]
+
+
+@pytest.mark.slow
+def test_controls_stand_beside_the_search_at_equal_cost(finished_run):
+    run, payload = Run.open(finished_run), read(finished_run, "networks")
+    networks = {network["origin"]: network for network in payload["networks"]}
+    tried = {}
+    for row in payload["confirmations"]:
+        tried.setdefault(row["origin"], {})[row["string"]] = row["measured"]
+    assert {origin: len(rows) for origin, rows in tried.items()} == dict.fromkeys(networks, 2)
+    # A network is measured once, whoever proposes it.
+    assert tried["random"] == tried["no_search"]
+    # A 3x3 convolution takes nine times the operations of a 1x1, all else takes none.
+    strings = [run.space.to_string(c.architecture) for c in run.candidates(control="most_macs")]
+    macs = [9 * s.count("nor_conv_3x3") + s.count("nor_conv_1x1") for s in strings]
+    assert macs == sorted(macs, reverse=True) and macs[0] > macs[-1]
+    assert set(tried["most_macs"]) == set(strings[:2])
+    # The ratio to the start has nothing to go by without a search, so both are by chance: the same
+    # network from the same seed, trained once.
+    same = ("string", "training_seed", "validation_metric", "test_metric", "measured")
+    for key in same:
+        assert networks["random"][key] == networks["no_search"][key]
+    trained = {line["network"] for line in log(finished_run) if line["stage"] == "retrain"}
+    assert trained == {"search-1", "random-1", "most_macs-1"}
+    assert len({network["training_seed"] for network in networks.values()}) == 1
+    right = load_tested(finished_run)
+    assert right.keys() == {network["label"] for network in networks.values()}
+    for network in networks.values():
+        assert right[network["label"]].mean() == pytest.approx(network["test_metric"])
+    (decided,) = payload["decided"]
+    assert decided["derived"] == networks["search"]["probability"]
+    assert 0 < decided["derived"] <= decided["within_budget"] <= 1
+    assert decided["derived"] <= decided["probability"]
+    report, page = read(finished_run, "report"), (finished_run / "report.html").read_text()
+    assert [one["control"] for one in report["comparisons"]] == [*networks][1:]
+    assert {one["basis"] for one in report["comparisons"]} == {"examples"}
+    # After twelve architecture steps no network is probable.
+    assert "This search did not decide: its most probable network" in report["verdict"]
+    assert "Beside the controls" in page
 
 
 @pytest.mark.slow
@@ -194,7 +238,7 @@ def test_a_budget_on_one_side_allows_what_uses_little(finished_run, tmp_path):
     found = run.candidates()
     assert len(found) == 20
     assert all(candidate.predicted <= run.target.value for candidate in found)
-    among = [candidate.predicted for candidate in run.candidates(by_chance=True)]
+    among = [candidate.predicted for candidate in run.candidates(control="random")]
     assert min(among) < 0.9 * run.target.value
     # The order is that of the supernet's own losses.
     judge = run.proposals._searched(0, run.config.seed)

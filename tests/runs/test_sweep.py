@@ -91,7 +91,7 @@ def test_what_is_simulated_is_simulated_again(swept):
         architecture = run.space.from_string(row["string"])
         exact = joint_costs(run.space, architecture[None])[METRIC][0]
         assert row["measured"] == pytest.approx(exact)
-        target = next(m.target.value for m in run.members if m.label == row["origin"])
+        target = next(m.target.value for m in run.members if m.label == row["search"])
         assert not row["meets_budget"] or exact <= target
 
 
@@ -145,6 +145,29 @@ def test_a_run_on_a_simulated_cost_model_alone_is_confirmed_and_measured(here):
     given = load_cost_model(here / "run" / "cost_model.npz", run.space)
     weight = np.eye(run.space.num_options, dtype=np.float32)[run.candidates()[0].architecture]
     assert run.candidates()[0].predicted == pytest.approx(float(given.predict(weight)[METRIC]))
+
+
+@pytest.mark.slow
+def test_a_sweep_takes_controls_where_it_is_asked(here):
+    """One of each for every search, trained from the same seed as that of the search."""
+    run = Run.open(here / "run")
+    run.config = override(run.config, derive__controls=("random", "most_macs"))
+    networks = run.derive()
+    for member in run.members:
+        own = [network for network in networks if network["search"] == member.label]
+        assert [network["label"] for network in own] == [
+            member.label, f"{member.label}-random", f"{member.label}-most_macs",
+        ]  # fmt: skip
+        assert len({(n["seed"], n["training_seed"], n["target"]) for n in own}) == 1
+        assert [("supernet_metric" in network) for network in own] == [True, False, False]
+    tried = read(here / "run", "networks")["confirmations"]
+    assert len(tried) == 2 * 3 * 2
+    assert {path.stem for path in (here / "run" / "architectures").iterdir()} == {
+        member.label for member in run.members
+    }
+    shown = run.report().read_text()
+    assert "of 4 from the searches" in shown and "of 4 of most MACs" in shown
+    assert len(read(here / "run", "report")["front"]["on_front"]) == 2
 
 
 TYPED = [

@@ -95,8 +95,9 @@ def test_what_the_margin_keeps_free_need_not_be_used():
     plain = Candidate(np.array([0, 1, 2], np.int32), 0.0, 3.2, 3.2)
 
     def meets(candidate, measured, budget=DualAscent()):  # noqa: B008
-        groups, target = {"search": [candidate]}, Target("latency_ms", 4.0)
-        rows = confirm(SPACE, groups, [Sample(measured, 0.0, 1)], target, budget)[1]
+        groups, target = {("search", "search"): [candidate]}, Target("latency_ms", 4.0)
+        found = {SPACE.to_string(candidate.architecture): Sample(measured, 0.0, 1)}
+        rows = confirm(SPACE, groups, found, target, budget)[1]
         return rows[0]["meets_budget"]
 
     assert [meets(sure, ms) for ms in (2.8, 2.9, 3.9, 4.1)] == [False, True, True, False]

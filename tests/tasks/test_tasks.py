@@ -151,6 +151,15 @@ def test_counts_of_zero_and_values_that_are_not_finite():
     assert np.isnan(values({"r2": (one, jnp.float32(np.nan))})["r2"])
 
 
+def test_only_an_accuracy_has_examples_that_are_right():
+    np.testing.assert_array_equal(
+        Classification().right(OUTPUTS, CLASSES), OUTPUTS.argmax(1) == CLASSES
+    )
+    assert MultiLabel().right(OUTPUTS, LABELS) is None
+    assert Regression().right(OUTPUTS, VALUES) is None
+    assert Regression().right(VALUES, VALUES) is None  # errors of zero are no wrong answers
+
+
 def test_which_is_better_and_how_it_is_shown():
     assert Classification().better(0.9, 0.8)
     assert not Classification().better(0.8, 0.8)

@@ -20,7 +20,7 @@ from hwnas_jax.runs.retrain import train
 from hwnas_jax.spaces import make_space
 from hwnas_jax.tasks import Classification
 from hwnas_jax.train.optimizers import make_weight_optimizer
-from hwnas_jax.train.training import metric_of, run_in_training
+from hwnas_jax.train.training import outputs_of, run_in_training
 from tests.helpers import stripes
 
 
@@ -143,10 +143,9 @@ def test_the_metric_is_of_every_example_however_they_are_dealt():
     assert 0.5 < right < 1
     for size, batches in ((7, [7] * 5), (30, [30]), (500, [30])):
         asked.clear()
-        found = metric_of(
-            predict, Classification(), data.test_inputs, data.test_targets, batch_size=size
-        )
-        assert found == pytest.approx(right)
+        outputs = outputs_of(predict, data.test_inputs, batch_size=size)
+        found = Classification().value(outputs, data.test_targets)
+        assert float(found) == pytest.approx(right)
         assert asked == batches
 
 
@@ -167,5 +166,6 @@ def test_a_trained_network_is_kept_and_read_back_to_the_bit_on_other_devices(tmp
     first, again = done(8), done(1)
     assert first.test_metric > 0.9
     assert again.test_metric == first.test_metric
+    assert first.test_metric == pytest.approx(first.test_right.mean())
     leaves = (jax.tree.leaves(nnx.state(each.network)) for each in (first, again))
     chex.assert_trees_all_equal(*([np.asarray(leaf) for leaf in own] for own in leaves))

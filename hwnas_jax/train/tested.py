@@ -1,0 +1,51 @@
+"""The file of a run that says which test examples each of its networks got right.
+
+Legend: `N` test examples.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.npz import read_npz
+
+FILE = "tested.npz"
+
+
+def load_tested(folder: Path) -> dict[str, np.ndarray]:
+    """Returns `bool[N]` for each network by its label; empty where nothing was kept.
+
+    Raises:
+      UserError: when the file is damaged.
+    """
+    path = Path(folder) / FILE
+    if not path.exists():
+        return {}
+    try:
+        right = read_npz(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    shapes = {array.shape for array in right.values()}
+    if len(shapes) > 1 or any(a.dtype != bool or a.ndim != 1 for a in right.values()):
+        raise UserError(f"{path} is damaged: it must hold bool[N] for each network, of one length")
+    return right
+
+
+def keep_tested(folder: Path, label: str, right: np.ndarray | None) -> None:
+    """Writes beside the others which test examples a network got right.
+
+    Args:
+      folder: the run folder.
+      label: of the network.
+      right: `bool[N]`; None, for a metric that is no share of right examples, writes nothing.
+    """
+    if right is None:
+        return
+    path = Path(folder) / FILE
+    arrays: dict[str, Any] = {**load_tested(folder), label: right}
+    partial = path.with_name(f".{FILE}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    partial.replace(path)
