@@ -13,19 +13,13 @@ import jax
 import numpy as np
 
 from hwnas_jax.config import Config
-from hwnas_jax.cost import AnalyticModel
-from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.search.derivation import Candidates, Derivation, MostProbable, Searched, check_order
 from hwnas_jax.search.strategies import GRADIENT
-from hwnas_jax.spaces.base import Space
 
 RANDOM, NO_SEARCH, MOST_MACS = "random", "no_search", "most_macs"
 CONTROLS = (RANDOM, NO_SEARCH, MOST_MACS)
-
-_BY_WEIGHTS = ("best_by_supernet", "perturbation")
-"""Rules that ask the supernet, whose weights a control does not have."""
 
 
 def controls_of(config: Config, *, several: bool) -> tuple[str, ...]:
@@ -62,18 +56,13 @@ def by_chance(candidates: Candidates, *, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(len(candidates.networks))
 
 
-def by_macs(space: Space, candidates: Candidates) -> np.ndarray:
+def by_macs(candidates: Candidates) -> np.ndarray:
     """Returns all row numbers, `int[N]`: most multiply-accumulates first, then most parameters.
 
-    Args:
-      space: counts its operations.
-      candidates: the networks within the budget. Of a space too large to list these are draws, so
-        that the first has the most among many thousand, and not of all.
+    The candidates of a space too large to list are draws, so that the first has the most among many
+    thousand, and not of all.
     """
-    counts = predict_architectures(
-        AnalyticModel.count(space), candidates.networks, space.num_options
-    )
-    return np.lexsort((-counts["params"], -counts["macs"]))
+    return np.lexsort((-candidates.counts["params"], -candidates.counts["macs"]))
 
 
 def rule_without_search(rule: Derivation) -> tuple[Derivation, str]:
@@ -82,7 +71,7 @@ def rule_without_search(rule: Derivation) -> tuple[Derivation, str]:
     A rule that asks the supernet gives way to that of the most probable network. Where nothing
     distinguishes the candidates the order is by chance.
     """
-    if rule.name not in _BY_WEIGHTS:
+    if not rule.needs_weights:
         return rule, ""
     return MostProbable(), (
         f"control {NO_SEARCH}: derive.rule = {rule.name!r} asks the weights of the search, so that "

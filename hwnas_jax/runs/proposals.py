@@ -127,7 +127,7 @@ class Proposals:
             searched = self._searched(number, seed)
             rows = without_search(rule, candidates, searched, progress or quiet, seed=seed)
         elif name == MOST_MACS:
-            rows = by_macs(self._space, candidates)
+            rows = by_macs(candidates)
         else:
             rows = by_chance(candidates, seed=seed)
         unknown = np.full(len(candidates.networks), np.nan)

@@ -79,10 +79,12 @@ class Derivation(abc.ABC):
     Attributes:
       name: as in the registry.
       summary: one line for `hwnas list`.
+      needs_weights: whether it asks the supernet, and so cannot do without trained weights.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    needs_weights: ClassVar[bool] = False
 
     @abc.abstractmethod
     def order(

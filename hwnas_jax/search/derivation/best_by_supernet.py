@@ -20,6 +20,7 @@ class BestBySupernet(Derivation):
 
     name = "best_by_supernet"
     summary = "of the most probable, by the supernet's validation loss"
+    needs_weights = True
 
     candidates: Annotated[int, Gt(0)] = 64
     """most probable networks that the supernet judges"""

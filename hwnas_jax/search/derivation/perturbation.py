@@ -26,6 +26,7 @@ class Perturbation(Derivation):
 
     name = "perturbation"
     summary = "the options whose removal hurts the supernet most (DARTS-PT)"
+    needs_weights = True
 
     tune_steps: Annotated[int, Ge(0)] = 20
     """training steps of the supernet's weights after every decision"""
@@ -38,6 +39,7 @@ class Perturbation(Derivation):
         gates = np.array(searched.probabilities, np.float32)
         left = np.ones(len(networks), bool)
         weights = searched.weights
+        assert weights is not None
         decisions = np.random.default_rng(seed).permutation(len(gates))
         for number, decision in enumerate(decisions, 1):
             possible = np.unique(networks[left, decision])

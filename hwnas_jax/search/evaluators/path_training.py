@@ -106,7 +106,7 @@ class PathTraining:
             inputs = augment(
                 keys, jnp.asarray(data.inputs)[rows], shift=bench.shift, flip=bench.flip
             )
-            inputs = normalise(inputs, data.mean, data.std)
+            inputs = normalise(inputs, jnp.asarray(data.mean), jnp.asarray(data.std))
             targets = jnp.asarray(data.targets)[rows]
 
             def loss(weights):
