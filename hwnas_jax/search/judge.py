@@ -25,6 +25,10 @@ from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
 
 
+_WARM = 0.3
+"""Factor on the learning rate of a training that starts from the supernet's weights."""
+
+
 class _Member(NamedTuple):
     """A network in training: its state, and its path `int32[D]`."""
 
@@ -102,6 +106,7 @@ class Judge:
             state = self._training.steps(
                 one.state, given["data"], gates, given["key"], first=given["first"],
                 length=settings.steps_per_dispatch, total=given["total"],
+                factor=given["factor"],
             )  # fmt: skip
             return jax.tree.map(lambda leaf: leaf[None], _Member(state, one.path)), None
 
@@ -136,8 +141,9 @@ class Judge:
             rows = dealt[np.arange(steps) % len(dealt)]
             return np.asarray(self._tune(weights, data, rows, jnp.asarray(gates)))
 
-        def train(networks, steps, progress):
-            return self._trained(data, np.asarray(networks), steps, seed, judged, progress)
+        def train(weights, networks, steps, progress):
+            networks = np.asarray(networks)
+            return self._trained(data, weights, networks, steps, seed, judged, progress)
 
         return Searched(
             probabilities=probabilities,
@@ -152,13 +158,14 @@ class Judge:
         )
 
     def _trained(
-        self, data: Data, networks: np.ndarray, steps: int, seed: int, rows: np.ndarray,
-        progress: Progress,
+        self, data: Data, weights: np.ndarray | None, networks: np.ndarray, steps: int, seed: int,
+        rows: np.ndarray, progress: Progress,
     ) -> dict[str, np.ndarray]:  # fmt: skip
-        """Trains networks from scratch, one on each device at a time, and judges them.
+        """Trains networks, one on each device at a time, and judges them.
 
         Args:
           data: the examples.
+          weights: `float32[P]`, where all of them start; new ones where it is None.
           networks: `int32[n, D]`.
           steps: of each training; rounded up to whole calls.
           seed: of the initial weights, the order of batches and the augmentation.
@@ -168,7 +175,8 @@ class Judge:
         place, key, per_call = self._place, jax.random.key(seed), self._settings.steps_per_dispatch
         calls = -(-steps // per_call)
         shared = place.share({"data": jax.tree.map(jnp.asarray, data), "key": key})
-        state = self._training.init(key)
+        state = self._training.init(key, None if weights is None else jnp.asarray(weights))
+        factor = 1.0 if weights is None else _WARM
         found: list[dict[str, np.ndarray]] = []
         for start in range(0, len(networks), place.count):
             some = networks[start : start + place.count]
@@ -176,11 +184,14 @@ class Judge:
             every = jax.tree.map(lambda leaf: jnp.stack([leaf] * place.count), state)
             member = place.place(_Member(every, jnp.asarray(paths, jnp.int32)))
             for call in range(calls):
-                given = {"first": jnp.int32(per_call * call), "total": jnp.int32(per_call * calls)}
+                given = {
+                    "first": jnp.int32(per_call * call), "total": jnp.int32(per_call * calls),
+                    "factor": jnp.float32(factor),
+                }  # fmt: skip
                 member, _ = self._train(member, shared | place.share(given))
                 progress(start * calls + call * len(some), len(networks) * calls, "short trainings")
-            weights = np.asarray(place.read(member.state.weights))
-            for own, network in zip(weights, some, strict=False):
+            trained = np.asarray(place.read(member.state.weights))
+            for own, network in zip(trained, some, strict=False):
                 told = self._judge(own, data, rows, jnp.asarray(network[None]))
                 found.append({name: np.asarray(values)[0] for name, values in told.items()})
         progress(len(networks) * calls, len(networks) * calls, "short trainings")

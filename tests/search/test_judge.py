@@ -99,10 +99,12 @@ def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends(
     """Six calls of three steps are three epochs of the 48 examples; both follow one cosine."""
     networks = np.array([[0, 1, 2], [2, 2, 0]], np.int32)
     reports = []
-    told = found().train(networks, 5, lambda done, total, what: reports.append((done, total)))
-    again = found().train(networks[1:], 6, quiet)
+    told = found().train(None, networks, 5, lambda done, total, _: reports.append((done, total)))
+    again = found().train(None, networks[1:], 6, quiet)
     assert told["loss"][1] == again["loss"][0], "steps are whole calls, and networks are alone"
     assert reports[-1] == (4, 4)
+    from_shared = found().train(found().weights, networks[1:], 6, quiet)
+    assert from_shared["loss"][0] != again["loss"][0]
 
     data, weights = images(), SETTINGS.weights
     bench = Bench(
@@ -119,6 +121,6 @@ def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends(
     )  # fmt: skip
     arrays = evaluator.arrays(bench)
     whole = evaluator.evaluate(bench, arrays, networks, jax.random.key(3))
-    told = found().train(networks, 18, quiet)
+    told = found().train(None, networks, 18, quiet)
     for metric in ("loss", "accuracy"):
         np.testing.assert_allclose(told[metric], whole[metric], rtol=1e-4)

@@ -53,10 +53,10 @@ class Searched(NamedTuple):
       judge_mixed: `(weights, float32[n, D, K]) -> likewise`, of gates; all options run.
       tune: `(weights, float32[D, K], steps) -> weights`, trained on at these gates on the other
         half.
-      train: `(int32[n, D], steps, progress) -> {"loss": float[n], metric: float[n]}`, of
-        architectures that are trained from scratch for so many steps on the other half, each with
-        weights of its own, and then judged. All start from the same weights and see the same
-        batches.
+      train: `(weights, int32[n, D], steps, progress) -> {"loss": float[n], metric: float[n]}`, of
+        architectures that are trained for so many steps on the other half, each with weights of its
+        own, and then judged. All start from the weights that are given, or from the same new ones
+        where none are, and see the same batches.
       metric: the task's primary metric.
       higher_is_better: whether more of it is better.
     """
@@ -67,7 +67,7 @@ class Searched(NamedTuple):
     judge: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     judge_mixed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     tune: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-    train: Callable[[np.ndarray, int, Progress], dict[str, np.ndarray]]
+    train: Callable[[np.ndarray | None, np.ndarray, int, Progress], dict[str, np.ndarray]]
     metric: str
     higher_is_better: bool
 

@@ -35,16 +35,18 @@ class Halving(Derivation):
     name = "halving"
     summary = "short trainings of the most promising, the better half again for twice as long"
 
-    trainings: Annotated[int, Ge(1)] = 16
+    trainings: Annotated[int, Ge(1)] = 32
     """networks that the first round trains"""
-    steps: Annotated[int, Gt(0)] = 200
+    steps: Annotated[int, Gt(0)] = 100
     """steps of a training in the first round"""
+    warm: bool = True
+    """start from the supernet's weights, where there are any; false starts from new ones"""
     by_size: bool = True
     """let the number of multiply-adds and of parameters choose who is trained"""
-    by_supernet: Annotated[int, Ge(0)] = 256
-    """networks that the supernet judges, those with the best mean rank of the other signs; 0 asks
-    it nothing"""
-    by_probability: bool = True
+    by_supernet: Annotated[int, Ge(0)] = 0
+    """networks that the supernet judges, those with the best mean rank of the other signs, so that
+    its losses choose too; 0 asks it nothing"""
+    by_probability: bool = False
     """let the search's probabilities choose who is trained, where they say anything"""
 
     def order(
@@ -53,9 +55,10 @@ class Halving(Derivation):
         """Returns all candidates."""
         promising = self.shortlist(candidates, searched, progress, seed=seed)
         left, steps = promising[: self.trainings], self.steps
+        start = searched.weights if self.warm else None
         order = promising[self.trainings :]
         while True:
-            losses = searched.train(candidates.networks[left], steps, progress)["loss"]
+            losses = searched.train(start, candidates.networks[left], steps, progress)["loss"]
             left = left[np.argsort(losses, kind="stable")]
             half = (len(left) + 1) // 2
             if len(left) <= 2:

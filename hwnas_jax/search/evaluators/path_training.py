@@ -59,16 +59,18 @@ class PathTraining:
         """
         return Sampler(count, self.bench.batch_size, length)
 
-    def init(self, key: jax.Array) -> PathState:
+    def init(self, key: jax.Array, weights: jax.Array | None = None) -> PathState:
         """Returns the state before the first step.
 
         Args:
           key: of the initial weights, the order of batches and the augmentation. Architectures
             that are given the same key are trained on equal terms.
+          weights: `float32[P]` to begin with; new ones are drawn when left out.
         """
         assert self.bench.supernet is not None
-        weights = self.bench.supernet.init(jax.random.split(key, 3)[0])
-        return PathState(weights, self._optimizer(1).init(weights))
+        if weights is None:
+            weights = self.bench.supernet.init(jax.random.split(key, 3)[0])
+        return PathState(weights, self._optimizer(1, 1.0).init(weights))
 
     def steps(
         self,
@@ -80,6 +82,7 @@ class PathTraining:
         first: jax.Array | int,
         length: int,
         total: jax.Array | int,
+        factor: jax.Array | float = 1.0,
     ) -> PathState:
         """Returns the state after `length` more steps.
 
@@ -91,6 +94,7 @@ class PathTraining:
           first: number of the first of these steps.
           length: how many steps.
           total: steps of the whole training, by which the learning rate falls.
+          factor: on the learning rate, throughout.
         """
         bench = self.bench
         assert bench.supernet is not None
@@ -98,7 +102,7 @@ class PathTraining:
         sampler = self.sampler(len(data.weight_half), length)
         _, order_key, augment_key = jax.random.split(key, 3)
         orders = sampler.orders(order_key, jnp.asarray(first))
-        optimizer = self._optimizer(total)
+        optimizer = self._optimizer(total, factor)
 
         def step(state: PathState, number):
             rows = jnp.asarray(data.weight_half)[sampler.indices(orders, first, number)]
@@ -118,10 +122,13 @@ class PathTraining:
 
         return jax.lax.scan(step, state, first + jnp.arange(length))[0]
 
-    def _optimizer(self, total: jax.Array | int) -> optax.GradientTransformation:
+    def _optimizer(
+        self, total: jax.Array | int, factor: jax.Array | float
+    ) -> optax.GradientTransformation:
         def schedule(count):
             falling = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(count / total, 1.0)))
-            return self.learning_rate_end + (self.learning_rate - self.learning_rate_end) * falling
+            rate = self.learning_rate_end + (self.learning_rate - self.learning_rate_end) * falling
+            return factor * rate
 
         return optax.chain(
             optax.clip_by_global_norm(self.clip_norm),

@@ -200,8 +200,8 @@ def rounds_of(loss):
     """Returns trainings whose losses are `loss(row, steps)`, and the list of rounds."""
     rounds = []
 
-    def train(networks, steps, progress):
-        rounds.append((steps, [tuple(row) for row in networks.tolist()]))
+    def train(weights, networks, steps, progress):
+        rounds.append((steps, [tuple(row) for row in networks.tolist()], weights))
         return {"loss": np.array([loss(tuple(row), steps) for row in networks.tolist()])}
 
     return train, rounds
@@ -217,13 +217,14 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
         return -1.0 if row == early and steps < 40 else rows.index(row) / 18
 
     train, rounds = rounds_of(loss)
-    rule = Halving(trainings=8, steps=10, by_supernet=0, by_probability=False)
+    rule = Halving(trainings=8, steps=10)
     found_order = order(rule, found, left(train=train))
-    assert [(steps, set(some)) for steps, some in rounds] == [
+    assert [(steps, set(some)) for steps, some, _ in rounds] == [
         (10, set(rows[10:])),
         (20, {early, *rows[10:13]}),
         (40, {early, rows[10]}),
     ]
+    assert all(weights is not None for _, _, weights in rounds), "the supernet's are the start"
     assert found_order == [10, 17, 11, 12, 13, 14, 15, 16, *range(9, -1, -1)]
 
 
@@ -245,7 +246,9 @@ def test_signs_choose_who_is_trained_by_their_mean_rank():
     assert len(set((size + chance).tolist())) > 12, "few are equal, so luck decides little"
     told = ranks(size[first]) + ranks(chance[first]) + ranks(supernet[first])
     train, rounds = rounds_of(lambda row, steps: 0.0)
-    order(Halving(trainings=3, by_supernet=6), found, left(judge, train=train))
+    rule = Halving(trainings=3, by_supernet=6, by_probability=True, warm=False)
+    order(rule, found, left(judge, train=train))
+    assert rounds[0][2] is None, "new weights"
     assert set(asked) == {tuple(EVERY[i]) for i in first}
     best = set(np.sort(told)[:3].tolist())
     trained = [np.flatnonzero((EVERY[first] == row).all(1))[0] for row in rounds[0][1]]
@@ -261,6 +264,6 @@ def test_without_weights_no_supernet_is_asked_and_chance_settles_what_is_equal()
         train, rounds = rounds_of(lambda row, steps: 0.0)
         searched = left(train=train)._replace(weights=None)
         assert sorted(order(Halving(trainings=2), found, searched, seed)) == list(range(6))
-        assert len(rounds) == 1
+        assert [weights for _, _, weights in rounds] == [None]
         seen.add(rounds[0][1][0])
     assert len(seen) > 2
