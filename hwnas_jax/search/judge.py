@@ -24,7 +24,6 @@ from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
 
-
 _WARM = 0.3
 """Factor on the learning rate of a training that starts from the supernet's weights."""
 

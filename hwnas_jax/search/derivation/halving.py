@@ -1,4 +1,4 @@
-"""Short trainings of the most promising networks, halved round by round."""
+"""Successive halving: short trainings of the most promising networks, longer ones of the best."""
 
 import dataclasses
 from typing import Annotated
@@ -21,8 +21,8 @@ class Halving(Derivation):
     A training of a network's own ranks better than any weights that are shared, and costs more. So
     cheap signs choose who is trained: the size of a network, what the supernet loses with it, and
     how much more probable the search has made it. Each sign ranks all candidates, and those with
-    the best mean rank form the first round. Every further round trains the better half again, for
-    twice as long, until the last round has two networks or one.
+    the best mean rank form the first round. Every further round trains the best of them again, for
+    as much longer as they are fewer, until no more than two are left.
 
     The order is that of the last training of each, the later rounds first; the networks that were
     not trained follow by their mean ranks. Several devices train several networks side by side. All
@@ -33,12 +33,15 @@ class Halving(Derivation):
     """
 
     name = "halving"
-    summary = "short trainings of the most promising, the better half again for twice as long"
+    summary = "short trainings of the most promising, longer ones of the best of these"
 
     trainings: Annotated[int, Ge(1)] = 32
     """networks that the first round trains"""
     steps: Annotated[int, Gt(0)] = 100
     """steps of a training in the first round"""
+    shrink: Annotated[int, Ge(2)] = 4
+    """how many times fewer networks each round trains than the one before, each as many times as
+    long"""
     warm: bool = True
     """start from the supernet's weights, where there are any; false starts from new ones"""
     by_size: bool = True
@@ -60,11 +63,11 @@ class Halving(Derivation):
         while True:
             losses = searched.train(start, candidates.networks[left], steps, progress)["loss"]
             left = left[np.argsort(losses, kind="stable")]
-            half = (len(left) + 1) // 2
             if len(left) <= 2:
                 return np.concatenate([left, order])
-            order = np.concatenate([left[half:], order])
-            left, steps = left[:half], 2 * steps
+            kept = -(-len(left) // self.shrink)
+            order = np.concatenate([left[kept:], order])
+            left, steps = left[:kept], self.shrink * steps
 
     def shortlist(
         self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int

@@ -217,7 +217,7 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
         return -1.0 if row == early and steps < 40 else rows.index(row) / 18
 
     train, rounds = rounds_of(loss)
-    rule = Halving(trainings=8, steps=10)
+    rule = Halving(trainings=8, steps=10, shrink=2)
     found_order = order(rule, found, left(train=train))
     assert [(steps, set(some)) for steps, some, _ in rounds] == [
         (10, set(rows[10:])),
@@ -226,6 +226,12 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
     ]
     assert all(weights is not None for _, _, weights in rounds), "the supernet's are the start"
     assert found_order == [10, 17, 11, 12, 13, 14, 15, 16, *range(9, -1, -1)]
+
+
+def test_a_round_may_keep_one_of_four():
+    train, rounds = rounds_of(lambda row, steps: 0.0)
+    order(Halving(trainings=10, steps=5), candidates(), left(train=train))
+    assert [(steps, len(some)) for steps, some, _ in rounds] == [(5, 10), (20, 3), (80, 1)]
 
 
 def test_signs_choose_who_is_trained_by_their_mean_rank():
