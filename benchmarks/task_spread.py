@@ -1,15 +1,15 @@
 """Do networks differ on a data set by more than the noise of their training?
 
-    python benchmarks/task_spread.py cluttered_digits [--args '{"size": 16}'] [--networks 12]
+    python benchmarks/task_spread.py cluttered_digits [--args '{"clutter": 2}'] [--networks 12]
 
 Draws networks of NAS-Bench-201's cells whose multiply-accumulates lie between two percentiles of
-the space, so that all cost about the same. Each is trained from several seeds and tested. A search
-can only be worth something on a data set where the networks' mean accuracies spread by more than
-the accuracies of one network over its seeds.
+the space, so that all cost about the same. Each is trained from several seeds, as long and as hard
+as a derived network is trained, and tested. A search is worth something only where the mean
+accuracies of networks spread by more than the accuracies of one network over its seeds.
 
-The spread between networks is the standard deviation of the true means: the variance of the
+The spread between networks is the standard deviation of their true means: the variance of the
 measured means less the part of it that comes from the seeds. Kendall's tau between seeds says how
-well one training ranks the networks for another.
+well the first training of each network predicts the order after the second.
 """
 
 import argparse
@@ -23,7 +23,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 
-from hwnas_jax.config import DataConfig
+from hwnas_jax.config import DataConfig, RetrainConfig
 from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.cost.judge.metrics import kendall
 from hwnas_jax.cost.models.analytic import AnalyticModel
@@ -84,10 +84,45 @@ def spreads(accuracies: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(max(between, 0.0))), float(np.sqrt(within))
 
 
+def train_all(bench: Bench, networks: np.ndarray, seeds: int, least_steps: int) -> np.ndarray:
+    """Returns test accuracies in percent, `[networks, seeds]`; prints how long that took.
+
+    Args:
+      bench: trains and tests.
+      networks: `int32[n, D]`.
+      seeds: how often each is trained; a seed draws the same batches for all networks.
+      least_steps: of each training, rounded to whole epochs.
+    """
+    assert bench.data is not None
+    per_epoch, settings = len(bench.data.weight_half) // bench.batch_size, RetrainConfig()
+    evaluator = ShortTraining(
+        epochs=max(1, round(least_steps / per_epoch)),
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+    )
+    arrays = evaluator.arrays(bench)
+    keys = jax.random.split(jax.random.key(0), seeds)
+
+    @jax.jit
+    def evaluate(arrays, networks, key):
+        return evaluator.evaluate(bench, arrays, networks, key)["accuracy"]
+
+    program = evaluate.lower(arrays, networks, keys[0]).compile()
+    start = time.process_time()
+    accuracies = 100 * np.stack([np.asarray(program(arrays, networks, key)) for key in keys], 1)
+    steps = evaluator.epochs * per_epoch
+    taken_ms = 1000 * (time.process_time() - start) / (steps * accuracies.size)
+    print(
+        f"{len(networks)} networks, {seeds} seeds, {steps} steps of {bench.batch_size} images; "
+        f"{taken_ms:.2f} ms of CPU time a step"
+    )
+    return accuracies
+
+
 def main():
     """Trains the networks and prints the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", help="data source by its name")
+    parser.add_argument("data", help="source of images in classes, by its name")
     parser.add_argument("--args", type=json.loads, default={}, help="its options, as JSON")
     parser.add_argument("--shift", type=int, default=1, help="augmentation, in pixels")
     parser.add_argument("--networks", type=int, default=12)
@@ -98,49 +133,38 @@ def main():
     parser.add_argument("--cells", type=int, default=1)
     words = parser.parse_args()
 
+    print(f"{describe_device()} {describe_software()}")
     dataset = load_data(DataConfig(name=words.data, args=words.args, shift=words.shift))
+    print(
+        f"{words.data} {words.args}: images {dataset.input_shape}, "
+        f"{len(dataset.train_inputs)} to train on, {len(dataset.test_inputs)} to test on"
+    )
     space = make_space(
         "nasbench201", {"channels": words.channels, "cells": words.cells},
         input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
     )  # fmt: skip
     networks, macs = networks_of_one_cost(space, words.networks, words.percentiles, seed=0)
-    bench = make_bench(dataset, space, shift=words.shift, batch_size=64)
-    per_epoch = len(dataset.train_inputs) // bench.batch_size
-    evaluator = ShortTraining(epochs=max(1, round(words.steps / per_epoch)), weight_decay=5e-3)
-    arrays = evaluator.arrays(bench)
-    train = jax.jit(lambda arrays, networks, key: evaluator.evaluate(bench, arrays, networks, key))
+    bench = make_bench(dataset, space, shift=words.shift, batch_size=RetrainConfig().batch_size)
+    accuracies = train_all(bench, networks, words.seeds, words.steps)
 
-    keys = jax.random.split(jax.random.key(0), words.seeds)
-    start = time.process_time()
-    train = train.lower(arrays, networks, keys[0]).compile()
-    compiled = time.process_time()
-    found = [train(arrays, networks, key)["accuracy"] for key in keys]
-    accuracies = 100 * np.stack([np.asarray(one) for one in found], axis=1)
-    taken = time.process_time() - compiled
-
+    means = accuracies.mean(axis=1)
+    for row in np.argsort(-means):
+        each = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies[row])
+        print(
+            f"{means[row]:.2f} % ({each})  {macs[row]:,.0f} MACs  {space.to_string(networks[row])}"
+        )
     between, within = spreads(accuracies)
-    pairs = itertools.combinations(accuracies.T, 2)
-    taus = [kendall(one, other) for one, other in pairs]
-    means, steps = accuracies.mean(axis=1), evaluator.epochs * per_epoch
-    print(f"{describe_device()} {describe_software()}")
     print(
-        f"{words.data} {words.args}: images {dataset.input_shape}, "
-        f"{len(dataset.train_inputs)} train, {len(dataset.test_inputs)} test"
+        f"mean accuracy {means.mean():.2f} %, of single networks {means.min():.2f} to "
+        f"{means.max():.2f} %\nstandard deviation between networks {between:.2f}, between "
+        f"trainings of one {within:.2f}: ratio {between / within:.2f}"
     )
+    taus = [kendall(one, other) for one, other in itertools.combinations(accuracies.T, 2)]
     print(
-        f"{len(networks)} networks of {macs.min():.4g} to {macs.max():.4g} MACs, "
-        f"{words.seeds} seeds, {steps} steps; compiled in {compiled - start:.0f} s of CPU time, "
-        f"{1000 * taken / (steps * accuracies.size):.2f} ms of it a step"
+        f"Kendall's tau between two seeds {np.mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f})"
     )
-    print(
-        f"test accuracy {means.mean():.2f} %, networks {means.min():.2f} to {means.max():.2f}; "
-        f"standard deviation between networks {between:.2f}, between trainings {within:.2f}, "
-        f"ratio {between / within:.2f}"
-    )
-    print(
-        f"Kendall's tau between two seeds {np.mean(taus):.2f} ({min(taus):.2f} to {max(taus):.2f}),"
-        f" of the mean with MACs {kendall(macs, means):.2f}"
-    )
+    if np.ptp(macs):
+        print(f"Kendall's tau of the mean accuracies with the MACs {kendall(macs, means):.2f}")
 
 
 if __name__ == "__main__":
