@@ -30,10 +30,15 @@ class ClutteredDigits(Source):
     overlap, the brighter pixel is seen. Train images are made of train digits and test images of
     test digits alone, the pieces too.
 
-    The plain digits are so easy that networks differ by less than two trainings of one network do.
-    Clutter tells networks apart; noise does not, because it limits all of them alike.
-    `benchmarks/task_spread.py` measures both. Cluttered digits as a task are from Mnih et al.,
-    "Recurrent Models of Visual Attention", NeurIPS 2014.
+    On plain digits, networks of equal cost differ by less than two trainings of one network do.
+    Clutter tells networks apart. Noise hides the difference again, since it limits all networks
+    alike. `benchmarks/task_spread.py` measures this for any source.
+
+    Where a part of the train images is held out for validation, the same digits are in both parts,
+    so accuracies are higher there than on the test images.
+
+    References: digits in clutter are a task in Mnih et al., "Recurrent Models of Visual Attention",
+    NeurIPS 2014.
     """
 
     name = "cluttered_digits"
@@ -44,11 +49,11 @@ class ClutteredDigits(Source):
     repeats: Annotated[int, Gt(0)] = 16
     """how many images are made of each digit"""
     zoom: Annotated[float, Ge(1), Le(2)] = 1.25
-    """most that a digit is enlarged or shrunk by"""
+    """largest factor that a digit is enlarged or shrunk by"""
     rotation: Annotated[float, Ge(0), Le(180)] = 20.0
-    """most degrees that it is turned by, either way"""
+    """most degrees that a digit is turned by, either way"""
     shift: Annotated[float, Ge(0), Le(0.5)] = 0.15
-    """farthest that its middle is from the image's, down and to the side, as a share of `size`"""
+    """farthest that the middle of a digit is from the image's, down and to the side, as a share of `size`"""
     clutter: Annotated[int, Ge(0), Le(16)] = 3
     """how many pieces of other digits there are"""
     piece: Annotated[float, Gt(0), Le(_WHOLE)] = 5.0
