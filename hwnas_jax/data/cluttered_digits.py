@@ -42,7 +42,9 @@ class ClutteredDigits(Source):
     """
 
     name = "cluttered_digits"
-    summary = "handwritten digits among pieces of others, 28752 images of 12x12x1; built in"
+    summary = (
+        "handwritten digits among pieces of others, 12x12x1, 10 classes; built in, no download"
+    )
 
     size: Annotated[int, Ge(8), Le(64)] = 12
     """height and width in pixels; a digit has about two thirds of them"""
@@ -53,7 +55,7 @@ class ClutteredDigits(Source):
     rotation: Annotated[float, Ge(0), Le(180)] = 20.0
     """most degrees that a digit is turned by, either way"""
     shift: Annotated[float, Ge(0), Le(0.5)] = 0.15
-    """farthest that the middle of a digit is from the image's, down and to the side, as a share of `size`"""
+    """farthest that a digit is off the middle, down and to the side, as a share of `size`"""
     clutter: Annotated[int, Ge(0), Le(16)] = 3
     """how many pieces of other digits there are"""
     piece: Annotated[float, Gt(0), Le(_WHOLE)] = 5.0
