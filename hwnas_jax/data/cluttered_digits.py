@@ -42,9 +42,7 @@ class ClutteredDigits(Source):
     """
 
     name = "cluttered_digits"
-    summary = (
-        "handwritten digits among pieces of others, 12x12x1, 10 classes; built in, no download"
-    )
+    summary = "digits among pieces of other digits, 12x12x1, 10 classes; built in, no download"
 
     size: Annotated[int, Ge(8), Le(64)] = 12
     """height and width in pixels; a digit has about two thirds of them"""
