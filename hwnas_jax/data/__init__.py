@@ -6,6 +6,7 @@ from typing import Any
 
 from hwnas_jax.config import DataConfig
 from hwnas_jax.data.base import SOURCES, Source
+from hwnas_jax.data.cluttered_digits import ClutteredDigits
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.digits import Digits
 from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
@@ -24,8 +25,9 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 
 __all__ = [
-    "SOURCES", "DataConfig", "Dataset", "Digits", "DigitsMultiLabel", "Gratings", "Idx", "Sampler",
-    "Source", "Tfds", "augment", "holdout", "load_data", "normalise", "split_halves",
+    "SOURCES", "ClutteredDigits", "DataConfig", "Dataset", "Digits", "DigitsMultiLabel", "Gratings",
+    "Idx", "Sampler", "Source", "Tfds", "augment", "holdout", "load_data", "normalise",
+    "split_halves",
 ]  # fmt: skip
 
 _CLASS_OF_A_FILE = re.compile(r":[A-Za-z_]\w*$")

@@ -16,7 +16,7 @@ OWN = f"{Path(__file__).resolve().parents[1]}/methods/my_data.py:Shapes"
 
 
 def _options(name, folder):
-    """Returns options for a source by its name; files that it needs are written first."""
+    """Returns options for a source by its name, few data; files that it needs are written first."""
     if name == "idx":
         tiny_sets.write_idx_folder(folder)
         return {"path": str(folder)}
@@ -24,6 +24,8 @@ def _options(name, folder):
         features = {"image": tiny_sets.tensor(), "label": tiny_sets.classes()}
         tiny_sets.prepare_tfds(folder, "tiny_set", features, splits=(("train", 0, 30),))
         return {"path": str(folder), "dataset": "tiny_set"}
+    if name == "cluttered_digits":
+        return {"repeats": 1}
     return {}
 
 
