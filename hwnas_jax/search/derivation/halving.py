@@ -22,7 +22,7 @@ class Halving(Derivation):
     cheap signs choose who is trained: the size of a network, what the supernet loses with it, and
     how much more probable the search has made it. Each sign ranks all candidates, and those with
     the best mean rank form the first round. Every further round trains the best of them again, for
-    as much longer as they are fewer, until no more than two are left.
+    as much longer as they are fewer. The last round is that which would leave one to train.
 
     The order is that of the last training of each, the later rounds first; the networks that were
     not trained follow by their mean ranks. Several devices train several networks side by side. All
@@ -35,18 +35,18 @@ class Halving(Derivation):
     name = "halving"
     summary = "short trainings of the most promising, longer ones of the best of these"
 
-    trainings: Annotated[int, Ge(1)] = 32
+    trainings: Annotated[int, Ge(1)] = 16
     """networks that the first round trains"""
-    steps: Annotated[int, Gt(0)] = 100
+    steps: Annotated[int, Gt(0)] = 300
     """steps of a training in the first round"""
     shrink: Annotated[int, Ge(2)] = 4
     """how many times fewer networks each round trains than the one before, each as many times as
     long"""
-    warm: bool = True
+    warm: bool = False
     """start from the supernet's weights, where there are any; false starts from new ones"""
     by_size: bool = True
     """let the number of multiply-adds and of parameters choose who is trained"""
-    by_supernet: Annotated[int, Ge(0)] = 0
+    by_supernet: Annotated[int, Ge(0)] = 256
     """networks that the supernet judges, those with the best mean rank of the other signs, so that
     its losses choose too; 0 asks it nothing"""
     by_probability: bool = False
@@ -63,9 +63,9 @@ class Halving(Derivation):
         while True:
             losses = searched.train(start, candidates.networks[left], steps, progress)["loss"]
             left = left[np.argsort(losses, kind="stable")]
-            if len(left) <= 2:
-                return np.concatenate([left, order])
             kept = -(-len(left) // self.shrink)
+            if kept == 1 or len(left) == 2:
+                return np.concatenate([left, order])
             order = np.concatenate([left[kept:], order])
             left, steps = left[:kept], self.shrink * steps
 

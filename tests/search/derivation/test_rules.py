@@ -217,7 +217,7 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
         return -1.0 if row == early and steps < 40 else rows.index(row) / 18
 
     train, rounds = rounds_of(loss)
-    rule = Halving(trainings=8, steps=10, shrink=2)
+    rule = Halving(trainings=8, steps=10, shrink=2, warm=True, by_supernet=0)
     found_order = order(rule, found, left(train=train))
     assert [(steps, set(some)) for steps, some, _ in rounds] == [
         (10, set(rows[10:])),
@@ -230,8 +230,8 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
 
 def test_a_round_may_keep_one_of_four():
     train, rounds = rounds_of(lambda row, steps: 0.0)
-    order(Halving(trainings=10, steps=5), candidates(), left(train=train))
-    assert [(steps, len(some)) for steps, some, _ in rounds] == [(5, 10), (20, 3), (80, 1)]
+    order(Halving(trainings=10, steps=5, by_supernet=0), candidates(), left(train=train))
+    assert [(steps, len(some)) for steps, some, _ in rounds] == [(5, 10), (20, 3)]
 
 
 def test_signs_choose_who_is_trained_by_their_mean_rank():
@@ -252,7 +252,7 @@ def test_signs_choose_who_is_trained_by_their_mean_rank():
     assert len(set((size + chance).tolist())) > 12, "few are equal, so luck decides little"
     told = ranks(size[first]) + ranks(chance[first]) + ranks(supernet[first])
     train, rounds = rounds_of(lambda row, steps: 0.0)
-    rule = Halving(trainings=3, by_supernet=6, by_probability=True, warm=False)
+    rule = Halving(trainings=3, by_supernet=6, by_probability=True)
     order(rule, found, left(judge, train=train))
     assert rounds[0][2] is None, "new weights"
     assert set(asked) == {tuple(EVERY[i]) for i in first}
