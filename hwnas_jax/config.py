@@ -211,6 +211,11 @@ class SearchConfig:
     rematerialise: bool = False
     """compute activations again in the backward pass instead of keeping them: slower, smaller"""
 
+    @property
+    def parts(self) -> int:
+        """Parts that a step divides a replica's batch into."""
+        return self.draws * self.accumulate
+
 
 @dataclasses.dataclass(frozen=True)
 class DeriveConfig:

@@ -121,12 +121,12 @@ class Replicas:
     def _mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
 
-    def check_batch(self, batch_size: int, key: str, accumulate: int = 1) -> None:
-        """Raises UserError when a global batch does not divide by replicas and micro-batches."""
-        parts = self.count * accumulate
+    def check_batch(self, batch_size: int, key: str, each: int = 1) -> None:
+        """Raises UserError when a global batch does not divide by replicas with `each` parts."""
+        parts = self.count * each
         if batch_size % parts:
             near = max(parts, round(batch_size / parts) * parts)
-            micro = f" times {accumulate} micro-batches" if accumulate > 1 else ""
+            micro = f" times {each} parts of their batches" if each > 1 else ""
             raise UserError(
                 f"{key} = {batch_size} does not divide by {self.count} devices{micro}; "
                 f"the nearest that does is {near}"

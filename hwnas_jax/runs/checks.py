@@ -6,7 +6,7 @@ Each check is that of the stage it belongs to, called before minutes of profilin
 import numpy as np
 
 from hwnas_jax.budgets import Budget, check_budget
-from hwnas_jax.config import Config, alone, validate
+from hwnas_jax.config import Config, SearchConfig, alone, validate
 from hwnas_jax.cost import AnalyticModel, estimate
 from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.cost.simulate.codesign import Systolic
@@ -39,8 +39,7 @@ def check_config(config: Config) -> None:
     check_cost_model(config.cost.model)
     controls_of(config, several=False)
     replicas = Replicas.from_config(config.parallel)
-    parts = config.search.accumulate * config.search.draws
-    replicas.check_batch(config.search.batch_size, "search.batch_size", parts)
+    replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.parts)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
@@ -81,6 +80,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     task = make_task(config.task, dataset)
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
     methods = make_methods(space, task, config)
+    check_fair(search, space)
     if search.strategy.name == GRADIENT:
         if search.strategy.args:
             raise UserError(
@@ -94,11 +94,11 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     evaluator = EVALUATORS.make(search.evaluator)
     weights = np.zeros(methods.supernet.num_weights, np.float32)
     check_evaluator(evaluator, bench_of(space, dataset, task, config, weights))
-    if rule.name != "most_probable":
+    if rule.needs_weights:
+        fit = [name for name in DERIVATIONS if not DERIVATIONS[name].needs_weights]
         raise UserError(
-            f"derive.rule = {rule.name!r} orders networks by what a gradient search knows of them; "
-            f"search.strategy = {strategy.name!r} leaves the scores it was told, by which its "
-            "networks are ordered"
+            f"derive.rule = {rule.name!r} asks the supernet of a gradient search; "
+            f"search.strategy = {strategy.name!r} leaves scores. Allowed are {', '.join(fit)}"
         )
     for unfit, what in (
         (config.target.measurements, "target.measurements"),
@@ -108,6 +108,22 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
             raise UserError(
                 f"{what} goes with search.strategy = {GRADIENT!r} alone, not with {strategy.name!r}"
             )
+
+
+def check_fair(search: SearchConfig, space: Space) -> None:
+    """Refuses fair draws that cannot be fair: too few for the options, or no multiple of them.
+
+    Raises:
+      UserError: names how many draws are fair.
+    """
+    if not search.fair:
+        return
+    widest = int(space.mask.sum(axis=1).max())
+    if search.draws % widest:
+        raise UserError(
+            f"search.fair runs each of the {widest} options of the widest decision equally often "
+            f"in a step; search.draws = {search.draws} must be {widest} or a multiple"
+        )
 
 
 def check_limits(

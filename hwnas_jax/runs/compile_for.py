@@ -179,7 +179,7 @@ def compile_for(
         )
     settings = config.search
     replicas = Replicas(devices[:count], config.parallel.backend)
-    replicas.check_batch(settings.batch_size, "search.batch_size", settings.accumulate)
+    replicas.check_batch(settings.batch_size, "search.batch_size", settings.parts)
     model: Any = AnalyticModel.count(space) if cost_model is None else cost_model
     metric = "macs" if cost_model is None else config.target.metric
     choose(metric, model.metrics, "metric of the cost model")

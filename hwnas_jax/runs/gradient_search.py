@@ -133,7 +133,7 @@ def search_architecture(
     """
     settings = config.search
     replicas = Replicas.from_config(config.parallel)
-    replicas.check_batch(settings.batch_size, "search.batch_size", settings.accumulate)
+    replicas.check_batch(settings.batch_size, "search.batch_size", settings.parts)
     task = make_task(config.task, dataset)
     methods = make_methods(space, task, config, sync_axis=statistics_axis(config.parallel))
     search = search_functions(methods, target, config)

@@ -22,9 +22,21 @@ from hwnas_jax.runs.controls import (
 )
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import examples_of
-from hwnas_jax.search.candidates import Candidate, as_candidate, bounded_costs, within_budget
+from hwnas_jax.search.candidates import (
+    Candidate,
+    as_candidate,
+    bounded_costs,
+    counts_of,
+    within_budget,
+)
 from hwnas_jax.search.decided import Decided, how_decided
-from hwnas_jax.search.derivation import DERIVATIONS, Derivation, Searched, check_order
+from hwnas_jax.search.derivation import (
+    DERIVATIONS,
+    Candidates,
+    Derivation,
+    Searched,
+    check_order,
+)
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
@@ -80,16 +92,16 @@ class Proposals:
           UserError: when nothing meets the budget, or the rule does not keep its contract.
         """
         if not self.by_gradient:
-            return self._told(number, target)
+            candidates = self._told(number, target)
+            rows = self._ordered(candidates, number, seed, progress)
+            return [as_candidate(candidates, target, row) for row in rows]
         assert self._found.probabilities is not None and self._found.prior is not None
         probabilities, prior = self._found.probabilities[number], self._found.prior
         candidates = within_budget(
             self._space, self._model, target, self._budget,
             probabilities=probabilities, prior=prior, seed=seed,
         )  # fmt: skip
-        rule = self._rule
-        rows = rule.order(candidates, self._searched(number, seed), progress or quiet, seed=seed)
-        rows = check_order(rule, rows, len(candidates.networks))
+        rows = self._ordered(candidates, number, seed, progress)
         self.decided[number] = how_decided(
             self._space, self._model, target, self._budget, candidates, probabilities,
             derived=rows[0], search=label, seed=seed,
@@ -146,8 +158,16 @@ class Proposals:
         assert known.weights is not None  # only a control has none
         return float(known.judge(known.weights, architecture[None])[known.metric][0])
 
-    def _told(self, number: int, target: Target) -> list[Candidate]:
-        """Returns the networks that a strategy was told about, in order of their scores."""
+    def _ordered(
+        self, candidates: Candidates, number: int, seed: int, progress: Progress | None
+    ) -> np.ndarray:
+        """Returns the rows of candidates in the order of the config's rule."""
+        rule, searched = self._rule, self._searched(number, seed)
+        rows = rule.order(candidates, searched, progress or quiet, seed=seed)
+        return check_order(rule, rows, len(candidates.networks))
+
+    def _told(self, number: int, target: Target) -> Candidates:
+        """Returns the networks within the budget that a strategy was told about."""
         found = self._found
         assert found.networks is not None and found.scores is not None
         networks = self._space.canonical(found.networks[number])
@@ -167,14 +187,13 @@ class Proposals:
             )
         rows = np.flatnonzero(fits)
         rows = rows[np.argsort(-scores[rows], kind="stable")]
-        _, first = np.unique(networks[rows], axis=0, return_index=True)
-        return [
-            Candidate(
-                networks[row], float("nan"), float(predicted[row]),
-                float(bounds[target.metric][row]), float(scores[row]),
-            )
-            for row in rows[np.sort(first)]
-        ]  # fmt: skip
+        rows = rows[np.sort(np.unique(networks[rows], axis=0, return_index=True)[1])]
+        unknown = np.full(len(rows), np.nan)
+        return Candidates(
+            networks[rows], unknown, unknown,
+            {"predicted": predicted[rows], **{m: cost[rows] for m, cost in bounds.items()}},
+            counts_of(self._space, networks[rows]), scores[rows],
+        )  # fmt: skip
 
     @property
     def _rule(self) -> Derivation:
@@ -187,10 +206,9 @@ class Proposals:
 
     def _searched(self, number: int, seed: int) -> Searched:
         found = self._found
-        assert found.probabilities is not None and found.prior is not None
-        assert found.weights is not None
         return self._judge.searched(
             examples_of(self._dataset, self._config, seed=seed),
-            probabilities=found.probabilities[number], prior=found.prior,
-            weights=found.weights[number], seed=seed,
+            probabilities=None if found.probabilities is None else found.probabilities[number],
+            prior=found.prior, weights=None if found.weights is None else found.weights[number],
+            seed=seed,
         )  # fmt: skip

@@ -298,9 +298,11 @@ def _refuse_unreachable(target: Target, bounds: dict[str, np.ndarray]) -> None:
 
 def as_candidate(candidates: Candidates, target: Target, row: int) -> Candidate:
     """Returns one of the candidates by itself."""
+    scores = candidates.scores
     return Candidate(
         candidates.networks[row],
         float(candidates.log_probability[row]),
         float(candidates.predicted["predicted"][row]),
         float(candidates.predicted[target.metric][row]),
+        float("nan") if scores is None else float(scores[row]),
     )

@@ -116,15 +116,15 @@ class Judge:
         self._train = self._place.compile(train)
 
     def searched(
-        self, data: Data, *, probabilities: np.ndarray, prior: np.ndarray,
+        self, data: Data, *, probabilities: np.ndarray | None, prior: np.ndarray | None,
         weights: np.ndarray | None, seed: int,
     ) -> Searched:  # fmt: skip
         """Returns what one search left together with functions that ask its supernet.
 
         Args:
           data: the examples, in the halves of that search.
-          probabilities: `float32[D, K]`.
-          prior: `float32[D, K]`.
+          probabilities: `float32[D, K]`; None of a strategy.
+          prior: `float32[D, K]`; None of a strategy.
           weights: `float32[P]`, or None where no supernet was trained.
           seed: of the order in which examples are dealt into batches, and of trainings.
         """

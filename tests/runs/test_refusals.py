@@ -75,7 +75,7 @@ METHODS = [
     ),
     (
         strategy(derive__rule__name="perturbation"),
-        ("derive.rule = 'perturbation'", "search.strategy = 'random'"),
+        ("derive.rule = 'perturbation'", "search.strategy = 'random'", "most_probable"),
     ),
     (
         strategy(target__measurements=3),
@@ -116,6 +116,11 @@ METHODS = [
     ({"profile__runtime": "systolic"}, ("profile.runtime = 'systolic' does not go with",)),
     # What fits no machine, batch or schedule.
     ({"search__batch_size": 63, "parallel__devices": 8}, ("search.batch_size = 63", "is 64")),
+    ({"search__draws": 3}, ("search.batch_size = 64 does not divide by 1 devices times 3", "63")),
+    (
+        {"search__fair": True, "search__draws": 4},
+        ("search.fair runs each of the 5 options", "search.draws = 4 must be 5 or a multiple"),
+    ),
     ({"search__batch_size": 4096}, ("search.batch_size = 4096 is more than the",)),
     ({"retrain__batch_size": 4096}, ("retrain.batch_size = 4096 is more than the",)),
     (
@@ -152,6 +157,8 @@ def test_good_methods_are_not_refused(tmp_path, compiled):
             {"search__estimator__name": "implicit"},
             strategy("evolution"),
             strategy(search__evaluator__name="training"),
+            strategy(derive__rule__name="halving"),
+            {"search__fair": True, "search__draws": 5, "search__batch_size": 60},
             {"derive__rule__name": "perturbation"},
             {"data__name": "gratings"},
             {"profile__energy": True, "target__metric": "energy_mj"},

@@ -12,8 +12,10 @@ from hwnas_jax.config import ParallelConfig
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice
-from hwnas_jax.relax import RELAXATIONS
+from hwnas_jax.relax import RELAXATIONS, one_hot_gates
+from hwnas_jax.search.gradient import fair_paths
 from hwnas_jax.spaces import make_space
+from hwnas_jax.spaces.core.supernet import make_supernet
 from tests.helpers import small_search
 from tests.search.steps import (
     KEY,
@@ -136,7 +138,9 @@ def test_micro_batches_average_their_gradients_and_values():
 
 
 def test_batches_that_do_not_divide_into_micro_batches_are_named():
-    message = r"batch_size = 64 does not divide by 8 devices times 3 micro-batches; .* is 72"
+    message = (
+        r"batch_size = 64 does not divide by 8 devices times 3 parts of their batches; .* is 72"
+    )
     with pytest.raises(UserError, match=message):
         replicas().check_batch(64, "search.batch_size", 3)
     replicas().check_batch(64, "search.batch_size", 4)
@@ -198,3 +202,90 @@ def test_unknown_options_are_named(changes, parts):
         make(**changes)
     for part in parts:
         assert part in str(caught.value)
+
+
+def loss_of(gates, weights, part):
+    """Returns the cross-entropy of a part of a batch, written down a second time."""
+    outputs = make_supernet(TinySpace()).apply(weights, part.inputs, gates)
+    logged = jax.nn.log_softmax(outputs)
+    return -jnp.take_along_axis(logged, part.targets[:, None], axis=1).mean()
+
+
+def parts_of(batch, count):
+    """Returns equal parts of a batch, in order."""
+    size = len(batch.targets) // count
+    return [
+        jax.tree.map(lambda leaf, n=n: leaf[size * n : size * (n + 1)], batch) for n in range(count)
+    ]
+
+
+def test_draws_of_a_step_share_its_batch():
+    """Each of two draws runs on half of the batch; weights and architecture get the mean."""
+    relaxation, state, data = RELAXATIONS["gumbel_softmax"](), start(), batches(8)
+    search = make("gumbel_softmax", search__draws=2, **UNCLIPPED)
+
+    def mean(half, key, by):
+        def loss(weights, params):
+            keys = jax.random.split(key, 2)
+            losses = [
+                loss_of(relaxation.sample(own, params, MASK, 1.0), weights, part)
+                for own, part in zip(keys, parts_of(data[half], 2), strict=True)
+            ]
+            return (losses[0] + losses[1]) / 2
+
+        return jax.jit(jax.grad(loss, argnums=by))(state.weights, state.params)
+
+    found = weight_gradient(weight_step(search, data=data)[0])
+    np.testing.assert_allclose(found, mean("weight", KEY, 0), rtol=1e-3, atol=1e-6)
+    found = arch_gradient(arch_step(search, data=data)[0])
+    task_key = jax.random.split(KEY)[0]
+    np.testing.assert_allclose(found, mean("arch", task_key, 1), rtol=1e-3, atol=1e-6)
+
+
+def test_fair_paths_run_every_option_equally_often():
+    mask = jnp.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 1, 1]], bool)
+    drawn = [fair_paths(jax.random.key(seed), mask, 12) for seed in range(20)]
+    for paths in drawn:
+        counts = [np.bincount(row, minlength=4).tolist() for row in np.asarray(paths).T]
+        assert counts == [[3, 3, 3, 3], [6, 6, 0, 0], [4, 0, 4, 4]]
+    assert len({tuple(np.asarray(paths[0]).tolist()) for paths in drawn}) > 8, "in random order"
+    pairs = {tuple(np.asarray(path)[:2].tolist()) for paths in drawn for path in paths}
+    assert len(pairs) == 8, "decisions are independent"
+
+
+def test_the_warm_up_is_fair_whatever_the_relaxation():
+    """The mean over the three paths by hand; after the warm-up the mixture is trained again."""
+    own = {"search__steps": 10, "search__warmup_steps": 5, "search__draws": 3, **UNCLIPPED}
+    data = batches(9)
+    fair = make("softmax", **own, search__fair=True)
+    expected = sum(
+        jax.grad(loss_of, argnums=1)(
+            one_hot_gates(path, MASK.shape[1], sampled=True), start().weights, part
+        )
+        for path, part in zip(fair_paths(KEY, MASK, 3), parts_of(data["weight"], 3), strict=True)
+    )
+    found = weight_gradient(weight_step(fair, data=data)[0])
+    np.testing.assert_allclose(found, expected / 3, rtol=1e-3, atol=1e-6)
+    later = start()._replace(step=jnp.int32(7))
+    mixed = make("softmax", **own)
+    np.testing.assert_array_equal(
+        weight_gradient(weight_step(fair, later, data)[0]),
+        weight_gradient(weight_step(mixed, later, data)[0]),
+    )
+
+
+def test_entropy_weighs_more_and_more_until_the_end():
+    """Beside a search without it, the gradient gains progress times weight times the entropy's."""
+
+    def entropy(params):
+        share = jax.nn.softmax(jnp.where(MASK, params, -jnp.inf))
+        return -(share * jnp.log(jnp.where(MASK, share, 1.0))).sum(-1).mean()
+
+    slope = np.asarray(jax.grad(entropy)(start().params))
+    plain, weighed = make(), make(search__entropy=2.0)
+    for step in (0, 4, 10):
+        state = start()._replace(step=jnp.int32(step))
+        added = arch_gradient(arch_step(weighed, state)[0]) - arch_gradient(
+            arch_step(plain, state)[0]
+        )
+        np.testing.assert_allclose(added, 2.0 * step / 10 * slope, atol=2e-6)

@@ -29,6 +29,8 @@ class Candidates(NamedTuple):
         build has more of it from the start.
       predicted: `{metric: float32[N]}`.
       counts: `{"macs": float32[N], "params": float32[N]}`, counted.
+      scores: `float64[N]`, what a strategy was told of each, higher is better; None of a gradient
+        search. A strategy has no probabilities: they are NaN.
     """
 
     networks: np.ndarray
@@ -36,6 +38,7 @@ class Candidates(NamedTuple):
     log_prior: np.ndarray
     predicted: dict[str, np.ndarray]
     counts: dict[str, np.ndarray]
+    scores: np.ndarray | None = None
 
 
 class Searched(NamedTuple):
@@ -45,8 +48,8 @@ class Searched(NamedTuple):
     normalises by the statistics of each candidate's own batches, as in the search.
 
     Attributes:
-      probabilities: `float32[D, K]`.
-      prior: `float32[D, K]`, the probabilities it began with.
+      probabilities: `float32[D, K]`; None of a strategy.
+      prior: `float32[D, K]`, the probabilities it began with; None of a strategy.
       weights: `float32[P]`, the supernet's; None where no supernet was trained.
       judge: `(weights, int32[n, D]) -> {"loss": float[n], metric: float[n]}` of architectures; only
         the chosen options run.
@@ -61,8 +64,8 @@ class Searched(NamedTuple):
       higher_is_better: whether more of it is better.
     """
 
-    probabilities: np.ndarray
-    prior: np.ndarray
+    probabilities: np.ndarray | None
+    prior: np.ndarray | None
     weights: np.ndarray | None
     judge: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     judge_mixed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -79,7 +82,8 @@ class Derivation(abc.ABC):
     Attributes:
       name: as in the registry.
       summary: one line for `hwnas list`.
-      needs_weights: whether it asks the supernet, and so cannot do without trained weights.
+      needs_weights: whether it asks the supernet of a gradient search, and so cannot do without
+        its weights and probabilities.
     """
 
     name: ClassVar[str]

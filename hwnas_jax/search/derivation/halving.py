@@ -19,10 +19,10 @@ class Halving(Derivation):
     """Trains networks of the budget shortly, each with weights of its own, and keeps the better.
 
     A training of a network's own ranks better than any weights that are shared, and costs more. So
-    cheap signs choose who is trained: the size of a network, what the supernet loses with it, and
-    how much more probable the search has made it. Each sign ranks all candidates, and those with
-    the best mean rank form the first round. Every further round trains the best of them again, for
-    as much longer as they are fewer. The last round is that which would leave one to train.
+    cheap signs choose who is trained: the size of a network, what the supernet loses with it, how
+    much more probable the search has made it, or what a strategy was told of it. Each sign ranks
+    all candidates, and those with the best mean rank form the first round. Every further round
+    trains the best of them again, for as much longer as they are fewer, as long as there are two.
 
     The order is that of the last training of each, the later rounds first; the networks that were
     not trained follow by their mean ranks. Several devices train several networks side by side. All
@@ -50,7 +50,8 @@ class Halving(Derivation):
     """networks that the supernet judges, those with the best mean rank of the other signs, so that
     its losses choose too; 0 asks it nothing"""
     by_probability: bool = False
-    """let the search's probabilities choose who is trained, where they say anything"""
+    """let the probabilities of a gradient search choose who is trained; what a strategy was told
+    always does"""
 
     def order(
         self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int
@@ -78,11 +79,12 @@ class Halving(Derivation):
         signs = []
         if self.by_size:
             signs += [mean_ranks([-candidates.counts["macs"], -candidates.counts["params"]])]
-        probable = MostProbable().scores(candidates)
-        if self.by_probability and np.ptp(probable) > 1e-6:
-            signs.append(-probable)
+        told = candidates.scores is not None
+        found = MostProbable().scores(candidates)
+        if (told or self.by_probability) and np.ptp(found) > 1e-6:
+            signs.append(-found)
         order = np.lexsort((luck, mean_ranks(signs) if signs else luck))
-        if self.by_supernet and searched.weights is not None:
+        if self.by_supernet and searched.weights is not None and not told:
             some = order[: self.by_supernet]
             losses = judged_losses(candidates.networks[some], searched, progress)
             ranks = mean_ranks([*(sign[some] for sign in signs), losses])

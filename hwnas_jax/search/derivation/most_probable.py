@@ -19,7 +19,7 @@ class MostProbable(Derivation):
     """
 
     name = "most_probable"
-    summary = "by probability, as a multiple of that at the start"
+    summary = "by probability, as a multiple of that at the start; a strategy's by score"
 
     relative: bool = True
     """divide by the probability at the start; false takes the probability itself"""
@@ -32,7 +32,9 @@ class MostProbable(Derivation):
         return np.argsort(-self.scores(candidates), kind="stable")
 
     def scores(self, candidates: Candidates) -> np.ndarray:
-        """Returns what the candidates are ordered by, `float64[N]`."""
+        """Returns what the candidates are ordered by, `float64[N]`; for a strategy its scores."""
+        if candidates.scores is not None:
+            return candidates.scores
         if not self.relative:
             return candidates.log_probability
         return candidates.log_probability - candidates.log_prior

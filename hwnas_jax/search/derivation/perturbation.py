@@ -39,7 +39,7 @@ class Perturbation(Derivation):
         gates = np.array(searched.probabilities, np.float32)
         left = np.ones(len(networks), bool)
         weights = searched.weights
-        assert weights is not None
+        assert weights is not None and searched.probabilities is not None
         decisions = np.random.default_rng(seed).permutation(len(gates))
         for number, decision in enumerate(decisions, 1):
             possible = np.unique(networks[left, decision])
