@@ -115,7 +115,7 @@ def test_what_cannot_be_is_named():
     with pytest.raises(UserError, match=r"retrain.dtype 'float16': allowed are float32, bfloat16"):
         trained(retrain__dtype="float16")
     with pytest.raises(
-        UserError, match=r"batch_size = 16 .* times 3 parts of their batches; .* is 15"
+        UserError, match=r"batch_size = 16 .* times 3 parts .* is 15"
     ):
         trained(retrain__accumulate=3)
 
