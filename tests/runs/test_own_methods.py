@@ -31,7 +31,7 @@ OWN = {
 def test_methods_of_ones_own_run_a_search(kinds, tmp_path):
     folder, words = tmp_path / "run", []
     if "strategy" in kinds:
-        words += "--derive.rule halving trainings 4 steps 2".split()
+        words += ["--derive.rule", "halving", "trainings", "4", "steps", "2"]
     for kind in kinds:
         assert len((METHODS / f"my_{kind}.py").read_text().splitlines()) < 60
         words += OWN[kind].format(METHODS).split()

@@ -138,9 +138,7 @@ def test_micro_batches_average_their_gradients_and_values():
 
 
 def test_batches_that_do_not_divide_into_micro_batches_are_named():
-    message = (
-        r"batch_size = 64 does not divide by 8 devices times 3 parts of their .* is 72"
-    )
+    message = r"batch_size = 64 does not divide by 8 devices times 3 parts of their .* is 72"
     with pytest.raises(UserError, match=message):
         replicas().check_batch(64, "search.batch_size", 3)
     replicas().check_batch(64, "search.batch_size", 4)

@@ -114,9 +114,7 @@ def test_what_a_network_is_trained_by_gets_a_key_an_image_and_the_share_done():
 def test_what_cannot_be_is_named():
     with pytest.raises(UserError, match=r"retrain.dtype 'float16': allowed are float32, bfloat16"):
         trained(retrain__dtype="float16")
-    with pytest.raises(
-        UserError, match=r"batch_size = 16 .* times 3 parts .* is 15"
-    ):
+    with pytest.raises(UserError, match=r"batch_size = 16 .* times 3 parts .* is 15"):
         trained(retrain__accumulate=3)
 
 
