@@ -35,8 +35,8 @@ from hwnas_jax.tabular.base import numbers_of
 from hwnas_jax.tasks import make_task
 
 HERE = Path(__file__).resolve().parent
-SUPERNETS = (2000, 4000, 8000)
-TRAININGS = (200, 400, 800)
+SUPERNETS = (2000, 6000)
+TRAININGS = (200, 800)
 WARM = (100, 400)
 
 
@@ -70,7 +70,10 @@ def main():
         search=SearchConfig(steps_per_dispatch=100),
     )  # fmt: skip
     dataset = load_data(config.data)
-    space = make_space(config.space, dataset.input_shape, dataset.num_outputs)
+    space = make_space(
+        config.space.name, config.space.args,
+        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
+    )  # fmt: skip
     cells, accuracy = window_of(space, options)
     macs = counts_of(space, cells)["macs"]
     most = np.argsort(-macs, kind="stable")[: len(cells) // 2]

@@ -82,6 +82,7 @@ def main():
     parser.add_argument("--percentiles", nargs="+", default=["50", "80"])
     parser.add_argument("--seeds", nargs="+", default=["0", "1", "2", "3", "4"])
     parser.add_argument("--device", default="gold_6226")
+    parser.add_argument("--sample", type=int, default=100, help="cells that each supernet ranks")
     options = parser.parse_args(words)
     images = Path(os.environ["HWNAS_DATA"]) / "cifar10_jpeg.npz"
     measurements = options.folder.with_suffix(".csv")
@@ -102,15 +103,25 @@ def main():
     found = evaluate_on_table(
         run, load_benchmark("nb201_accuracy"),
         published=load_observations("nb201_latency_help", device=options.device),
+        sample=options.sample,
     )  # fmt: skip
     seeds = {member.label: member.seed for member in run.members}
-    rows = [row | {"seed": seeds[row["search"]]} for row in found["networks"]]
+    rows = [
+        row | {
+            "seed": seeds[row["search"]], "accuracy": 100 * row["quality"],
+            "regret": 100 * row["regret"],
+        }
+        for row in found["networks"]
+    ]  # fmt: skip
     for row in rows:
         print(
-            f"{row['search']:<16} {row['origin']:<10} {row['string']} {row['quality']:.2f} "
+            f"{row['search']:<16} {row['origin']:<10} {row['string']} {row['accuracy']:.2f} "
             f"percentile {row['window_percentile']:.0f} regret {row['regret']:.2f} "
             f"predicted {row['predicted']:.2f}, published {row['published_cost']:.2f} ms"
         )
+    for origin, means in found["origins"].items():
+        over = means["over_limit"], means["over_limit_published"]
+        print(f"{origin}: over the limit as predicted {over[0]}, as published {over[1]}")
     paired(rows, "window_percentile", 1)
     paired(rows, "regret", -1)
     for search in found["searches"]:
