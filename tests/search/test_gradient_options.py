@@ -13,7 +13,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.parallel.replicas import AXIS, Replicas, own_slice
 from hwnas_jax.relax import RELAXATIONS, one_hot_gates
-from hwnas_jax.search.gradient import fair_paths
+from hwnas_jax.search.fair_paths import fair_paths
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from tests.helpers import small_search
