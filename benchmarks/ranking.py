@@ -110,9 +110,11 @@ def main():
     for start_from, lengths in ((None, TRAININGS), (weights, WARM)):
         for steps in lengths:
             start = time.perf_counter()
-            loss = searched(weights).train(start_from, cells, steps, quiet)["loss"]
+            told = searched(weights).train(start_from, cells, steps, quiet, seed=options.seed)
             kind = "new weights" if start_from is None else "the last supernet's"
-            show(f"{steps} steps from {kind}", -loss, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            show(f"{steps} steps from {kind}", -told["loss"], seconds)
+            show("  and by its training loss too", -told["loss"] - told["training_loss"], seconds)
 
 
 def window_of(space, options):

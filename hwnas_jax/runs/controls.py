@@ -4,7 +4,8 @@ Legend: `N` candidates, `D` decisions, `K` options of the widest decision.
 
 A control orders the same candidates as the search does, those that meet the budget. Its first
 networks are then confirmed, trained and measured as those of the search are, with as many
-trainings.
+trainings. A control that derives by trainings of its own may spend on them what the search spent on
+its supernet.
 """
 
 from typing import Any
@@ -16,7 +17,9 @@ from hwnas_jax.config import Config
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.search.derivation import Candidates, Derivation, MostProbable, Searched, check_order
+from hwnas_jax.search.methods import make_estimator, make_relaxation
 from hwnas_jax.search.strategies import GRADIENT
+from hwnas_jax.spaces.base import Space
 
 RANDOM, NO_SEARCH, MOST_MACS = "random", "no_search", "most_macs"
 CONTROLS = (RANDOM, NO_SEARCH, MOST_MACS)
@@ -77,6 +80,23 @@ def rule_without_search(rule: Derivation) -> tuple[Derivation, str]:
         f"control {NO_SEARCH}: derive.rule = {rule.name!r} asks the weights of the search, so that "
         f"{MostProbable.name!r} takes its place"
     )
+
+
+def passes_of_search(config: Config, space: Space) -> int:
+    """Returns about how many passes of one path with one batch a gradient search took.
+
+    Args:
+      config: `search` is read.
+      space: where all options of a decision run, a pass counts as often as its decisions have
+        options on average.
+    """
+    search = config.search
+    relaxation = make_relaxation(config, space)
+    estimator = make_estimator(config, relaxation)
+    options = float(space.mask.sum(axis=1).mean())
+    weight_step = 1.0 if relaxation.draws_paths else options
+    arch_step = 1.0 if estimator.draws_paths else weight_step
+    return round(search.steps * weight_step + (search.steps - search.warmup_steps) * arch_step)
 
 
 def without_search(

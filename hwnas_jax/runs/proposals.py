@@ -17,6 +17,7 @@ from hwnas_jax.runs.controls import (
     NO_SEARCH,
     by_chance,
     by_macs,
+    passes_of_search,
     rule_without_search,
     without_search,
 )
@@ -134,6 +135,7 @@ class Proposals:
         )
         if name == NO_SEARCH:
             rule, note = rule_without_search(self._rule)
+            rule = rule.with_more_passes(passes_of_search(self._config, self._space))
             if note and progress and number == 0:  # once for all searches of a sweep
                 progress(0, 0, note)
             searched = self._searched(number, seed)

@@ -4,6 +4,7 @@ Legend: `n` architectures, `D` decisions, `K` options of the widest decision, `P
 batches, `B` examples of a batch.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,12 @@ from hwnas_jax.tasks.base import Task
 _WARM = 0.3
 """Factor on the learning rate of a training that starts from the supernet's weights."""
 
+_TAIL = 0.2
+"""Share of a training, its last steps, whose mean loss is told."""
+
+_MORE = 4
+"""How many times more batches judge a trained network than a path through the supernet."""
+
 
 class _Member(NamedTuple):
     """A network in training: its state, and its path `int32[D]`."""
@@ -45,7 +52,8 @@ class Judge:
       supernet: of the search.
       task: what was learned.
       config: the experiment; `search`, `data` and `parallel` are read.
-      most_batches: batches of a half that are looked at, so that a large data set takes no longer.
+      most_batches: batches of a half that are looked at, so that a large data set takes no longer;
+        four times as many judge a network after a training of its own.
     """
 
     def __init__(
@@ -102,12 +110,12 @@ class Judge:
         def train(member, given):
             one = jax.tree.map(lambda leaf: leaf[0], member)
             gates = one_hot_gates(one.path, space.num_options, sampled=True)
-            state = self._training.steps(
+            state, losses = self._training.steps(
                 one.state, given["data"], gates, given["key"], first=given["first"],
                 length=settings.steps_per_dispatch, total=given["total"],
                 factor=given["factor"],
             )  # fmt: skip
-            return jax.tree.map(lambda leaf: leaf[None], _Member(state, one.path)), None
+            return jax.tree.map(lambda leaf: leaf[None], _Member(state, one.path)), losses
 
         self._judge, self._judge_mixed = jax.jit(judge), jax.jit(judge_mixed)
         self._tune = jax.jit(tune)
@@ -126,10 +134,11 @@ class Judge:
           probabilities: `float32[D, K]`; None of a strategy.
           prior: `float32[D, K]`; None of a strategy.
           weights: `float32[P]`, or None where no supernet was trained.
-          seed: of the order in which examples are dealt into batches, and of trainings.
+          seed: of the order in which examples are dealt into the batches that are judged by.
         """
         size, most = self._settings.batch_size, self._most
-        judged = deal(np.asarray(data.arch_half), size, seed, most)
+        half = np.asarray(data.arch_half)
+        judged, more = (deal(half, size, seed, times * most) for times in (1, _MORE))
 
         def ask(function, several, weights):
             found = function(weights, data, judged, jnp.asarray(several))
@@ -140,9 +149,9 @@ class Judge:
             rows = dealt[np.arange(steps) % len(dealt)]
             return np.asarray(self._tune(weights, data, rows, jnp.asarray(gates)))
 
-        def train(weights, networks, steps, progress):
+        def train(weights, networks, steps, progress, *, seed):
             networks = np.asarray(networks)
-            return self._trained(data, weights, networks, steps, seed, judged, progress)
+            return self._trained(data, weights, networks, steps, seed, more, progress)
 
         return Searched(
             probabilities=probabilities,
@@ -182,16 +191,21 @@ class Judge:
             paths = np.concatenate([some, np.repeat(some[-1:], place.count - len(some), axis=0)])
             every = jax.tree.map(lambda leaf: jnp.stack([leaf] * place.count), state)
             member = place.place(_Member(every, jnp.asarray(paths, jnp.int32)))
+            losses = []
             for call in range(calls):
                 given = {
                     "first": jnp.int32(per_call * call), "total": jnp.int32(per_call * calls),
                     "factor": jnp.float32(factor),
                 }  # fmt: skip
-                member, _ = self._train(member, shared | place.share(given))
+                member, some_losses = self._train(member, shared | place.share(given))
+                losses.append(some_losses)
                 progress(start * calls + call * len(some), len(networks) * calls, "short trainings")
             trained = np.asarray(place.read(member.state.weights))
-            for own, network in zip(trained, some, strict=False):
+            by_step = np.concatenate([np.asarray(some_losses) for some_losses in losses], axis=1)
+            tails = by_step[:, -math.ceil(_TAIL * by_step.shape[1]) :].mean(axis=1)
+            for own, tail, network in zip(trained, tails, some, strict=False):
                 told = self._judge(own, data, rows, jnp.asarray(network[None]))
-                found.append({name: np.asarray(values)[0] for name, values in told.items()})
+                told = {name: np.asarray(values)[0] for name, values in told.items()}
+                found.append(told | {"training_loss": tail})
         progress(len(networks) * calls, len(networks) * calls, "short trainings")
         return {name: np.stack([each[name] for each in found]) for name in found[0]}

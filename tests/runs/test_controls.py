@@ -16,6 +16,7 @@ from hwnas_jax.runs.controls import (
     by_chance,
     by_macs,
     controls_of,
+    passes_of_search,
     rule_without_search,
     without_search,
 )
@@ -131,6 +132,22 @@ def test_a_rule_that_asks_the_supernet_gives_way(rule):
     assert taken == MostProbable()
     assert rule.name in note and "'most_probable' takes its place" in note
     assert rule_without_search(MostProbable(relative=False)) == (MostProbable(relative=False), "")
+
+
+@pytest.mark.parametrize(
+    ("relaxation", "estimator", "passes"),
+    [
+        ("sampled_path", "backprop", 100 + 40),
+        ("gumbel_softmax", "backprop", 5 * (100 + 40)),
+        ("gumbel_softmax", "reinforce", 5 * 100 + 40),
+    ],
+)
+def test_a_search_costs_as_many_passes_as_its_paths_and_options(relaxation, estimator, passes):
+    config = override(
+        Config(), search__steps=100, search__warmup_steps=60,
+        search__relaxation=Part(relaxation), search__estimator=Part(estimator),
+    )  # fmt: skip
+    assert passes_of_search(config, SPACE) == passes
 
 
 def test_which_controls_a_run_has():

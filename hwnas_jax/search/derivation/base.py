@@ -56,10 +56,11 @@ class Searched(NamedTuple):
       judge_mixed: `(weights, float32[n, D, K]) -> likewise`, of gates; all options run.
       tune: `(weights, float32[D, K], steps) -> weights`, trained on at these gates on the other
         half.
-      train: `(weights, int32[n, D], steps, progress) -> {"loss": float[n], metric: float[n]}`, of
-        architectures that are trained for so many steps on the other half, each with weights of its
-        own, and then judged. All start from the weights that are given, or from the same new ones
-        where none are, and see the same batches.
+      train: `(weights, int32[n, D], steps, progress, *, seed) -> {"loss": float[n], metric:
+        float[n], "training_loss": float[n]}`, of architectures that are trained for so many steps
+        on the other half, each with weights of its own, and then judged; the training loss is the
+        mean over the last fifth of the steps. All start from the weights that are given, or from
+        the same new ones where none are, and see the same batches, both by the seed.
       metric: the task's primary metric.
       higher_is_better: whether more of it is better.
     """
@@ -70,7 +71,7 @@ class Searched(NamedTuple):
     judge: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     judge_mixed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
     tune: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-    train: Callable[[np.ndarray | None, np.ndarray, int, Progress], dict[str, np.ndarray]]
+    train: Callable[..., dict[str, np.ndarray]]
     metric: str
     higher_is_better: bool
 
@@ -102,6 +103,15 @@ class Derivation(abc.ABC):
           progress: reports what is done.
           seed: of what the rule draws.
         """
+
+    def with_more_passes(self, passes: int) -> "Derivation":
+        """Returns the rule with more to spend on trainings of its own; by default as it is.
+
+        Args:
+          passes: forward and backward passes of one path with one batch.
+        """
+        del passes
+        return self
 
 
 DERIVATIONS: Registry[Derivation] = Registry("derivation", Derivation, "hwnas_jax.derivations")  # type: ignore[type-abstract]

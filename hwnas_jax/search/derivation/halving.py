@@ -22,14 +22,17 @@ class Halving(Derivation):
     cheap signs choose who is trained: the size of a network, what the supernet loses with it, how
     much more probable the search has made it, or what a strategy was told of it. Each sign ranks
     all candidates, and those with the best mean rank form the first round. Every further round
-    trains the best of them again, for as much longer as they are fewer, as long as there are two.
+    trains the best of them again, for as much longer as they are fewer, while two or more are left.
 
-    The order is that of the last training of each, the later rounds first; the networks that were
+    A training counts by the sum of its validation loss and of its training loss near the end. A
+    round starts from weights of its own, so that the errors of the rounds differ, and a network is
+    placed by the sum over all its rounds, networks that reached later rounds first. Those that were
     not trained follow by their mean ranks. Several devices train several networks side by side. All
     of them run in one compiled program.
 
     References: Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter
-    Optimization", 2016.
+    Optimization", 2016; Ru et al., "Speedy Performance Estimation for Neural Architecture Search",
+    2021, for the training loss.
     """
 
     name = "halving"
@@ -58,17 +61,37 @@ class Halving(Derivation):
     ) -> np.ndarray:
         """Returns all candidates."""
         promising = self.shortlist(candidates, searched, progress, seed=seed)
-        left, steps = promising[: self.trainings], self.steps
+        rounds = self._rounds(min(self.trainings, len(promising)))
+        seeds = np.random.default_rng(seed).integers(2**31, size=len(rounds))
         start = searched.weights if self.warm else None
-        order = promising[self.trainings :]
-        while True:
-            losses = searched.train(start, candidates.networks[left], steps, progress)["loss"]
-            left = left[np.argsort(losses, kind="stable")]
-            kept = -(-len(left) // self.shrink)
-            if kept == 1 or len(left) == 2:
-                return np.concatenate([left, order])
+        left, order = promising, np.zeros(0, promising.dtype)
+        losses = np.zeros(len(promising))
+        for (kept, steps), own in zip(rounds, seeds, strict=True):
             order = np.concatenate([left[kept:], order])
-            left, steps = left[:kept], self.shrink * steps
+            left, losses = left[:kept], losses[:kept]
+            told = searched.train(start, candidates.networks[left], steps, progress, seed=int(own))
+            losses = losses + told["loss"] + told["training_loss"]
+            best = np.argsort(losses, kind="stable")
+            left, losses = left[best], losses[best]
+        return np.concatenate([left, order])
+
+    def with_more_passes(self, passes: int) -> "Halving":
+        """Returns the rule with as many more trainings as so many passes allow."""
+        rule, allowed = self, self._passes + passes
+        while (more := dataclasses.replace(rule, trainings=rule.trainings + 1))._passes <= allowed:
+            rule = more
+        return rule
+
+    def _rounds(self, trainings: int) -> list[tuple[int, int]]:
+        """Returns of every round how many networks it trains, and for how many steps."""
+        rounds = [(trainings, self.steps)]
+        while (kept := rounds[-1][0] // self.shrink) > 1:
+            rounds.append((kept, self.shrink * rounds[-1][1]))
+        return rounds
+
+    @property
+    def _passes(self) -> int:
+        return sum(count * steps for count, steps in self._rounds(self.trainings))
 
     def shortlist(
         self, candidates: Candidates, searched: Searched, progress: Progress, *, seed: int

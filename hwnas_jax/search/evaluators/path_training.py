@@ -83,8 +83,8 @@ class PathTraining:
         length: int,
         total: jax.Array | int,
         factor: jax.Array | float = 1.0,
-    ) -> PathState:
-        """Returns the state after `length` more steps.
+    ) -> tuple[PathState, jax.Array]:
+        """Returns the state after `length` more steps, and the loss of each, `float32[length]`.
 
         Args:
           state: after the steps before `first`.
@@ -116,11 +116,11 @@ class PathTraining:
             def loss(weights):
                 return task.loss(supernet.apply(weights, inputs, gates), targets)
 
-            gradient = jax.grad(loss)(state.weights)
+            value, gradient = jax.value_and_grad(loss)(state.weights)
             updates, after = optimizer.update(gradient, state.optimizer, state.weights)
-            return PathState(optax.apply_updates(state.weights, updates), after), None
+            return PathState(optax.apply_updates(state.weights, updates), after), value
 
-        return jax.lax.scan(step, state, first + jnp.arange(length))[0]
+        return jax.lax.scan(step, state, first + jnp.arange(length))
 
     def _optimizer(
         self, total: jax.Array | int, factor: jax.Array | float

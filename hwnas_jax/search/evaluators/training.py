@@ -57,7 +57,7 @@ class ShortTraining(Evaluator):
 
         def one(architecture):
             gates = one_hot_gates(architecture, bench.space.num_options, sampled=True)
-            state = training.steps(
+            state, _ = training.steps(
                 training.init(key), arrays["data"], gates, key, first=0, length=total, total=total
             )
             return judge_path(bench, state.weights, arrays["data"], arrays["rows"], gates)

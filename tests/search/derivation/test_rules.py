@@ -200,9 +200,10 @@ def rounds_of(loss):
     """Returns trainings whose losses are `loss(row, steps)`, and the list of rounds."""
     rounds = []
 
-    def train(weights, networks, steps, progress):
-        rounds.append((steps, [tuple(row) for row in networks.tolist()], weights))
-        return {"loss": np.array([loss(tuple(row), steps) for row in networks.tolist()])}
+    def train(weights, networks, steps, progress, *, seed):
+        rounds.append((steps, [tuple(row) for row in networks.tolist()], weights, seed))
+        half = np.array([loss(tuple(row), steps) for row in networks.tolist()]) / 2
+        return {"loss": half, "training_loss": half}
 
     return train, rounds
 
@@ -214,24 +215,53 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
     early = rows[17]
 
     def loss(row, steps):
-        return -1.0 if row == early and steps < 40 else rows.index(row) / 18
+        of_early = -1.0 if steps < 40 else 4.0
+        return of_early if row == early else rows.index(row) / 18
 
     train, rounds = rounds_of(loss)
     rule = Halving(trainings=8, steps=10, shrink=2, warm=True, by_supernet=0)
     found_order = order(rule, found, left(train=train))
-    assert [(steps, set(some)) for steps, some, _ in rounds] == [
+    assert [(steps, set(some)) for steps, some, _, _ in rounds] == [
         (10, set(rows[10:])),
         (20, {early, *rows[10:13]}),
         (40, {early, rows[10]}),
     ]
-    assert all(weights is not None for _, _, weights in rounds), "the supernet's are the start"
+    assert all(weights is not None for _, _, weights, _ in rounds), "the supernet's are the start"
+    assert len({seed for _, _, _, seed in rounds}) == 3, "each round has errors of its own"
     assert found_order == [10, 17, 11, 12, 13, 14, 15, 16, *range(9, -1, -1)]
+
+
+def test_a_network_is_placed_by_all_its_trainings_together():
+    """The last round alone would prefer the first of the two, its training loss the second."""
+    found = candidates(EVERY[:4])
+    short = {"loss": np.array([0.0, 0.5, 9.0, 9.0]), "training_loss": np.zeros(4)}
+    long = {"loss": np.array([0.3, 0.2]), "training_loss": np.array([0.1, 0.4])}
+    answers = {10: short, 20: long}
+
+    def train(weights, networks, steps, progress, *, seed):
+        rows = [EVERY[:4].tolist().index(row) for row in networks.tolist()]
+        return {name: values[np.array(rows)] for name, values in answers[steps].items()}
+
+    rule = Halving(trainings=4, steps=10, shrink=2, by_supernet=0)
+    assert order(rule, found, left(train=train))[:2] == [0, 1]
+    short["loss"][:2] = 0.5, 0.0
+    assert order(rule, found, left(train=train))[:2] == [1, 0]
+    long["training_loss"][:] = 0.1, 0.8
+    assert order(rule, found, left(train=train))[:2] == [0, 1]
+
+
+@pytest.mark.parametrize(("more", "trainings"), [(0, 16), (299, 16), (300, 17), (1199, 19)])
+def test_more_to_spend_is_more_trainings(more, trainings):
+    """16 x 300 + 4 x 1200 steps; up to 19 only the first round grows."""
+    assert Halving().with_more_passes(more) == Halving(trainings=trainings)
+    assert Halving(trainings=16).with_more_passes(1200 + 1200).trainings == 20
+    assert MostProbable().with_more_passes(more) == MostProbable()
 
 
 def test_a_round_may_keep_one_of_four():
     train, rounds = rounds_of(lambda row, steps: 0.0)
     order(Halving(trainings=10, steps=5, by_supernet=0), candidates(), left(train=train))
-    assert [(steps, len(some)) for steps, some, _ in rounds] == [(5, 10), (20, 3)]
+    assert [(steps, len(some)) for steps, some, _, _ in rounds] == [(5, 10), (20, 2)]
 
 
 def test_signs_choose_who_is_trained_by_their_mean_rank():
@@ -270,6 +300,6 @@ def test_without_weights_no_supernet_is_asked_and_chance_settles_what_is_equal()
         train, rounds = rounds_of(lambda row, steps: 0.0)
         searched = left(train=train)._replace(weights=None)
         assert sorted(order(Halving(trainings=2), found, searched, seed)) == list(range(6))
-        assert [weights for _, _, weights in rounds] == [None]
+        assert [weights for _, _, weights, _ in rounds] == [None]
         seen.add(rounds[0][1][0])
     assert len(seen) > 2
