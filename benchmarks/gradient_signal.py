@@ -178,7 +178,9 @@ def main():
             seconds = time.perf_counter() - start
             weights = np.asarray(result.state.weights)
             examples = examples_of(dataset, config, seed=seed)
-            ask = judge.searched(examples, probabilities=None, prior=None, weights=weights, seed=seed)
+            ask = judge.searched(
+                examples, probabilities=None, prior=None, weights=weights, seed=seed
+            )
             taus = [
                 kendall(truth, -ask.judge(weights, cells)["loss"])
                 for truth, cells in ((accuracy[some], every[some]), (inside[shown], window[shown]))

@@ -19,7 +19,7 @@ config = override(
             },
         ),
         retrain=RetrainConfig(
-            networks=1, optimizer="adamw", learning_rate=0.01, weight_decay=0.05
+            optimizer="adamw", learning_rate=0.01, weight_decay=0.05
         ),
     ),
     search__weights__optimizer="adamw",

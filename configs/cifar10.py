@@ -33,7 +33,6 @@ config = Config(
         relaxation=Part("sampled_path", {"learning_rate": 0.003}),
     ),
     retrain=RetrainConfig(
-        networks=1,
         epochs=200,
         batch_size=256,
         learning_rate=0.1,

@@ -7,7 +7,7 @@ The published sizes are 16 channels and 8 cells in the search, `network_channels
 of this config are not measured.
 """
 
-from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+from hwnas_jax.config import Config, SpaceConfig
 
 config = Config(
     name="darts",
@@ -21,5 +21,4 @@ config = Config(
             "drop_path": 0.2,
         },
     ),
-    retrain=RetrainConfig(networks=1),
 )

@@ -18,7 +18,6 @@ config = Config(
     profile=ProfileConfig(networks=60, batch_size=16, rounds=25, measure_rounds=60),
     search=SearchConfig(steps=1200, warmup_steps=480, batch_size=64, steps_per_dispatch=30),
     retrain=RetrainConfig(
-        networks=1,
         epochs=3,
         batch_size=128,
         learning_rate=0.1,

@@ -5,7 +5,7 @@
 The published size is the space's default. Wall time and result are not measured.
 """
 
-from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+from hwnas_jax.config import Config, SpaceConfig
 
 config = Config(
     name="mnasnet",
@@ -13,5 +13,4 @@ config = Config(
         name="mnasnet",
         args={"blocks": 4, "width": 0.25, "depth": 2, "halvings": 2, "head": 640},
     ),
-    retrain=RetrainConfig(networks=1),
 )

@@ -5,7 +5,7 @@
 The published size is the space's default. Wall time and result are not measured.
 """
 
-from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+from hwnas_jax.config import Config, SpaceConfig
 
 config = Config(
     name="ofa",
@@ -16,5 +16,4 @@ config = Config(
             "expansions": "3,4,6", "resolutions": "4,8", "halvings": 2,
         },
     ),
-    retrain=RetrainConfig(networks=1),
 )  # fmt: skip

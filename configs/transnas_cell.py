@@ -5,12 +5,11 @@
 The published size is the space's default. Wall time and result are not measured.
 """
 
-from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+from hwnas_jax.config import Config, SpaceConfig
 
 config = Config(
     name="transnas_cell",
     space=SpaceConfig(
         name="transnas_cell", args={"channels": 8, "macro": "41414", "stem_halvings": 0}
     ),
-    retrain=RetrainConfig(networks=1),
 )

@@ -5,7 +5,7 @@
 The published size is the space's default. Wall time and result are not measured.
 """
 
-from hwnas_jax.config import Config, RetrainConfig, SpaceConfig
+from hwnas_jax.config import Config, SpaceConfig
 
 config = Config(
     name="transnas_macro",
@@ -20,5 +20,4 @@ config = Config(
             "stem_halvings": 0,
         },
     ),
-    retrain=RetrainConfig(networks=1),
 )

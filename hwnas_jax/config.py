@@ -221,9 +221,9 @@ class SearchConfig:
 class DeriveConfig:
     """From what the search found to networks worth training."""
 
-    rule: Part = _part("most_probable")
+    rule: Part = _part("halving")
     """in which order the networks that meet the budget are tried"""
-    confirm: AtLeastZero = 12
+    confirm: AtLeastZero = 4
     """networks of the search, and as many of each control, measured before retraining; 0 measures
     none"""
     controls: tuple[str, ...] | None = None
@@ -239,7 +239,7 @@ class RetrainConfig:
     The network that is best on the validation data is the result.
     """
 
-    networks: Count = 2
+    networks: Count = 1
     """networks retrained for the search, and as many for each control; the best counts"""
     epochs: Count = 60
     batch_size: Count = 64
@@ -292,7 +292,7 @@ class SweepConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole experiment; the defaults are the built-in digits search."""
+    """A whole experiment; the defaults search cells for the built-in digits."""
 
     name: str = "digits"
     """names the run folder"""
@@ -304,7 +304,7 @@ class Config:
     profile: ProfileConfig = ProfileConfig()
     cost: CostConfig = CostConfig()
     target: TargetConfig = TargetConfig()
-    budget: Part = _part("dual_ascent")
+    budget: Part = _part("upper_bound")
     """how the target enters the search"""
     search: SearchConfig = SearchConfig()
     derive: DeriveConfig = DeriveConfig()
@@ -332,7 +332,7 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in config_folder().glob("*.py"))
 
 
-def load_config(name: str = "digits") -> Config:
+def load_config(name: str = "cluttered_digits") -> Config:
     """Loads a config by name, from a Python file, or from a run's `config.json`.
 
     Args:

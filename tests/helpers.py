@@ -12,16 +12,17 @@ from hwnas_jax.config import Config, override
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.nn.initialisation import abstract, weight_rngs
+from hwnas_jax.registry import Part
 from hwnas_jax.search.gradient import Methods, Search, make_search
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import Classification
 
 FINISHED_RUN = shlex.split(
-    "--space.args.channels 2 --profile.networks 12 --profile.rounds 2 "
+    "--data.name digits --space.args.channels 2 --profile.networks 12 --profile.rounds 2 "
     "--profile.max-rounds 2 --profile.measure-rounds 3 --search.steps 40 --search.warmup-steps 8 "
     "--search.batch-size 16 --search.steps-per-dispatch 4 --search.checkpoint-every 4 "
-    "--retrain.networks 1 --retrain.epochs 2 --derive.confirm 2 --parallel.devices 1"
+    "--retrain.epochs 2 --derive.rule most_probable --derive.confirm 2 --parallel.devices 1"
 )
 """Options of the run that the fixture `finished_run` makes."""
 
@@ -31,7 +32,7 @@ SMALL = {
     "profile__measure_rounds": 2, "profile__batch_size": 16,
     "search__steps": 200, "search__warmup_steps": 60,
     "search__batch_size": 32, "search__steps_per_dispatch": 20, "search__checkpoint_every": 200,
-    "retrain__networks": 1, "retrain__epochs": 5, "derive__confirm": 1,
+    "retrain__epochs": 5, "derive__rule": Part("most_probable"), "derive__confirm": 1,
     "derive__controls": ("random",), "parallel__devices": 1,
 }  # fmt: skip
 

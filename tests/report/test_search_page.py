@@ -119,8 +119,8 @@ def test_the_methods_are_told_with_what_they_do(run):
         r"strategy.*gradient.*weights and architecture together",
         r"relaxation.*sampled_path.*only the drawn option runs",
         r"estimator.*backprop.*back-propagation",
-        r"budget.*dual_ascent.*",
-        r"derivation.*most_probable.*by probability",
+        r"budget.*upper_bound.*only what a drawn network costs above",
+        r"derivation.*halving.*short trainings of the most promising",
         r"cost model.*gaussian.*Gaussian process",
     ):
         assert re.search(f'<tr><th scope="row">{row}', page)

@@ -12,9 +12,10 @@ from hwnas_jax.runs.run import Run
 METHODS = Path(__file__).parents[1] / "methods"
 
 COUNTED = (
-    "--space.args.channels 2 --cost.model analytic --target.metric macs --search.steps 8 "
+    "--data.name digits --space.args.channels 2 --cost.model analytic --target.metric macs "
+    "--search.steps 8 "
     "--search.warmup-steps 4 --search.steps-per-dispatch 4 --search.batch-size 16 "
-    "--search.rounds 6 --retrain.networks 1 --retrain.epochs 1 --derive.confirm 2 "
+    "--search.rounds 6 --retrain.epochs 1 --derive.confirm 2 "
     "--derive.controls most_macs --parallel.devices 1"
 )
 OWN = {
@@ -30,8 +31,8 @@ OWN = {
 @pytest.mark.parametrize("kinds", [("relaxation", "budget", "data"), ("strategy", "task")])
 def test_methods_of_ones_own_run_a_search(kinds, tmp_path):
     folder, words = tmp_path / "run", []
-    if "strategy" in kinds:
-        words += ["--derive.rule", "halving", "trainings", "4", "steps", "2"]
+    trained = 4 if "strategy" in kinds else 2
+    words += ["--derive.rule", "halving", "trainings", str(trained), "steps", "2"]
     for kind in kinds:
         assert len((METHODS / f"my_{kind}.py").read_text().splitlines()) < 60
         words += OWN[kind].format(METHODS).split()

@@ -110,7 +110,7 @@ METHODS = [
     ({"derive__controls": ("most_mac",)}, ("derive.controls 'most_mac'", "'most_macs'?")),
     ({"derive__controls": ("random", "random")}, ("names 'random' more than once",)),
     (strategy(derive__controls=("no_search",)), ("no_search derives from", "has none")),
-    ({"derive__rule__args": {"relativ": True}}, ("option of the derivation", "'relative'?")),
+    ({"derive__rule__args": {"training": 4}}, ("option of the derivation", "'trainings'?")),
     ({"cost__model__name": "gausian"}, ("cost model 'gausian'", "'gaussian'?")),
     ({"data__name": "digitz"}, ("digitz",)),
     ({"profile__runtime": "systolic"}, ("profile.runtime = 'systolic' does not go with",)),

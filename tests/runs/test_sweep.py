@@ -31,7 +31,7 @@ TINY = override(
     space__off={"?<-?": ("none", "avg_pool_3x3", "nor_conv_1x1")},
     profile__networks=60, cost__model=Part("linear"), target__confidence=0.7, search__steps=4,
     search__warmup_steps=2, search__steps_per_dispatch=2, search__batch_size=16,
-    retrain__networks=1, retrain__epochs=1, derive__confirm=2, sweep__devices=2,
+    retrain__epochs=1, derive__rule=Part("most_probable"), derive__confirm=2, sweep__devices=2,
 )  # fmt: skip
 METRIC = "edap_mj_ms_mm2"
 

@@ -12,6 +12,7 @@ from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, TargetConfig, override
 from hwnas_jax.cost import Sample
 from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part
 from hwnas_jax.runs.confirm import confirm
 from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import make_members, search_population
@@ -41,7 +42,7 @@ CONFIG = override(
     Config(), search__steps=120, search__warmup_steps=6, search__steps_per_dispatch=57,
     search__batch_size=16, search__weights__learning_rate=0.02,
     search__relaxation__args={"learning_rate": 0.1}, parallel__devices=1, sweep__devices=1,
-    sweep__within="map", budget__args={"damping": 20.0},
+    sweep__within="map", budget=Part("dual_ascent", {"damping": 20.0}),
 )  # fmt: skip
 
 
