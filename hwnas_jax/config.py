@@ -184,7 +184,7 @@ class SearchConfig:
     """gradient: how the gradient of the task reaches the architecture"""
     steps: Count = 1500
     """weight steps; each is followed by an architecture step after the warm-up"""
-    warmup_steps: AtLeastZero = 600
+    warmup_steps: AtLeastZero = 1000
     """weight steps before the first architecture step"""
     batch_size: Count = 64
     """examples per step and half, over all devices"""
