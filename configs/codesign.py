@@ -3,9 +3,18 @@
     hwnas search codesign
 
 The budget is the energy-delay-area product, computed by an analytical model; nothing is measured.
+Networks that differ in their accelerator alone train alike, so the probabilities of the search
+choose among them.
 """
 
-from hwnas_jax.config import Config, ProfileConfig, SpaceConfig, TargetConfig
+from hwnas_jax.config import (
+    Config,
+    DeriveConfig,
+    Part,
+    ProfileConfig,
+    SpaceConfig,
+    TargetConfig,
+)
 
 config = Config(
     name="codesign",
@@ -22,4 +31,5 @@ config = Config(
     ),
     profile=ProfileConfig(runtime="systolic", networks=2000, batch_size=1),
     target=TargetConfig(metric="edap_mj_ms_mm2", percentile=25.0),
+    derive=DeriveConfig(rule=Part("most_probable")),
 )

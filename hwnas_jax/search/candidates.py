@@ -72,8 +72,8 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
     """Returns distinct architectures `int32[N, D]` to choose from.
 
     These are all architectures where the space is small enough to list them; otherwise draws,
-    uniform or from `probabilities` (`float32[D, K]`) at several sharpenings, the most probable one
-    among them.
+    uniform ones, and with `probabilities` (`float32[D, K]`) also draws from these at several
+    sharpenings, the most probable one among them.
     """
     if space.size <= ENUMERABLE:
         return space.enumerate()
@@ -81,8 +81,8 @@ def architectures_of(space: Space, *, seed: int, probabilities: np.ndarray | Non
     if probabilities is None:
         return np.unique(space.random(rng, SAMPLES), axis=0)
     draws = [probabilities.argmax(-1)[None].astype(np.int32)]
-    for power in (0.5, 1.0, 2.0, 4.0):
-        draws.append(draw(space, probabilities**power, SAMPLES // 4, rng))
+    for power in (0.0, 0.5, 1.0, 2.0, 4.0):
+        draws.append(draw(space, probabilities**power, SAMPLES // 5, rng))
     found = np.unique(np.concatenate(draws), axis=0)
     found = found[space.feasible(found)]
     return found if len(found) else np.unique(space.random(rng, SAMPLES), axis=0)
