@@ -1,14 +1,16 @@
 """Does a search on CIFAR-10 find better cells than its controls, by a table of trained accuracies?
 
-    HWNAS_DATA=FOLDER python benchmarks/search_on_table.py RUN_FOLDER [--percentiles 50 80]
-        [--seeds 0 1 2 3 4] [--device gold_6226] [-- any options of hwnas sweep]
+    HWNAS_DATA=FOLDER python benchmarks/search_on_table.py RUN_FOLDER [--space nasbench_macro]
+        [--percentiles 40 75] [--seeds 5 6 7 8 9] [--device gold_6226]
+        [-- any options of hwnas sweep]
 
-Cells of NAS-Bench-201 at 8 channels and one cell a stage are searched on images of 16x16 pixels
-(`cifar10_images.py`), under limits on the latency that a published table gives for the cells on a
-device: a cost model is fitted to 900 of them. What the searches and their controls derive is then
-looked up in the published accuracies: the percentile among all cells that use 97 to 100 % of the
-limit, and the regret to the best feasible cell. FOLDER holds `cifar10_jpeg.npz`,
-`nb201_latency_help.npz` and `nb201_accuracy.npz`.
+Searches on images of 16x16 pixels (`cifar10_images.py`). Cells of NAS-Bench-201, at 8 channels and
+one cell a stage, are searched under limits on the latency that a published table gives for the
+cells on a device: a cost model is fitted to 900 of them. Networks of NAS-Bench-Macro, at a quarter
+of their width, are searched under limits on multiply-adds. What the searches and their controls
+derive is then looked up in the published accuracies: the percentile among all networks that use 97
+to 100 % of the limit, and the regret to the best feasible one. FOLDER holds `cifar10_jpeg.npz`,
+`nb201_latency_help.npz`, `nb201_accuracy.npz` and `nasbench_macro_cifar10.npz`.
 
 The differences between the search and each control are paired: of one seed they are averaged over
 the limits, and the interval is Student's t over the seeds.
@@ -31,7 +33,23 @@ from hwnas_jax.spaces.nasbench201 import NasBench201
 from hwnas_jax.tabular import load_benchmark
 
 SIZE, CHANNELS, CELLS, SAMPLE = 16, 8, 1, 900
+CELLS_OF, LAYERS_OF = "nasbench201", "nasbench_macro"
 HERE = Path(__file__).resolve().parent
+
+
+def words_of(options):
+    """Returns the words of the space and its costs; writes the measurements of cells."""
+    if options.space == LAYERS_OF:
+        return [
+            "--space.name", LAYERS_OF, "--space.args.width", "0.25", "--cost.model", "analytic",
+            "--target.metric", "macs",
+        ]  # fmt: skip
+    measurements = options.folder.with_suffix(".csv")
+    write_measurements(measurements, options.device)
+    return [
+        "--space.args.channels", str(CHANNELS), "--space.args.cells", str(CELLS),
+        "--measurements", str(measurements),
+    ]  # fmt: skip
 
 
 def write_measurements(path, device):
@@ -79,32 +97,31 @@ def main():
         words, own = words[: words.index("--")], words[words.index("--") + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--percentiles", nargs="+", default=["50", "80"])
-    parser.add_argument("--seeds", nargs="+", default=["0", "1", "2", "3", "4"])
+    parser.add_argument("--space", choices=(CELLS_OF, LAYERS_OF), default=CELLS_OF)
+    parser.add_argument("--percentiles", nargs="+", default=["40", "75"])
+    parser.add_argument("--seeds", nargs="+", default=["5", "6", "7", "8", "9"])
     parser.add_argument("--device", default="gold_6226")
     parser.add_argument("--sample", type=int, default=100, help="cells that each supernet ranks")
     options = parser.parse_args(words)
     images = Path(os.environ["HWNAS_DATA"]) / "cifar10_jpeg.npz"
-    measurements = options.folder.with_suffix(".csv")
     if not (options.folder / "networks.json").exists():
-        write_measurements(measurements, options.device)
         status = hwnas([
             "sweep", "digits", "--run-dir", str(options.folder),
             "--data.name", f"{HERE / 'cifar10_images.py'}:Cifar10Images",
             "--data.path", str(images), "--data.shift", "2", "--data.flip",
-            "--space.args.channels", str(CHANNELS), "--space.args.cells", str(CELLS),
-            "--measurements", str(measurements), "--percentiles", *options.percentiles,
+            *words_of(options), "--percentiles", *options.percentiles,
             "--seeds", *options.seeds, "--derive.confirm", "0", "--no-retrain",
             "--until", "derive", "--derive.controls", "random", "most_macs", "no_search", *own,
         ])  # fmt: skip
         if status:
             sys.exit(status)
-    run = Run.open(options.folder)
+    run, published, table = Run.open(options.folder), None, "nasbench_macro_cifar10"
+    if options.space == CELLS_OF:
+        published = load_observations("nb201_latency_help", device=options.device)
+        table = "nb201_accuracy"
     found = evaluate_on_table(
-        run, load_benchmark("nb201_accuracy"),
-        published=load_observations("nb201_latency_help", device=options.device),
-        sample=options.sample,
-    )  # fmt: skip
+        run, load_benchmark(table), published=published, sample=options.sample
+    )
     seeds = {member.label: member.seed for member in run.members}
     rows = [
         row | {
@@ -117,10 +134,10 @@ def main():
         print(
             f"{row['search']:<16} {row['origin']:<10} {row['string']} {row['accuracy']:.2f} "
             f"percentile {row['window_percentile']:.0f} regret {row['regret']:.2f} "
-            f"predicted {row['predicted']:.2f}, published {row['published_cost']:.2f} ms"
+            f"predicted {row['predicted']:.4g}, published {row.get('published_cost') or 0:.4g}"
         )
     for origin, means in found["origins"].items():
-        over = means["over_limit"], means["over_limit_published"]
+        over = means["over_limit"], means.get("over_limit_published", "unknown")
         print(f"{origin}: over the limit as predicted {over[0]}, as published {over[1]}")
     paired(rows, "window_percentile", 1)
     paired(rows, "regret", -1)

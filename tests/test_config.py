@@ -70,9 +70,9 @@ def test_saved_config_is_versioned_and_whole(tmp_path):
 
 
 def test_override_changes_only_what_is_named():
-    changed = override(Config(), seed=3, search__steps=700, search__batch_size=32)
+    changed = override(Config(), seed=3, search__steps=1700, search__batch_size=32)
     expected = dataclasses.replace(
-        Config(), seed=3, search=dataclasses.replace(SearchConfig(), steps=700, batch_size=32)
+        Config(), seed=3, search=dataclasses.replace(SearchConfig(), steps=1700, batch_size=32)
     )
     assert changed == expected
 
