@@ -8,10 +8,11 @@ cell .32. Plain digits show no difference between such cells. With `--derive.rul
 --derive.confirm 4 --retrain.networks 1` the whole takes 3 min 27 s on 2 CPU cores.
 """
 
-from hwnas_jax.config import Config, DataConfig, RetrainConfig
+from hwnas_jax.config import Config, DataConfig, DeriveConfig, Part, RetrainConfig
 
 config = Config(
     name="cluttered_digits",
     data=DataConfig(name="cluttered_digits", shift=1),
+    derive=DeriveConfig(rule=Part("halving", {"steps": 150})),
     retrain=RetrainConfig(epochs=4),
 )

@@ -8,6 +8,6 @@ operations under the same target: 99.2 %. On this set most networks of the budge
 report says that no difference is seen.
 """
 
-from hwnas_jax.config import Config
+from hwnas_jax.config import Config, DeriveConfig, Part
 
-config = Config()
+config = Config(derive=DeriveConfig(rule=Part("halving", {"steps": 150})))
