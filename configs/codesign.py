@@ -4,7 +4,8 @@
 
 The budget is the energy-delay-area product, computed by an analytical model; nothing is measured.
 Networks that differ in their accelerator alone train alike, so the probabilities of the search
-choose among them.
+choose among them. The whole budget is to be spent, since the cost model is least sure of what costs
+little.
 """
 
 from hwnas_jax.config import (
@@ -31,5 +32,6 @@ config = Config(
     ),
     profile=ProfileConfig(runtime="systolic", networks=2000, batch_size=1),
     target=TargetConfig(metric="edap_mj_ms_mm2", percentile=25.0),
+    budget=Part("dual_ascent"),
     derive=DeriveConfig(rule=Part("most_probable")),
 )

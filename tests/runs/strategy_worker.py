@@ -23,7 +23,7 @@ CONFIG = override(
     Config(), search__strategy=Part("evolution", {"population": 4, "sample": 2}),
     search__rounds=30, search__steps=12, search__steps_per_dispatch=3, search__warmup_steps=1,
     search__batch_size=16, search__checkpoint_every=3, search__weights__learning_rate=0.02,
-    parallel__devices=1,
+    budget=Part("dual_ascent"), parallel__devices=1,
 )  # fmt: skip
 MEMBERS = make_members([Target("latency_ms", value) for value in (3.0, 5.0)], [0])
 
