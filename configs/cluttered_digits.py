@@ -4,8 +4,9 @@
 
 Eleven random cells with equal multiply-accumulates, each trained twice as here, had mean test
 accuracies of 90.7 to 92.8 %. Their standard deviation is .67 points, that between trainings of one
-cell .32. Plain digits show no difference between such cells. With `--derive.rule halving
---derive.confirm 4 --retrain.networks 1` the whole takes 3 min 27 s on 2 CPU cores.
+cell .32. Plain digits show no difference between such cells. The whole takes 3 min 2 to 6 s on 2
+CPU cores with a cold compilation cache, all controls included. Seeds 0 to 2: test accuracy 92.8 to
+93.2 %, measured latency 2.1 to 5.5 % below the target.
 """
 
 from hwnas_jax.config import Config, DataConfig, DeriveConfig, Part, RetrainConfig

@@ -19,7 +19,8 @@ _MEANING = {
     "random": "Random: networks of the budget, drawn by chance.",
     "no_search": (
         "No search: what the derivation picks from where the architecture's parameters began; "
-        "where its rule has nothing to go by, that is by chance too."
+        "where its rule has nothing to go by, that is by chance too. Where its rule trains "
+        "networks, it may train more of them, for about as long as the supernet took."
     ),
     "most_macs": "Most MACs: the networks of the budget with the most operations.",
 }
