@@ -23,6 +23,8 @@ class CostFitOptions:
     """which device, for a table of several"""
     task: Annotated[str | None, tyro.conf.arg(name="table-task")] = None
     """which task, for a table of several; the first when left out. --task is the config's"""
+    sample: int | None = None
+    """networks of the file to fit to, drawn at random by the config's seed; all when left out"""
     config: Experiment = Config()
 
 
@@ -31,6 +33,7 @@ def run(words: list[str]) -> None:
     from hwnas_jax.cost import fit_cost
     from hwnas_jax.cost.files.readers import load_observations
     from hwnas_jax.cost.models.registry import check_cost_model
+    from hwnas_jax.errors import UserError
     from hwnas_jax.files.json_files import load_or_offer
 
     options = parse(CostFitOptions, words, "cost fit", files=1)
@@ -40,10 +43,15 @@ def run(words: list[str]) -> None:
         options.measurements,
         lambda path: load_observations(path, device=options.device, task=options.task),
     )
-    display = Terminal()
+    observed, display = seen.observations, Terminal()
+    if options.sample is not None:
+        if options.sample < 1:
+            raise UserError(f"--sample must be positive, got {options.sample}")
+        observed = observed.sample(options.sample, options.config.seed)
+        display.say(f"{options.sample:,} of {len(seen.observations):,} networks, drawn at random")
     with display.stage("cost fit") as report:
         model, fitted = fit_cost(
-            seen.space, seen.observations, options.config.cost,
+            seen.space, observed, options.config.cost,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
         model.save(options.out, seen.space)

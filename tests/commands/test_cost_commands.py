@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import jax
@@ -153,6 +154,17 @@ def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
     assert main(["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["metrics"]["latency_ms"]
     assert found["mape"] < 0.05 and found["spearman"] > 0.95
+
+
+def test_a_model_is_fitted_to_a_sample_of_a_table(here, capsys):
+    words = "cost fit table.csv --device board --out few.npz --cost.model analytic --sample"
+    assert main([*words.split(), "12"]) == 0
+    assert re.search(r"12 of 24 networks, drawn at random", capsys.readouterr().out)
+    (here / "few.npz").unlink()
+    for sample, said in (("0", "must be positive, got 0"), ("9999", "9999 networks was asked for")):
+        assert main([*words.split(), sample]) == 2
+        assert said in capsys.readouterr().err
+        assert not (here / "few.npz").exists()
 
 
 def test_a_space_known_by_its_decisions_alone_needs_a_model_for_such(here, capsys):

@@ -10,6 +10,7 @@ from hwnas_jax.config import CostConfig
 from hwnas_jax.cost import fit_cost, load_cost_model
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.analytic import AnalyticModel
+from hwnas_jax.cost.models.gaussian import GaussianProcess
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
@@ -117,6 +118,28 @@ def test_too_few_networks_and_unknown_models_are_refused():
         fit_cost(space, measurements, CONFIG)
     with pytest.raises(UserError, match="Did you mean 'table'"):
         fit_cost(space, measurements, CostConfig(Part("tabel")))
+
+
+def test_too_many_networks_are_refused_before_any_model_is_fitted(monkeypatch):
+    space, measured = _measurements(40)
+    monkeypatch.setattr(GaussianProcess, "most_networks", 39)
+    monkeypatch.setattr(GaussianProcess, "fit", None)
+    said = r"gaussian takes at most 39 networks, there are 40: take a sample .*--sample 900"
+    with pytest.raises(UserError, match=said):
+        fit_cost(space, measured, CostConfig())
+
+
+def test_a_sample_is_a_part_of_the_networks_by_its_seed():
+    space, measured = _measurements(40)
+    whole = measured.observations(space)
+    one, same, other = (whole.sample(12, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.architectures, same.architectures)
+    assert (one.architectures != other.architectures).any()
+    known = dict(zip(map(tuple, whole.architectures), whole.values["latency_ms"], strict=True))
+    pairs = zip(map(tuple, one.architectures), one.values["latency_ms"], strict=True)
+    assert len({row for row, value in pairs if known[row] == value}) == 12
+    with pytest.raises(UserError, match="a sample of 41 networks was asked for, there are 40"):
+        whole.sample(41, 0)
 
 
 def test_counts_alone_survive_their_file(tmp_path):

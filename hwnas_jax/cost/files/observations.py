@@ -78,6 +78,16 @@ class Observations:
         values = {metric: column[rows] for metric, column in self.values.items()}
         return Observations(self.architectures[rows], values, self.operations)
 
+    def sample(self, count: int, seed: int) -> "Observations":
+        """Returns `count` networks drawn at random, none of them held out.
+
+        Raises:
+          UserError: when there are fewer.
+        """
+        if count > len(self):
+            raise UserError(f"a sample of {count} networks was asked for, there are {len(self)}")
+        return self.subset(np.random.default_rng(seed).permutation(len(self))[:count])
+
     def require(self, least: int, what: str) -> None:
         """Raises UserError for too few networks, or for a value that no cost can have.
 

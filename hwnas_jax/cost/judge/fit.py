@@ -16,7 +16,7 @@ from hwnas_jax.cost.models.base import (
     predict_architectures,
     std_architectures,
 )
-from hwnas_jax.cost.models.registry import check_cost_model, fit_model
+from hwnas_jax.cost.models.registry import check_cost_model, check_count, fit_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import Choices, Space
@@ -90,11 +90,13 @@ def fit_cost(
       The model and the report.
 
     Raises:
-      UserError: for an unknown model, measurements of another space, or too few networks.
+      UserError: for an unknown model, measurements of another space, or too few networks or too
+        many for the model, before any is fitted.
     """
     if isinstance(measured, Measurements):
         measured = measured.observations(cast(Space, space))
     check_cost_model(config.model)
+    check_count(config.model, len(measured))
     report = progress or (lambda done, total, what: None)
     parts = [config.model, *(Part(name) for name in _BESIDE if name != config.model.name)]
     train, test = split(measured, config.test_fraction, seed)

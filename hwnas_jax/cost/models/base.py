@@ -141,6 +141,7 @@ class FittedModel(CostModel):
       Options: a frozen dataclass with the model's own options, their ranges in the annotations.
       needs_space: whether the model builds or counts a network's operations. A space that is known
         only by its decisions then does not do.
+      most_networks: how many networks it can be fitted to; None for any number.
     """
 
     name: ClassVar[str]
@@ -148,6 +149,7 @@ class FittedModel(CostModel):
     label: ClassVar[str] = ""
     Options: ClassVar[type] = NoOptions
     needs_space: ClassVar[bool] = False
+    most_networks: ClassVar[int | None] = None
 
     @classmethod
     @abc.abstractmethod

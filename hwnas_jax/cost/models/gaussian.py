@@ -22,10 +22,8 @@ from hwnas_jax.cost.models.model_file import check_array
 from hwnas_jax.cost.models.multilinear import expectation, is_enumerable
 from hwnas_jax.cost.models.pairwise import PairwiseForm
 from hwnas_jax.cost.models.registry import COST_MODELS
-from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Forms
 
-MOST_NETWORKS = 2000
 _LEAST_NETWORKS = 4
 _LEAST_SHARE = 0.01
 _CHUNK = 2048
@@ -144,6 +142,7 @@ class GaussianProcess(ExactModel, FittedModel):
     name: ClassVar[str] = "gaussian"
     summary: ClassVar[str] = "Gaussian process over decisions, pairs and triples"
     label: ClassVar[str] = "Gaussian process"
+    most_networks: ClassVar[int | None] = 2000
     knows_uncertainty = True
 
     @classmethod
@@ -158,15 +157,10 @@ class GaussianProcess(ExactModel, FittedModel):
         """Fits every metric observed.
 
         Raises:
-          UserError: with too few networks or too many, or a value that is not positive.
+          UserError: with too few networks, or a value that is not positive.
         """
         del options
         observations.require(_LEAST_NETWORKS, "the Gaussian process")
-        if len(observations) > MOST_NETWORKS:
-            raise UserError(
-                f"the Gaussian process takes at most {MOST_NETWORKS} networks, there are "
-                f"{len(observations)}: fit it to a sample of them, or take another cost model"
-            )
         small = is_enumerable(space)
         kernels, fits, scales = [], [], []
         for metric, values in observations.values.items():
