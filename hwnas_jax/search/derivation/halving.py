@@ -48,7 +48,7 @@ class Halving(Derivation):
     warm: bool = False
     """start from the supernet's weights, where there are any; false starts from new ones"""
     by_size: bool = True
-    """let the number of multiply-adds and of parameters choose who is trained"""
+    """let the number of multiply-adds choose who is trained; that of parameters ranks worse"""
     by_supernet: Annotated[int, Ge(0)] = 256
     """networks that the supernet judges, those with the best mean rank of the other signs, so that
     its losses choose too; 0 asks it nothing"""
@@ -101,7 +101,7 @@ class Halving(Derivation):
         luck = np.random.default_rng(seed).permutation(count)
         signs = []
         if self.by_size:
-            signs += [mean_ranks([-candidates.counts["macs"], -candidates.counts["params"]])]
+            signs.append(-candidates.counts["macs"])
         told = candidates.scores is not None
         found = MostProbable().scores(candidates)
         if (told or self.by_probability) and np.ptp(found) > 1e-6:

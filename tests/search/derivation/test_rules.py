@@ -266,7 +266,7 @@ def test_a_round_may_keep_one_of_four():
 
 def test_signs_choose_who_is_trained_by_their_mean_rank():
     """Sizes, probabilities as multiples of the start, and the supernet's losses of the first."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(5)
     sizes = {"macs": rng.permutation(18).astype(float), "params": rng.permutation(18).astype(float)}
     prior = rng.dirichlet(np.ones(18))
     found = candidates(prior=prior)._replace(counts=sizes)
@@ -276,7 +276,7 @@ def test_signs_choose_who_is_trained_by_their_mean_rank():
     def ranks(values):
         return np.array([(values < value).sum() + (values == value).sum() / 2 for value in values])
 
-    size = ranks(ranks(-sizes["macs"]) + ranks(-sizes["params"]))
+    size = ranks(-sizes["macs"])
     chance = ranks(-(found.log_probability - found.log_prior))
     first = np.argsort(size + chance, kind="stable")[:6]
     assert len(set((size + chance).tolist())) > 12, "few are equal, so luck decides little"
