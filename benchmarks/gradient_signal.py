@@ -19,27 +19,24 @@ FOLDER is that of `search_on_table.py`.
 """
 
 import argparse
-import os
 import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ranking import window_of
+from ranking import cells_on_cifar10, window_of
 
 from hwnas_jax.budgets.target import Target
-from hwnas_jax.config import Config, DataConfig, SearchConfig, SpaceConfig, override
+from hwnas_jax.config import override
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.cost.judge.metrics import kendall
-from hwnas_jax.data import load_data
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.gradient_search import examples_of, search_architecture
 from hwnas_jax.search.estimators import Problem
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.search.methods import make_methods
-from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tabular import load_benchmark
 from hwnas_jax.tabular.base import numbers_of
@@ -123,10 +120,10 @@ def main_effects(space, cells, accuracy):
     return means - means.mean(axis=1, keepdims=True)
 
 
-def cosine(one, other):
-    """Returns the cosine between two directions, each centred over the options of a decision."""
-    one, other = (a - a.mean(axis=1, keepdims=True) for a in (one, other))
-    return (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
+def cosine(direction, effects):
+    """Returns the cosine between main effects and a direction, less its means over options."""
+    free = direction - direction.mean(axis=1, keepdims=True)
+    return (free * effects).sum() / np.sqrt((free**2).sum() * (effects**2).sum())
 
 
 def main():
@@ -140,24 +137,10 @@ def main():
     parser.add_argument("--device", default="gold_6226")
     parser.add_argument("--networks", type=int, default=100)
     options = parser.parse_args()
-    base = Config(
-        space=SpaceConfig("nasbench201", {"channels": 8, "cells": 1}),
-        data=DataConfig(
-            f"{HERE / 'cifar10_images.py'}:Cifar10Images", {"size": 16},
-            path=str(Path(os.environ["HWNAS_DATA"]) / "cifar10_jpeg.npz"), shift=2, flip=True,
-        ),
-        search=SearchConfig(steps_per_dispatch=100),
-    )  # fmt: skip
-    dataset = load_data(base.data)
-    space = make_space(
-        base.space.name, base.space.args,
-        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
-    )  # fmt: skip
+    base, dataset, space = cells_on_cifar10(0)
     task = make_task(base.task, dataset)
     table = load_benchmark("nb201_accuracy")
-    options_of = [len(decision.options) for decision in space.decisions]
-    numbers = np.unravel_index(np.arange(space.size), options_of)
-    every = np.unique(space.canonical(np.stack(numbers, axis=1).astype(np.int32)), axis=0)
+    every = np.unique(space.canonical(space.enumerate()), axis=0)
     accuracy = 100 * table.metrics[table.report][numbers_of(space, every)]
     some = np.random.default_rng(0).permutation(len(every))[: options.networks]
     options.seed = 0

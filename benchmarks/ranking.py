@@ -52,16 +52,10 @@ def trained_supernet(space, dataset, config, steps, *, fair):
     return np.asarray(result.state.weights)
 
 
-def main():
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", type=int, default=64)
-    parser.add_argument("--percentile", type=float, default=65.0)
-    parser.add_argument("--device", default="gold_6226")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+def cells_on_cifar10(seed):
+    """Returns the config, the images of 16x16 pixels and the space of the cells."""
     config = Config(
-        seed=options.seed,
+        seed=seed,
         space=SpaceConfig("nasbench201", {"channels": 8, "cells": 1}),
         data=DataConfig(
             f"{HERE / 'cifar10_images.py'}:Cifar10Images", {"size": 16},
@@ -74,6 +68,18 @@ def main():
         config.space.name, config.space.args,
         input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
     )  # fmt: skip
+    return config, dataset, space
+
+
+def main():
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", type=int, default=64)
+    parser.add_argument("--percentile", type=float, default=65.0)
+    parser.add_argument("--device", default="gold_6226")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    config, dataset, space = cells_on_cifar10(options.seed)
     cells, accuracy = window_of(space, options)
     macs = counts_of(space, cells)["macs"]
     most = np.argsort(-macs, kind="stable")[: len(cells) // 2]

@@ -131,10 +131,11 @@ def main():
         for row in found["networks"]
     ]  # fmt: skip
     for row in rows:
+        seen = row.get("published_cost")
         print(
             f"{row['search']:<16} {row['origin']:<10} {row['string']} {row['accuracy']:.2f} "
             f"percentile {row['window_percentile']:.0f} regret {row['regret']:.2f} "
-            f"predicted {row['predicted']:.4g}, published {row.get('published_cost') or 0:.4g}"
+            f"predicted {row['predicted']:.4g}" + (f", published {seen:.4g}" if seen else "")
         )
     for origin, means in found["origins"].items():
         over = means["over_limit"], means.get("over_limit_published", "unknown")

@@ -22,7 +22,8 @@ FINISHED_RUN = shlex.split(
     "--data.name digits --space.args.channels 2 --profile.networks 12 --profile.rounds 2 "
     "--profile.max-rounds 2 --profile.measure-rounds 3 --search.steps 40 --search.warmup-steps 8 "
     "--search.batch-size 16 --search.steps-per-dispatch 4 --search.checkpoint-every 4 "
-    "--retrain.epochs 2 --derive.rule most_probable --derive.confirm 2 --parallel.devices 1"
+    "--budget dual_ascent --derive.rule most_probable --derive.confirm 2 --retrain.epochs 2 "
+    "--parallel.devices 1"
 )
 """Options of the run that the fixture `finished_run` makes."""
 

@@ -33,7 +33,6 @@ def run(words: list[str]) -> None:
     from hwnas_jax.cost import fit_cost
     from hwnas_jax.cost.files.readers import load_observations
     from hwnas_jax.cost.models.registry import check_cost_model
-    from hwnas_jax.errors import UserError
     from hwnas_jax.files.json_files import load_or_offer
 
     options = parse(CostFitOptions, words, "cost fit", files=1)
@@ -45,8 +44,6 @@ def run(words: list[str]) -> None:
     )
     observed, display = seen.observations, Terminal()
     if options.sample is not None:
-        if options.sample < 1:
-            raise UserError(f"--sample must be positive, got {options.sample}")
         observed = observed.sample(options.sample, options.config.seed)
         display.say(f"{options.sample:,} of {len(seen.observations):,} networks, drawn at random")
     with display.stage("cost fit") as report:

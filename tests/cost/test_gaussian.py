@@ -239,7 +239,7 @@ def test_a_space_too_large_to_tabulate():
     assert (std_architectures(model, asked, 9)["latency_ms"] > 0).all()
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_what_cannot_be_fitted_is_refused(monkeypatch):
     space = ToySpace()
     with pytest.raises(UserError, match="needs 4 measured networks, there are 3"):
         GaussianProcess.fit(space, _toy().subset(np.arange(3)))
@@ -248,3 +248,6 @@ def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(UserError, match="needs a positive latency_ms; network 2 has -1"):
         BayesianAdditive.fit(space, Observations(space.enumerate()[:3],
                              {"latency_ms": np.array([1.0, -1.0, 2.0])}))  # fmt: skip
+    monkeypatch.setattr(GaussianProcess, "most_networks", 50)
+    with pytest.raises(UserError, match="at most 50 networks, there are 75"):
+        GaussianProcess.fit(space, _toy())

@@ -45,7 +45,7 @@ def test_every_stage_leaves_its_files(finished_run):
     assert [n["origin"] for n in networks] == ["search", "random", "no_search", "most_macs"]
     (target,) = read(finished_run, "targets")["targets"]
     for network in networks:
-        assert 0 < network["predicted"] <= target["value"]
+        assert 0.97 * target["value"] <= network["predicted"] <= target["value"]
         assert network["measured"] > 0
         assert 0 < network["test_metric"] <= 1
         assert network["target"] == target["value"]

@@ -10,8 +10,9 @@ from flax import nnx
 from hwnas_jax.config import Config, override
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel.progress import quiet
-from hwnas_jax.relax import Gates
+from hwnas_jax.relax import Gates, one_hot_gates
 from hwnas_jax.search.evaluators import Bench, Data, ShortTraining
+from hwnas_jax.search.evaluators.path_training import PathTraining
 from hwnas_jax.search.judge import Judge
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
@@ -99,8 +100,9 @@ def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends(
     """Six calls of three steps are three epochs of the 48 examples; both follow one cosine."""
     networks = np.array([[0, 1, 2], [2, 2, 0]], np.int32)
     reports = []
-    report = lambda done, total, _: reports.append((done, total))  # noqa: E731
-    told = found().train(None, networks, 5, report, seed=3)
+    told = found().train(
+        None, networks, 5, lambda done, total, _: reports.append((done, total)), seed=3
+    )
     again = found().train(None, networks[1:], 6, quiet, seed=3)
     other = found().train(None, networks[1:], 6, quiet, seed=4)
     assert other["loss"][0] != again["loss"][0]
@@ -127,3 +129,22 @@ def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends(
     told = found().train(None, networks, 18, quiet, seed=3)
     for metric in ("loss", "accuracy"):
         np.testing.assert_allclose(told[metric], whole[metric], rtol=1e-4)
+
+    # The training loss is that of the last four of 18 steps, each before its own update.
+    training = PathTraining(
+        bench, learning_rate=weights.learning_rate, weight_decay=weights.decay,
+        clip_norm=weights.clip_norm,
+    )  # fmt: skip
+    key, sampler = jax.random.key(3), training.sampler(len(HALVES["weight"]), 18)
+    orders = sampler.orders(jax.random.split(key, 3)[1], 0)
+    for network, loss in zip(networks, told["training_loss"], strict=True):
+        gates = one_hot_gates(network, 3, sampled=True)
+        last = []
+        for step in range(14, 18):
+            before, _ = training.steps(
+                training.init(key), bench.data, gates, key, first=0, length=step, total=18
+            )
+            rows = HALVES["weight"][np.asarray(sampler.indices(orders, 0, step))]
+            path = np.eye(3, dtype=np.float32)[network]
+            last.append(judged(before.weights, rows, path)[0])
+        assert float(loss) == pytest.approx(np.mean(last), rel=1e-4)

@@ -82,10 +82,12 @@ class Observations:
         """Returns `count` networks drawn at random, none of them held out.
 
         Raises:
-          UserError: when there are fewer.
+          UserError: when there are fewer, or none is asked for.
         """
-        if count > len(self):
-            raise UserError(f"a sample of {count} networks was asked for, there are {len(self)}")
+        if not 1 <= count <= len(self):
+            raise UserError(
+                f"a sample of {count} networks was asked for: allowed are 1 to {len(self)}"
+            )
         return self.subset(np.random.default_rng(seed).permutation(len(self))[:count])
 
     def require(self, least: int, what: str) -> None:

@@ -16,7 +16,7 @@ from hwnas_jax.cost.models.base import (
     predict_architectures,
     std_architectures,
 )
-from hwnas_jax.cost.models.registry import check_cost_model, check_count, fit_model
+from hwnas_jax.cost.models.registry import COST_MODELS, check_cost_model, fit_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import Choices, Space
@@ -96,7 +96,7 @@ def fit_cost(
     if isinstance(measured, Measurements):
         measured = measured.observations(cast(Space, space))
     check_cost_model(config.model)
-    check_count(config.model, len(measured))
+    COST_MODELS.find(config.model.name).check_count(len(measured))
     report = progress or (lambda done, total, what: None)
     parts = [config.model, *(Part(name) for name in _BESIDE if name != config.model.name)]
     train, test = split(measured, config.test_fraction, seed)

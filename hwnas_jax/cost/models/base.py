@@ -23,6 +23,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.model_file import write_model
+from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Forms
 
 _CHUNK = 4096
@@ -150,6 +151,16 @@ class FittedModel(CostModel):
     Options: ClassVar[type] = NoOptions
     needs_space: ClassVar[bool] = False
     most_networks: ClassVar[int | None] = None
+
+    @classmethod
+    def check_count(cls, count: int) -> None:
+        """Raises UserError when the model cannot be fitted to so many networks."""
+        if cls.most_networks is not None and count > cls.most_networks:
+            raise UserError(
+                f"the {cls.label or cls.name} takes at most {cls.most_networks} networks, there "
+                f"are {count}: fit it to a sample of them (hwnas cost fit --sample 900), or take "
+                "another cost model"
+            )
 
     @classmethod
     @abc.abstractmethod

@@ -157,10 +157,11 @@ class GaussianProcess(ExactModel, FittedModel):
         """Fits every metric observed.
 
         Raises:
-          UserError: with too few networks, or a value that is not positive.
+          UserError: with too few networks or too many, or a value that is not positive.
         """
         del options
         observations.require(_LEAST_NETWORKS, "the Gaussian process")
+        cls.check_count(len(observations))
         small = is_enumerable(space)
         kernels, fits, scales = [], [], []
         for metric, values in observations.values.items():

@@ -60,21 +60,10 @@ def fit_model(
             f"the cost model {part.name} needs a space that is built here; {space.name} is only "
             f"known by its decisions: take one of {', '.join(others)}"
         )
-    check_count(part, len(observations))
     model = kind.fit(space, observations, _options(kind, part), seed=seed)
     if part.name not in COST_MODELS:
         _check_predictions(model, space, part.name)
     return model
-
-
-def check_count(part: Part, count: int) -> None:
-    """Raises UserError when a cost model cannot be fitted to so many networks."""
-    most = COST_MODELS.find(part.name).most_networks
-    if most is not None and count > most:
-        raise UserError(
-            f"the cost model {part.name} takes at most {most:,} networks, there are {count:,}: "
-            "take a sample of them (hwnas cost fit --sample 900), or another cost model"
-        )
 
 
 def refit(

@@ -232,7 +232,7 @@ def test_every_round_trains_the_better_half_for_twice_as_long():
 
 
 def test_a_network_is_placed_by_all_its_trainings_together():
-    """The last round alone would prefer the first of the two, its training loss the second."""
+    """The validation loss of the last round alone would prefer the second of the two."""
     found = candidates(EVERY[:4])
     short = {"loss": np.array([0.0, 0.5, 9.0, 9.0]), "training_loss": np.zeros(4)}
     long = {"loss": np.array([0.3, 0.2]), "training_loss": np.array([0.1, 0.4])}
