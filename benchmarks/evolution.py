@@ -31,6 +31,7 @@ from hwnas_jax.search.strategies import (
     RandomSearch,
     RegularisedEvolution,
     best_so_far,
+    no_budget,
     run_strategy,
 )
 from hwnas_jax.spaces.core import published
@@ -77,7 +78,7 @@ def make_program(strategy, columns, seeds, evaluations):
     """Returns the compiled `(keys, columns) -> test accuracy of the best so far`, and its time."""
 
     def search(key, columns):
-        evaluate = make_evaluate(Table("in memory"), BENCH, columns)
+        evaluate = make_evaluate(Table("in memory"), BENCH, columns, no_budget)
         mask = jnp.asarray(SPACE.mask)
         history = run_strategy(strategy, key, mask, evaluate, evaluations)[1]
         return best_so_far(history).metrics["test_accuracy"]
@@ -114,7 +115,7 @@ def figures(path, seeds):
 def wall_times(path, seeds, turns):
     """Prints how long the program and the plain loop take, in turns."""
     columns = Table(path, split="test").arrays(BENCH)
-    table = columns["accuracy"].reshape([len(d.options) for d in SPACE.decisions])
+    table = columns["accuracy_0"].reshape([len(d.options) for d in SPACE.decisions])
     for evaluations in EVALUATIONS:
         program, compile_s = make_program(RegularisedEvolution(), columns, seeds, evaluations)
         placed = jax.device_put(columns)

@@ -105,7 +105,7 @@ def train_all(bench: Bench, networks: np.ndarray, seeds: int, least_steps: int) 
 
     @jax.jit
     def evaluate(arrays, networks, key):
-        return evaluator.evaluate(bench, arrays, networks, key)["accuracy"]
+        return evaluator.evaluate(bench, arrays, networks, 0, key)["accuracy"]
 
     program = evaluate.lower(arrays, networks, keys[0]).compile()
     start = time.process_time()

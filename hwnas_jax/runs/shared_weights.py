@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.errors import UserError, choose
@@ -139,9 +140,9 @@ def _program(run: RunParts, bench: Bench) -> Callable[..., dict[str, jax.Array]]
     """Returns `(arrays, int32[D]) -> {metric: float32[1]}`, compiled once for a run."""
     if run not in _PROGRAMS:
         bare = dataclasses.replace(bench, data=None, weights=None)
-        judge, key = SharedWeights(), jax.random.key(0)
+        judge, highest, key = SharedWeights(), jnp.int32(0), jax.random.key(0)
         _PROGRAMS[run] = jax.jit(
-            lambda arrays, architecture: judge.evaluate(bare, arrays, architecture[None], key)
+            lambda arrays, one: judge.evaluate(bare, arrays, one[None], highest, key)
         )
     return _PROGRAMS[run]
 

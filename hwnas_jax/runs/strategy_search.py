@@ -30,9 +30,10 @@ from hwnas_jax.search.evaluators import (
     Bench,
     Evaluator,
     check_evaluator,
+    make_ahead,
     make_evaluate,
 )
-from hwnas_jax.search.expected_cost import bound_of
+from hwnas_jax.search.outlook import outlook_of
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, Told
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import make_supernet
@@ -183,7 +184,6 @@ def _run(
     several: bool, folder: Path | None, from_step: int | None, progress: Progress,
 ) -> StrategyState:  # fmt: skip
     mask, rounds = jnp.asarray(space.mask), config.search.rounds
-    metrics, limits = tuple(member.target.limits), member.target.limits
     shape = (rounds, strategy.each)
     length = steps_per_dispatch(rounds, _ROUNDS_PER_CALL)
 
@@ -194,23 +194,23 @@ def _run(
             key=key,
             strategy=strategy.init(jax.random.fold_in(key, rounds), mask),
             architectures=jnp.zeros((*shape, mask.shape[0]), jnp.int32),
-            told=Told(jnp.zeros(shape), jnp.full(shape, jnp.inf)),
+            told=Told(jnp.zeros(shape), jnp.full(shape, jnp.inf), jnp.zeros(shape)),
         )
 
     def one(state: StrategyState, data: Any):
         ask_key, evaluate_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        asked = strategy.ask(state.strategy, ask_key)
-        cost_of = bound_of(data["cost_model"], metrics, member.target.deviations)
-
-        def excess(architectures):
-            weights = jax.nn.one_hot(architectures, mask.shape[1])
-            return budget.distance(jax.vmap(cost_of)(weights), limits)
-
-        evaluate = make_evaluate(evaluator, bench, data["arrays"], excess)
-        told = evaluate(asked, evaluate_key)[0]
+        costs = outlook_of(data["cost_model"], member.target, budget, space.num_options)
+        ahead = make_ahead(space, costs)
+        asked = strategy.ask(state.strategy, ask_key, ahead)
+        fidelity = strategy.fidelity(state.strategy)
+        evaluate = make_evaluate(evaluator, bench, data["arrays"], ahead)
+        told = evaluate(asked, fidelity, evaluate_key)[0]
         # What cannot be judged is as good as no member of the space.
         judged = jnp.isfinite(told.score)
-        told = Told(jnp.where(judged, told.score, 0.0), jnp.where(judged, told.excess, jnp.inf))
+        told = told._replace(
+            score=jnp.where(judged, told.score, 0.0),
+            excess=jnp.where(judged, told.excess, jnp.inf),
+        )
         history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
         state = StrategyState(
             step=state.step + 1,

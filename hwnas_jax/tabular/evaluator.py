@@ -1,14 +1,16 @@
 """A tabular benchmark as an evaluator."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge
 
 from hwnas_jax.search.evaluators.base import EVALUATORS, Bench, Evaluator, Score
-from hwnas_jax.tabular.base import look_up
+from hwnas_jax.tabular.base import Benchmark, look_up
 from hwnas_jax.tabular.load import load_benchmark
 from hwnas_jax.tabular.standing import check_decisions
 
@@ -32,7 +34,8 @@ class Table(Evaluator):
     data_set: str = "cifar10"
     """one of the benchmark's data sets or tasks"""
     epochs: Annotated[int, Ge(1)] | None = None
-    """select after so many epochs of training; the most there are when left out"""
+    """select after so many epochs of training; the most there are when left out. Shorter trainings
+    that the table knows are lower fidelities"""
     split: Literal["validation", "test"] = "validation"
     """images to select by; with test the search sees what is reported: optimistic"""
 
@@ -41,21 +44,49 @@ class Table(Evaluator):
         del bench
         return Score("accuracy", True)
 
+    def fidelities(self, bench: Bench) -> tuple[float, ...]:
+        """Returns the epochs of the trainings that are known, as shares of the longest."""
+        del bench
+        epochs = self._lengths(self._benchmark())
+        if epochs == [None]:
+            return (1.0,)
+        return tuple(own / max(filter(None, epochs)) for own in epochs if own)
+
     def arrays(self, bench: Bench) -> dict[str, np.ndarray]:
-        """Returns the two columns of the table.
+        """Returns the columns of the table.
 
         Raises:
           UserError: when the file cannot be used, lacks what the options ask for, or is of other
             decisions than the space.
         """
-        table = load_benchmark(self.path, data_set=self.data_set)
+        table = self._benchmark()
         check_decisions(bench.space, table.space, table.source)
-        selected = table.metrics[table.select(self.split, self.epochs)]
-        return {"accuracy": selected, "test_accuracy": table.metrics[table.report]}
+        found = {"test_accuracy": table.metrics[table.report]}
+        for place, epochs in enumerate(self._lengths(table)):
+            found[f"accuracy_{place}"] = table.metrics[table.select(self.split, epochs)]
+        return found
 
     def evaluate(
-        self, bench: Bench, arrays: dict[str, jax.Array], architectures: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
+        self, bench: Bench, arrays: dict[str, jax.Array], architectures: jax.Array,
+        fidelity: jax.Array, key: jax.Array,
+    ) -> dict[str, jax.Array]:  # fmt: skip
         """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`."""
         del key
-        return look_up(bench.space, arrays, architectures)
+        found = look_up(bench.space, arrays, architectures)
+        levels = [found[f"accuracy_{place}"] for place in range(len(arrays) - 1)]
+        return {
+            "accuracy": levels[0] if len(levels) == 1 else jnp.stack(levels)[fidelity],
+            "test_accuracy": found["test_accuracy"],
+        }
+
+    def _benchmark(self) -> Benchmark:
+        return load_benchmark(self.path, data_set=self.data_set)
+
+    def _lengths(self, table: Benchmark) -> Sequence[int | None]:
+        """Returns the epochs of training that can be selected by, the most first."""
+        table.select(self.split, self.epochs)  # says what is wrong
+        known = table.validation if self.split == "validation" else table.test
+        if self.epochs is None and None in known:
+            return [None]
+        lengths = sorted((epochs for epochs in known if epochs), reverse=True)
+        return [epochs for epochs in lengths if epochs <= (self.epochs or lengths[0])]

@@ -32,7 +32,7 @@ class HillClimbing(Strategy):
         best = random_architectures(key, mask, 1)[0]
         return Place(mask, best, jnp.float32(-jnp.inf), jnp.int32(0))
 
-    def ask(self, state, key):
+    def ask(self, state, key, ahead):
         start, change = jax.random.split(key)
         fresh = random_architectures(start, state.mask, 1)
         neighbour = mutated(change, state.best, state.mask)[None]

@@ -14,12 +14,13 @@ from hwnas_jax.budgets import DualAscent
 from hwnas_jax.relax import Gates
 from hwnas_jax.runs.gradient_search import examples_of
 from hwnas_jax.runs.strategy_search import bench_of
-from hwnas_jax.search.evaluators import SharedWeights
+from hwnas_jax.search.evaluators import SharedWeights, make_ahead
+from hwnas_jax.search.outlook import outlook_of
 from hwnas_jax.search.strategies import RegularisedEvolution, Told
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
 from tests.runs.strategy_worker import CONFIG, MEMBERS, searched
-from tests.search.dense import SPACE, images
+from tests.search.dense import SPACE, DenseModel, images
 
 ROOT = Path(__file__).resolve().parents[2]
 COSTS = np.array([0.0, 0.5, 2.0])
@@ -81,12 +82,15 @@ def test_it_asks_what_the_strategy_asks_by_itself(whole):
     strategy = RegularisedEvolution(population=4, sample=2)
     key = jax.random.key(CONFIG.seed)
     state = strategy.init(jax.random.fold_in(key, 30), SPACE.mask)
-    ask, tell = jax.jit(strategy.ask), jax.jit(strategy.tell)
+    costs = outlook_of(DenseModel(), MEMBERS[0].target, DualAscent(), SPACE.num_options)
+    ahead = make_ahead(SPACE, costs)
+    ask = jax.jit(lambda state, key: strategy.ask(state, key, ahead))
+    tell = jax.jit(strategy.tell)
     for step in range(30):
         ask_key, _ = jax.random.split(jax.random.fold_in(key, step))
         asked = ask(state, ask_key)
         np.testing.assert_array_equal(asked[0], found.networks[0, step])
-        told = Told(found.scores[:1, step], found.excess[:1, step])
+        told = Told(found.scores[:1, step], found.excess[:1, step], np.zeros(1))
         state = tell(state, asked, told)
 
 

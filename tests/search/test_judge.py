@@ -125,7 +125,7 @@ def test_short_trainings_start_alike_and_end_as_the_evaluator_of_trainings_ends(
         clip_norm=weights.clip_norm,
     )  # fmt: skip
     arrays = evaluator.arrays(bench)
-    whole = evaluator.evaluate(bench, arrays, networks, jax.random.key(3))
+    whole = evaluator.evaluate(bench, arrays, networks, 0, jax.random.key(3))
     told = found().train(None, networks, 18, quiet, seed=3)
     for metric in ("loss", "accuracy"):
         np.testing.assert_allclose(told[metric], whole[metric], rtol=1e-4)

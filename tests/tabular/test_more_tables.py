@@ -149,7 +149,7 @@ def test_cells_of_the_packages_space_are_judged_by_the_table(tmp_path):
     columns = Table(path, data_set="autoencoder").arrays(Bench(small, Classification()))
     ours, theirs = (load_benchmark(path, data_set="autoencoder").metrics[f"{split}_ssim"]
                     for split in ("validation", "test"))  # fmt: skip
-    np.testing.assert_array_equal(columns["accuracy"], ours)
+    np.testing.assert_array_equal(columns["accuracy_0"], ours)
     np.testing.assert_array_equal(columns["test_accuracy"], theirs)
     with pytest.raises(UserError, match="is of nats_size, whose decisions are layer1 of 8"):
         Table(str(written(tmp_path / "size.npz", size_arrays())), split="test").arrays(

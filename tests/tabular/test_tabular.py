@@ -171,10 +171,16 @@ def test_the_evaluator_returns_what_is_selected_by_and_what_is_reported(tmp_path
     ):
         method = EVALUATORS.make(Part("table", {"path": str(path), **options}))
         columns = check_evaluator(method, BENCH)
-        found = method.evaluate(BENCH, columns, jnp.asarray(rows), jax.random.key(0))
+        found = method.evaluate(BENCH, columns, jnp.asarray(rows), 0, jax.random.key(0))
         np.testing.assert_allclose(found["accuracy"], arrays[column][:9] / 100, rtol=1e-6)
         reported = arrays["cifar10_test_200"][:9] / 100
         np.testing.assert_allclose(found["test_accuracy"], reported, rtol=1e-6)
+    # Shorter trainings are lower fidelities.
+    method = EVALUATORS.make(Part("table", {"path": str(path)}))
+    assert method.fidelities(BENCH) == (1.0, 12 / 200)
+    found = method.evaluate(BENCH, method.arrays(BENCH), jnp.asarray(rows), 1, None)
+    expected = arrays["cifar10valid_valid_12"][:9] / 100
+    np.testing.assert_allclose(found["accuracy"], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,14 @@ class Evaluator(abc.ABC):
         """Returns which metric ranks; by default the task's primary metric."""
         return Score(bench.task.metric, bench.task.higher_is_better)
 
+    def fidelities(self, bench: Bench) -> tuple[float, ...]:
+        """Returns what an evaluation takes at each fidelity, as a share of the highest.
+
+        The highest comes first, so that this begins with one; by default there is no other.
+        """
+        del bench
+        return (1.0,)
+
     @abc.abstractmethod
     def arrays(self, bench: Bench) -> Any:
         """Returns the arrays that `evaluate` reads, a pytree; runs once, on the host.
@@ -110,9 +118,12 @@ class Evaluator(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(
-        self, bench: Bench, arrays: Any, architectures: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
+        self, bench: Bench, arrays: Any, architectures: jax.Array, fidelity: jax.Array,
+        key: jax.Array,
+    ) -> dict[str, jax.Array]:  # fmt: skip
         """Returns `{metric: float32[n]}` of architectures `int32[n, D]`; pure.
+
+        The fidelity, `int32[]`, is a place in `fidelities`; zero is the highest.
 
         Of `bench` only what holds no arrays is read here: the arrays are those of `arrays`, so
         that they are inputs of the compiled program and no constants of it. A metric that is not a
@@ -147,13 +158,19 @@ def check_evaluator(evaluator: Evaluator, bench: Bench) -> Any:
         does not say.
     """
     arrays = evaluator.arrays(bench)
+    shares = evaluator.fidelities(bench)
+    if shares[:1] != (1.0,) or not all(0 < share <= 1 for share in shares):
+        raise UserError(
+            f"evaluator {evaluator.name}: fidelities must begin with 1 and name shares of it, got "
+            f"{shares}"
+        )
     where, count = f"evaluator {evaluator.name}", 2
     asked = jax.ShapeDtypeStruct((count, bench.space.num_decisions), jnp.int32)
+    fidelity = jax.ShapeDtypeStruct((), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
         found = jax.eval_shape(
-            lambda arrays, asked, key: evaluator.evaluate(bench, arrays, asked, key),
-            arrays, asked, key,
+            lambda *given: evaluator.evaluate(bench, *given), arrays, asked, fidelity, key
         )  # fmt: skip
     except UserError:
         raise

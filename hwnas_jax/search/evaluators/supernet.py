@@ -37,10 +37,11 @@ class SharedWeights(Evaluator):
         return {"data": bench.data, "rows": rows, "weights": bench.weights}
 
     def evaluate(
-        self, bench: Bench, arrays: Any, architectures: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
+        self, bench: Bench, arrays: Any, architectures: jax.Array, fidelity: jax.Array,
+        key: jax.Array,
+    ) -> dict[str, jax.Array]:  # fmt: skip
         """Returns the task's metrics and `loss`, `float32[n]` each; uses no `key`."""
-        del key
+        del fidelity, key
 
         def one(architecture):
             gates = one_hot_gates(architecture, bench.space.num_options, sampled=True)

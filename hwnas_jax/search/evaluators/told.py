@@ -1,4 +1,4 @@
-"""From what an evaluator says to what a strategy is told: one score, and how far over the budget.
+"""From what an evaluator and a cost model say to what a strategy is told.
 
 Legend: `n` architectures, `D` decisions.
 """
@@ -11,36 +11,48 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.search.evaluators.base import Bench, Evaluator
-from hwnas_jax.search.strategies.base import Told
+from hwnas_jax.search.strategies.base import Ahead, Told, no_budget
 from hwnas_jax.spaces.base import Choices
 
-Evaluate = Callable[[jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
-"""`(int32[n, D], key) -> (Told, metrics)`, what `run_strategy` asks for."""
+Evaluate = Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
+"""`(int32[n, D], fidelity, key) -> (Told, metrics)`, what `run_strategy` asks for."""
 
 
-def make_evaluate(
-    evaluator: Evaluator,
-    bench: Bench,
-    arrays: Any,
-    excess: Callable[[jax.Array], jax.Array] | None = None,
-) -> Evaluate:
-    """Returns what a strategy asks, made of an evaluator and a budget; pure.
+def make_ahead(space: Choices, costs: Ahead = no_budget) -> Ahead:
+    """Returns what a strategy may look at: costs, features, and which are members at all.
+
+    Args:
+      space: what the architectures are of.
+      costs: says what members cost; its features are not read.
+    """
+
+    def ahead(architectures):
+        outlook, inside = costs(architectures), members(space, architectures)
+        return outlook._replace(
+            excess=jnp.where(inside, outlook.excess, jnp.inf),
+            chance=jnp.where(inside, outlook.chance, 0.0),
+            features=space.describe(architectures),
+        )
+
+    return ahead
+
+
+def make_evaluate(evaluator: Evaluator, bench: Bench, arrays: Any, ahead: Ahead) -> Evaluate:
+    """Returns what a strategy asks, made of an evaluator and a cost model; pure.
 
     Args:
       evaluator: judges the architectures.
       bench: what it judges with.
       arrays: what `Evaluator.arrays` returned, as inputs of the compiled program.
-      excess: `int32[n, D] -> float32[n]`, how far over the budget each lies, as a share of it;
-        None where there is no budget.
+      ahead: what `make_ahead` returned.
     """
     metric, higher_is_better = evaluator.score(bench)
 
-    def evaluate(architectures, key):
-        metrics = evaluator.evaluate(bench, arrays, architectures, key)
+    def evaluate(architectures, fidelity, key):
+        metrics = evaluator.evaluate(bench, arrays, architectures, fidelity, key)
         score = metrics[metric] if higher_is_better else -metrics[metric]
-        over = jnp.zeros_like(score) if excess is None else excess(architectures)
-        over = jnp.where(members(bench.space, architectures), over, jnp.inf)
-        return Told(score, over), metrics
+        outlook = ahead(architectures)
+        return Told(score, outlook.excess, outlook.cost), metrics
 
     return evaluate
 

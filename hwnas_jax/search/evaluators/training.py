@@ -49,9 +49,11 @@ class ShortTraining(Evaluator):
         return {"data": bench.data, "rows": judging_rows(bench, self.batches)}
 
     def evaluate(
-        self, bench: Bench, arrays: Any, architectures: jax.Array, key: jax.Array
-    ) -> dict[str, jax.Array]:
+        self, bench: Bench, arrays: Any, architectures: jax.Array, fidelity: jax.Array,
+        key: jax.Array,
+    ) -> dict[str, jax.Array]:  # fmt: skip
         """Returns the task's metrics and `loss` after training, `float32[n]` each."""
+        del fidelity
         training = self._training(bench)
         total = self._steps(bench, arrays["data"])
 

@@ -3,8 +3,9 @@
 Legend: `n` architectures a round, `D` decisions, `K` options of the widest decision, `S` seeds.
 
 A `Strategy` never sees a network: it asks for architectures to be evaluated and is told what came
-out. Its state has a fixed shape and its functions are pure, so that a whole search is one
-`jax.lax.scan` and hundreds of seeds of it one `jax.vmap`. What evaluates is an `Evaluator`.
+out. Before it asks it may look at what the cost model predicts. Its state has a fixed shape and its
+functions are pure, so that a whole search is one `jax.lax.scan` and hundreds of seeds of it one
+`jax.vmap`. What evaluates is an `Evaluator`.
 """
 
 import abc
@@ -22,17 +23,47 @@ GRADIENT = "gradient"
 """The strategy that asks for nothing: weights and architecture are optimised together."""
 
 
+class Outlook(NamedTuple):
+    """What is known of architectures before any of them is evaluated.
+
+    Attributes:
+      cost: `float32[n]`, what the cost model predicts of the metric that has the budget; zero where
+        there is no cost model.
+      excess: `float32[n]`, how far over the budget each lies, as a share of it; zero within the
+        budget, infinity for what is no member of the space.
+      chance: `float32[n]`, the probability that each keeps the budget, by the cost model's own
+        uncertainty; one or zero where it does not know its uncertainty.
+      features: `float32[n, F]`, numbers that a predictor of accuracy can learn from.
+    """
+
+    cost: jax.Array
+    excess: jax.Array
+    chance: jax.Array
+    features: jax.Array
+
+
+Ahead = Callable[[jax.Array], Outlook]
+"""`int32[n, D] -> Outlook`; pure."""
+
+
+def no_budget(architectures: jax.Array) -> Outlook:
+    """Returns the outlook where nothing is limited; the numbers of the options are the features."""
+    zeros = jnp.zeros(len(architectures), jnp.float32)
+    return Outlook(zeros, zeros, zeros + 1, architectures.astype(jnp.float32))
+
+
 class Told(NamedTuple):
     """What a strategy is told of the architectures it asked for.
 
     Attributes:
       score: `float32[n]`, higher is better.
-      excess: `float32[n]`, how far over the budget each lies, as a share of it; zero within the
-        budget, infinity for what is no member of the space.
+      excess: `float32[n]`, as in `Outlook`.
+      cost: `float32[n]`, likewise; lower is better.
     """
 
     score: jax.Array
     excess: jax.Array
+    cost: jax.Array
 
 
 def fitness(told: Told) -> jax.Array:
@@ -41,7 +72,8 @@ def fitness(told: Told) -> jax.Array:
     Within the budget the score counts; outside, the nearer to it the better. What is not a number,
     because a table lacks it or a training diverged, ranks with what is no member of the space.
 
-    >>> told = Told(jnp.array([0.2, 0.9, 0.9, jnp.nan]), jnp.array([0.0, 0.1, jnp.inf, 0.0]))
+    >>> excess = jnp.array([0.0, 0.1, jnp.inf, 0.0])
+    >>> told = Told(jnp.array([0.2, 0.9, 0.9, jnp.nan]), excess, jnp.zeros(4))
     >>> jnp.argsort(fitness(told)).tolist()
     [2, 3, 1, 0]
     """
@@ -59,10 +91,12 @@ class Strategy(abc.ABC):
       name: as in the registry.
       summary: one line for `hwnas list`.
       each: how many architectures a round asks for.
+      fidelities: at how many fidelities it evaluates.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    fidelities: ClassVar[int] = 1
 
     @property
     @abc.abstractmethod
@@ -79,8 +113,19 @@ class Strategy(abc.ABC):
         """
 
     @abc.abstractmethod
-    def ask(self, state: Any, key: jax.Array) -> jax.Array:
-        """Returns the architectures to evaluate next, `int32[n, D]`."""
+    def ask(self, state: Any, key: jax.Array, ahead: Ahead) -> jax.Array:
+        """Returns the architectures to evaluate next, `int32[n, D]`.
+
+        Args:
+          state: what `init` or `tell` returned.
+          key: random key.
+          ahead: says of any architectures what is known before they are evaluated.
+        """
+
+    def fidelity(self, state: Any) -> jax.Array:
+        """Returns how many fidelities below the highest to evaluate next, `int32[]`; zero here."""
+        del state
+        return jnp.zeros((), jnp.int32)
 
     @abc.abstractmethod
     def tell(self, state: Any, architectures: jax.Array, told: Told) -> Any:
@@ -97,15 +142,19 @@ class History(NamedTuple):
       architectures: `int32[R, n, D]`, `R` rounds.
       told: leaves `float32[R, n]`.
       metrics: whatever the evaluator returned, leaves `float32[R, n]`.
+      fidelity: `int32[R, n]`, how many fidelities below the highest each was evaluated.
     """
 
     architectures: jax.Array
     told: Told
     metrics: dict[str, jax.Array]
+    fidelity: jax.Array
 
 
 def best_so_far(history: History) -> History:
     """Returns the best architecture known after each evaluation, the earliest of equals.
+
+    Within the budget, what was evaluated at a higher fidelity is better than any at a lower one.
 
     Args:
       history: of one run, as `run_strategy` returns it; `jax.vmap` serves those of many seeds.
@@ -116,6 +165,7 @@ def best_so_far(history: History) -> History:
     """
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), history)
     rank = fitness(flat.told)
+    rank = rank - jnp.where(flat.told.excess <= 0, 1e4 * flat.fidelity, 0.0)
     highest = jax.lax.cummax(rank)
     is_better = rank[1:] > highest[:-1]
     number = jnp.arange(1, len(rank))
@@ -127,8 +177,9 @@ def run_strategy(
     strategy: Strategy,
     key: jax.Array,
     mask: jax.Array,
-    evaluate: Callable[[jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]],
+    evaluate: Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]],
     rounds: int,
+    ahead: Ahead = no_budget,
 ) -> tuple[Any, History]:
     """Runs a strategy from start to end; pure, to be jitted, and vmapped over `key`.
 
@@ -136,8 +187,9 @@ def run_strategy(
       strategy: the method.
       key: random key.
       mask: `bool[D, K]`.
-      evaluate: `(int32[n, D], key) -> (Told, metrics)`.
+      evaluate: `(int32[n, D], fidelity, key) -> (Told, metrics)`.
       rounds: how many times it asks.
+      ahead: what is known before an evaluation.
 
     Returns:
       The final state and the history.
@@ -145,9 +197,10 @@ def run_strategy(
 
     def one(state, number):
         ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, number))
-        asked = strategy.ask(state, ask_key)
-        told, metrics = evaluate(asked, evaluate_key)
-        return strategy.tell(state, asked, told), History(asked, told, metrics)
+        asked, fidelity = strategy.ask(state, ask_key, ahead), strategy.fidelity(state)
+        told, metrics = evaluate(asked, fidelity, evaluate_key)
+        level = jnp.broadcast_to(fidelity, told.score.shape)
+        return strategy.tell(state, asked, told), History(asked, told, metrics, level)
 
     init_key = jax.random.fold_in(key, rounds)
     return jax.lax.scan(one, strategy.init(init_key, mask), jnp.arange(rounds))
@@ -166,19 +219,24 @@ def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
 
     def every(key, mask):
         state = strategy.init(key, mask)
-        asked = strategy.ask(state, key)
-        told = Told(*[jnp.zeros(strategy.each, jnp.float32)] * 2)
-        return state, asked, strategy.tell(state, asked, told)
+        asked = strategy.ask(state, key, no_budget)
+        told = Told(*[jnp.zeros(strategy.each, jnp.float32)] * 3)
+        return state, asked, strategy.fidelity(state), strategy.tell(state, asked, told)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
-        before, asked, after = jax.eval_shape(every, key, jax.ShapeDtypeStruct(mask.shape, bool))
+        options = jax.ShapeDtypeStruct(mask.shape, bool)
+        before, asked, fidelity, after = jax.eval_shape(every, key, options)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{where} fails on {mask.shape} options: {reason}") from error
     if asked.shape != wanted or asked.dtype != jnp.int32:
         raise UserError(
             f"{where}: ask must return int32{list(wanted)}, got {asked.dtype}{list(asked.shape)}"
+        )
+    if fidelity.shape != () or fidelity.dtype != jnp.int32:
+        raise UserError(
+            f"{where}: fidelity must return int32[], got {fidelity.dtype}{list(fidelity.shape)}"
         )
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (before, after)]
     if shapes[0] != shapes[1]:

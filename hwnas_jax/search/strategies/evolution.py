@@ -11,8 +11,13 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.search.strategies.base import STRATEGIES, Strategy, Told, fitness
-from hwnas_jax.search.strategies.moves import mutated, pick, random_architectures
+from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, Strategy, Told, fitness
+from hwnas_jax.search.strategies.moves import (
+    mutated,
+    pick,
+    random_architectures,
+    within_budget,
+)
 
 
 class Queue(NamedTuple):
@@ -40,7 +45,8 @@ class RegularisedEvolution(Strategy):
     The first `population` architectures are random. Then each round draws `sample` members of the
     queue, with repetition, and the fittest of them becomes a parent. The child differs from it in
     one decision and takes the place of the oldest member, however good that one is: what was told
-    once by luck is forgotten, and only what its children confirm stays.
+    once by luck is forgotten, and only what its children confirm stays. An architecture that is
+    predicted to be over the budget is drawn again before it is evaluated, up to `tries` times.
 
     References: Real et al., "Regularized Evolution for Image Classifier Architecture Search",
     AAAI 2019. The defaults are those of Dong and Yang, "NAS-Bench-201", ICLR 2020.
@@ -55,6 +61,8 @@ class RegularisedEvolution(Strategy):
     """members drawn from the queue for each child; the fittest is its parent"""
     each: Annotated[int, Ge(1)] = 1
     """children a round asks for, all with parents from the queue as it is before the round"""
+    tries: Annotated[int, Ge(1)] = 8
+    """draws for each; the first that is predicted to keep the budget is asked for"""
 
     def __post_init__(self):
         if self.each > self.population:
@@ -73,13 +81,22 @@ class RegularisedEvolution(Strategy):
             seen=jnp.zeros((), jnp.int32),
         )
 
-    def ask(self, state: Queue, key: jax.Array) -> jax.Array:
+    def ask(self, state: Queue, key: jax.Array, ahead: Ahead) -> jax.Array:
         """Returns `int32[each, D]`: random ones until the queue has been filled, then children."""
-        keys = jax.random.split(key, 1 + self.each)
-        children = jax.vmap(lambda key: self._child(state, key))(keys[1:])
+        start_key, child_key = jax.random.split(key)
+
+        def start(key):
+            return random_architectures(key, state.mask, 1)[0]
+
+        def child(key):
+            return self._child(state, key)
+
         is_first = state.seen + jnp.arange(self.each) < self.population
-        start = random_architectures(keys[0], state.mask, self.each)
-        return jnp.where(is_first[:, None], start, children)
+        return jnp.where(
+            is_first[:, None],
+            within_budget(start_key, ahead, start, self.each, self.tries),
+            within_budget(child_key, ahead, child, self.each, self.tries),
+        )
 
     def _child(self, state: Queue, key: jax.Array) -> jax.Array:
         sample_key, mutation_key = jax.random.split(key)

@@ -3,9 +3,13 @@
 Legend: `n` architectures, `D` decisions, `K` options of the widest decision.
 """
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
+
+from hwnas_jax.search.strategies.base import Ahead
 
 
 def pick(key: jax.Array, allowed: jax.Array) -> jax.Array:
@@ -56,3 +60,27 @@ def mutated(key: jax.Array, architecture: jax.Array, mask: jax.Array) -> jax.Arr
     return architecture.at[decision].set(
         jnp.where(has_others[decision], option, architecture[decision])
     )
+
+
+def within_budget(
+    key: jax.Array,
+    ahead: Ahead,
+    draw: Callable[[jax.Array], jax.Array],
+    count: int,
+    tries: int,
+) -> jax.Array:
+    """Returns `int32[count, D]`: of several draws each, the first that is predicted to fit.
+
+    Where none of its draws keeps the budget, that which exceeds it least is taken.
+
+    Args:
+      key: random key.
+      ahead: predicts whether an architecture keeps the budget.
+      draw: `key -> int32[D]`.
+      count: `n`.
+      tries: draws for each of them.
+    """
+    drawn = jax.vmap(draw)(jax.random.split(key, count * tries))
+    excess = ahead(drawn).excess.reshape(count, tries)
+    best = jnp.argmin(jnp.maximum(excess, 0), axis=1)  # the first of equals
+    return drawn.reshape(count, tries, -1)[jnp.arange(count), best]

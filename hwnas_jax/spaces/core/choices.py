@@ -194,6 +194,18 @@ class Choices:
         del architectures
         return None
 
+    def describe(self, architectures: jax.Array) -> jax.Array:
+        """Returns numbers that a predictor of accuracy can learn from, `float32[N, F]`; pure.
+
+        By default these are the options one-hot. A space that knows more says so, for instance
+        which paths lead through a cell.
+
+        Args:
+          architectures: `int32[N, D]`.
+        """
+        rows = jax.nn.one_hot(architectures, self.num_options, dtype=jnp.float32)
+        return rows.reshape(len(architectures), -1)
+
     def active(self, weight: jax.Array) -> jax.Array:
         """Returns how much of each decision's output reaches the output, `float32[D]`.
 

@@ -21,9 +21,11 @@ from hwnas_jax.search.evaluators import (
     SharedWeights,
     ShortTraining,
     check_evaluator,
+    make_ahead,
     make_evaluate,
     members,
 )
+from hwnas_jax.search.strategies import Outlook
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tabular import Table
@@ -55,24 +57,26 @@ class _Table(Evaluator):
     def arrays(self, bench):
         return np.random.default_rng(0).normal(size=(27, 64)).astype(np.float32)
 
-    def evaluate(self, bench, arrays, architectures, key):
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
         return {"accuracy": arrays[architectures @ jnp.array([9, 3, 1])].mean(-1)}
 
 
 class Constant(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
-        return super().evaluate(bench, jnp.asarray(self.arrays(bench)), architectures, key)
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
+        arrays = jnp.asarray(self.arrays(bench))
+        return super().evaluate(bench, arrays, architectures, fidelity, key)
 
 
 class Relative(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
-        score = super().evaluate(bench, arrays, architectures, key)["accuracy"]
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
+        score = super().evaluate(bench, arrays, architectures, fidelity, key)["accuracy"]
         return {"accuracy": score - score.mean()}
 
 
 class Summed(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
-        return {"accuracy": super().evaluate(bench, arrays, architectures, key)["accuracy"].sum()}
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
+        found = super().evaluate(bench, arrays, architectures, fidelity, key)
+        return {"accuracy": found["accuracy"].sum()}
 
 
 class Unranked(_Table):
@@ -81,18 +85,18 @@ class Unranked(_Table):
 
 
 class Unknown(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
         return {"accuracy": jnp.full(len(architectures), jnp.nan)}
 
 
 class Host(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
         return {"accuracy": np.asarray(arrays)[np.asarray(architectures)]}
 
 
 class Bare(_Table):
-    def evaluate(self, bench, arrays, architectures, key):
-        return super().evaluate(bench, arrays, architectures, key)["accuracy"]
+    def evaluate(self, bench, arrays, architectures, fidelity, key):
+        return super().evaluate(bench, arrays, architectures, fidelity, key)["accuracy"]
 
 
 def test_a_good_evaluator_passes():
@@ -148,7 +152,9 @@ def _plain(bench, weights, architecture, rows):
 
 def _run(evaluator, bench, architectures, seed=0):
     arrays = check_evaluator(evaluator, bench)
-    run = jax.jit(functools.partial(evaluator.evaluate, bench))
+    run = jax.jit(
+        lambda arrays, rows, key: evaluator.evaluate(bench, arrays, rows, jnp.int32(0), key)
+    )
     return run(arrays, np.asarray(architectures, np.int32), jax.random.key(seed)), arrays
 
 
@@ -297,24 +303,28 @@ class Descending(Classification):
 
 def test_a_strategy_is_told_a_score_that_is_better_when_higher():
     table = _Table()
-    arrays, rows, key = table.arrays(BENCH), SPACE.random(np.random.default_rng(0), 5), None
-    told, metrics = make_evaluate(table, BENCH, arrays)(jnp.asarray(rows), key)
+    arrays, rows = table.arrays(BENCH), SPACE.random(np.random.default_rng(0), 5)
+    ahead = make_ahead(SPACE)
+    told, metrics = make_evaluate(table, BENCH, arrays, ahead)(jnp.asarray(rows), 0, None)
     np.testing.assert_array_equal(told.score, metrics["accuracy"])
     np.testing.assert_array_equal(told.excess, 0.0)
     bench = dataclasses.replace(BENCH, task=Descending())
-    told, metrics = make_evaluate(table, bench, arrays)(jnp.asarray(rows), key)
+    told, metrics = make_evaluate(table, bench, arrays, ahead)(jnp.asarray(rows), 0, None)
     np.testing.assert_array_equal(told.score, -metrics["accuracy"])
 
 
 def test_a_strategy_is_told_how_far_over_the_budget_each_lies():
     rows = SPACE.enumerate()
 
-    def excess(architectures):
-        return jnp.maximum(architectures.sum(axis=1) / 4.0 - 1.0, 0.0)
+    def costs(architectures):
+        cost = architectures.sum(axis=1) / 1.0
+        return Outlook(cost, jnp.maximum(cost / 4.0 - 1.0, 0.0), jnp.ones(len(rows)), cost)
 
-    told, _ = make_evaluate(_Table(), BENCH, _Table().arrays(BENCH), excess)(
-        jnp.asarray(rows), None
+    ahead = make_ahead(SPACE, costs)
+    told, _ = make_evaluate(_Table(), BENCH, _Table().arrays(BENCH), ahead)(
+        jnp.asarray(rows), 0, None
     )
+    np.testing.assert_array_equal(told.cost, rows.sum(axis=1))
     expected = np.maximum(rows.sum(axis=1) / 4 - 1, 0)
     np.testing.assert_allclose(told.excess, expected, rtol=1e-6)
     assert 0 < (expected == 0).sum() < len(rows)
@@ -332,9 +342,10 @@ def test_what_is_no_member_of_the_space_is_told():
     np.testing.assert_array_equal(batched, expected.reshape(5, 12))
 
     class Any(_Table):
-        def evaluate(self, bench, arrays, architectures, key):
+        def evaluate(self, bench, arrays, architectures, fidelity, key):
             return {"accuracy": jnp.ones(len(architectures))}
 
     bench = dataclasses.replace(BENCH, space=space)
-    told, _ = make_evaluate(Any(), bench, ())(jnp.asarray(rows), None)
+    told, _ = make_evaluate(Any(), bench, (), make_ahead(space))(jnp.asarray(rows), 0, None)
     np.testing.assert_array_equal(np.isinf(told.excess), ~expected)
+    np.testing.assert_array_equal(make_ahead(space)(jnp.asarray(rows)).chance, expected)

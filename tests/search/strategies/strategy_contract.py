@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.search.strategies import Strategy, Told, best_so_far, check_strategy, run_strategy
+from hwnas_jax.search.strategies import (
+    Outlook,
+    Strategy,
+    Told,
+    best_so_far,
+    check_strategy,
+    run_strategy,
+)
 
 # Decisions of two to four options; one option of the first is switched off, and one decision has
 # none left to choose from.
@@ -24,13 +31,20 @@ COSTS = _RNG.uniform(size=MASK.shape).astype(np.float32)
 LIMIT = 2.4
 
 
-def judge(architectures, key):
-    """Adds up a score and a cost for every option; the key changes nothing."""
+def ahead(architectures):
+    """Adds up a cost for every option; by its uncertainty all keep the limit as likely as not."""
+    cost = jnp.asarray(COSTS)[jnp.arange(len(MASK)), architectures].sum(-1)
+    features = jax.nn.one_hot(architectures, MASK.shape[1]).reshape(len(architectures), -1)
+    return Outlook(cost, jnp.maximum(cost / LIMIT - 1, 0), jnp.full_like(cost, 0.5), features)
+
+
+def judge(architectures, fidelity, key):
+    """Adds up a score for every option, less at a lower fidelity; the key changes nothing."""
     del key
-    rows = jnp.arange(len(MASK))
-    cost = jnp.asarray(COSTS)[rows, architectures].sum(-1)
-    score = jnp.asarray(SCORES)[rows, architectures].sum(-1)
-    return Told(score, jnp.maximum(cost / LIMIT - 1, 0)), {"cost": cost}
+    score = jnp.asarray(SCORES)[jnp.arange(len(MASK)), architectures].sum(-1)
+    outlook = ahead(architectures)
+    cost = outlook.cost
+    return Told(score - 0.1 * fidelity, outlook.excess, cost), {"cost": cost}
 
 
 def check_contract(strategy: Strategy) -> None:
@@ -39,7 +53,7 @@ def check_contract(strategy: Strategy) -> None:
     keys = [jax.random.key(seed) for seed in range(SEEDS)]
 
     def run(key, mask):
-        history = run_strategy(strategy, key, mask, judge, ROUNDS)[1]
+        history = run_strategy(strategy, key, mask, judge, ROUNDS, ahead)[1]
         return history, best_so_far(history)
 
     alone = jax.jit(run)
@@ -65,7 +79,7 @@ def check_contract(strategy: Strategy) -> None:
         expected = np.maximum.accumulate(np.where(meets, score, -np.inf))[first:]
         np.testing.assert_array_equal(best.told.score[first:], expected)
         # The architecture and the metrics are those of that score.
-        told, metrics = judge(best.architectures, None)
+        told, metrics = judge(best.architectures, best.fidelity, None)
         np.testing.assert_allclose(told.score, best.told.score, rtol=1e-5)
         np.testing.assert_allclose(metrics["cost"], best.metrics["cost"], rtol=1e-5)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.evolution import evolve
-from hwnas_jax.search.strategies import RegularisedEvolution, Told, run_strategy
+from hwnas_jax.search.strategies import RegularisedEvolution, Told, no_budget, run_strategy
 
 WIDTHS = (5,) * 6
 MASK = np.ones((6, 5), bool)
@@ -19,10 +19,16 @@ _ADDED = sum(np.ix_(*_RNG.normal(size=(6, 5))))
 SCORES = (_ADDED + _RNG.normal(size=(5,) * 6)).astype(np.float32)
 
 
-def judge(architectures, key):
-    del key
+def judge(architectures, fidelity, key):
+    del fidelity, key
     score = jnp.asarray(SCORES)[tuple(architectures.T)]
-    return Told(score, jnp.zeros_like(score)), {}
+    return Told(score, *[jnp.zeros_like(score)] * 2), {}
+
+
+def children_of(strategy, state, keys):
+    """Returns what it asks for with each key, without a budget, `int32[n, D]`."""
+    ask = jax.jit(jax.vmap(lambda key: strategy.ask(state, key, no_budget)))
+    return np.asarray(ask(keys))[:, 0]
 
 
 def test_the_oldest_dies():
@@ -36,7 +42,7 @@ def test_the_oldest_dies():
         for _ in range(9):
             rows = rng.integers(0, 5, (each, 6)).astype(np.int32)
             score = rng.normal(size=each).astype(np.float32)
-            state = tell(state, rows, Told(jnp.asarray(score), jnp.zeros(each)))
+            state = tell(state, rows, Told(jnp.asarray(score), *[jnp.zeros(each)] * 2))
             plain.extend((float(s), tuple(r.tolist())) for s, r in zip(score, rows, strict=True))
             held = min(int(state.seen), POPULATION)
             assert held == len(plain)
@@ -69,9 +75,9 @@ def test_parents_are_the_fittest_of_a_sample_with_repetition():
     state = strategy.init(jax.random.key(0), mask)
     tell = jax.jit(strategy.tell)
     for row, score in zip(members, order, strict=True):
-        state = tell(state, row[None], Told(np.float32([score]), np.zeros(1, np.float32)))
+        state = tell(state, row[None], Told(np.float32([score]), *[np.zeros(1, np.float32)] * 2))
     keys = jax.random.split(jax.random.key(1), 20_000)
-    children = np.asarray(jax.jit(jax.vmap(strategy.ask, (None, 0)))(state, keys))[:, 0]
+    children = children_of(strategy, state, keys)
     parents = np.median(children, axis=1).astype(int)
     assert ((children != parents[:, None]).sum(axis=1) == 1).all()
     rank = POPULATION - 1 - order[parents]  # zero is the fittest
@@ -111,7 +117,7 @@ def test_a_network_over_budget_is_no_parent_while_any_meets_it():
     told = zip(np.float32([9, 1, 8, 7]), np.float32([0.3, 0, np.inf, 0.1]), strict=True)
     tell = jax.jit(strategy.tell)
     for row, (score, excess) in zip(rows, told, strict=True):
-        state = tell(state, row[None], Told(score[None], excess[None]))
+        state = tell(state, row[None], Told(score[None], excess[None], np.zeros(1, np.float32)))
     keys = jax.random.split(jax.random.key(1), 50)
-    children = np.asarray(jax.jit(jax.vmap(strategy.ask, (None, 0)))(state, keys))[:, 0]
+    children = children_of(strategy, state, keys)
     assert ((children != 1).sum(axis=1) == 1).all()

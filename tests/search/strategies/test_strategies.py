@@ -35,22 +35,22 @@ def test_contract_of_several_a_round():
 class Outside(RandomSearch):
     """Takes any option, also those that are switched off."""
 
-    def ask(self, state, key):
+    def ask(self, state, key, ahead):
         return jax.random.randint(key, (1, len(state)), 0, state.shape[1])
 
 
 class Stubborn(RandomSearch):
     """Looks at no key."""
 
-    def ask(self, state, key):
+    def ask(self, state, key, ahead):
         return random_architectures(jax.random.key(0), state, 1)
 
 
 class Flat(RandomSearch):
     """Returns one architecture without the axis of a round."""
 
-    def ask(self, state, key):
-        return super().ask(state, key)[0]
+    def ask(self, state, key, ahead):
+        return super().ask(state, key, ahead)[0]
 
 
 class Growing(RandomSearch):
@@ -63,7 +63,7 @@ class Growing(RandomSearch):
 class Host(RandomSearch):
     """Decides on the host by what is known only when the program runs."""
 
-    def ask(self, state, key):
+    def ask(self, state, key, ahead):
         return random_architectures(key, state, 1 if state.any() else 2)
 
 
@@ -112,6 +112,7 @@ def test_fitness_puts_the_budget_before_the_score():
     told = Told(
         score=jnp.array([-5.0, 9.0, 9.0, jnp.nan, 7.0, 3.0]),
         excess=jnp.array([0.0, 0.5, 0.01, 0.0, jnp.inf, jnp.nan]),
+        cost=jnp.zeros(6),
     )
     rank = np.asarray(fitness(told))
     assert rank[0] > rank[2] > rank[1] > rank[4] == rank[3] == rank[5]
@@ -160,8 +161,11 @@ def test_best_so_far_takes_the_earliest_of_equals():
     told = Told(
         score=jnp.array([[1.0, 3.0], [3.0, 9.0], [4.0, 2.0]]),
         excess=jnp.array([[0.0, 0.0], [0.0, 0.2], [0.0, 0.0]]),
+        cost=jnp.zeros((3, 2)),
     )
     number = jnp.arange(6).reshape(3, 2)
-    best = jax.jit(best_so_far)(History(number[..., None], told, {"number": number}))
+    best = jax.jit(best_so_far)(
+        History(number[..., None], told, {"number": number}, jnp.zeros((3, 2), jnp.int32))
+    )
     np.testing.assert_array_equal(best.metrics["number"], [0, 1, 1, 1, 4, 4])
     np.testing.assert_array_equal(best.architectures[:, 0], [0, 1, 1, 1, 4, 4])
