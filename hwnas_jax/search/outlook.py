@@ -30,12 +30,13 @@ def outlook_of(model: CostModel, target: Target, budget: Budget, num_options: in
     unused = limits[first] * (1.0 - budget.tolerance)
 
     def ahead(architectures: jax.Array) -> Outlook:
-        weights = jax.nn.one_hot(architectures, num_options)  # also serves as features
+        weights = jax.nn.one_hot(architectures, num_options)
+        features = weights.reshape(len(weights), -1)
         cost = jax.vmap(lambda weight: model.predict(weight)[first])(weights)
         bounds = jax.vmap(bounds_of)(weights)
         excess = budget.distance(bounds, limits)
         if not model.knows_uncertainty:
-            return Outlook(cost, excess, (excess <= 0).astype(jnp.float32), weights)
+            return Outlook(cost, excess, (excess <= 0).astype(jnp.float32), features)
         std = jax.vmap(lambda weight: model.std(weight)[first])(weights)
         std = jnp.maximum(std, 1e-6 * limits[first])
         chance = jax.scipy.stats.norm.cdf((limits[first] - cost) / std)
@@ -43,6 +44,6 @@ def outlook_of(model: CostModel, target: Target, budget: Budget, num_options: in
             chance = chance - jax.scipy.stats.norm.cdf((unused - cost) / std)
         for metric, limit in list(limits.items())[1:]:
             chance = jnp.where(bounds[metric] <= limit, chance, 0.0)
-        return Outlook(cost, excess, chance, weights)
+        return Outlook(cost, excess, chance, features)
 
     return ahead
