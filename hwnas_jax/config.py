@@ -178,6 +178,9 @@ class SearchConfig:
     """what judges the architectures that a strategy asks for"""
     rounds: Count = 100
     """how many times a strategy asks"""
+    start_from: str | None = None
+    """a finished run: its best networks take the place of those that a strategy draws at random to
+    begin with, and its supernet judges"""
     relaxation: Part = _part("sampled_path")
     """gradient: how a choice becomes differentiable"""
     estimator: Part = _part("backprop")

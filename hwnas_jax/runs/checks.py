@@ -17,6 +17,7 @@ from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.gradient_search import halves_of
+from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator
@@ -77,6 +78,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     Raises:
       UserError: names the method, what it lacks and what is allowed.
     """
+    check_start(config, space)
     task = make_task(config.task, dataset)
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
     methods = make_methods(space, task, config)

@@ -25,6 +25,7 @@ from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import examples_of, search_architecture
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.runs.population import Member
+from hwnas_jax.runs.start import Start, start_of
 from hwnas_jax.search.evaluators import (
     EVALUATORS,
     Bench,
@@ -81,7 +82,7 @@ def search_by_strategy(
     """Lets a strategy ask for architectures and an evaluator judge them, for every search.
 
     Where the evaluator judges by shared weights, a supernet is trained first, by paths drawn
-    uniformly, once for every seed.
+    uniformly, once for every seed; `search.start_from` takes the one of a finished run instead.
 
     Args:
       space: the search space.
@@ -101,23 +102,39 @@ def search_by_strategy(
     strategy = STRATEGIES.make(config.search.strategy)
     budget = BUDGETS.make(config.budget)
     task = make_task(config.task, dataset)
-    weights: dict[int, np.ndarray] = {}
-    results = []
-    for member in members:
-        own = dataclasses.replace(config, seed=member.seed)
-        if evaluator.needs_weights and member.seed not in weights:
-            weights[member.seed] = _trained_supernet(
-                space, dataset, cost_model, member, own, folder=folder, progress=progress
+    start = Start.load(folder) if folder else None
+    if start is None and config.search.start_from is not None:
+        start = start_of(space, cost_model, members, config)
+        if folder:
+            start.save(folder)
+    trained: dict[int, np.ndarray] = {}
+
+    def weights_of(number: int, member: Member, config: Config) -> np.ndarray | None:
+        """Returns the supernet's weights that judge in one search; None where none do."""
+        if not evaluator.needs_weights:
+            return None
+        if start is not None and start.weights is not None:
+            return start.weights[number]
+        if member.seed not in trained:
+            trained[member.seed] = _trained_supernet(
+                space, dataset, cost_model, member, config, folder=folder, progress=progress
             )
-        bench = bench_of(space, dataset, task, own, weights.get(member.seed))
+        return trained[member.seed]
+
+    weights, results = [], []
+    for number, member in enumerate(members):
+        own = dataclasses.replace(config, seed=member.seed)
+        judging = weights_of(number, member, own)
         state = _run(
-            strategy, evaluator, budget, bench, space, cost_model, member, own,
+            strategy, evaluator, budget, bench_of(space, dataset, task, own, judging), space,
+            cost_model, member, own, first=None if start is None else start.networks[number],
             several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
         )  # fmt: skip
+        weights += [] if judging is None else [judging]
         results.append(state)
     count = len(members), -1
     return Found(
-        weights=np.stack([weights[m.seed] for m in members]) if weights else None,
+        weights=np.stack(weights) if weights else None,
         networks=np.stack([s.architectures for s in results]).reshape(*count, space.num_decisions),
         scores=np.stack([s.told.score for s in results]).reshape(count),
         excess=np.stack([s.told.excess for s in results]).reshape(count),
@@ -180,7 +197,7 @@ class _Resident:
 
 def _run(
     strategy: Strategy, evaluator: Evaluator, budget: Budget, bench: Bench, space: Space,
-    cost_model: CostModel, member: Member, config: Config, *,
+    cost_model: CostModel, member: Member, config: Config, *, first: np.ndarray | None,
     several: bool, folder: Path | None, from_step: int | None, progress: Progress,
 ) -> StrategyState:  # fmt: skip
     mask, rounds = jnp.asarray(space.mask), config.search.rounds
@@ -202,6 +219,10 @@ def _run(
         costs = outlook_of(data["cost_model"], member.target, budget, space.num_options)
         ahead = make_ahead(space, costs)
         asked = strategy.ask(state.strategy, ask_key, ahead)
+        if first is not None:
+            places = state.step * strategy.each + jnp.arange(strategy.each)
+            given = jnp.asarray(first)[jnp.minimum(places, len(first) - 1)]
+            asked = jnp.where((places < len(first))[:, None], given, asked)
         fidelity = strategy.fidelity(state.strategy)
         evaluate = make_evaluate(evaluator, bench, data["arrays"], ahead)
         told = evaluate(asked, fidelity, evaluate_key)[0]

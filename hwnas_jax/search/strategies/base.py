@@ -92,11 +92,14 @@ class Strategy(abc.ABC):
       summary: one line for `hwnas list`.
       each: how many architectures a round asks for.
       fidelities: at how many fidelities it evaluates.
+      initial: how many architectures it draws at random before it goes by what it was told, for
+        which given ones may be told instead; zero where it has no use for them.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     fidelities: ClassVar[int] = 1
+    initial: ClassVar[int] = 0
 
     @property
     @abc.abstractmethod

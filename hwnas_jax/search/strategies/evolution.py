@@ -71,6 +71,11 @@ class RegularisedEvolution(Strategy):
                 f"population of {self.population}; each may be at most that"
             )
 
+    @property
+    def initial(self) -> int:  # type: ignore[override]
+        """As many as the queue has places."""
+        return self.population
+
     def init(self, key: jax.Array, mask: jax.Array) -> Queue:
         """Returns an empty queue."""
         del key

@@ -1,0 +1,142 @@
+"""A finished run as the start of another that asks and tells.
+
+The networks that the finished run finds best take the place of those that a strategy would draw at
+random to begin with, and its supernet judges, so that none is trained again.
+
+Legend: `M` searches, `n` networks, `D` decisions, `P` weights of the supernet.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hwnas_jax.config import Config, override
+from hwnas_jax.cost.models.base import CostModel
+from hwnas_jax.errors import UserError
+from hwnas_jax.registry import Part
+from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.parts import RunParts
+from hwnas_jax.runs.population import Member
+from hwnas_jax.runs.proposals import Proposals
+from hwnas_jax.search.evaluators import EVALUATORS
+from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, Strategy
+from hwnas_jax.spaces.base import Space
+
+FILE = "start.npz"
+
+
+class Start(NamedTuple):
+    """What searches begin with.
+
+    Attributes:
+      networks: `int32[M, n, D]`, of each search the best first.
+      weights: `float32[M, P]`, of the supernet that judges; None where none does.
+    """
+
+    networks: np.ndarray
+    weights: np.ndarray | None
+
+    def save(self, folder: Path) -> None:
+        """Writes the file into a run folder, so that the run no longer needs the other."""
+        arrays = {name: value for name, value in self._asdict().items() if value is not None}
+        np.savez(folder / FILE, **arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Start | None":
+        """Returns what `save` wrote; None where there is no such file."""
+        path = folder / FILE
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as saved:
+            return cls(saved["networks"], saved.get("weights"))
+
+
+def check_start(config: Config, space: Space) -> None:
+    """Refuses a start that the searches of a config cannot use.
+
+    Args:
+      config: `search.start_from` names the run.
+      space: what is searched.
+
+    Raises:
+      UserError: when the strategy takes no start, or the run is not finished, of another space, or
+        of other data although its supernet is to judge.
+    """
+    if config.search.start_from is None:
+        return
+    part = config.search.strategy
+    strategy = None if part.name == GRADIENT else STRATEGIES.make(part)
+    if strategy is None or not strategy.initial:
+        able = [name for name in STRATEGIES if STRATEGIES[name].initial]
+        raise UserError(
+            f"search.strategy = {part.name!r} cannot begin with the networks of another run "
+            f"(search.start_from); {', '.join(able)} can"
+        )
+    run = RunParts.open(Path(config.search.start_from))
+    found = Found.load(run.folder)
+    if run.space.spec != space.spec:
+        raise UserError(
+            f"search.start_from: {run.folder} searched {run.space.spec}, this run searches "
+            f"{space.spec}"
+        )
+    judges = EVALUATORS.make(config.search.evaluator).needs_weights and found.weights is not None
+    learned, own = run.config, config
+    if judges and (learned.data, learned.task) != (own.data, own.task):
+        raise UserError(
+            f"search.start_from: the supernet of {run.folder} would judge, but it learned "
+            f"{learned.task.name} from {learned.data.name}, and this run {own.task.name} from "
+            f"{own.data.name}; task and all options of the data must be the same"
+        )
+
+
+def start_of(
+    space: Space,
+    cost_model: CostModel,
+    members: Sequence[Member],
+    config: Config,
+) -> Start:
+    """Returns what the searches of a config begin with.
+
+    Each begins with what a search of the same seed found, that with the nearest target among them.
+
+    Args:
+      space: what is searched.
+      cost_model: predicts which networks keep the budget.
+      members: the searches.
+      config: `search.start_from` names the finished run.
+
+    Raises:
+      UserError: when a seed is missing there.
+    """
+    assert config.search.start_from is not None
+    run = RunParts.open(Path(config.search.start_from))
+    strategy: Strategy = STRATEGIES.make(config.search.strategy)
+    found = Found.load(run.folder)
+    proposals = Proposals(
+        space, run.dataset, cost_model, override(config, derive__rule=Part("most_probable")), found
+    )
+    numbers = [_nearest(run, member) for member in members]
+    best = [
+        [c.architecture for c in proposals.of(number, member.target, member.seed)]
+        for number, member in zip(numbers, members, strict=True)
+    ]
+    count = min(strategy.initial, *(len(networks) for networks in best))
+    judges = EVALUATORS.make(config.search.evaluator).needs_weights
+    return Start(
+        networks=np.array([networks[:count] for networks in best], np.int32),
+        weights=found.weights[numbers] if judges and found.weights is not None else None,
+    )
+
+
+def _nearest(run: RunParts, member: Member) -> int:
+    """Returns the number of the search that a search begins with."""
+    same = [number for number, other in enumerate(run.members) if other.seed == member.seed]
+    if not same:
+        seeds = sorted({other.seed for other in run.members})
+        raise UserError(
+            f"search.start_from: {run.folder} has no search with seed {member.seed}; its seeds are "
+            f"{', '.join(map(str, seeds))}"
+        )
+    return min(same, key=lambda n: abs(run.members[n].target.value - member.target.value))
