@@ -6,6 +6,7 @@ called, and the pickle cannot change the functions of the table. torch is not ne
 storage of numbers with a size and strides.
 """
 
+import bz2
 import collections
 import io
 import math
@@ -23,6 +24,7 @@ from hwnas_jax.errors import UserError
 _MOST_ELEMENTS = 10**8
 _DEEPEST = 50
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)
 _TORCH_TYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
     "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
@@ -31,16 +33,33 @@ _TORCH_TYPES = {
 
 
 def load_pickle(path: Path) -> Any:
-    """Reads a pickle file of plain values.
+    """Reads a pickle file of plain values, which may be compressed by bzip2.
 
     Returns:
-      Dicts, lists, tuples, texts, numbers, and `numpy` arrays.
+      Dicts, lists, tuples, sets, texts, numbers, and `numpy` arrays.
 
     Raises:
       UserError: for a damaged file, or one that names anything else; nothing of it is called.
     """
     with path.open("rb") as file:
-        return _resolve(_unpickle(file), {})
+        packed = file.read(3) == b"BZh"
+        file.seek(0)
+        if not packed:
+            return _resolve(_unpickle(file), {})
+        with bz2.BZ2File(file) as content:
+            return _resolve(_unpickle(content), {})
+
+
+def is_torch(path: Path) -> bool:
+    """Returns whether a file is one of `torch.save`, in its zip or its older form."""
+    with path.open("rb") as file:
+        if file.read(len(_LEGACY_START)) == _LEGACY_START:
+            return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, RuntimeError):
+        return False
 
 
 def load_torch(path: Path) -> Any:
@@ -245,12 +264,18 @@ def _ordered(pairs=()):
     return dict(pairs)
 
 
+def _set(items=()):
+    return set(items)
+
+
 _NUMPY: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _dtype,
     ("numpy", "ndarray"): _empty_array,
     ("_codecs", "encode"): _encode,
     ("builtins", "bytes"): _no_bytes,
     ("__builtin__", "bytes"): _no_bytes,
+    ("builtins", "set"): _set,
+    ("__builtin__", "set"): _set,
     ("collections", "OrderedDict"): _ordered,
     **{
         (f"numpy.{core}.{module}", name): function
@@ -263,14 +288,13 @@ _NUMPY: dict[tuple[str, str], Any] = {
     },
 }
 _TORCH: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _ordered,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, storages: bool):
+    def __init__(self, file: Any, storages: bool):
         super().__init__(file)
         self.storages = storages
 
@@ -297,14 +321,14 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, kind.dtype, count)
 
 
-def _unpickle(file: BinaryIO, storages: bool = False) -> Any:
+def _unpickle(file: Any, storages: bool = False) -> Any:
     try:
         return _Unpickler(file, storages).load()
     except UserError:
         raise
     except (
         pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
-        IndexError, ImportError, MemoryError, RecursionError, OverflowError, struct.error,
+        IndexError, ImportError, MemoryError, RecursionError, OverflowError, struct.error, OSError,
     ) as error:  # fmt: skip
         raise UserError(f"it is damaged: {error or type(error).__name__}") from error
 
@@ -345,17 +369,18 @@ def _resolve(value, storages, seen=None, depth=0):
         raise UserError("it holds a name where a value should be")
     if not isinstance(value, dict | list | tuple):
         return value
-    # The same list may be used in many places. It is copied once: with a copy for each place, a
-    # small file could fill the memory.
+    # The same list may be used in many places. It is copied at most once: with a copy for each
+    # place, a small file could fill the memory. What holds no placeholder stays as it is: the
+    # largest published files need all of the memory that there is.
     if id(value) not in seen:
-        if isinstance(value, dict):
-            seen[id(value)] = {
-                key: _resolve(item, storages, seen, depth + 1) for key, item in value.items()
-            }
+        before = list(value.values()) if isinstance(value, dict) else value
+        items = [_resolve(item, storages, seen, depth + 1) for item in before]
+        if all(new is old for new, old in zip(items, before, strict=True)):
+            seen[id(value)] = value
+        elif isinstance(value, dict):
+            seen[id(value)] = dict(zip(value, items, strict=True))
         else:
-            seen[id(value)] = type(value)(
-                _resolve(item, storages, seen, depth + 1) for item in value
-            )
+            seen[id(value)] = type(value)(items)
     return seen[id(value)]
 
 
