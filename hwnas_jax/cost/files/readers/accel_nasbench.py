@@ -122,8 +122,8 @@ def read_accelerators(source: str, arrays: Mapping[str, np.ndarray]) -> CostTabl
                 near = column > _NEAR * _LIMIT
                 column[near] = np.nan
                 notes.append(
-                    f"{device}: {near.sum():,} networks above {_NEAR * _LIMIT:.0f} images/s are "
-                    f"left out, where the input path ends at {_LIMIT:.0f} and not the device"
+                    f"{device}: networks above {_NEAR * _LIMIT:.0f} images/s are left out, since "
+                    f"the input path, not the device, bounds them at {_LIMIT:.0f}: {near.sum():,}"
                 )
             column = 1e3 / column
             device += "_throughput" * (device in latencies)
@@ -137,10 +137,10 @@ def read_accelerators(source: str, arrays: Mapping[str, np.ndarray]) -> CostTabl
     unknown = {device: int(np.isnan(column).sum()) for device, column in columns.items()}
     if any(unknown.values()):
         counts = ", ".join(f"{device} {count:,}" for device, count in unknown.items() if count)
-        notes.append(f"of {len(networks.architectures):,} networks have no value: {counts}")
+        notes.append(f"networks without a value, of {len(networks.architectures):,}: {counts}")
     repeated = len(networks.rows) - len(networks.architectures)
     if repeated:
-        notes.append(f"{repeated:,} networks are in the file twice; theirs are means")
+        notes.append(f"networks that are in the file twice, with the mean of both: {repeated:,}")
     table = make_table(
         source, networks.space, networks.architectures, tuple(columns),
         {"latency_ms": np.stack(list(columns.values()))},

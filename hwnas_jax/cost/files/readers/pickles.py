@@ -47,7 +47,12 @@ def load_pickle(path: Path) -> Any:
         if not packed:
             return _resolve(_unpickle(file), {})
         with bz2.BZ2File(file) as content:
-            return _resolve(_unpickle(content), {})
+            value = _unpickle(content)
+            try:
+                content.read(1)  # the checksum is compared only when the end is reached
+            except (EOFError, OSError) as error:
+                raise UserError(f"it is damaged: {error}") from error
+        return _resolve(value, {})
 
 
 def is_torch(path: Path) -> bool:
