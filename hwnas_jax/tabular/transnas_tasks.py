@@ -7,6 +7,9 @@ A data set of this benchmark is a task with images of indoor scenes, and each ta
     normal, autoencoder                  ssim, structural similarity from -1 to 1
     room_layout                          neg_loss, the loss with its sign changed
 
+In a compact file every value is the best of all epochs. That of the test images is not the epoch
+that the validation images would choose, so that it is a little optimistic.
+
 References: Duan et al., "TransNAS-Bench-101: Improving Transferability and Generalizability of
 Cross-Task Neural Architecture Search", CVPR 2021.
 

@@ -16,8 +16,8 @@ throughput as `zcu102_throughput` and `vck190_throughput`.
 
 The throughput of both TPUs ends at 1,803 images a second, although one generation is far quicker
 than the other: the input path could not deliver more. Near this limit a network's time says nothing
-of the TPU, so that what lies above 95 % of it is taken as unknown. From 1,300 images a second on,
-repeated measurements of one network differ by 2 to 6 % on the TPUs; these values are kept.
+of the TPU, so that what lies above 95 % of it is taken as unknown. Below, from 800 images a second
+on TPUv2 and from 1,300 on TPUv3, repeated measurements of one network still differ by 2 to 6 %.
 
 References: Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS", DAC
 2024; github.com/afzalxo/Accel-NASBench.
