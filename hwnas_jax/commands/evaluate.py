@@ -25,7 +25,7 @@ class EvaluateOptions:
     run: tyro.conf.Positional[Path]
     """the run folder"""
     table: str
-    """accuracies: a .npz file, or the file or folder that the benchmark's authors publish; what lies in
+    """accuracies: a .npz file, or the file or folder that a benchmark's authors publish; a file of
     the folder HWNAS_DATA needs only its name"""
     data_set: str | None = None
     """one of the table's data sets or tasks; its first when left out"""

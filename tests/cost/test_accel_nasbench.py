@@ -7,7 +7,7 @@ import pytest
 from hwnas_jax.cost.files.readers import load_observations, load_table
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import read_npz
-from hwnas_jax.search.evaluators import Bench
+from hwnas_jax.search.evaluators import Bench, check_evaluator
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core import published
 from hwnas_jax.tabular import Table, load_benchmark, look_up
@@ -147,7 +147,7 @@ def test_accuracies_are_looked_up_and_most_networks_are_unknown(tmp_path):
         load_benchmark(tmp_path / "a.npz", data_set="cifar10")
     bench = Bench(table.space, Classification())
     method = Table(str(tmp_path / "a.npz"), data_set="imagenet", split="test")
-    assert method.arrays(bench)
+    assert check_evaluator(method, bench)
     mnasnet = make_space("mnasnet", {}, input_shape=(32, 32, 3), num_outputs=3)
     with pytest.raises(UserError, match="is of accel_nasbench, whose decisions are block0_e of 3"):
         method.arrays(Bench(mnasnet, Classification()))

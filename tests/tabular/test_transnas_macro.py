@@ -6,7 +6,7 @@ import pytest
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import read_npz
-from hwnas_jax.search.evaluators import Bench
+from hwnas_jax.search.evaluators import Bench, check_evaluator
 from hwnas_jax.spaces import make_space
 from hwnas_jax.tabular import Table, known_networks, load_benchmark, look_up
 from hwnas_jax.tabular.transnas_macro import macro_networks
@@ -81,7 +81,7 @@ def test_a_search_of_the_packages_space_is_looked_up(tmp_path):
         input_shape=(16, 16, 1), num_outputs=3,
     )  # fmt: skip
     bench = Bench(small, Classification())
-    assert Table(path, data_set="normal").arrays(bench)
+    assert check_evaluator(Table(path, data_set="normal"), bench)
     table = load_benchmark(path, data_set="normal")
     networks, values = known_networks(table, small)
     assert len(networks) == 50 and not np.isnan(values).any()
