@@ -28,14 +28,14 @@ def drawn(space, count, seed=0):
 @pytest.mark.parametrize("count", [1, 37])
 def test_what_is_known_is_found_and_nothing_else(space, count):
     rows = drawn(space, count + 30)
-    known, others = rows[:count], rows[count:]
-    values = np.linspace(0, 1, count, dtype=np.float32)
+    # Neighbours differ in the last decision: all words of their keys but one are the same.
+    near = rows[:count].copy()
+    near[:, -1] = (near[:, -1] + 1) % len(space.decisions[-1].options)
+    known, others = np.concatenate([rows[:count], near[::2]]), rows[count:]
+    values = np.linspace(0, 1, len(known), dtype=np.float32)
     column = make_column(space, known, values)
     assert isinstance(column, SparseColumn)
     told = {tuple(row): value for row, value in zip(known.tolist(), values, strict=True)}
-    # Neighbours of what is known differ from it in a single decision.
-    near = known.copy()
-    near[:, -1] = (near[:, -1] + 1) % len(space.decisions[-1].options)
     asked = np.concatenate([known[::-1], others, near])
     expected = np.array([told.get(tuple(row), np.nan) for row in asked.tolist()])
     found = look_up(space, {"m": column}, asked)["m"]
@@ -44,6 +44,7 @@ def test_what_is_known_is_found_and_nothing_else(space, count):
 
 def test_look_ups_run_inside_programs_and_know_no_strangers():
     known = drawn(LARGE, 20)
+    known[7] = 0
     column = make_column(LARGE, known, np.arange(20.0))
     outside = known.copy()
     outside[:, 3] = 7
