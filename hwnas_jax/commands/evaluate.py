@@ -25,7 +25,8 @@ class EvaluateOptions:
     run: tyro.conf.Positional[Path]
     """the run folder"""
     table: str
-    """a .npz file with accuracies; a file of the folder HWNAS_DATA needs only its name"""
+    """accuracies: a .npz file, or the file or folder that a benchmark's authors publish; a file of
+    the folder HWNAS_DATA needs only its name"""
     data_set: str | None = None
     """one of the table's data sets or tasks; its first when left out"""
     latency_table: str | None = None

@@ -91,20 +91,19 @@ def evaluate_on_table(
     }
 
 
-def _published_costs(run, published: Observed) -> np.ndarray:
+def _published_costs(run, published: Observed) -> dict[int, float]:
     """Returns published costs in the metric of the target by number of architecture."""
     check_decisions(run.space, published.space, published.source)
     seen, metric = published.observations, run.target.metric
     choose(metric, seen.metrics, f"metric of {published.source}")
-    size = math.prod(len(decision.options) for decision in run.space.decisions)
-    column = np.full(size, np.nan)
-    column[numbers_of(run.space, seen.architectures)] = seen.values[metric]
-    return column
+    numbers = numbers_of(run.space, seen.architectures).tolist()
+    return dict(zip(numbers, seen.values[metric].tolist(), strict=True))
 
 
 def _placed(
-    run, field: Field, entry: Mapping[str, Any], target: Target, published: np.ndarray | None
-) -> dict[str, Any]:
+    run, field: Field, entry: Mapping[str, Any], target: Target,
+    published: Mapping[int, float] | None,
+) -> dict[str, Any]:  # fmt: skip
     """Returns where one network of the run stands."""
     architecture = run.space.canonical(run.space.from_names(entry["architecture"])[None])
     own = numbers_of(run.space, architecture)[0]
@@ -126,7 +125,7 @@ def _placed(
         "keeps_limit": bool(cost.feasible[0]),
     }
     if published is not None:
-        seen = float(published[own])
+        seen = published.get(int(own), math.nan)
         placed["published_cost"] = _or_none(seen)
         placed["keeps_limit_published"] = None if math.isnan(seen) else seen <= target.value
     return placed

@@ -22,11 +22,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_names
-from hwnas_jax.errors import choose
 from hwnas_jax.files.npz import named, numbers, texts
-from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
-from hwnas_jax.tabular.base import Benchmark, Columns, make_benchmark
+from hwnas_jax.spaces.nasbench201 import CellChoices
+from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
 
 _COLUMN = re.compile(r"(?P<set>\w+)_(?P<split>valid|test)_(?P<epochs>\d+)")
 _HALF = "valid"
@@ -56,7 +55,7 @@ def read_cells(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
     """
     found = [match for name in arrays if (match := _COLUMN.fullmatch(name))]
     sets = dict.fromkeys(_set_of(match) for match in found)
-    name = next(iter(sets)) if data_set is None else choose(data_set, sets, f"data set of {source}")
+    name = chosen_set(source, data_set, sets)
     architectures = encode_names(
         published.nasbench201(), named(numbers(arrays, "ops", 2), texts(arrays, "op_names"))
     )
@@ -68,7 +67,7 @@ def read_cells(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
             continue
         split = {"valid": "validation", "test": "test"}[match["split"]]
         columns[split, int(match["epochs"])] = numbers(arrays, match.string, 1)
-    return make_benchmark(f"{source}:{name}", _space(name), architectures, columns)
+    return make_benchmark(f"{source}:{name}", cells_of(name), architectures, columns)
 
 
 def _set_of(match):
@@ -77,7 +76,8 @@ def _set_of(match):
     return name.removesuffix(_HALF) if name.removesuffix(_HALF) in _SIZES else name
 
 
-def _space(data_set) -> Choices:
+def cells_of(data_set: str) -> CellChoices:
+    """Returns the cells as they are trained on a data set; the decisions alone if it is unknown."""
     if data_set in _SIZES:
         return published.nasbench201(*_SIZES[data_set])
-    return published.CellChoices(f"nasbench201_{data_set}")
+    return CellChoices(f"nasbench201_{data_set}")

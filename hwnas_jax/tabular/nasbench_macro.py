@@ -16,10 +16,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_names
-from hwnas_jax.errors import choose
 from hwnas_jax.files.npz import named, numbers, texts
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
-from hwnas_jax.tabular.base import Benchmark, Columns, make_benchmark
+from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
 
 _DATA_SET = "cifar10"
 
@@ -40,10 +39,9 @@ def read_macro(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
     Raises:
       UserError: for another data set, and for what is missing or cannot be.
     """
-    if data_set is not None:
-        choose(data_set, (_DATA_SET,), f"data set of {source}")
+    name = chosen_set(source, data_set, (_DATA_SET,))
     space = NasBenchMacro(input_shape=(32, 32, 3), num_outputs=10)
     options = named(numbers(arrays, "ops", 2), texts(arrays, "op_names"))
     accuracy = numbers(arrays, "test_acc", 2).mean(axis=1)
     columns: Columns = {("test", None): accuracy}
-    return make_benchmark(f"{source}:{_DATA_SET}", space, encode_names(space, options), columns)
+    return make_benchmark(f"{source}:{name}", space, encode_names(space, options), columns)

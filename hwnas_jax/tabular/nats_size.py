@@ -18,10 +18,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_names
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import numbers
 from hwnas_jax.spaces.base import Choices, Decision
-from hwnas_jax.tabular.base import Benchmark, Columns, make_benchmark
+from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
 
 _DATA_SET = "cifar10"
 _LAYERS = 5
@@ -50,11 +50,10 @@ def read_size(source: str, arrays: Mapping[str, np.ndarray], data_set: str | Non
     Raises:
       UserError: for another data set, and for what is missing or cannot be.
     """
-    if data_set is not None:
-        choose(data_set, (_DATA_SET,), f"data set of {source}")
+    name = chosen_set(source, data_set, (_DATA_SET,))
     space, widths = size_choices(), numbers(arrays, "widths", 2)
     if not np.issubdtype(widths.dtype, np.integer):
         raise UserError(f"widths are whole numbers of channels, got {widths.dtype}")
     columns: Columns = {("test", None): numbers(arrays, "test_acc", 1)}
     architectures = encode_names(space, widths.astype(str))
-    return make_benchmark(f"{source}:{_DATA_SET}", space, architectures, columns)
+    return make_benchmark(f"{source}:{name}", space, architectures, columns)

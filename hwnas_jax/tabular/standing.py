@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
-from hwnas_jax.tabular.base import Benchmark, numbers_of
+from hwnas_jax.tabular.base import Benchmark, look_up
 
 
 def check_decisions(space: Choices, other: Choices, source: str) -> None:
@@ -51,15 +51,14 @@ def known_networks(table: Benchmark, space: Choices) -> tuple[np.ndarray, np.nda
     Returns:
       `int32[N, D]`, ordered by the options, and `float64[N]`.
     """
-    column = table.metrics[table.report]
-    widths = [len(decision.options) for decision in space.decisions]
-    places = np.unravel_index(np.flatnonzero(~np.isnan(column)), widths)
-    every = np.stack(places, axis=1).astype(np.int32)
-    allowed = space.mask[np.arange(len(widths)), every].all(axis=1)
+    metric = table.report
+    every, _ = table.listed(metric)
+    allowed = space.mask[np.arange(space.num_decisions), every].all(axis=1)
     every = every[allowed]
     every = every[space.feasible(every)]
     networks = np.unique(space.canonical(every), axis=0)
-    values = column[numbers_of(space, networks)].astype(np.float64)
+    found = look_up(space, {metric: table.metrics[metric]}, networks)[metric]
+    values = np.asarray(found, np.float64)
     known = ~np.isnan(values)
     return networks[known], values[known]
 

@@ -1,6 +1,7 @@
 """Unpickling that runs nothing."""
 
 import builtins
+import bz2
 import collections
 import contextlib
 import io
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.cost.files.readers.pickles import load_pickle, load_torch
+from hwnas_jax.cost.files.readers.pickles import is_torch, load_pickle, load_torch
 from hwnas_jax.errors import UserError
 
 leaves = (
@@ -27,6 +28,7 @@ values = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(max_size=3), inner, max_size=4)
         | st.tuples(inner, inner)
+        | st.sets(leaves, max_size=3)
     ),
     max_leaves=12,
 )
@@ -38,6 +40,46 @@ def test_plain_values_come_back(tmp_path_factory, value, protocol):
     path = tmp_path_factory.mktemp("p") / "plain.pickle"
     path.write_bytes(pickle.dumps(value, protocol))
     assert load_pickle(path) == value
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_may_be_compressed(tmp_path, protocol):
+    value = {"a": [np.float64(1.5), {3, 4}], ("b", 7): np.arange(5.0)}
+    content = bz2.compress(pickle.dumps(value, protocol))
+    path = tmp_path / "p.pickle.pbz2"
+    path.write_bytes(content)
+    found = load_pickle(path)
+    assert found["a"] == [1.5, {3, 4}]
+    np.testing.assert_array_equal(found["b", 7], np.arange(5.0))
+    for damaged in (content[:-1], content[:40], content[:4], content[:20] + b"x" + content[21:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            load_pickle(path)
+    path.write_bytes(bz2.compress(pickle.dumps(Runs(os.system, "true"), protocol)))
+    with pytest.raises(UserError, match=r"posix\.system"):
+        load_pickle(path)
+
+
+def test_values_without_arrays_are_not_copied_and_those_with_some_are_whole(tmp_path):
+    shared = [1, 2]
+    value = {"plain": {"x": shared, "y": shared}, "mixed": {"x": shared, "array": np.arange(3)}}
+    path = tmp_path / "p.pickle"
+    path.write_bytes(pickle.dumps(value))
+    found = load_pickle(path)
+    assert found["plain"] == {"x": [1, 2], "y": [1, 2]}
+    assert found["plain"]["x"] is found["plain"]["y"] is found["mixed"]["x"]
+    np.testing.assert_array_equal(found["mixed"]["array"], np.arange(3))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_set_holds_no_names(tmp_path, protocol):
+    path = tmp_path / "p.pickle"
+    path.write_bytes(pickle.dumps({np.dtype("f8")}, protocol))
+    with pytest.raises(UserError, match="a name where a value should be"):
+        load_pickle(path)
+    path.write_bytes(pickle.dumps(Runs(set, 3), protocol))
+    with pytest.raises(UserError, match="damaged"):
+        load_pickle(path)
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -256,6 +298,7 @@ def _value(*view):
 def test_tensors_are_read_without_torch(tmp_path, write):
     path = tmp_path / "t.pt"
     write(path, _value(*([] if write is torch_zip else [None])), {"0": DATA, "1": LONGS})
+    assert is_torch(path)
     found = load_torch(path)
     np.testing.assert_array_equal(found["matrix"], DATA[1:].reshape(2, 3).T)
     assert found["list"][0] == 1.5
@@ -314,6 +357,7 @@ def test_other_zips_and_cut_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="big-endian"):
         load_torch(path)
     np.savez(tmp_path / "a.npz", a=DATA)
+    assert not is_torch(tmp_path / "a.npz")
     with pytest.raises(UserError, match=r"no data\.pkl"):
         load_torch(tmp_path / "a.npz")
     for write, view in ((torch_zip, ()), (torch_legacy, (None,))):

@@ -52,6 +52,8 @@ def test_what_the_table_lacks_is_not_a_number(tmp_path):
         found = look_up(table.space, table.metrics, jnp.asarray(rows))
         for values in found.values():
             assert (~np.isnan(np.asarray(values)) == known).all()
+    whole = {"first": np.arange(5**6, dtype=np.float32)}
+    assert np.isnan(look_up(table.space, whole, outside)["first"]).all()
 
 
 def test_what_is_selected_by_and_what_is_reported_have_names_of_their_own(tmp_path):

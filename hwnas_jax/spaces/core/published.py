@@ -15,6 +15,7 @@ from hwnas_jax.spaces.fbnet import FBNet
 from hwnas_jax.spaces.nasbench201 import CellChoices, NasBench201
 
 _OFA_STAGES, _OFA_DEPTH = 5, 4
+_LONGEST_BLOCK = 5
 
 
 def nasbench201(
@@ -71,6 +72,30 @@ class OnceForAll(Governed):
             )
             for stage, first in enumerate(range(0, blocks, _OFA_DEPTH))
         )
+
+
+def accel_nasbench() -> Choices:
+    """Returns Accel-NASBench's MnasNet: four decisions for each of seven blocks of layers.
+
+    A block has an expansion `e`, a kernel size `k`, a number of layers `l`, and squeeze-excitation
+    `se` or not. The package's own `mnasnet` has other decisions.
+
+    References: Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for Accelerator-Aware NAS",
+    DAC 2024.
+    """
+    return Choices(
+        "accel_nasbench",
+        tuple(
+            Decision(f"block{block}_{what}", options)
+            for block in range(7)
+            for what, options in (
+                ("e", ("1", "4", "6")),
+                ("k", ("3", "5")),
+                ("l", ("1", "2", "3", "4") if block == _LONGEST_BLOCK else ("1", "2", "3")),
+                ("se", ("0", "1")),
+            )
+        ),
+    )
 
 
 def choices_from_spec(spec: Any) -> Choices:

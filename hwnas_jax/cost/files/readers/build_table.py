@@ -87,3 +87,23 @@ def encode_names(space: Choices, texts: np.ndarray) -> np.ndarray:
             options[i] = decision.options.index(name)
         architectures[:, number] = options[inverse]
     return architectures
+
+
+def encode_texts(space: Choices, texts: Sequence[str], where: str = "") -> np.ndarray:
+    """Returns the architectures `int32[N, D]` of texts in the customary notation of a space.
+
+    Args:
+      space: its `from_string` reads them.
+      texts: one for each architecture.
+      where: what stands before the row in a message.
+
+    Raises:
+      UserError: names the row of what is no architecture of the space.
+    """
+    architectures = np.zeros((len(texts), space.num_decisions), np.int32)
+    for row, text in enumerate(texts):
+        try:
+            architectures[row] = space.from_string(text)
+        except UserError as error:
+            raise UserError(f"{where}row {row}: {error}") from error
+    return architectures

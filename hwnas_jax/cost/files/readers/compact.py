@@ -5,6 +5,7 @@ Legend: `N` architectures, `V` devices, `T` tasks.
     NAS-Bench-201, FBNet   ops uint8[N, D], op_names, devices[V], latency_ms[V, N]
     Once-for-All           ks, e uint8[N, 20], d uint8[N, 5], r uint8[N], devices, latency_ms
     several tasks          ops, op_names, tasks[T], backends[V], latency_ms[T, V, N], energy_mj
+    Accel-NASBench         architecture, names, throughput_a100_images_per_s, ...
 
 `train_devices`, `valid_devices`, `test_devices` and `ref_idx` are read where present.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
+from hwnas_jax.cost.files.readers.accel_nasbench import has_networks, read_accelerators
 from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
@@ -42,6 +44,8 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
         return _of_task(arrays, task, path.name)
     if task is not None:
         raise UserError(f"it has no tasks, so none is called {task!r}")
+    if has_networks(arrays):
+        return read_accelerators(path.name, arrays)
     if {"ks", "e", "d", "r"} <= arrays.keys():
         space: Choices = published.OnceForAll()
         values = np.concatenate(

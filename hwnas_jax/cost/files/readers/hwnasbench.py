@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.readers.build_table import make_table, require_numbers
+from hwnas_jax.cost.files.readers.build_table import encode_texts, make_table, require_numbers
 from hwnas_jax.cost.files.readers.pickles import load_pickle
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.core import published
@@ -74,12 +74,7 @@ def _cells(table, task, name):
         if not isinstance(config, dict) or not isinstance(config.get("arch_str"), str):
             raise UserError(f"{task}, row {row}: its config has no arch_str")
         strings.append(config["arch_str"])
-    architectures = np.zeros((len(strings), space.num_decisions), np.int32)
-    for row, text in enumerate(strings):
-        try:
-            architectures[row] = space.from_string(text)
-        except UserError as error:
-            raise UserError(f"{task}, row {row}: {error}") from error
+    architectures = encode_texts(space, strings, f"{task}, ")
     devices, columns = _columns(table)
     values = {
         metric: np.full((len(devices), len(strings)), np.nan) for _, metric in columns.values()

@@ -1,6 +1,5 @@
 """One function that reads every kind of published table."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from hwnas_jax.cost.files.readers.csv import read_csv
 from hwnas_jax.cost.files.readers.help import read_help
 from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
 from hwnas_jax.cost.files.readers.locate import find_data
+from hwnas_jax.cost.files.readers.pickles import is_torch
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
@@ -56,9 +56,9 @@ def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
         return read_help(path, task=task)
     with path.open("rb") as file:
         start = file.read(64)
+    if is_torch(path):
+        raise UserError("it is one file of torch.save: name the folder of HELP that it is in")
     if start.startswith(b"PK"):
-        if _is_torch(path):
-            raise UserError("it is one file of torch.save: name the folder of HELP that it is in")
         return read_compact(path, task=task)
     if start.startswith(b"\x80") or start[:2] in (b"(d", b"(l", b"cp", b"co", b"c_"):
         return read_hwnasbench(path, task=task)
@@ -67,14 +67,6 @@ def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
     if start.lstrip().startswith(b"{"):
         return _of_measurements(path, space)
     return read_csv(path, space=space)
-
-
-def _is_torch(path):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
 
 
 def _of_measurements(path, space):

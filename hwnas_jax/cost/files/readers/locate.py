@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hwnas_jax.errors import UserError, nearest
 
-_SUFFIXES = ("", ".npz", ".csv", ".pickle")
+_SUFFIXES = ("", ".npz", ".csv", ".pickle", ".pickle.pbz2", ".pth")
 
 
 def find_data(name: str | Path) -> Path:

@@ -1,46 +1,55 @@
-"""Unpickling that runs nothing: plain containers, numbers, texts, NumPy arrays, torch tensors.
+"""Files of pickles, and files of `torch.save`, read so that nothing in them can run."""
 
-A pickle is a program that may name any function and call it. Here every name is looked up in a
-short table of functions that only store numbers. Any other name is refused before anything is
-called, and the pickle cannot change the functions of the table. torch is not needed: a tensor is a
-storage of numbers with a size and strides.
-"""
-
-import collections
+import bz2
 import io
-import math
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from hwnas_jax.cost.files.readers.unpickle import resolve, storage_sizes, unpickle
 from hwnas_jax.errors import UserError
 
-_MOST_ELEMENTS = 10**8
-_DEEPEST = 50
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_TORCH_TYPES = {
-    "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
-    "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
-    "BoolStorage": "?",
-}  # fmt: skip
+_LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)
 
 
 def load_pickle(path: Path) -> Any:
-    """Reads a pickle file of plain values.
+    """Reads a pickle file of plain values, which may be compressed by bzip2.
 
     Returns:
-      Dicts, lists, tuples, texts, numbers, and `numpy` arrays.
+      Dicts, lists, tuples, sets, texts, numbers, and `numpy` arrays.
 
     Raises:
       UserError: for a damaged file, or one that names anything else; nothing of it is called.
     """
     with path.open("rb") as file:
-        return _resolve(_unpickle(file), {})
+        packed = file.read(3) == b"BZh"
+        file.seek(0)
+        if not packed:
+            return resolve(unpickle(file), {})
+        with bz2.BZ2File(file) as content:
+            value = unpickle(content)
+            try:
+                content.read(1)  # the checksum is compared only when the end is reached
+            except (EOFError, OSError) as error:
+                raise UserError(f"it is damaged: {error}") from error
+        return resolve(value, {})
+
+
+def is_torch(path: Path) -> bool:
+    """Returns whether a file is one of `torch.save`, in its zip or its older form."""
+    with path.open("rb") as file:
+        if file.read(len(_LEGACY_START)) == _LEGACY_START:
+            return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, RuntimeError):
+        return False
 
 
 def load_torch(path: Path) -> Any:
@@ -53,17 +62,17 @@ def load_torch(path: Path) -> Any:
         if file.read(4) == b"PK\x03\x04":
             return _load_zip(path)
         file.seek(0)
-        if _unpickle(file) != _LEGACY_MAGIC:
+        if unpickle(file) != _LEGACY_MAGIC:
             raise UserError("it is not a file of torch.save")
-        _unpickle(file)  # the version of the format
-        system = _resolve(_unpickle(file), {})
+        unpickle(file)  # the version of the format
+        system = resolve(unpickle(file), {})
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise UserError("it was written on a big-endian machine")
-        value = _unpickle(file, storages=True)
-        keys = _unpickle(file)
+        value = unpickle(file, storages=True)
+        keys = unpickle(file)
         if not isinstance(keys, list):
             raise UserError("it is damaged: its storages have no names")
-        sizes = _sizes(value)
+        sizes = storage_sizes(value)
         storages = {}
         for key in keys:
             if key not in sizes:
@@ -73,7 +82,7 @@ def load_torch(path: Path) -> Any:
             if count != wanted:
                 raise UserError(f"it is damaged: storage {key} has {count} of {wanted} elements")
             storages[key] = np.frombuffer(_exactly(file, count * kind.itemsize), kind)
-        return _resolve(value, storages)
+        return resolve(value, storages)
 
 
 def _load_zip(path):
@@ -88,9 +97,9 @@ def _load_zip(path):
             order = folder + "byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise UserError("it was written on a big-endian machine")
-            value = _unpickle(io.BytesIO(archive.read(names[0])), storages=True)
+            value = unpickle(io.BytesIO(archive.read(names[0])), storages=True)
             storages = {}
-            for key, (kind, count) in _sizes(value).items():
+            for key, (kind, count) in storage_sizes(value).items():
                 content = archive.read(f"{folder}data/{key}")
                 if len(content) != count * kind.itemsize:
                     raise UserError(f"it is damaged: storage {key} is not {count} elements long")
@@ -98,7 +107,7 @@ def _load_zip(path):
     # zipfile raises RuntimeError for encryption and what else of the format it does not read.
     except (zipfile.BadZipFile, KeyError, OSError, RuntimeError) as error:
         raise UserError(f"it is damaged: {error}") from error
-    return _resolve(value, storages)
+    return resolve(value, storages)
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
@@ -106,260 +115,3 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
     if len(content) != count:
         raise UserError("it is damaged: it ends in the middle of a storage")
     return content
-
-
-class _Fixed:
-    """A value that a pickle may hold and pass on, but neither read nor change."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state):
-        raise UserError(f"it sets the state of {type(self).__name__.lower()}, which is refused")
-
-
-class _Call(_Fixed):
-    """A function that the pickle may call."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]):
-        object.__setattr__(self, "_function", function)
-
-    def __setattr__(self, name, value):
-        raise UserError("it changes a function, which is refused")
-
-    def __call__(self, *args):
-        try:
-            return self._function(*args)
-        except (TypeError, ValueError, struct.error, OverflowError) as error:
-            raise UserError(f"it is damaged: {error}") from error
-
-
-class _Type(_Fixed):
-    """The element type of an array or a storage."""
-
-    __slots__ = ("dtype", "torch")
-
-    def __init__(self, dtype: np.dtype, torch: bool = False):
-        self.dtype, self.torch = dtype, torch
-
-    def __setstate__(self, state):
-        # NumPy gives the byte order only here: (version, order, and six fields about records).
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            raise UserError("it is damaged: an element type has an unknown state")
-        if any(part is not None for part in state[2:5]):
-            raise UserError("an element type has fields, which is not a number")
-        if state[1] in "<>":
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Storage(_Fixed):
-    """Numbers that tensors share. The file holds them behind the pickle."""
-
-    __slots__ = ("count", "dtype", "key")
-
-    def __init__(self, key: str, dtype: np.dtype, count: int):
-        self.key, self.dtype, self.count = key, dtype, count
-
-
-class _Tensor(_Fixed):
-    __slots__ = ("offset", "size", "storage", "stride")
-
-    def __init__(self, storage: _Storage, offset: int, size: tuple, stride: tuple):
-        self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
-
-
-class _Array(_Fixed):
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any = None):
-        self.value = value
-
-    def __setstate__(self, state):
-        _, shape, kind, fortran, content = state
-        if kind.dtype.kind == "O":
-            # A list of plain values. `_resolve` visits its elements later.
-            if not isinstance(content, list) or shape != (len(content),):
-                raise UserError("it is damaged: an array of objects must be one list")
-            self.value = content
-        else:
-            self.value = _numbers(content, kind, shape, "F" if fortran else "C")
-
-
-def _numbers(content, kind, shape, order):
-    if not isinstance(content, bytes | bytearray) or not isinstance(kind, _Type):
-        raise UserError("it is damaged: an array has no numbers")
-    if kind.dtype.kind == "O":
-        raise UserError("an array of objects is not plain numbers")
-    flat = np.frombuffer(bytes(content), kind.dtype)
-    shape = tuple(shape)
-    if any(size < 0 for size in shape) or math.prod(shape) != len(flat):
-        raise UserError(f"it is damaged: {len(flat)} numbers for an array of shape {shape}")
-    return flat.reshape(shape, order=order)
-
-
-def _dtype(name, align=False, copy=False):
-    del align, copy
-    kind = np.dtype(str(name))
-    if kind.kind not in "biufUSO" or kind.names is not None:
-        raise UserError(f"an array of {name!r} is not plain numbers")
-    return _Type(kind)
-
-
-def _scalar(kind, content=b""):
-    return _numbers(content, kind, (1,), "C")[0].item()
-
-
-def _encode(text, encoding="latin1"):
-    if encoding != "latin1":
-        raise UserError(f"it encodes text as {encoding!r}, which is refused")
-    return text.encode("latin1")
-
-
-def _empty_array(kind, shape, content):
-    del kind, shape, content
-    return _Array()
-
-
-def _from_buffer(content, kind, shape, order):
-    return _Array(_numbers(content, kind, shape, order))
-
-
-def _rebuild_tensor(storage, offset, size, stride, *_):
-    if not isinstance(storage, _Storage):
-        raise UserError("it is damaged: a tensor has no storage")
-    size, stride = tuple(size), tuple(stride)
-    if any(not isinstance(number, int) or number < 0 for number in (offset, *size, *stride)):
-        raise UserError("it is damaged: a tensor has a negative size")
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > _MOST_ELEMENTS or (math.prod(size) and last >= storage.count):
-        raise UserError(f"it is damaged: a tensor of size {size} does not fit its storage")
-    return _Tensor(storage, offset, size, stride)
-
-
-def _no_bytes():
-    return b""
-
-
-def _ordered(pairs=()):
-    return dict(pairs)
-
-
-_NUMPY: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _dtype,
-    ("numpy", "ndarray"): _empty_array,
-    ("_codecs", "encode"): _encode,
-    ("builtins", "bytes"): _no_bytes,
-    ("__builtin__", "bytes"): _no_bytes,
-    ("collections", "OrderedDict"): _ordered,
-    **{
-        (f"numpy.{core}.{module}", name): function
-        for core in ("core", "_core")
-        for module, name, function in (
-            ("multiarray", "scalar", _scalar),
-            ("multiarray", "_reconstruct", _empty_array),
-            ("numeric", "_frombuffer", _from_buffer),
-        )
-    },
-}
-_TORCH: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _ordered,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, storages: bool):
-        super().__init__(file)
-        self.storages = storages
-
-    def find_class(self, module: str, name: str) -> Any:
-        if self.storages and module == "torch" and name in _TORCH_TYPES:
-            return _Type(np.dtype(_TORCH_TYPES[name]).newbyteorder("<"), torch=True)
-        known = _NUMPY | (_TORCH if self.storages else {})
-        if (module, name) not in known:
-            raise UserError(
-                f"it names {module}.{name}, which is neither a plain container nor a number: "
-                "refused, and nothing of it was run"
-            )
-        return _Call(known[module, name])
-
-    def persistent_load(self, pid: Any) -> Any:
-        if not self.storages or not isinstance(pid, tuple) or len(pid) not in (5, 6):
-            raise UserError("it refers to something outside of itself: refused")
-        tag, kind, key, _, count, *view = pid
-        fine = tag == "storage" and isinstance(kind, _Type) and kind.torch
-        if not fine or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-            raise UserError("it is damaged: a storage is not described")
-        if view and view[0] is not None:
-            raise UserError("a storage is a part of another, which is not read here")
-        return _Storage(key, kind.dtype, count)
-
-
-def _unpickle(file: BinaryIO, storages: bool = False) -> Any:
-    try:
-        return _Unpickler(file, storages).load()
-    except UserError:
-        raise
-    except (
-        pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
-        IndexError, ImportError, MemoryError, RecursionError, OverflowError, struct.error,
-    ) as error:  # fmt: skip
-        raise UserError(f"it is damaged: {error or type(error).__name__}") from error
-
-
-def _sizes(value) -> dict[str, tuple[np.dtype, int]]:
-    """Returns the element type and number of elements of every storage in `value`."""
-    found: dict[str, tuple[np.dtype, int]] = {}
-    seen: set[int] = set()
-    todo = collections.deque([value])
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict | list | tuple):
-            if id(item) not in seen:
-                seen.add(id(item))
-                todo.extend(item.values() if isinstance(item, dict) else item)
-        elif isinstance(item, _Tensor):
-            storage = item.storage
-            known = found.setdefault(storage.key, (storage.dtype, storage.count))
-            if known != (storage.dtype, storage.count):
-                raise UserError(f"it is damaged: storage {storage.key} is described in two ways")
-    return found
-
-
-def _resolve(value, storages, seen=None, depth=0):
-    """Returns `value` with every placeholder replaced by its array."""
-    if depth > _DEEPEST:
-        raise UserError(f"it is nested more than {_DEEPEST} deep")
-    seen = {} if seen is None else seen
-    if isinstance(value, _Tensor):
-        flat = storages[value.storage.key]
-        bytes_apart = [step * flat.itemsize for step in value.stride]
-        view = np.lib.stride_tricks.as_strided(flat[value.offset :], value.size, bytes_apart)
-        return view.copy()
-    if isinstance(value, _Array):
-        return _resolve(value.value, storages, seen, depth + 1)
-    hashed = value if isinstance(value, dict | set | frozenset) else ()
-    if isinstance(value, _Fixed) or not all(map(_is_plain, hashed)):
-        raise UserError("it holds a name where a value should be")
-    if not isinstance(value, dict | list | tuple):
-        return value
-    # The same list may be used in many places. It is copied once: with a copy for each place, a
-    # small file could fill the memory.
-    if id(value) not in seen:
-        if isinstance(value, dict):
-            seen[id(value)] = {
-                key: _resolve(item, storages, seen, depth + 1) for key, item in value.items()
-            }
-        else:
-            seen[id(value)] = type(value)(
-                _resolve(item, storages, seen, depth + 1) for item in value
-            )
-    return seen[id(value)]
-
-
-def _is_plain(key):
-    if isinstance(key, tuple | frozenset):
-        return all(map(_is_plain, key))
-    return key is None or isinstance(key, str | bytes | int | float)
