@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from annotated_types import Ge
 
 from hwnas_jax.search.evaluators.base import EVALUATORS, Bench, Evaluator, Score
-from hwnas_jax.tabular.base import Benchmark, look_up
+from hwnas_jax.tabular.base import Benchmark, Column, look_up
 from hwnas_jax.tabular.load import load_benchmark
 from hwnas_jax.tabular.standing import check_decisions
 
@@ -27,10 +26,10 @@ class Table(Evaluator):
     """
 
     name = "table"
-    summary = "a table: NAS-Bench-201 or -Macro, NATS-Bench size, TransNAS-Bench-101 cells"
+    summary = "a table: NAS-Bench-201 or -Macro, NATS-Bench, TransNAS-Bench-101, Accel-NASBench"
 
     path: str
-    """the benchmark's .npz file, or its name in the folder HWNAS_DATA"""
+    """the benchmark's file or folder, or its name in the folder HWNAS_DATA"""
     data_set: str = "cifar10"
     """one of the benchmark's data sets or tasks"""
     epochs: Annotated[int, Ge(1)] | None = None
@@ -52,7 +51,7 @@ class Table(Evaluator):
             return (1.0,)
         return tuple(own / max(filter(None, epochs)) for own in epochs if own)
 
-    def arrays(self, bench: Bench) -> dict[str, np.ndarray]:
+    def arrays(self, bench: Bench) -> dict[str, Column]:
         """Returns the columns of the table.
 
         Raises:
@@ -62,22 +61,30 @@ class Table(Evaluator):
         table = self._benchmark()
         check_decisions(bench.space, table.space, table.source)
         found = {"test_accuracy": table.metrics[table.report]}
-        for place, epochs in enumerate(self._lengths(table)):
+        lengths = self._lengths(table)
+        seconds = [table.seconds(epochs) for epochs in lengths]
+        for place, epochs in enumerate(lengths):
             found[f"accuracy_{place}"] = table.metrics[table.select(self.split, epochs)]
+            if all(column is not None for column in seconds):
+                found[f"seconds_{place}"] = seconds[place]
         return found
 
     def evaluate(
-        self, bench: Bench, arrays: dict[str, jax.Array], architectures: jax.Array,
+        self, bench: Bench, arrays: dict[str, Column], architectures: jax.Array,
         fidelity: jax.Array, key: jax.Array,
     ) -> dict[str, jax.Array]:  # fmt: skip
-        """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`."""
+        """Returns `accuracy` and `test_accuracy`, `float32[n]` in [0, 1]; uses no `key`.
+
+        And `seconds`, where the table knows what each training took.
+        """
         del key
         found = look_up(bench.space, arrays, architectures)
-        levels = [found[f"accuracy_{place}"] for place in range(len(arrays) - 1)]
-        return {
-            "accuracy": levels[0] if len(levels) == 1 else jnp.stack(levels)[fidelity],
-            "test_accuracy": found["test_accuracy"],
-        }
+        metrics = {"test_accuracy": found["test_accuracy"]}
+        for name in ("accuracy", "seconds"):
+            levels = [found[key] for key in sorted(found, key=_place) if key.startswith(f"{name}_")]
+            if levels:
+                metrics[name] = levels[0] if len(levels) == 1 else jnp.stack(levels)[fidelity]
+        return metrics
 
     def _benchmark(self) -> Benchmark:
         return load_benchmark(self.path, data_set=self.data_set)
@@ -90,3 +97,9 @@ class Table(Evaluator):
             return [None]
         lengths = sorted((epochs for epochs in known if epochs), reverse=True)
         return [epochs for epochs in lengths if epochs <= (self.epochs or lengths[0])]
+
+
+def _place(name: str) -> int:
+    """Returns the fidelity in the name of a column, such as `accuracy_2`."""
+    tail = name.rpartition("_")[2]
+    return int(tail) if tail.isdecimal() else -1
