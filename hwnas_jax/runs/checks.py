@@ -20,7 +20,7 @@ from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.derivation import DERIVATIONS
-from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator
+from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
 from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, check_strategy
@@ -95,7 +95,9 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     check_strategy(strategy, space.mask)
     evaluator = EVALUATORS.make(search.evaluator)
     weights = np.zeros(methods.supernet.num_weights, np.float32)
-    check_evaluator(evaluator, bench_of(space, dataset, task, config, weights))
+    bench = bench_of(space, dataset, task, config, weights)
+    check_evaluator(evaluator, bench)
+    check_fidelities(strategy, evaluator, bench)
     if rule.needs_weights:
         fit = [name for name in DERIVATIONS if not DERIVATIONS[name].needs_weights]
         raise UserError(

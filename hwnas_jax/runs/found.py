@@ -24,6 +24,8 @@ class Found(NamedTuple):
       networks: `int32[M, N, D]`, what a strategy asked for; None of a gradient search.
       scores: `float32[M, N]`, what it was told, higher is better.
       excess: `float32[M, N]`, how far over the budget each was predicted to lie.
+      fidelity: `int32[M, N]`, how many fidelities below the highest each was evaluated; None where
+        all were at the highest.
     """
 
     probabilities: np.ndarray | None = None
@@ -32,6 +34,7 @@ class Found(NamedTuple):
     networks: np.ndarray | None = None
     scores: np.ndarray | None = None
     excess: np.ndarray | None = None
+    fidelity: np.ndarray | None = None
 
     def save(self, folder: Path) -> None:
         """Writes the file into a run folder."""

@@ -188,6 +188,9 @@ class Proposals:
                 "target, or search.rounds"
             )
         rows = np.flatnonzero(fits)
+        if found.fidelity is not None:  # scores of different fidelities do not compare
+            levels = found.fidelity[number][rows]
+            rows = rows[levels == levels.min()]
         rows = rows[np.argsort(-scores[rows], kind="stable")]
         rows = rows[np.sort(np.unique(networks[rows], axis=0, return_index=True)[1])]
         unknown = np.full(len(rows), np.nan)

@@ -31,6 +31,7 @@ from hwnas_jax.search.evaluators import (
     Bench,
     Evaluator,
     check_evaluator,
+    check_fidelities,
     make_ahead,
     make_evaluate,
 )
@@ -52,6 +53,7 @@ class StrategyState(NamedTuple):
       strategy: the strategy's own state.
       architectures: `int32[R, n, D]`, what was asked for; zeros where nothing was yet.
       told: what was told, leaves `float32[R, n]`.
+      fidelity: `int32[R]`, how many fidelities below the highest each round was evaluated.
     """
 
     step: jax.Array
@@ -59,6 +61,7 @@ class StrategyState(NamedTuple):
     strategy: Any
     architectures: jax.Array
     told: Told
+    fidelity: jax.Array
 
 
 class StrategyInfo(NamedTuple):
@@ -95,7 +98,8 @@ def search_by_strategy(
       progress: reports rounds done.
 
     Raises:
-      UserError: when the evaluator does not fit the space or the data.
+      UserError: when the evaluator does not fit the space or the data, or has less fidelities than
+        the strategy uses.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     evaluator = EVALUATORS.make(config.search.evaluator)
@@ -125,9 +129,11 @@ def search_by_strategy(
     for number, member in enumerate(members):
         own = dataclasses.replace(config, seed=member.seed)
         judging = weights_of(number, member, own)
+        bench = bench_of(space, dataset, task, own, judging)
+        check_fidelities(strategy, evaluator, bench)
         state = _run(
-            strategy, evaluator, budget, bench_of(space, dataset, task, own, judging), space,
-            cost_model, member, own, first=None if start is None else start.networks[number],
+            strategy, evaluator, budget, bench, space, cost_model, member, own,
+            first=None if start is None else start.networks[number],
             several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
         )  # fmt: skip
         weights += [] if judging is None else [judging]
@@ -138,6 +144,7 @@ def search_by_strategy(
         networks=np.stack([s.architectures for s in results]).reshape(*count, space.num_decisions),
         scores=np.stack([s.told.score for s in results]).reshape(count),
         excess=np.stack([s.told.excess for s in results]).reshape(count),
+        fidelity=np.repeat([s.fidelity for s in results], strategy.each, axis=1),
     )
 
 
@@ -212,6 +219,7 @@ def _run(
             strategy=strategy.init(jax.random.fold_in(key, rounds), mask),
             architectures=jnp.zeros((*shape, mask.shape[0]), jnp.int32),
             told=Told(jnp.zeros(shape), jnp.full(shape, jnp.inf), jnp.zeros(shape)),
+            fidelity=jnp.zeros(rounds, jnp.int32),
         )
 
     def one(state: StrategyState, data: Any):
@@ -239,6 +247,7 @@ def _run(
             strategy=strategy.tell(state.strategy, asked, told),
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
+            fidelity=state.fidelity.at[state.step].set(fidelity),
         )
         return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
 
@@ -246,9 +255,16 @@ def _run(
         return jax.lax.scan(lambda state, _: one(state, data), state, None, length=length)
 
     def best(state: StrategyState) -> dict[str, Any]:
-        """Returns the highest score within the budget so far; None before there is one."""
-        scores = np.asarray(state.told.score)[np.asarray(state.told.excess) <= 0]
-        return {"best": float(scores.max()) if scores.size else None}
+        """Returns the highest score within the budget so far; None before there is one.
+
+        It is that of the highest fidelity at which any was evaluated.
+        """
+        meets = np.asarray(state.told.excess) <= 0
+        levels = np.broadcast_to(np.asarray(state.fidelity)[:, None], shape)
+        if not meets.any():
+            return {"best": None}
+        top = meets & (levels == levels[meets].min())
+        return {"best": float(np.asarray(state.told.score)[top].max())}
 
     name = f"search-{member.label}" if several else "search"
     experiment = Experiment(

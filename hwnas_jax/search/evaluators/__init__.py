@@ -9,10 +9,15 @@ from hwnas_jax.search.evaluators.base import (
     check_evaluator,
 )
 from hwnas_jax.search.evaluators.supernet import SharedWeights
-from hwnas_jax.search.evaluators.told import make_ahead, make_evaluate, members
+from hwnas_jax.search.evaluators.told import (
+    check_fidelities,
+    make_ahead,
+    make_evaluate,
+    members,
+)
 from hwnas_jax.search.evaluators.training import ShortTraining
 
 __all__ = [
     "EVALUATORS", "Bench", "Data", "Evaluator", "Score", "SharedWeights", "ShortTraining",
-    "check_evaluator", "make_ahead", "make_evaluate", "members",
+    "check_evaluator", "check_fidelities", "make_ahead", "make_evaluate", "members",
 ]  # fmt: skip

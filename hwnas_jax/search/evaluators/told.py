@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.search.evaluators.base import Bench, Evaluator
-from hwnas_jax.search.strategies.base import Ahead, Told, no_budget
+from hwnas_jax.search.strategies.base import Ahead, Strategy, Told, no_budget
 from hwnas_jax.spaces.base import Choices
 
 Evaluate = Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
@@ -55,6 +56,21 @@ def make_evaluate(evaluator: Evaluator, bench: Bench, arrays: Any, ahead: Ahead)
         return Told(score, outlook.excess, outlook.cost), metrics
 
     return evaluate
+
+
+def check_fidelities(strategy: Strategy, evaluator: Evaluator, bench: Bench) -> None:
+    """Refuses a strategy that uses more fidelities than the evaluator has.
+
+    Raises:
+      UserError: names both numbers.
+    """
+    shares = evaluator.fidelities(bench)
+    if strategy.fidelities > len(shares):
+        shown = ", ".join(f"{share:.3g}" for share in shares)
+        raise UserError(
+            f"the strategy {strategy.name} evaluates at {strategy.fidelities} fidelities, and the "
+            f"evaluator {evaluator.name} has {len(shares)} (shares of a full evaluation: {shown})"
+        )
 
 
 def members(space: Choices, architectures: jax.Array) -> jax.Array:

@@ -91,20 +91,28 @@ class Strategy(abc.ABC):
       name: as in the registry.
       summary: one line for `hwnas list`.
       each: how many architectures a round asks for.
-      fidelities: at how many fidelities it evaluates.
+      fidelities: at how many fidelities it evaluates, the highest among them; one by default.
       initial: how many architectures it draws at random before it goes by what it was told, for
         which given ones may be told instead; zero where it has no use for them.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    fidelities: ClassVar[int] = 1
-    initial: ClassVar[int] = 0
 
     @property
     @abc.abstractmethod
     def each(self) -> int:
         """`n`."""
+
+    @property
+    def fidelities(self) -> int:
+        """One; a subclass that evaluates at several has a field or a property of this name."""
+        return 1
+
+    @property
+    def initial(self) -> int:
+        """Zero; a subclass that begins with random architectures says with how many."""
+        return 0
 
     @abc.abstractmethod
     def init(self, key: jax.Array, mask: jax.Array) -> Any:
@@ -126,7 +134,10 @@ class Strategy(abc.ABC):
         """
 
     def fidelity(self, state: Any) -> jax.Array:
-        """Returns how many fidelities below the highest to evaluate next, `int32[]`; zero here."""
+        """Returns how many fidelities below the highest to evaluate next, `int32[]`.
+
+        It is below `fidelities` and holds for all architectures of the round; zero by default.
+        """
         del state
         return jnp.zeros((), jnp.int32)
 
@@ -167,8 +178,10 @@ def best_so_far(history: History) -> History:
       row for each evaluation.
     """
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), history)
-    rank = fitness(flat.told)
-    rank = rank - jnp.where(flat.told.excess <= 0, 1e4 * flat.fidelity, 0.0)
+    order = fitness(flat.told)
+    rank = jnp.searchsorted(jnp.sort(order), order).astype(jnp.int32)
+    levels = flat.fidelity.max() + 1 - flat.fidelity
+    rank = rank + jnp.where(flat.told.excess <= 0, levels * len(order), 0)
     highest = jax.lax.cummax(rank)
     is_better = rank[1:] > highest[:-1]
     number = jnp.arange(1, len(rank))
@@ -236,6 +249,10 @@ def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
     if asked.shape != wanted or asked.dtype != jnp.int32:
         raise UserError(
             f"{where}: ask must return int32{list(wanted)}, got {asked.dtype}{list(asked.shape)}"
+        )
+    if not isinstance(strategy.fidelities, int) or strategy.fidelities < 1:
+        raise UserError(
+            f"{where}: fidelities must be an integer of at least 1, got {strategy.fidelities!r}"
         )
     if fidelity.shape != () or fidelity.dtype != jnp.int32:
         raise UserError(

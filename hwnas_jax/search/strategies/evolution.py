@@ -72,7 +72,7 @@ class RegularisedEvolution(Strategy):
             )
 
     @property
-    def initial(self) -> int:  # type: ignore[override]
+    def initial(self) -> int:
         """As many as the queue has places."""
         return self.population
 

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.search.strategies.base import Ahead
+from hwnas_jax.search.strategies.base import Ahead, Outlook
 
 
 def pick(key: jax.Array, allowed: jax.Array) -> jax.Array:
@@ -84,3 +84,24 @@ def within_budget(
     excess = ahead(drawn).excess.reshape(count, tries)
     best = jnp.argmin(jnp.maximum(excess, 0), axis=1)  # the first of equals
     return drawn.reshape(count, tries, -1)[jnp.arange(count), best]
+
+
+def away_from(ahead: Ahead, known: jax.Array, distance: int = 0) -> Ahead:
+    """Returns an outlook in which architectures close to known ones are no members of the space.
+
+    Handed to `within_budget` it makes that prefer what was not evaluated yet.
+
+    Args:
+      ahead: the outlook without this.
+      known: `int32[m, D]`; a row of negative numbers stands for no architecture.
+      distance: in how many decisions an architecture may differ from a known one and is still
+        too close to it.
+    """
+
+    def outlook_of(architectures: jax.Array) -> Outlook:
+        outlook = ahead(architectures)
+        differing = (architectures[:, None] != known).sum(axis=-1)
+        close = (differing <= distance).any(axis=1)
+        return outlook._replace(excess=jnp.where(close, jnp.inf, outlook.excess))
+
+    return outlook_of
