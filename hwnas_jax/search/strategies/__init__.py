@@ -18,20 +18,25 @@ from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
 from hwnas_jax.search.strategies.hyperband import Hyperband
 from hwnas_jax.search.strategies.local_search import LocalSearch
 from hwnas_jax.search.strategies.moves import (
+    Options,
     away_from,
     mutated,
+    options_of,
     pick,
+    pick_pair,
     random_architectures,
     within_budget,
 )
 from hwnas_jax.search.strategies.nsga2 import NSGA2
+from hwnas_jax.search.strategies.quick_keys import QUICK, quick_keys
 from hwnas_jax.search.strategies.random import RandomSearch
 from hwnas_jax.search.strategies.reinforce import ReinforceSearch
 from hwnas_jax.search.strategies.successive_halving import SuccessiveHalving
 
 __all__ = [
-    "GRADIENT", "NSGA2", "STRATEGIES", "Ahead", "History", "Hyperband", "LocalSearch", "Outlook",
-    "Queue", "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "Strategy",
-    "SuccessiveHalving", "Told", "away_from", "best_so_far", "check_strategy", "fitness", "mutated",
-    "no_budget", "pick", "random_architectures", "run_strategy", "within_budget",
+    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "History", "Hyperband", "LocalSearch",
+    "Options", "Outlook", "Queue", "RandomSearch", "RegularisedEvolution", "ReinforceSearch",
+    "Strategy", "SuccessiveHalving", "Told", "away_from", "best_so_far", "check_strategy",
+    "fitness", "mutated", "no_budget", "options_of", "pick", "pick_pair", "quick_keys",
+    "random_architectures", "run_strategy", "within_budget",
 ]  # fmt: skip

@@ -178,14 +178,14 @@ def best_so_far(history: History) -> History:
       row for each evaluation.
     """
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), history)
-    order = fitness(flat.told)
-    rank = jnp.searchsorted(jnp.sort(order), order).astype(jnp.int32)
-    levels = flat.fidelity.max() + 1 - flat.fidelity
-    rank = rank + jnp.where(flat.told.excess <= 0, levels * len(order), 0)
-    highest = jax.lax.cummax(rank)
-    is_better = rank[1:] > highest[:-1]
-    number = jnp.arange(1, len(rank))
-    best = jax.lax.cummax(jnp.concatenate([jnp.zeros(1, int), jnp.where(is_better, number, 0)]))
+    level = jnp.where(flat.told.excess <= 0, -flat.fidelity, jnp.iinfo(jnp.int32).min)
+
+    def better(one, other):
+        is_other = (other[0] > one[0]) | ((other[0] == one[0]) & (other[1] > one[1]))
+        return jax.tree.map(lambda mine, its: jnp.where(is_other, its, mine), one, other)
+
+    known = level, fitness(flat.told), jnp.arange(len(level))
+    best = jax.lax.associative_scan(better, known)[2]
     return jax.tree.map(lambda leaf: leaf[best], flat)
 
 

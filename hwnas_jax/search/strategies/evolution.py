@@ -13,8 +13,9 @@ from annotated_types import Ge
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, Strategy, Told, fitness
 from hwnas_jax.search.strategies.moves import (
+    Options,
     mutated,
-    pick,
+    options_of,
     random_architectures,
     within_budget,
 )
@@ -24,14 +25,14 @@ class Queue(NamedTuple):
     """The population, with what is needed to go on.
 
     Attributes:
-      mask: `bool[D, K]`, true where an option exists.
+      options: of every decision.
       architectures: `int32[Q, D]`; the one told as number `i` stands in row `i` modulo `Q` until
         it is overwritten, so that every one stays for just `Q` evaluations.
       fitness: `float32[Q]`, what each is ranked by.
       seen: `int32[]`, architectures told so far.
     """
 
-    mask: jax.Array
+    options: Options
     architectures: jax.Array
     fitness: jax.Array
     seen: jax.Array
@@ -80,7 +81,7 @@ class RegularisedEvolution(Strategy):
         """Returns an empty queue."""
         del key
         return Queue(
-            mask=mask,
+            options=options_of(mask),
             architectures=jnp.zeros((self.population, len(mask)), jnp.int32),
             fitness=jnp.full(self.population, -jnp.inf, jnp.float32),
             seen=jnp.zeros((), jnp.int32),
@@ -88,27 +89,32 @@ class RegularisedEvolution(Strategy):
 
     def ask(self, state: Queue, key: jax.Array, ahead: Ahead) -> jax.Array:
         """Returns `int32[each, D]`: random ones until the queue has been filled, then children."""
-        start_key, child_key = jax.random.split(key)
 
         def start(key):
-            return random_architectures(key, state.mask, 1)[0]
+            return random_architectures(key, state.options, 1)[0]
 
-        def child(key):
-            return self._child(state, key)
+        def starts(key):
+            return within_budget(key, ahead, start, self.each, self.tries)
 
-        is_first = state.seen + jnp.arange(self.each) < self.population
-        return jnp.where(
-            is_first[:, None],
-            within_budget(start_key, ahead, start, self.each, self.tries),
-            within_budget(child_key, ahead, child, self.each, self.tries),
-        )
+        def children(key):
+            return within_budget(
+                key, ahead, lambda key: self._child(state, key), self.each, self.tries
+            )
+
+        def both(key):
+            start_key, child_key = jax.random.split(key)
+            is_first = state.seen + jnp.arange(self.each) < self.population
+            return jnp.where(is_first[:, None], starts(start_key), children(child_key))
+
+        first = starts if self.population % self.each == 0 else both
+        return jax.lax.cond(state.seen < self.population, first, children, key)
 
     def _child(self, state: Queue, key: jax.Array) -> jax.Array:
         sample_key, mutation_key = jax.random.split(key)
-        filled = jnp.arange(self.population) < jnp.maximum(state.seen, 1)
-        members = pick(sample_key, jnp.broadcast_to(filled, (self.sample, self.population)))
+        held = jnp.clip(state.seen, 1, self.population)
+        members = jnp.floor(jax.random.uniform(sample_key, (self.sample,)) * held).astype(jnp.int32)
         parent = members[jnp.argmax(state.fitness[members])]
-        return mutated(mutation_key, state.architectures[parent], state.mask)
+        return mutated(mutation_key, state.architectures[parent], state.options)
 
     def tell(self, state: Queue, architectures: jax.Array, told: Told) -> Queue:
         """Returns the queue with the new architectures in the places of the oldest."""

@@ -12,8 +12,10 @@ from annotated_types import Ge
 
 from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, Strategy, Told, fitness
 from hwnas_jax.search.strategies.moves import (
+    Options,
     away_from,
-    pick,
+    options_of,
+    pick_pair,
     random_architectures,
     within_budget,
 )
@@ -23,7 +25,7 @@ class Climb(NamedTuple):
     """Where a climb stands.
 
     Attributes:
-      mask: `bool[D, K]`, true where an option exists.
+      options: of every decision.
       centre: `int32[D]`, the best architecture of this climb; negative before there is one.
       fitness: `float32[]`, what it is ranked by.
       excess: `float32[]`, how far over the budget it lies.
@@ -33,7 +35,7 @@ class Climb(NamedTuple):
       starts: `int32[]`, random architectures that this climb still begins with.
     """
 
-    mask: jax.Array
+    options: Options
     centre: jax.Array
     fitness: jax.Array
     excess: jax.Array
@@ -71,7 +73,7 @@ class LocalSearch(Strategy):
         """Returns a climb without a centre."""
         del key
         return Climb(
-            mask=mask,
+            options=options_of(mask),
             centre=jnp.full(len(mask), -1, jnp.int32),
             fitness=jnp.full((), -jnp.inf, jnp.float32),
             excess=jnp.full((), jnp.inf, jnp.float32),
@@ -86,20 +88,21 @@ class LocalSearch(Strategy):
         start = within_budget(
             start_key,
             away_from(ahead, state.centre[None], distance=1),
-            lambda key: random_architectures(key, state.mask, 1)[0],
+            lambda key: random_architectures(key, state.options, 1)[0],
             1,
             self.tries,
         )
-        decisions, options = state.mask.shape
-        place = jnp.arange(decisions * options)
-        decision, option = place // options, place % options
-        neighbours = jnp.where(
-            jnp.arange(decisions) == decision[:, None], option[:, None], state.centre
-        )
+        decisions, width = state.known.shape
+        place = jnp.arange(decisions * width)
+        neighbours = self._neighbour(state, place[:, None] // width, place[:, None] % width)
         promising = ahead(neighbours).excess <= jnp.maximum(state.excess, 0)
-        left = (state.mask & ~state.known).ravel() & promising
+        left = state.options.mask & ~state.known & promising.reshape(decisions, width)
+        neighbour = self._neighbour(state, *pick_pair(neighbour_key, left))
         is_start = (state.starts > 0) | ~left.any()
-        return jnp.where(is_start, start, neighbours[pick(neighbour_key, left)])
+        return jnp.where(is_start, start, neighbour)
+
+    def _neighbour(self, state: Climb, decision: jax.Array, option: jax.Array) -> jax.Array:
+        return jnp.where(jnp.arange(len(state.centre)) == decision, option, state.centre)
 
     def tell(self, state: Climb, architectures: jax.Array, told: Told) -> Climb:
         """Returns the climb after one more architecture is known."""
@@ -109,16 +112,18 @@ class LocalSearch(Strategy):
         is_new_climb = (state.starts == 0) & ~is_neighbour
         moves = is_new_climb | (height > state.fitness)
         centre = jnp.where(moves, asked, state.centre)
-        options = jnp.arange(state.mask.shape[1])
-        known = state.known | (differs[:, None] & (options == asked[:, None]))
         # Both centres share the neighbours that differ in the decision of the move.
-        known = known & is_neighbour & (differs[:, None] | ~moves)
+        stays = is_neighbour & (differs | ~moves)
+        # Stacked, they are computed once for a decision and not again for each of its options.
+        rows = jnp.stack([jnp.where(stays, asked, -1), centre])[:, :, None]
+        option = jnp.arange(state.known.shape[1])
+        known = ((state.known | (option == rows[0])) & (rows[0] >= 0)) | (option == rows[1])
         starts = jnp.where(is_new_climb, self.starts, state.starts)
         return Climb(
-            mask=state.mask,
+            options=state.options,
             centre=centre,
             fitness=jnp.where(moves, height, state.fitness),
             excess=jnp.where(moves, excess, state.excess),
-            known=known | (options == centre[:, None]),
+            known=known,
             starts=jnp.where(is_neighbour, 0, starts - 1),
         )

@@ -13,10 +13,13 @@ from hwnas_jax.search.strategies import (
     STRATEGIES,
     RandomSearch,
     Told,
+    away_from,
     best_so_far,
     fitness,
     mutated,
+    no_budget,
     pick,
+    pick_pair,
     random_architectures,
 )
 from hwnas_jax.search.strategies.base import History
@@ -146,6 +149,36 @@ def test_a_place_is_picked_evenly_among_those_allowed():
     share = np.stack([np.bincount(column, minlength=4) for column in drawn.T]) / len(keys)
     expected = [[0, 0.5, 0, 0.5], [1, 0, 0, 0], [0, 0, 0, 1], [0.25] * 4, [1, 0, 0, 0]]
     np.testing.assert_allclose(share, expected, atol=0.015)
+
+
+def test_pairs_are_picked_evenly_among_those_allowed():
+    allowed = jnp.asarray(MASK)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    draw = jax.jit(jax.vmap(pick_pair, (0, None)))
+    decision, option = draw(keys, allowed)
+    share = np.zeros(MASK.shape)
+    np.add.at(share, (np.asarray(decision), np.asarray(option)), 1 / len(keys))
+    np.testing.assert_allclose(share, MASK / MASK.sum(), atol=0.01)
+    nothing = draw(keys, jnp.zeros_like(allowed))
+    assert not np.asarray(nothing).any()
+
+
+def test_what_is_close_to_a_known_architecture_counts_as_no_member():
+    known = jnp.array([[0, 1, 2], [-1, -1, -1]])
+    rows = jnp.array([[0, 1, 2], [0, 1, 0], [1, 0, 0]])
+    for distance, members in ((0, [False, True, True]), (1, [False, False, True])):
+        excess = away_from(no_budget, known, distance)(rows).excess
+        assert np.isfinite(np.asarray(excess)).tolist() == members
+
+
+def test_best_so_far_prefers_a_higher_fidelity_only_within_the_budget():
+    level = np.array([2, 1, 0, 0, 1])
+    excess = np.array([0, 0, 0.2, 0, 0], np.float32)
+    score = np.array([9, 5, 8, 1, 7], np.float32)
+    rows = np.arange(5)[:, None, None]
+    told = Told(score[:, None], excess[:, None], np.zeros((5, 1), np.float32))
+    best = best_so_far(History(rows, told, {}, level[:, None]))
+    assert np.asarray(best.architectures)[:, 0].tolist() == [0, 1, 1, 3, 3]
 
 
 def test_a_mutation_without_any_choice_changes_nothing():
