@@ -86,6 +86,10 @@ METHODS = [
         ("nowhere.npz",),
     ),
     (
+        strategy("hyperband"),
+        ("the strategy hyperband evaluates at 2 fidelities", "evaluator supernet has 1"),
+    ),
+    (
         {"search__strategy__args": {"population": 3}},
         ("'gradient' has no options of its own, got population", "search.relaxation"),
     ),

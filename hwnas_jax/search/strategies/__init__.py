@@ -23,7 +23,6 @@ from hwnas_jax.search.strategies.moves import (
     mutated,
     options_of,
     pick,
-    pick_pair,
     random_architectures,
     within_budget,
 )
@@ -37,6 +36,6 @@ __all__ = [
     "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "History", "Hyperband", "LocalSearch",
     "Options", "Outlook", "Queue", "RandomSearch", "RegularisedEvolution", "ReinforceSearch",
     "Strategy", "SuccessiveHalving", "Told", "away_from", "best_so_far", "check_strategy",
-    "fitness", "mutated", "no_budget", "options_of", "pick", "pick_pair", "quick_keys",
+    "fitness", "mutated", "no_budget", "options_of", "pick", "quick_keys",
     "random_architectures", "run_strategy", "within_budget",
 ]  # fmt: skip

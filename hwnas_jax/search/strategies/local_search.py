@@ -1,6 +1,6 @@
 """Local search: moves to a better neighbour until there is none, then begins elsewhere.
 
-Legend: `D` decisions, `K` options of the widest decision.
+Legend: `D` decisions, `K` options of the widest decision, `W` words of 32 bits.
 """
 
 import dataclasses
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, Strategy, Told, fitness
+from hwnas_jax.search.strategies.bits import member, packed, size, words_for
 from hwnas_jax.search.strategies.moves import (
     Options,
     away_from,
     options_of,
-    pick_pair,
     random_architectures,
     within_budget,
 )
@@ -29,9 +29,9 @@ class Climb(NamedTuple):
       centre: `int32[D]`, the best architecture of this climb; negative before there is one.
       fitness: `float32[]`, what it is ranked by.
       excess: `float32[]`, how far over the budget it lies.
-      known: `bool[D, K]`, true for the neighbours of the centre that were evaluated: row `d` and
-        column `k` stand for the architecture whose decision `d` takes option `k` instead. The
-        centre's own options are true as well.
+      known: `uint32[W]`, the set of the neighbours of the centre that were evaluated: number
+        `d * K + k` stands for the architecture whose decision `d` takes option `k` instead. The
+        centre's own options are in it as well.
       starts: `int32[]`, random architectures that this climb still begins with.
     """
 
@@ -77,7 +77,7 @@ class LocalSearch(Strategy):
             centre=jnp.full(len(mask), -1, jnp.int32),
             fitness=jnp.full((), -jnp.inf, jnp.float32),
             excess=jnp.full((), jnp.inf, jnp.float32),
-            known=jnp.zeros(mask.shape, bool),
+            known=jnp.zeros(words_for(mask.size), jnp.uint32),
             starts=jnp.full((), self.starts, jnp.int32),
         )
 
@@ -92,17 +92,22 @@ class LocalSearch(Strategy):
             1,
             self.tries,
         )
-        decisions, width = state.known.shape
+        decisions, width = state.options.mask.shape
         place = jnp.arange(decisions * width)
-        neighbours = self._neighbour(state, place[:, None] // width, place[:, None] % width)
+        neighbours = self._neighbour(state, place[:, None])
         promising = ahead(neighbours).excess <= jnp.maximum(state.excess, 0)
-        left = state.options.mask & ~state.known & promising.reshape(decisions, width)
-        neighbour = self._neighbour(state, *pick_pair(neighbour_key, left))
-        is_start = (state.starts > 0) | ~left.any()
-        return jnp.where(is_start, start, neighbour)
+        exists = state.options.mask.ravel() & promising
+        left = packed(jnp.where(exists, place, -1), len(state.known)) & ~state.known
+        count = size(left)
+        number = jnp.floor(jax.random.uniform(neighbour_key) * count).astype(jnp.int32)
+        is_start = (state.starts > 0) | (count == 0)
+        neighbour = self._neighbour(state, member(left, number))
+        # XLA computes what it stacks once, and a choice anew for everything that reads it.
+        return jnp.concatenate([neighbour[None], start])[is_start.astype(int)][None]
 
-    def _neighbour(self, state: Climb, decision: jax.Array, option: jax.Array) -> jax.Array:
-        return jnp.where(jnp.arange(len(state.centre)) == decision, option, state.centre)
+    def _neighbour(self, state: Climb, place: jax.Array) -> jax.Array:
+        decisions, width = state.options.mask.shape
+        return jnp.where(jnp.arange(decisions) == place // width, place % width, state.centre)
 
     def tell(self, state: Climb, architectures: jax.Array, told: Told) -> Climb:
         """Returns the climb after one more architecture is known."""
@@ -112,18 +117,19 @@ class LocalSearch(Strategy):
         is_new_climb = (state.starts == 0) & ~is_neighbour
         moves = is_new_climb | (height > state.fitness)
         centre = jnp.where(moves, asked, state.centre)
-        # Both centres share the neighbours that differ in the decision of the move.
-        stays = is_neighbour & (differs | ~moves)
-        # Stacked, they are computed once for a decision and not again for each of its options.
-        rows = jnp.stack([jnp.where(stays, asked, -1), centre])[:, :, None]
-        option = jnp.arange(state.known.shape[1])
-        known = ((state.known | (option == rows[0])) & (rows[0] >= 0)) | (option == rows[1])
+        decisions, width = state.options.mask.shape
+        words, first = len(state.known), jnp.arange(decisions) * width
+        # Of a neighbour one decision differs, whose row both centres share after a move.
+        row = jnp.where(differs, first, 0).sum()
+        shared = jnp.where(moves, packed(row + jnp.arange(width), words), ~jnp.uint32(0))
+        new = packed((row + jnp.where(differs, asked, 0).sum())[None], words)
+        known = jnp.where(is_neighbour, (state.known | new) & shared, jnp.uint32(0))
         starts = jnp.where(is_new_climb, self.starts, state.starts)
         return Climb(
             options=state.options,
             centre=centre,
             fitness=jnp.where(moves, height, state.fitness),
             excess=jnp.where(moves, excess, state.excess),
-            known=known,
+            known=known | packed(first + centre, words),
             starts=jnp.where(is_neighbour, 0, starts - 1),
         )

@@ -66,28 +66,6 @@ def pick(key: jax.Array, allowed: jax.Array) -> jax.Array:
     return jnp.where(count > 0, before, 0)
 
 
-def pick_pair(key: jax.Array, allowed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns a decision and an option, each pair that is allowed with equal probability.
-
-    A row is picked by how many places it has, then a place in it: far fewer additions than in the
-    running sum over all places.
-
-    Args:
-      key: random key.
-      allowed: `bool[D, K]`; without any true both are zero.
-
-    Returns:
-      Two `int32[]`.
-    """
-    so_far = jnp.cumsum(allowed.sum(axis=1, dtype=jnp.int32))
-    number = _floor(jax.random.uniform(key) * so_far[-1])
-    decision = jnp.where(so_far[-1] > 0, (so_far <= number).sum(dtype=jnp.int32), 0)
-    row = allowed[decision]
-    number = number - (so_far[decision] - row.sum())
-    option = (jnp.cumsum(row, dtype=jnp.int32) <= number).sum(dtype=jnp.int32)
-    return decision, jnp.where(so_far[-1] > 0, option, 0)
-
-
 def random_architectures(key: jax.Array, options: Options | jax.Array, count: int) -> jax.Array:
     """Returns `int32[count, D]`: every decision takes any of its options with equal probability.
 

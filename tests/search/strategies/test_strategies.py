@@ -19,7 +19,6 @@ from hwnas_jax.search.strategies import (
     mutated,
     no_budget,
     pick,
-    pick_pair,
     random_architectures,
 )
 from hwnas_jax.search.strategies.base import History
@@ -149,18 +148,6 @@ def test_a_place_is_picked_evenly_among_those_allowed():
     share = np.stack([np.bincount(column, minlength=4) for column in drawn.T]) / len(keys)
     expected = [[0, 0.5, 0, 0.5], [1, 0, 0, 0], [0, 0, 0, 1], [0.25] * 4, [1, 0, 0, 0]]
     np.testing.assert_allclose(share, expected, atol=0.015)
-
-
-def test_pairs_are_picked_evenly_among_those_allowed():
-    allowed = jnp.asarray(MASK)
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    draw = jax.jit(jax.vmap(pick_pair, (0, None)))
-    decision, option = draw(keys, allowed)
-    share = np.zeros(MASK.shape)
-    np.add.at(share, (np.asarray(decision), np.asarray(option)), 1 / len(keys))
-    np.testing.assert_allclose(share, MASK / MASK.sum(), atol=0.01)
-    nothing = draw(keys, jnp.zeros_like(allowed))
-    assert not np.asarray(nothing).any()
 
 
 def test_what_is_close_to_a_known_architecture_counts_as_no_member():
