@@ -69,7 +69,7 @@ def check_start(config: Config, space: Space) -> None:
     part = config.search.strategy
     strategy = None if part.name == GRADIENT else STRATEGIES.make(part)
     if strategy is None or not strategy.initial:
-        able = [name for name in STRATEGIES if STRATEGIES[name].initial]
+        able = [name for name in STRATEGIES if STRATEGIES.make(Part(name)).initial]
         raise UserError(
             f"search.strategy = {part.name!r} cannot begin with the networks of another run "
             f"(search.start_from); {', '.join(able)} can"

@@ -69,6 +69,11 @@ class LocalSearch(Strategy):
     tries: Annotated[int, Ge(1)] = 8
     """draws for each of them; the first that is predicted to keep the budget is asked for"""
 
+    @property
+    def initial(self) -> int:
+        """As many as a climb begins with."""
+        return self.starts
+
     def init(self, key: jax.Array, mask: jax.Array) -> Climb:
         """Returns a climb without a centre."""
         del key

@@ -155,6 +155,11 @@ class NSGA2(Strategy):
                 f"{self.each}, the architectures of a round"
             )
 
+    @property
+    def initial(self) -> int:
+        """As many as there are parents."""
+        return self.population
+
     def init(self, key: jax.Array, mask: jax.Array) -> Generation:
         """Returns a generation without parents or children."""
         del key

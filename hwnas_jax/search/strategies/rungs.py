@@ -106,6 +106,11 @@ class Brackets(Strategy):
     def brackets(self) -> tuple[Bracket, ...]:
         """What is evaluated, in order."""
 
+    @property
+    def initial(self) -> int:
+        """As many as the first rung has."""
+        return self.brackets[0][0].size
+
     @functools.cached_property
     def schedule(self) -> Schedule:
         """The brackets as one list of evaluations."""
