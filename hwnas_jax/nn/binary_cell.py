@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn import tally
 from hwnas_jax.nn.cell_operations import CellOperation
 from hwnas_jax.nn.drawn import run_drawn
 from hwnas_jax.nn.fused_cell import (
@@ -66,7 +67,7 @@ class FloatConv(nnx.Module):
         return self.conv.kernel
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.conv(jax.nn.relu(self.norm(x)))
+        return self.conv(tally.relu(self.norm(x)))
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
@@ -144,6 +145,8 @@ class BinaryCells(nnx.Module):
       kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
       projections: with `projected`, by size of convolution, `float32[N, E, k, k, 1, 1]`.
     """
+
+    stack_axes = 2
 
     def __init__(
         self,

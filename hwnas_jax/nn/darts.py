@@ -20,6 +20,7 @@ from hwnas_jax.nn.kernels.convolution import matmul
 from hwnas_jax.nn.kernels.pooling import Pool3x3
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.separable import DilConv, FactorisedReduction, SepConv
+from hwnas_jax.nn.tally import relu
 
 OPERATIONS = (
     "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5",
@@ -209,15 +210,15 @@ class AuxiliaryHead(nnx.Module):
         self.linear = nnx.Linear(wide, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = jax.nn.relu(x)
+        x = relu(x)
         for axis in (1, 2):
             size = x.shape[axis]
             window = math.ceil(size * 5 / 8)
             ends = [jax.lax.slice_in_dim(x, start, start + window, axis=axis)
                     for start in (0, size - window)]  # fmt: skip
             x = jnp.concatenate([end.mean(axis, keepdims=True) for end in ends], axis)
-        x = jax.nn.relu(self.narrow_norm(self.narrow(x)))
+        x = relu(self.narrow_norm(self.narrow(x)))
         kernel = self.kernel[...].astype(x.dtype)
         joined = x.reshape(len(x), 1, 1, -1)
         x = matmul(joined, kernel.reshape(joined.shape[-1], -1))
-        return self.linear(jax.nn.relu(self.wide_norm(x))[:, 0, 0])
+        return self.linear(relu(self.wide_norm(x))[:, 0, 0])

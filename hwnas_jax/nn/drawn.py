@@ -15,6 +15,7 @@ import numpy as np
 from hwnas_jax.nn.kernels.convolution import as_trained
 from hwnas_jax.nn.paths import on_open_path
 from hwnas_jax.nn.platform import target_platform
+from hwnas_jax.nn.tally import carried
 
 Branch = Callable[..., jax.Array]
 
@@ -22,7 +23,7 @@ Branch = Callable[..., jax.Array]
 def run_drawn(
     x: jax.Array,
     index: jax.Array,
-    operands: Any,
+    operands: tuple[Any, ...],
     *,
     branches: Sequence[Branch],
     edges: Sequence[tuple[int, int]],
@@ -54,9 +55,10 @@ def run_drawn(
     """
     chex.assert_shape(index, (len(edges),))
     index = jnp.asarray(index)
+    count, last = len(jax.tree.leaves(operands)[0]), max(target for target, _ in edges)
+    branches, operands = carried(branches, operands, (count, len(edges)))
     is_open = jnp.ones(len(edges)) if cut is None else (index != cut) * 1.0
     runs = on_open_path(edges, is_open) * is_open > 0
-    count, last = len(jax.tree.leaves(operands)[0]), max(target for target, _ in edges)
     order = sorted(range(len(edges)), key=lambda edge: edges[edge])
     if order != list(range(len(edges))):
         rows = np.array(order)

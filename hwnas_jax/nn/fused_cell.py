@@ -55,6 +55,8 @@ class FusedCells(nnx.Module):
       kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
     """
 
+    stack_axes = 2
+
     def __init__(
         self,
         count: int,

@@ -26,6 +26,7 @@ from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvNorm, SqueezeExcite
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.tally import relu
 
 OPERATIONS = ("conv", "sepconv", "mbconv3", "mbconv6")
 KERNELS = (3, 5)
@@ -84,7 +85,7 @@ class Excitation(nnx.Module):
         self.expand = nnx.Linear(reduced, features, rngs=rngs)
 
     def __call__(self, x: jax.Array, hidden_mask: jax.Array) -> jax.Array:
-        squeezed = jax.nn.relu(self.reduce(x.mean((1, 2)))) * hidden_mask
+        squeezed = relu(self.reduce(x.mean((1, 2)))) * hidden_mask
         return x * jax.nn.sigmoid(self.expand(squeezed)).astype(x.dtype)[:, None, None]
 
 

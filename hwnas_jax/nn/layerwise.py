@@ -22,6 +22,8 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.mbconv import ACTIVATIONS, MBConv, shuffle
+from hwnas_jax.nn.tally import carried
+from hwnas_jax.nn.weight_norms import STACK_AXES
 
 
 class MixedLayer(nnx.Module):
@@ -151,7 +153,9 @@ def stacked(build: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs)
     def make(rngs):
         return build(rngs)
 
-    return make(rngs)
+    made: Any = make(rngs)
+    setattr(made, STACK_AXES, 1)
+    return made
 
 
 def _add(total, term):
@@ -165,7 +169,6 @@ def _branch(number, graph):
     return run
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def run_drawn_block(branches, x, index, operands):
     """Runs branch `index` on `x` and `operands`, and keeps only these for the backward pass.
 
@@ -178,6 +181,12 @@ def run_drawn_block(branches, x, index, operands):
       index: `int32[]`.
       operands: tuple of arrays, or of trees of arrays.
     """
+    branches, operands = carried(branches, operands)
+    return _run_drawn_block(tuple(branches), x, index, operands)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run_drawn_block(branches, x, index, operands):
     return jax.lax.switch(index, branches, x, *operands)
 
 
@@ -196,7 +205,7 @@ def _drawn_backward(branches, residuals, gradient):
     return x_gradient, None, tuple(own)
 
 
-run_drawn_block.defvjp(_drawn_forward, _drawn_backward)
+_run_drawn_block.defvjp(_drawn_forward, _drawn_backward)
 
 
 def _inverted_residuals(x, blocks):

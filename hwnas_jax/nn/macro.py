@@ -23,6 +23,7 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.tally import relu
 
 State = tuple[int, int]
 
@@ -90,7 +91,7 @@ class SharedModule(nnx.Module):
 
     def begin(self, x: jax.Array, features: int, stride: int) -> tuple[jax.Array, jax.Array]:
         """Returns the output of the first convolution, and the shortcut beside it."""
-        inner = self.norm(self._convolve(jax.nn.relu(x), self.enter, features, stride))
+        inner = self.norm(self._convolve(relu(x), self.enter, features, stride))
         if stride == 1 and features == x.shape[-1]:
             return inner, x
         return inner, self.norm(self._convolve(x, self.shortcut, features, stride))
@@ -101,7 +102,7 @@ class SharedModule(nnx.Module):
         return x + self._activated(self._activated(x, self.third), self.fourth)
 
     def _activated(self, x, kernel):
-        return self.norm(self._convolve(jax.nn.relu(x), kernel, x.shape[-1], 1))
+        return self.norm(self._convolve(relu(x), kernel, x.shape[-1], 1))
 
     def _convolve(self, x, kernel, features, stride):
         own = kernel[...][:, :, : x.shape[-1], :features].astype(x.dtype)

@@ -17,12 +17,13 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import conv2d, matmul
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.tally import relu, relu6
 
 _init = nnx.initializers.he_uniform()
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
+    "relu": relu,
+    "relu6": relu6,
     "swish": jax.nn.swish,
     "hard_swish": jax.nn.hard_swish,
 }

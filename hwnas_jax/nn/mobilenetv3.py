@@ -14,6 +14,7 @@ from flax import nnx
 
 from hwnas_jax.nn.mbconv import ConvNorm, DepthwiseNorm, SqueezeExcite, round_channels
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
 
@@ -50,7 +51,7 @@ class HardExcite(SqueezeExcite):
             self.expand.kernel[..., :reduced, :used],
         )
         hidden = x.mean((1, 2)) @ into.astype(x.dtype) + self._bias(self.reduce, reduced, x)
-        hidden = jax.nn.relu(hidden)
+        hidden = relu(hidden)
         hidden = hidden if mask is None else hidden * mask.astype(x.dtype)
         scale = jax.nn.hard_sigmoid(
             hidden @ back.astype(x.dtype) + self._bias(self.expand, used, x)

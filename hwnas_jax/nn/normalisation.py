@@ -1,6 +1,8 @@
 """Batch normalisation: stateless in a supernet, with running statistics in a network."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import chex
@@ -8,11 +10,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from hwnas_jax.nn.tally import log_deviation, note
 from hwnas_jax.nn.variables import Replaced
 
 EPSILON = 1e-5
 
 Norm = Callable[[int, nnx.Rngs], nnx.Module]
+
+_ON: contextvars.ContextVar[bool] = contextvars.ContextVar("normalisation", default=True)
 
 
 class BatchStatistics(nnx.Module):
@@ -43,8 +48,24 @@ def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.
 
 def scale_and_offset(mean: jax.Array, square: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the factor and the summand that normalise values with these moments."""
-    scale = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+    if not _ON.get():
+        return jnp.ones_like(mean), jnp.zeros_like(mean)
+    variance = jnp.maximum(square - mean * mean, 0.0) + EPSILON
+    scale = note(log_deviation, variance, jax.lax.rsqrt(variance))
     return scale, -mean * scale
+
+
+@contextlib.contextmanager
+def without_normalisation() -> Iterator[None]:
+    """Lets supernets that are traced inside pass values on where they would normalise them.
+
+    Gradients have to be taken inside too: operations that are drawn are traced again for them.
+    """
+    token = _ON.set(False)
+    try:
+        yield
+    finally:
+        _ON.reset(token)
 
 
 def supernet_norm(axis_name: str | None = None) -> Norm:

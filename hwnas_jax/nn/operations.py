@@ -13,6 +13,7 @@ from flax import nnx
 
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
 
@@ -56,7 +57,7 @@ class ReLUConvNorm(nnx.Module):
         self.norm = norm(features_out, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.norm(self.conv(jax.nn.relu(x)))
+        return self.norm(self.conv(relu(x)))
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
@@ -108,7 +109,7 @@ class Head(nnx.Module):
         self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.linear(jax.nn.relu(self.norm(x)).mean((1, 2)))
+        return self.linear(relu(self.norm(x)).mean((1, 2)))
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns multiply-accumulates and bias additions for one image."""

@@ -24,6 +24,7 @@ from hwnas_jax.nn.quantise import (
     quantise_activations,
     quantise_weights,
 )
+from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
 
@@ -168,7 +169,7 @@ class QuantisedHead(FewBits):
         self.linear = nnx.Linear(features, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = jax.nn.relu(self.norm(x)).mean((1, 2))
+        x = relu(self.norm(x)).mean((1, 2))
         x = quantise_activations(x, self.bits)
         bias = cast(nnx.Param, self.linear.bias)[...]
         return x @ quantise_weights(self.linear.kernel[...], self.bits) + bias

@@ -16,6 +16,7 @@ from flax import nnx
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.operations import Conv
+from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
 
@@ -43,7 +44,7 @@ class DilConv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(x.dtype)
-        x = jax.nn.relu(x)
+        x = relu(x)
         x = depthwise_conv(x, kernel, stride=self.stride, dilation=self.dilation)
         return self.norm(self.pointwise(x))
 
@@ -94,7 +95,7 @@ class FactorisedReduction(nnx.Module):
         self.norm = norm(features_out, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = jax.nn.relu(x)
+        x = relu(x)
         odd = [(0, size % 2) for size in x.shape[1:3]]
         moved = jnp.pad(x, ((0, 0), *odd, (0, 0)))[:, 1:, 1:]
         return self.norm(jnp.concatenate([self.first(x), self.second(moved)], -1))

@@ -23,6 +23,7 @@ from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.tally import relu
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
@@ -48,7 +49,7 @@ class ChosenConv(nnx.Module):
         self.kernel = nnx.Param(_init(rngs.params(), (*shape, inputs, outputs), jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return _run(jax.nn.relu(self.norm(x)), self.kernel[...], self.dilation, self.stride)
+        return _run(relu(self.norm(x)), self.kernel[...], self.dilation, self.stride)
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
         """Returns multiply-accumulates for one image of `input_shape` `(H, W, C)`."""
@@ -75,7 +76,7 @@ class MixedConv(nnx.Module):
           weight: `float32[K]`.
           index: `int32[]`, the drawn option, or None to mix.
         """
-        x = jax.nn.relu(self.norm(x))
+        x = relu(self.norm(x))
         kernels = [kernel[...].astype(x.dtype) for kernel in self.kernels]
         if index is None:
             mixed = mix_kernels(kernels, self.dilations, weight.astype(x.dtype))

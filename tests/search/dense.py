@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from hwnas_jax.cost.models.base import CostModel
+from hwnas_jax.nn.tally import relu
 from hwnas_jax.spaces import Decision
 from tests.cost.toy import FEATURES, ToySpace
 from tests.helpers import stripes
@@ -32,7 +33,7 @@ class Block(nnx.Module):
         self.down = nnx.Linear(width, FEATURES, rngs=rngs)
 
     def __call__(self, x):
-        return jnp.tanh(x + self.down(jax.nn.relu(self.up(x))))
+        return jnp.tanh(x + self.down(relu(self.up(x))))
 
 
 class DenseSupernet(nnx.Module):

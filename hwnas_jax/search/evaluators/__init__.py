@@ -16,8 +16,9 @@ from hwnas_jax.search.evaluators.told import (
     members,
 )
 from hwnas_jax.search.evaluators.training import ShortTraining
+from hwnas_jax.search.evaluators.zero_cost import ZeroCost
 
 __all__ = [
     "EVALUATORS", "Bench", "Data", "Evaluator", "Score", "SharedWeights", "ShortTraining",
-    "check_evaluator", "check_fidelities", "make_ahead", "make_evaluate", "members",
+    "ZeroCost", "check_evaluator", "check_fidelities", "make_ahead", "make_evaluate", "members",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.nn.initialisation import abstract, flat_form, weight_rngs
 from hwnas_jax.nn.precision import cast
+from hwnas_jax.nn.weight_norms import norms_by_layer
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Space
 
@@ -39,6 +40,8 @@ class Supernet:
       scored: whether the space scores its options by their weights (Single-Path).
       scores: `float32[P] -> float32[D, K]`, those scores; returns None when not `scored`.
       unravel: `float32[P] -> nnx.State` of the supernet's parameters.
+      norms: `float32[P] -> float32[T]`, the norm of each of the `T` arrays of weights, or of what
+        stands in their places, such as a gradient.
     """
 
     num_weights: int
@@ -48,6 +51,7 @@ class Supernet:
     scored: bool
     scores: Callable[[jax.Array], jax.Array | None]
     unravel: Callable[[jax.Array], Any]
+    norms: Callable[[jax.Array], jax.Array]
 
 
 def make_supernet(
@@ -72,6 +76,7 @@ def make_supernet(
     )
     graph, shapes = nnx.split(module)
     flat, unravel = flat_form(shapes)
+    norms = norms_by_layer(module)
 
     @jax.jit
     def init(key: jax.Array) -> jax.Array:
@@ -99,4 +104,5 @@ def make_supernet(
         scored=jax.eval_shape(scores, flat) is not None,
         scores=scores,
         unravel=unravel,
+        norms=lambda weights: norms(unravel(weights)),
     )
