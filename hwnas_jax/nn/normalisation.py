@@ -1,8 +1,6 @@
 """Batch normalisation: stateless in a supernet, with running statistics in a network."""
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -17,7 +15,11 @@ EPSILON = 1e-5
 
 Norm = Callable[[int, nnx.Rngs], nnx.Module]
 
-_ON: contextvars.ContextVar[bool] = contextvars.ContextVar("normalisation", default=True)
+normalises = jax.make_user_context(True)
+"""`with normalises(False):` traces supernets that pass values on where they would normalise them.
+
+Gradients have to be taken inside too: operations that are drawn are traced again for them.
+"""
 
 
 class BatchStatistics(nnx.Module):
@@ -48,24 +50,11 @@ def moments(x: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, jax.
 
 def scale_and_offset(mean: jax.Array, square: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the factor and the summand that normalise values with these moments."""
-    if not _ON.get():
+    if not normalises.value:
         return jnp.ones_like(mean), jnp.zeros_like(mean)
     variance = jnp.maximum(square - mean * mean, 0.0) + EPSILON
     scale = note(log_deviation, variance, jax.lax.rsqrt(variance))
     return scale, -mean * scale
-
-
-@contextlib.contextmanager
-def without_normalisation() -> Iterator[None]:
-    """Lets supernets that are traced inside pass values on where they would normalise them.
-
-    Gradients have to be taken inside too: operations that are drawn are traced again for them.
-    """
-    token = _ON.set(False)
-    try:
-        yield
-    finally:
-        _ON.reset(token)
 
 
 def supernet_norm(axis_name: str | None = None) -> Norm:

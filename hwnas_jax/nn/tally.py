@@ -1,6 +1,6 @@
 """Sums over the layers of a network, collected while the network runs.
 
-Legend: `B` batch, `U` units of a layer for one example.
+Legend: `B` batch, `C` channels.
 
 A supernet runs the chosen operations inside `jax.lax.switch`, loops and rules for derivatives of
 its own, out of which no layer can hand a value of its own. One thing is summed through all of
@@ -12,11 +12,10 @@ A layer is counted only as far as the outputs depend on it. Operations on a path
 and channels that a mask cuts off, get no gradient and add nothing.
 """
 
-import contextlib
-import contextvars
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,8 @@ Amount = Callable[[jax.Array, jax.Array], jax.Array]
 """`(what the layer saved, gradient of its output) -> what it adds to the sum`."""
 
 
-class _Tally(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tally:
     """What is collected: the amounts, the array that layers read, and one entry for each layer."""
 
     amount: Amount
@@ -33,7 +33,9 @@ class _Tally(NamedTuple):
     layers: list[Amount]
 
 
-_CURRENT: contextvars.ContextVar[_Tally | None] = contextvars.ContextVar("tally", default=None)
+# JAX keeps traces of jitted functions apart by this context. None of them may be used for another
+# tally, whose array to read is another.
+_collecting = jax.make_user_context()
 
 
 def collected(
@@ -91,13 +93,13 @@ def carried(
     Returns:
       Branches and operands; those given where nothing is collected.
     """
-    tally = _CURRENT.get()
+    tally = _collecting.value
     if tally is None:
         return list(branches), operands
 
     def reading(branch):
         def run(x, *given):
-            with _collecting(tally._replace(read=given[-1])):
+            with _collecting(dataclasses.replace(tally, read=given[-1])):
                 return branch(x, *given[:-1])
 
         return run
@@ -114,7 +116,7 @@ def note(amount: Amount, saved: jax.Array, value: jax.Array) -> jax.Array:
       saved: what `amount` is given; no gradient passes through it.
       value: the output of the layer, or a part of it that every output depends on.
     """
-    tally = _CURRENT.get()
+    tally = _collecting.value
     if tally is None or tally.amount is not amount:
         return value
     tally.layers.append(amount)
@@ -156,15 +158,6 @@ def relu(x: jax.Array) -> jax.Array:
 def relu6(x: jax.Array) -> jax.Array:
     """Returns `min(max(x, 0), 6)`; the units count in `agreement`."""
     return note(agreement, x > 0, jax.nn.relu6(x))
-
-
-@contextlib.contextmanager
-def _collecting(tally: _Tally) -> Iterator[None]:
-    token = _CURRENT.set(tally)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

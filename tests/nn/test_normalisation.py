@@ -1,10 +1,11 @@
 """Batch statistics against numpy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.nn.normalisation import EPSILON, BatchStatistics, network_norm
+from hwnas_jax.nn.normalisation import EPSILON, BatchStatistics, network_norm, normalises
 
 
 def test_batch_statistics():
@@ -19,3 +20,13 @@ def test_network_norm_starts_equal_and_keeps_running_statistics():
     norm.train()
     np.testing.assert_allclose(norm(x), BatchStatistics()(x), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(norm.mean[...], 0.1 * x.mean((0, 1, 2)), rtol=1e-4)
+
+
+def test_switched_off_values_pass_unchanged():
+    x, norm = jnp.asarray([[1.0, 5.0], [3.0, 1.0]]), BatchStatistics()
+    gradient = jax.jit(jax.grad(lambda x: (norm(x) ** 2).sum()))
+    assert abs(gradient(x)).max() < 1e-3
+    with normalises(False):
+        np.testing.assert_array_equal(norm(x), x)
+        np.testing.assert_array_equal(gradient(x), 2 * x)
+    assert abs(gradient(x)).max() < 1e-3

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from hwnas_jax.nn.normalisation import without_normalisation
+from hwnas_jax.nn.normalisation import normalises
 from hwnas_jax.search.evaluators.base import Bench
 from hwnas_jax.search.evaluators.proxies.base import Proxy, Trial
 
@@ -48,7 +48,7 @@ class Synflow(Proxy):
         def log_flow(weights):
             return jnp.log(jnp.maximum(apply(weights, inputs, trial.gates).sum(), least))
 
-        with without_normalisation():
+        with normalises(False):
             value, gradient = jax.value_and_grad(log_flow)(weights)
         through = jnp.maximum((gradient * weights).sum(), least)
         return value - jnp.log(_INPUT) + jnp.log(through)
