@@ -11,19 +11,23 @@ import numpy as np
 import pytest
 
 from hwnas_jax.budgets import DualAscent
+from hwnas_jax.config import override
+from hwnas_jax.registry import Part
 from hwnas_jax.relax import Gates
 from hwnas_jax.runs.gradient_search import examples_of
-from hwnas_jax.runs.strategy_search import bench_of
+from hwnas_jax.runs.strategy_search import bench_of, search_by_strategy
 from hwnas_jax.search.evaluators import SharedWeights, make_ahead
 from hwnas_jax.search.outlook import outlook_of
 from hwnas_jax.search.strategies import RegularisedEvolution, Told
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
+from tests.cost.toy import FEATURES
 from tests.runs.strategy_worker import CONFIG, MEMBERS, searched
 from tests.search.dense import SPACE, DenseModel, images
 
 ROOT = Path(__file__).resolve().parents[2]
 COSTS = np.array([0.0, 0.5, 2.0])
+WIDTHS = np.array([0, 8, 32])
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +119,15 @@ def test_scores_are_those_of_the_evaluator_on_the_half_of_the_architecture(whole
             classes = np.asarray(outputs(scaled.astype(np.float32), weight)).argmax(-1)
             right += (classes == images().train_targets[batch]).sum()
         assert found.scores[0, number] == pytest.approx(right / rows.size)
+
+
+def test_a_search_by_a_score_of_untrained_networks():
+    config = override(
+        CONFIG, search__strategy=Part("random"), search__rounds=3,
+        search__evaluator=Part("zero_cost", {"proxy": "macs"}),
+    )  # fmt: skip
+    found = search_by_strategy(SPACE, images(), DenseModel(), MEMBERS[:1], config)
+    assert found.weights is None
+    counted = 2 * FEATURES * WIDTHS[found.networks].sum(-1) + FEATURES * SPACE.num_outputs
+    np.testing.assert_array_equal(found.scores, counted)
+    assert len(set(found.scores[0].tolist())) > 1
