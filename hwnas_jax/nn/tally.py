@@ -142,12 +142,12 @@ def log_deviation(variance: jax.Array, gradient: jax.Array) -> jax.Array:
     """Returns the logarithm of a layer's standard deviation, `float32[]`.
 
     Args:
-      variance: `float32[C]`, of each channel.
+      variance: `float32[C]`, of each channel, above zero.
       gradient: of what is made of them, `float32[C]`. Channels without any are left out.
     """
     used = gradient != 0
     mean = jnp.where(used, variance, 0.0).sum() / jnp.maximum(used.sum(), 1)
-    return jnp.where(used.any(), 0.5 * jnp.log(jnp.maximum(mean, 1e-30)), 0.0)
+    return jnp.where(used.any(), 0.5 * jnp.log(mean), 0.0)
 
 
 def relu(x: jax.Array) -> jax.Array:

@@ -15,12 +15,12 @@ _STEP = 0.01
 
 
 class Zen(Proxy):
-    """The logarithm of how far the last features move with the inputs, without normalisation.
+    """The logarithm of how far a network's last features move when its inputs move a little.
 
-    Inputs are random numbers, moved by `_STEP` times others. What the features are summed and
-    averaged over is as published: the absolute differences over an example, and the examples.
-    Normalisation keeps features in range, and divides the change by each layer's deviation, so the
-    logarithms of the deviations are added again.
+    Inputs are normally distributed, and moved by one hundredth of other such numbers. The absolute
+    differences of the features are summed over an example and averaged over the examples. Every
+    normalisation has divided them by its layer's standard deviation, so the logarithms of these
+    deviations are added.
 
     References: Lin et al., "Zen-NAS: A Zero-Shot NAS for High-Performance Image Recognition", ICCV
     2021. Spearman's correlation with CIFAR-10 accuracy on 1,000 cells of NAS-Bench-201 is .35
