@@ -5,9 +5,9 @@
 
 Draws cells at random from all 15,625 and prints, for every proxy, Spearman's correlation with the
 accuracies after 200 epochs that are published for validation and for test images, the standard
-errors by the bootstrap over the cells, and the seconds per cell, compilation left out. The published
-figures beside it are those of NAS-Bench-Suite-Zero (Krishnakumar et al., 2022) for 1,000 cells at 16
-channels and 5 cells a stage. They are to be compared with the validation images: over all cells,
+errors by the bootstrap over the cells, and the seconds per cell, compilation left out. The figures
+beside it are those that NAS-Bench-Suite-Zero (Krishnakumar et al., 2022) publishes for 1,000 cells
+at 16 channels and 5 cells a stage. They compare with the validation images: over all cells,
 multiply-adds have .71 with these and .75 with the test images, published is .69.
 FOLDER and images are those of `search_on_table.py`.
 """
