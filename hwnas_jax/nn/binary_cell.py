@@ -144,6 +144,7 @@ class BinaryCells(nnx.Module):
     Attributes:
       kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
       projections: with `projected`, by size of convolution, `float32[N, E, k, k, 1, 1]`.
+      stack_axes: axes of `N` and `E`, as `hwnas_jax.nn.weight_norms` reads them.
     """
 
     stack_axes = 2

@@ -53,6 +53,7 @@ class FusedCells(nnx.Module):
 
     Attributes:
       kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
+      stack_axes: axes of `N` and `E`, as `hwnas_jax.nn.weight_norms` reads them.
     """
 
     stack_axes = 2

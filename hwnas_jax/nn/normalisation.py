@@ -53,7 +53,7 @@ def scale_and_offset(mean: jax.Array, square: jax.Array) -> tuple[jax.Array, jax
     if not normalises.value:
         return jnp.ones_like(mean), jnp.zeros_like(mean)
     variance = jnp.maximum(square - mean * mean, 0.0) + EPSILON
-    scale = note(log_deviation, variance, jax.lax.rsqrt(variance))
+    scale = note(log_deviation, lambda: variance, jax.lax.rsqrt(variance))
     return scale, -mean * scale
 
 

@@ -108,19 +108,19 @@ def carried(
     return [reading(branch) for branch in branches], (*operands, read)
 
 
-def note(amount: Amount, saved: jax.Array, value: jax.Array) -> jax.Array:
+def note(amount: Amount, saved: Callable[[], jax.Array], value: jax.Array) -> jax.Array:
     """Returns `value`, and adds what a layer has to say to the sum that is collected, if any is.
 
     Args:
       amount: the sum that the layer adds to.
-      saved: what `amount` is given; no gradient passes through it.
+      saved: returns what `amount` is given; no gradient passes through it.
       value: the output of the layer, or a part of it that every output depends on.
     """
     tally = _collecting.value
     if tally is None or tally.amount is not amount:
         return value
     tally.layers.append(amount)
-    return _noted(amount, jax.lax.stop_gradient(saved), value, tally.read)
+    return _noted(amount, jax.lax.stop_gradient(saved()), value, tally.read)
 
 
 def agreement(on: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -152,12 +152,12 @@ def log_deviation(variance: jax.Array, gradient: jax.Array) -> jax.Array:
 
 def relu(x: jax.Array) -> jax.Array:
     """Returns `max(x, 0)`; the units count in `agreement`."""
-    return note(agreement, x > 0, jax.nn.relu(x))
+    return note(agreement, lambda: x > 0, jax.nn.relu(x))
 
 
 def relu6(x: jax.Array) -> jax.Array:
     """Returns `min(max(x, 0), 6)`; the units count in `agreement`."""
-    return note(agreement, x > 0, jax.nn.relu6(x))
+    return note(agreement, lambda: x > 0, jax.nn.relu6(x))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

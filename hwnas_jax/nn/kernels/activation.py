@@ -11,7 +11,7 @@ from hwnas_jax.nn.tally import agreement, note
 
 def relu(x: jax.Array) -> jax.Array:
     """Returns `max(x, 0)`. A NaN stays a NaN, so that a search notices it."""
-    return note(agreement, x > 0, jax.lax.select(x <= 0, jax.lax.full_like(x, 0), x))
+    return note(agreement, lambda: x > 0, jax.lax.select(x <= 0, jax.lax.full_like(x, 0), x))
 
 
 def where_positive(x: jax.Array, value: jax.Array) -> jax.Array:

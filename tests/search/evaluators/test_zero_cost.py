@@ -291,7 +291,7 @@ def test_naswot_of_cells_is_that_of_the_networks(monkeypatch):
 
     def keep(amount, saved, value):
         if amount is tally.agreement:
-            codes.append(saved)
+            codes.append(saved())
         return value
 
     for place in (tally, activation):
