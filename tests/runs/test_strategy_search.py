@@ -123,7 +123,7 @@ def test_scores_are_those_of_the_evaluator_on_the_half_of_the_architecture(whole
 
 def test_a_search_by_a_score_of_untrained_networks():
     config = override(
-        CONFIG, search__strategy=Part("random"), search__rounds=3,
+        CONFIG, search__strategy=Part("random"), search__rounds=8, budget=Part("upper_bound"),
         search__evaluator=Part("zero_cost", {"proxy": "macs"}),
     )  # fmt: skip
     found = search_by_strategy(SPACE, images(), DenseModel(), MEMBERS[:1], config)
