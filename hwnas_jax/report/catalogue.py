@@ -14,6 +14,7 @@ from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
+from hwnas_jax.search.predictors import PREDICTORS
 from hwnas_jax.search.strategies import GRADIENT, STRATEGIES
 from hwnas_jax.spaces import SPACES
 from hwnas_jax.tasks import TASKS
@@ -43,6 +44,10 @@ def kinds() -> dict[str, Kind]:
         Kind("task", "tasks", ("task",), TASKS.summaries()),
         Kind("data source", "data sources", ("data", "name"), SOURCES.summaries()),
         Kind("strategy", "strategies", ("search", "strategy"), gradient | STRATEGIES.summaries()),
+        Kind(
+            "predictor", "predictors of the strategy surrogate",
+            ("search", "strategy", "args"), PREDICTORS.summaries(),
+        ),
         Kind("relaxation", "relaxations", ("search", "relaxation"), RELAXATIONS.summaries()),
         Kind("estimator", "estimators", ("search", "estimator"), ESTIMATORS.summaries()),
         Kind("evaluator", "evaluators", ("search", "evaluator"), EVALUATORS.summaries()),

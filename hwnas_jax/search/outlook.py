@@ -9,15 +9,19 @@ import jax.numpy as jnp
 from hwnas_jax.budgets import Budget
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.cost.models.base import CostModel
-from hwnas_jax.search.expected_cost import bound_of
-from hwnas_jax.search.strategies.base import Ahead, Outlook
+from hwnas_jax.search.expected_cost import bound_of, expected_costs
+from hwnas_jax.search.strategies.base import Outlook, SoftAhead
+
+_DRAWS = 4
+"""architectures that are drawn where the cost model does not know an expectation exactly"""
 
 
-def outlook_of(model: CostModel, target: Target, budget: Budget, num_options: int) -> Ahead:
+def outlook_of(model: CostModel, target: Target, budget: Budget, num_options: int) -> SoftAhead:
     """Returns what a strategy may look at, of architectures `int32[n, D]`; pure.
 
     The chance of an architecture is that of its cost to keep the budget, where the cost has a
-    normal distribution about the prediction. Limits on other metrics are kept or not.
+    normal distribution about the prediction. Limits on other metrics are kept or not. Of
+    architectures whose decisions are drawn, the expected costs are held against the limits.
 
     Args:
       model: the cost model.
@@ -46,4 +50,10 @@ def outlook_of(model: CostModel, target: Target, budget: Budget, num_options: in
             chance = jnp.where(bounds[metric] <= limit, chance, 0.0)
         return Outlook(cost, excess, chance, features)
 
-    return ahead
+    def expected(key: jax.Array, share: jax.Array) -> jax.Array:
+        costs = expected_costs(
+            model, tuple(limits), key, share, _DRAWS, deviations=target.deviations
+        )
+        return budget.distance(costs, limits)
+
+    return SoftAhead(ahead, expected)

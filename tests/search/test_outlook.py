@@ -9,8 +9,9 @@ import pytest
 
 from hwnas_jax.budgets import DualAscent, UpperBound
 from hwnas_jax.budgets.target import Target
+from hwnas_jax.search.evaluators import make_ahead
 from hwnas_jax.search.outlook import outlook_of
-from hwnas_jax.search.strategies import Outlook, within_budget
+from hwnas_jax.search.strategies import Outlook, SoftAhead, within_budget
 from tests.search.dense import SPACE, DenseModel
 
 ROWS = SPACE.enumerate()
@@ -52,6 +53,29 @@ def test_the_chance_is_that_of_a_normal_cost_to_keep_the_budget(budget):
 def test_without_an_uncertainty_the_chance_is_one_or_zero():
     found = outlook_of(DenseModel(), Target("latency_ms", LIMIT), UpperBound(), 3)(ROWS)
     np.testing.assert_array_equal(found.chance, COST <= LIMIT)
+
+
+@jax.tree_util.register_static
+class Exact(DenseModel):
+    """Says that its prediction at probabilities is an expectation, as it is for a sum."""
+
+    exact_expectation = True
+
+
+@pytest.mark.parametrize("model", [DenseModel(), Exact()])
+def test_the_expected_cost_of_drawn_architectures_is_held_against_the_budget(model):
+    """With the members and features of the space about it, as a strategy gets it."""
+    share = np.random.default_rng(0).dirichlet(np.ones(3), 3).astype(np.float32)
+    cost = 1.0 + (share * [0.0, 0.5, 2.0]).sum()
+    limit = 0.8 * cost
+    found = make_ahead(SPACE, outlook_of(model, Target("latency_ms", limit), UpperBound(), 3))
+    assert isinstance(found, SoftAhead)
+    keys = jax.random.split(jax.random.key(0), 500)
+    value, slope = jax.jit(jax.vmap(jax.value_and_grad(found.expected, 1), (0, None)))(keys, share)
+    assert float(value.mean()) == pytest.approx(0.25, abs=0.02)
+    slope = np.asarray(slope).mean(axis=0) * limit
+    np.testing.assert_allclose(slope - slope[:, :1], [[0.0, 0.5, 2.0]] * 3, atol=0.03)
+    np.testing.assert_allclose(found(ROWS).excess, np.maximum(COST / limit - 1, 0), atol=1e-5)
 
 
 def test_of_several_draws_the_first_that_fits_is_taken():

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.evaluators.base import Bench, Evaluator
-from hwnas_jax.search.strategies.base import Ahead, Strategy, Told, no_budget
+from hwnas_jax.search.strategies.base import Ahead, SoftAhead, Strategy, Told, no_budget
 from hwnas_jax.spaces.base import Choices
 
 Evaluate = Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
@@ -24,7 +24,8 @@ def make_ahead(space: Choices, costs: Ahead = no_budget) -> Ahead:
 
     Args:
       space: what the architectures are of.
-      costs: says what members cost; its features are not read.
+      costs: says what members cost; its features are not read. What it knows of architectures
+        that are drawn at random is passed on.
     """
 
     def ahead(architectures):
@@ -35,7 +36,7 @@ def make_ahead(space: Choices, costs: Ahead = no_budget) -> Ahead:
             features=space.describe(architectures),
         )
 
-    return ahead
+    return SoftAhead(ahead, costs.expected) if isinstance(costs, SoftAhead) else ahead
 
 
 def make_evaluate(evaluator: Evaluator, bench: Bench, arrays: Any, ahead: Ahead) -> Evaluate:

@@ -1,11 +1,14 @@
 """How architectures are proposed: ask and tell."""
 
+from hwnas_jax.search.strategies.assisted import AssistedSearch
+from hwnas_jax.search.strategies.bananas import Bananas
 from hwnas_jax.search.strategies.base import (
     GRADIENT,
     STRATEGIES,
     Ahead,
     History,
     Outlook,
+    SoftAhead,
     Strategy,
     Told,
     best_so_far,
@@ -15,6 +18,7 @@ from hwnas_jax.search.strategies.base import (
     run_strategy,
 )
 from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
+from hwnas_jax.search.strategies.gradient_surrogate import GradientSurrogate
 from hwnas_jax.search.strategies.hyperband import Hyperband
 from hwnas_jax.search.strategies.local_search import LocalSearch
 from hwnas_jax.search.strategies.moves import (
@@ -31,11 +35,13 @@ from hwnas_jax.search.strategies.quick_keys import QUICK, quick_keys
 from hwnas_jax.search.strategies.random import RandomSearch
 from hwnas_jax.search.strategies.reinforce import ReinforceSearch
 from hwnas_jax.search.strategies.successive_halving import SuccessiveHalving
+from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 __all__ = [
-    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "History", "Hyperband", "LocalSearch",
-    "Options", "Outlook", "Queue", "RandomSearch", "RegularisedEvolution", "ReinforceSearch",
-    "Strategy", "SuccessiveHalving", "Told", "away_from", "best_so_far", "check_strategy",
-    "fitness", "mutated", "no_budget", "options_of", "pick", "quick_keys",
-    "random_architectures", "run_strategy", "within_budget",
+    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas",
+    "GradientSurrogate", "History", "Hyperband", "LocalSearch", "Options", "Outlook", "Queue",
+    "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy",
+    "SuccessiveHalving", "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy",
+    "fitness", "mutated", "no_budget", "options_of", "pick", "quick_keys", "random_architectures",
+    "run_strategy", "within_budget",
 ]  # fmt: skip

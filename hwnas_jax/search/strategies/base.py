@@ -46,6 +46,24 @@ Ahead = Callable[[jax.Array], Outlook]
 """`int32[n, D] -> Outlook`; pure."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SoftAhead:
+    """An `Ahead` that also knows what architectures cost whose decisions are drawn at random.
+
+    Attributes:
+      look: what it says of architectures.
+      expected: `(key, float32[D, K]) -> float32[]`, how far the expected cost lies over the budget,
+        as a share of it, by the probabilities of the options; differentiable in them.
+    """
+
+    look: Ahead
+    expected: Callable[[jax.Array, jax.Array], jax.Array]
+
+    def __call__(self, architectures: jax.Array) -> Outlook:
+        """Returns the outlook of `int32[n, D]`."""
+        return self.look(architectures)
+
+
 def no_budget(architectures: jax.Array) -> Outlook:
     """Returns the outlook where nothing is limited; the numbers of the options are the features."""
     zeros = jnp.zeros(len(architectures), jnp.float32)

@@ -197,8 +197,9 @@ class Choices:
     def describe(self, architectures: jax.Array) -> jax.Array:
         """Returns numbers that a predictor of accuracy can learn from, `float32[N, F]`; pure.
 
-        By default these are the options one-hot. A space that knows more says so, for instance
-        which paths lead through a cell.
+        By default these are the options one-hot. A space that knows more adds it behind the
+        options, for instance which paths lead through a cell. Architectures with equal numbers
+        count as one for a search that learns from them, so they must build the same network.
 
         Args:
           architectures: `int32[N, D]`.

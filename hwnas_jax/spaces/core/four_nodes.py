@@ -3,7 +3,7 @@
 Each of the six edges carries one operation. The first operation cuts the edge. An edge that lies on
 no open path from input to output changes nothing, so cells that differ only there are one network.
 
-Legend: `N` architectures, `K` operations, `P` sets of edges, `S` statistics.
+Legend: `N` architectures, `K` operations, `P` sets of edges or sequences, `S` statistics.
 """
 
 import itertools
@@ -53,6 +53,22 @@ _RUNNING_SETS = _running_sets()
 _RUNS = np.zeros((2 ** len(EDGES), len(EDGES)), bool)
 for _runs, _patterns in _RUNNING_SETS.items():
     _RUNS[np.array(_patterns) @ (1 << np.arange(len(EDGES)))] = _runs
+
+
+def _paths():
+    """Returns the edges of every path from input to output, short paths first."""
+    numbers = {edge: number for number, edge in enumerate(EDGES)}
+    between = range(1, _OUTPUT)
+    return tuple(
+        tuple(
+            numbers[target, source] for source, target in itertools.pairwise((0, *nodes, _OUTPUT))
+        )
+        for length in range(len(between) + 1)
+        for nodes in itertools.combinations(between, length)
+    )
+
+
+_PATHS = _paths()
 
 
 def running_edges(architectures: np.ndarray) -> np.ndarray:
@@ -115,6 +131,38 @@ class FourNodes(Choices):
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
         """Returns `architectures` (`int32[N, 6]`) with every edge cut that is on no open path."""
         return np.where(running_edges(architectures), architectures, _NONE).astype(np.int32)
+
+    def describe(self, architectures: jax.Array) -> jax.Array:
+        """Returns the options of the edges, and which sequences of operations lead to the output.
+
+        First come the options, one-hot, those of edges that are on no open path as cut; then, for
+        every sequence of one, two and three operations that do not cut, whether it stands on a path
+        from input to output. Equal networks get equal numbers.
+
+        Args:
+          architectures: `int32[N, 6]`.
+
+        Returns:
+          `float32[N, 6 * K + P]`, where `P` is `(K - 1) + (K - 1) ** 2 + (K - 1) ** 3`.
+
+        References: White, Neiswanger and Savani, "BANANAS: Bayesian Optimization with Neural
+        Architectures for Neural Architecture Search", AAAI 2021 (the path encoding).
+        """
+        opened = architectures != _NONE
+        operations = jax.nn.one_hot(architectures - 1, self.num_options - 1, dtype=jnp.float32)
+        runs = jnp.zeros_like(opened)
+        by_length: dict[int, jax.Array] = {}
+        for path in _PATHS:
+            edges = np.array(path)
+            runs = runs.at[:, edges].max(opened[:, edges].all(axis=1, keepdims=True))
+            # A row of zeros stands for an edge that is cut, so its paths vanish.
+            sequence = jnp.ones((len(architectures), 1), jnp.float32)
+            for edge in path:
+                sequence = sequence[:, :, None] * operations[:, edge, None, :]
+                sequence = sequence.reshape(len(architectures), -1)
+            by_length[len(path)] = jnp.maximum(by_length.get(len(path), 0.0), sequence)
+        options = super().describe(jnp.where(runs, architectures, _NONE))
+        return jnp.concatenate([options, *by_length.values()], axis=1)
 
     def used(self, architectures: np.ndarray) -> np.ndarray:
         """Returns `architectures` (`int32[N, 6]`) with edges cut into nodes that nobody reads."""
