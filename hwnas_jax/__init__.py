@@ -29,14 +29,17 @@ from hwnas_jax.search.evaluators import EVALUATORS
 from hwnas_jax.search.strategies import STRATEGIES
 from hwnas_jax.spaces import SPACES, Space, make_space
 from hwnas_jax.spaces.core.architecture_files import load_architecture, save_architecture
+from hwnas_jax.tabular.make import TableSettings, make_table
 from hwnas_jax.tasks import TASKS
 
 __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
-    "Config", "Gates", "Interrupted", "Part", "Run", "Space", "Target", "Terminal", "UserError",
+    "Config", "Gates", "Interrupted", "Part", "Run", "Space", "TableSettings", "Target", "Terminal",
+    "UserError",
     "Wanted", "cost_range", "evaluate", "fit_cost", "load_architecture", "load_config",
     "load_cost_model",
-    "load_data", "load_measurements", "make_members", "make_space", "measure_networks", "override",
-    "predict_architectures", "profile", "resolve_target", "save_architecture", "save_config",
+    "load_data", "load_measurements", "make_members", "make_space", "make_table",
+    "measure_networks", "override", "predict_architectures", "profile", "resolve_target",
+    "save_architecture", "save_config",
     "search_architecture", "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""`.npz` files of plain arrays, read so that nothing in them can run."""
+"""`.npz` files of plain arrays: written whole or not at all, read so that nothing can run."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,22 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for damaged files
         raise UserError(f"it is damaged, or no .npz file: {error}") from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes plain arrays beside `path`, compressed, then renames the file into place.
+
+    Args:
+      path: the file; one that is there is replaced.
+      arrays: by name; none may hold Python objects.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def numbers(arrays: Mapping[str, np.ndarray], name: str, rank: int) -> np.ndarray:
@@ -60,3 +78,11 @@ def named(options: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
             f"row {row}: operation {options[row, column]} has no name among {len(names)}"
         )
     return np.array(names)[options]
+
+
+def text(arrays: Mapping[str, np.ndarray], name: str) -> str:
+    """Returns the one text called `name`; raises UserError when it is missing or none."""
+    array = arrays.get(name)
+    if array is None or array.ndim != 0 or array.dtype.kind != "U":
+        raise UserError(f"{name}, a text, is missing")
+    return str(array)

@@ -5,7 +5,6 @@ batches, `B` examples of a batch.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,8 @@ from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.search.derivation.base import Searched
 from hwnas_jax.search.evaluators.base import Bench, Data
 from hwnas_jax.search.evaluators.judging import deal, judge_path
-from hwnas_jax.search.evaluators.path_training import PathState, PathTraining
+from hwnas_jax.search.evaluators.path_training import PathTraining
+from hwnas_jax.search.evaluators.side_by_side import SideBySide
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
@@ -33,13 +33,6 @@ _TAIL = 0.2
 
 _MORE = 4
 """How many times more batches judge a trained network than a path through the supernet."""
-
-
-class _Member(NamedTuple):
-    """A network in training: its state, and its path `int32[D]`."""
-
-    state: PathState
-    path: jax.Array
 
 
 class Judge:
@@ -71,11 +64,7 @@ class Judge:
             space, task, supernet=supernet, batch_size=settings.batch_size,
             shift=config.data.shift, flip=config.data.flip,
         )  # fmt: skip
-        self._training = PathTraining(
-            bench, optimizer=settings.weights.optimizer,
-            learning_rate=settings.weights.learning_rate,
-            weight_decay=settings.weights.decay, clip_norm=settings.weights.clip_norm,
-        )  # fmt: skip
+        self._training = PathTraining.of(bench, settings.weights)
         optimizer = optax.chain(
             optax.clip_by_global_norm(settings.weights.clip_norm),
             optax.sgd(settings.weights.learning_rate / 10, momentum=0.9, nesterov=True),
@@ -107,21 +96,11 @@ class Judge:
 
             return jax.lax.scan(step, (weights, optimizer.init(weights)), rows)[0][0]
 
-        def train(member, given):
-            one = jax.tree.map(lambda leaf: leaf[0], member)
-            gates = one_hot_gates(one.path, space.num_options, sampled=True)
-            state, losses = self._training.steps(
-                one.state, given["data"], gates, given["key"], first=given["first"],
-                length=settings.steps_per_dispatch, total=given["total"],
-                factor=given["factor"],
-            )  # fmt: skip
-            return jax.tree.map(lambda leaf: leaf[None], _Member(state, one.path)), losses
-
         self._judge, self._judge_mixed = jax.jit(judge), jax.jit(judge_mixed)
         self._tune = jax.jit(tune)
         devices = jax.local_devices()[: config.parallel.devices]
         self._place = Members(tuple(devices), config.parallel.backend, len(devices))
-        self._train = self._place.compile(train)
+        self._side_by_side = SideBySide(self._training, self._place, settings.steps_per_dispatch)
 
     def searched(
         self, data: Data, *, probabilities: np.ndarray | None, prior: np.ndarray | None,
@@ -182,26 +161,21 @@ class Judge:
         """
         place, key, per_call = self._place, jax.random.key(seed), self._settings.steps_per_dispatch
         calls = -(-steps // per_call)
-        shared = place.share({"data": jax.tree.map(jnp.asarray, data), "key": key})
+        shared = place.share(jax.tree.map(jnp.asarray, data))
         state = self._training.init(key, None if weights is None else jnp.asarray(weights))
-        factor = 1.0 if weights is None else _WARM
         found: list[dict[str, np.ndarray]] = []
         for start in range(0, len(networks), place.count):
             some = networks[start : start + place.count]
-            paths = np.concatenate([some, np.repeat(some[-1:], place.count - len(some), axis=0)])
-            every = jax.tree.map(lambda leaf: jnp.stack([leaf] * place.count), state)
-            member = place.place(_Member(every, jnp.asarray(paths, jnp.int32)))
-            losses = []
-            for call in range(calls):
-                given = {
-                    "first": jnp.int32(per_call * call), "total": jnp.int32(per_call * calls),
-                    "factor": jnp.float32(factor),
-                }  # fmt: skip
-                member, some_losses = self._train(member, shared | place.share(given))
-                losses.append(some_losses)
-                progress(start * calls + call * len(some), len(networks) * calls, "short trainings")
-            trained = np.asarray(place.read(member.state.weights))
-            by_step = np.concatenate([np.asarray(some_losses) for some_losses in losses], axis=1)
+            count, before = len(some), start * calls
+
+            def on_call(call, count=count, before=before):
+                progress(before + call * count, len(networks) * calls, "short trainings")
+
+            trainees, by_step = self._side_by_side.run(
+                self._side_by_side.begin(some, [key] * count, [state] * count), shared, calls,
+                factor=1.0 if weights is None else _WARM, on_call=on_call,
+            )  # fmt: skip
+            trained = np.asarray(place.read(trainees.state.weights))
             tails = by_step[:, -math.ceil(_TAIL * by_step.shape[1]) :].mean(axis=1)
             for own, tail, network in zip(trained, tails, some, strict=False):
                 told = self._judge(own, data, rows, jnp.asarray(network[None]))

@@ -26,12 +26,12 @@ class Table(Evaluator):
     """
 
     name = "table"
-    summary = "a table: NAS-Bench-201 or -Macro, NATS-Bench, TransNAS-Bench-101, Accel-NASBench"
+    summary = "a table: built_in, one of `hwnas table`, NAS-Bench-201, NATS-Bench, TransNAS-Bench, ..."
 
     path: str
-    """the benchmark's file or folder, or its name in the folder HWNAS_DATA"""
-    data_set: str = "cifar10"
-    """one of the benchmark's data sets or tasks"""
+    """the benchmark's file or folder, its name in the folder HWNAS_DATA, or built_in"""
+    data_set: str | None = None
+    """one of the benchmark's data sets or tasks; its first when left out"""
     epochs: Annotated[int, Ge(1)] | None = None
     """select after so many epochs of training; the most there are when left out. Shorter trainings
     that the table knows are lower fidelities"""

@@ -13,14 +13,17 @@ from hwnas_jax.files.npz import read_npz
 from hwnas_jax.tabular import nasbench201, transnas_cell
 from hwnas_jax.tabular.accel_nasbench import read_imagenet
 from hwnas_jax.tabular.base import Benchmark
+from hwnas_jax.tabular.builtin import BUILT_IN, built_in_table
 from hwnas_jax.tabular.nasbench_macro import has_seeds, read_macro
 from hwnas_jax.tabular.nats_size import has_widths, read_size
+from hwnas_jax.tabular.own_table import is_table, read_table
 from hwnas_jax.tabular.transnas_epochs import has_epochs, read_epochs
 from hwnas_jax.tabular.transnas_macro import has_modules, read_modules
 from hwnas_jax.tabular.transnas_tasks import has_tasks
 from hwnas_jax.tabular.trials import has_trials, read_trials, read_trials_folder
 
 _COMPACT = (
+    (is_table, read_table),
     (nasbench201.has_columns, nasbench201.read_cells),
     (has_modules, read_modules),
     (has_tasks, transnas_cell.read_cells),
@@ -38,19 +41,19 @@ _PICKLED = (b"\x80", b"BZh")
 def load_benchmark(path: str | Path, *, data_set: str | None = None) -> Benchmark:
     """Reads a benchmark; which it is shows in what the file holds, not in its name.
 
-    It may be a compact `.npz` file, or what the authors publish: a file of torch.save, a pickle, or
+    It may be a compact `.npz` file, one that `hwnas table` made, or what the authors publish: a file of torch.save, a pickle, or
     a folder of pickles. No pickle can run anything. What the authors publish takes minutes to read
     and is kept, so that asking again in the same process is free.
 
     Args:
       path: the file or folder; or its name in the folder `HWNAS_DATA`, where the suffix may be left
-        out.
+        out; or "built_in" for a small table that is made on this machine, once, in a few minutes.
       data_set: which of its data sets or tasks; the first of the file when left out.
 
     Raises:
       UserError: names the file and what is missing, damaged or cannot be.
     """
-    found = find_data(path)
+    found = built_in_table() if str(path) == BUILT_IN else find_data(path)
     try:
         if found.is_dir() or _is_pickled(found):
             about = found.stat()

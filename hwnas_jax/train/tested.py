@@ -4,12 +4,11 @@ Legend: `N` test examples.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.npz import read_npz
+from hwnas_jax.files.npz import read_npz, write_npz
 
 FILE = "tested.npz"
 
@@ -43,9 +42,4 @@ def keep_tested(folder: Path, label: str, right: np.ndarray | None) -> None:
     """
     if right is None:
         return
-    path = Path(folder) / FILE
-    arrays: dict[str, Any] = {**load_tested(folder), label: right}
-    partial = path.with_name(f".{FILE}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial.replace(path)
+    write_npz(Path(folder) / FILE, {**load_tested(folder), label: right})

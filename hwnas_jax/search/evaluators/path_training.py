@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from hwnas_jax.config import WeightsConfig
 from hwnas_jax.data.pipeline import Sampler, augment, normalise
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.evaluators.base import Bench, Data
@@ -50,6 +51,19 @@ class PathTraining:
     learning_rate_end: float = 0.0
     weight_decay: float = 5e-4
     clip_norm: float = 5.0
+
+    @classmethod
+    def of(cls, bench: Bench, weights: WeightsConfig) -> "PathTraining":
+        """Returns how a config trains weights, but for a learning rate that ends at zero.
+
+        Args:
+          bench: as above.
+          weights: `search.weights`.
+        """
+        return cls(
+            bench, optimizer=weights.optimizer, learning_rate=weights.learning_rate,
+            weight_decay=weights.decay, clip_norm=weights.clip_norm,
+        )  # fmt: skip
 
     def sampler(self, count: int, length: int) -> Sampler:
         """Returns what deals `count` examples to calls of `length` steps.

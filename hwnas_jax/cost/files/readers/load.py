@@ -1,5 +1,6 @@
 """One function that reads every kind of published table."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from hwnas_jax.cost.files.readers.csv import read_csv
 from hwnas_jax.cost.files.readers.help import read_help
 from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
 from hwnas_jax.cost.files.readers.locate import find_data
+from hwnas_jax.cost.files.readers.own_table import read_own_table
 from hwnas_jax.cost.files.readers.pickles import is_torch
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.npz import read_npz
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 
@@ -24,8 +27,8 @@ def load_table(
 ) -> CostTable:
     """Reads a table of costs. Its kind is recognised by its content, not by its name.
 
-    It may be a compact `.npz` table, a folder of the HELP repository, the pickle of HW-NAS-Bench, a
-    CSV file or a measurement file.
+    It may be a compact `.npz` table, one that `hwnas table` made, a folder of the HELP repository,
+    the pickle of HW-NAS-Bench, a CSV file or a measurement file.
 
     Args:
       path: the file or folder, or its name in the folder `HWNAS_DATA`, where the suffix may be
@@ -59,7 +62,11 @@ def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
     if is_torch(path):
         raise UserError("it is one file of torch.save: name the folder of HELP that it is in")
     if start.startswith(b"PK"):
-        return read_compact(path, task=task)
+        if not _is_own(path):
+            return read_compact(path, task=task)
+        if task is not None:
+            raise UserError(f"it has no tasks, so none is called {task!r}")
+        return read_own_table(path.name, read_npz(path))
     if start.startswith(b"\x80") or start[:2] in (b"(d", b"(l", b"cp", b"co", b"c_"):
         return read_hwnasbench(path, task=task)
     if task is not None:
@@ -67,6 +74,14 @@ def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
     if start.lstrip().startswith(b"{"):
         return _of_measurements(path, space)
     return read_csv(path, space=space)
+
+
+def _is_own(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "format.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
 
 
 def _of_measurements(path, space):
