@@ -17,7 +17,7 @@ from hwnas_jax.tabular.standing import check_decisions
 @EVALUATORS.add
 @dataclasses.dataclass(frozen=True)
 class Table(Evaluator):
-    """Looks up what others have trained: a search of a thousand networks takes a moment.
+    """Looks up what was trained before: a search of a thousand networks takes a moment.
 
     It returns `accuracy`, which the search selects by, and `test_accuracy`, which is to be
     reported of what it found. The first is on validation images and may be of a short training,

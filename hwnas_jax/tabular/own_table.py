@@ -1,8 +1,9 @@
 """A table that `hwnas table` has made, as a benchmark.
 
 `hwnas_jax.cost.files.table_file` describes the file. What the benchmark says of a network is the
-mean over the seeds. Architectures that build the same network have the same values, whichever of
-them the file names; networks that were not trained have none.
+mean over the seeds. Networks that were not trained have no values. Architectures that build the
+same network have the same values, whichever of them the file names. Only where a space has too many
+architectures to list, those of the file alone are known.
 """
 
 from collections.abc import Mapping
@@ -13,9 +14,7 @@ from hwnas_jax.cost.files.table_file import TableFile, is_table, parse_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.tabular.base import Benchmark, Columns, Measure, make_benchmark
-
-_LISTED = 2**20
-"""Where a space has more architectures, those of the file alone are known."""
+from hwnas_jax.tabular.make.networks import can_be_listed
 
 __all__ = ["is_table", "measure_of", "read_table"]
 
@@ -72,7 +71,7 @@ def _every_name(space: Choices, networks: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns:
       `int32[n, D]`, and for each of them the row of its network, `int[n]`.
     """
-    if np.prod(space.mask.sum(axis=1), dtype=float) > _LISTED:
+    if not can_be_listed(space):
         return networks, np.arange(len(networks))
     # A network may be named by a form whose options are switched off, which is not listed.
     every = np.unique(np.concatenate([space.enumerate(), networks]), axis=0)

@@ -6,7 +6,7 @@ Legend: `N` networks, `D` decisions.
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.base import Choices, Space
 
 _LISTED = 2**20
 _DRAWS = 50
@@ -27,8 +27,7 @@ def networks_of(space: Space, sample: int | None, seed: int) -> np.ndarray:
     Raises:
       UserError: when there are fewer, or all are asked for and they are too many to list.
     """
-    every = np.prod(space.mask.sum(axis=1), dtype=float)
-    if every <= _LISTED:
+    if can_be_listed(space):
         found = _different(space, space.enumerate())
         if sample is None:
             return found
@@ -40,7 +39,7 @@ def networks_of(space: Space, sample: int | None, seed: int) -> np.ndarray:
         return found[np.sort(rows)]
     if sample is None:
         raise UserError(
-            f"{space.name} has {every:,.0f} architectures, too many to train: name a sample"
+            f"{space.name} has {space.size:,} architectures, too many to train: name a sample"
         )
     rng = np.random.default_rng(seed)
     drawn = _different(space, space.random(rng, sample))
@@ -55,6 +54,11 @@ def networks_of(space: Space, sample: int | None, seed: int) -> np.ndarray:
         )
     rows = np.sort(rng.permutation(len(drawn))[:sample])
     return drawn[rows]
+
+
+def can_be_listed(space: Choices) -> bool:
+    """Returns whether a space has few enough architectures to go through all of them."""
+    return np.prod(space.mask.sum(axis=1), dtype=float) <= _LISTED
 
 
 def _different(space: Space, architectures: np.ndarray) -> np.ndarray:

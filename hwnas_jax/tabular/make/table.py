@@ -172,7 +172,11 @@ class _Job:
         while not self.out.exists():
             left = [name for name in names if not self.parts.has(name)]
             if not left:
-                return self._results(names)
+                try:
+                    return self._results(names)
+                except UserError:  # another has written the table and removed the parts
+                    if not self.out.exists():
+                        raise
             if not any([self._train_chunk(name, names, report) for name in left]):
                 self._tell(names, 0, report)  # notices a request to stop
                 time.sleep(_WAIT_S)
