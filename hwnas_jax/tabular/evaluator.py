@@ -26,7 +26,7 @@ class Table(Evaluator):
     """
 
     name = "table"
-    summary = "a table: built_in, one of `hwnas table`, NAS-Bench-201, NATS-Bench, TransNAS-Bench, ..."
+    summary = "a table: built_in, one of `hwnas table`, NAS-Bench-201 and other published ones"
 
     path: str
     """the benchmark's file or folder, its name in the folder HWNAS_DATA, or built_in"""

@@ -47,8 +47,12 @@ def read_table(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
         raise UserError("every training has diverged")
     architectures, rows = _every_name(table.space, table.architectures[trained])
     columns: Columns = {key: values[trained][rows] for key, values in means.items()}
+    seconds = {
+        epochs: values.astype(float).mean(axis=1)[trained][rows]
+        for epochs, values in zip(table.epochs, table.seconds, strict=True)
+    }
     return make_benchmark(
-        f"{source}:{table.data_set}", table.space, architectures, columns, measure
+        f"{source}:{table.data_set}", table.space, architectures, columns, measure, seconds=seconds
     )
 
 

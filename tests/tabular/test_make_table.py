@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 
 from hwnas_jax.config import override
+from hwnas_jax.cost.files.measurements import Sample
 from hwnas_jax.cost.files.table_file import load_table_file
+from hwnas_jax.cost.measure.networks import Measured
 from hwnas_jax.data.pipeline import holdout
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.files.npz import read_npz
-from hwnas_jax.parallel.progress import StopRequest
+from hwnas_jax.parallel.progress import StopRequest, quiet
 from hwnas_jax.search.evaluators import Bench, Data, ShortTraining
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.tabular.make import latencies
 from hwnas_jax.tabular.make.networks import networks_of
 from hwnas_jax.tabular.make.parts import Parts
 from hwnas_jax.tabular.make.table import TableSettings
@@ -176,6 +179,8 @@ def test_what_is_refused_before_anything_is_trained(tmp_path, whole):
         made(path, parallel__devices=99)
     with pytest.raises(UserError, match=r"data\.resident"):
         made(path, data__resident=False)
+    with pytest.raises(UserError, match=r"profile\.runtime = 'systolic' does not go with"):
+        latencies.check_measurable(SPACE, override(CONFIG, profile__runtime="systolic").profile)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,6 +200,37 @@ def test_parts_of_another_table_are_refused(tmp_path):
         assert mine and not other
     with parts.claim("b") as mine:
         assert mine
+
+
+def test_latencies_are_measured_in_parts_at_the_speed_of_the_first(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(space, networks, known, config, *, seed, progress):
+        asked.append((networks.tolist(), None if known is None else known.latencies_ms.tolist()))
+        samples = [Sample(1.0 + row.sum(), 0.1, 3) for row in networks]
+        return Measured(samples, samples, 1.0)
+
+    monkeypatch.setattr(latencies, "measure_networks", measure)
+    monkeypatch.setattr(latencies, "_AT_ONCE", 2)
+    networks, parts = SPACE.enumerate()[2:7], Parts(tmp_path / "parts")
+    parts.begin({})
+    ask = functools.partial(
+        latencies.measure_part_by_part, SPACE, networks, CONFIG.profile, parts,
+        seed=0, progress=quiet,
+    )  # fmt: skip
+    found, first_ms = ask(), (1.0 + networks[:2].sum(1)).tolist()
+    assert asked == [
+        (networks[:2].tolist(), None),
+        (networks[2:4].tolist(), first_ms),
+        (networks[4:].tolist(), first_ms),
+    ]
+    np.testing.assert_allclose(found.median_ms, 1.0 + networks.sum(1))
+    np.testing.assert_allclose(found.iqr_ms, 0.1)
+    assert found.device["batch_size"] == 64 and found.device["runtime"] == "jax"
+    (tmp_path / "parts" / "latency-0001.npz").unlink()
+    again = ask()
+    assert asked[3:] == [(networks[2:4].tolist(), first_ms)]
+    np.testing.assert_array_equal(again.median_ms, found.median_ms)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_it_is_searched_on(path):
             told["accuracy"], table.validation[place, :5].mean(-1), rtol=1e-6
         )
         np.testing.assert_allclose(told["test_accuracy"], table.test[1, :5].mean(-1), rtol=1e-6)
+        np.testing.assert_allclose(told["seconds"], table.seconds[place, :5].mean(-1), rtol=1e-6)
     with pytest.raises(UserError, match=r"unknown data set of t\.npz 'cifar10'.*digits"):
         Table(str(path), data_set="cifar10").arrays(bench)
 
