@@ -40,11 +40,11 @@ CONFIG = override(
     ),
     search__batch_size=64,
     search__steps_per_dispatch=100,
-    retrain__validation_fraction=0.25,
+    retrain__validation_fraction=0.2,
 )
 """The experiment whose networks are in the table."""
 
-SETTINGS = TableSettings(epochs=(1, 4), seeds=2, measured=0)
+SETTINGS = TableSettings(epochs=(1, 3), seeds=2, measured=0)
 
 
 def built_in_table(display: Silent | None = None) -> Path:

@@ -41,9 +41,9 @@ _PICKLED = (b"\x80", b"BZh")
 def load_benchmark(path: str | Path, *, data_set: str | None = None) -> Benchmark:
     """Reads a benchmark; which it is shows in what the file holds, not in its name.
 
-    It may be a compact `.npz` file, one that `hwnas table` made, or what the authors publish: a file
-    of torch.save, a pickle, or a folder of pickles. No pickle can run anything. What the authors
-    publish takes minutes to read and is kept, so that asking again in the same process is free.
+    It may be a compact `.npz` file, one of `hwnas table`, or what the authors publish: a file of
+    torch.save, a pickle, or a folder of pickles. No pickle can run anything. What the authors
+    publish takes minutes to read and is kept: asking again in the same process is free.
 
     Args:
       path: the file or folder; or its name in the folder `HWNAS_DATA`, where the suffix may be left
