@@ -1,6 +1,7 @@
 """What commands share: options and configs, jobs, files that are not overwritten."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +84,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     }
     options = tyro.cli(
         kind, args=rest, default=kind(**required, config=base), prog=f"hwnas {name}",
-        description=f"{kind.__doc__}\n\n{_CONFIG_HELP}", registry=METHODS,
+        description=f"{inspect.cleandoc(kind.__doc__ or '')}\n\n{_CONFIG_HELP}", registry=METHODS,
     )  # fmt: skip
     validate(options.config)
     if ":" in options.config.space.name:

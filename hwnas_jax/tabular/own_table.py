@@ -47,7 +47,7 @@ def read_table(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
         raise UserError("every training has diverged")
     architectures, rows = _every_name(table.space, table.architectures[trained])
     columns: Columns = {key: values[trained][rows] for key, values in means.items()}
-    seconds = {
+    seconds: dict[int | None, np.ndarray] = {
         epochs: values.astype(float).mean(axis=1)[trained][rows]
         for epochs, values in zip(table.epochs, table.seconds, strict=True)
     }
