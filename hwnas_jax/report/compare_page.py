@@ -8,6 +8,9 @@ from hwnas_jax.report.html import document, escaped, figure, note, section, sent
 from hwnas_jax.report.numbers import number, plural, probability
 from hwnas_jax.report.style import metric_label
 
+_LEVEL = 0.05
+_MOST_IN_WORDS = 3
+
 
 def render(found: Compared) -> str:
     """Returns the whole page."""
@@ -41,8 +44,26 @@ def what_was_compared(found: Compared) -> str:
 
 
 def verdict(found: Compared) -> str:
-    """Returns which method is best in each case, and whether that is more than chance."""
-    return " ".join(_best_in_words(found, case) for case in found.cases)
+    """Returns which method is best in each case, and whether that is more than chance.
+
+    Of many cases it says how often each method is.
+    """
+    if len(found.cases) <= _MOST_IN_WORDS:
+        return " ".join(_best_in_words(found, case) for case in found.cases)
+    said = []
+    for one in found.cases[0].methods:
+        won = [
+            next(other for other in case.methods if other.method == one.method)
+            for case in found.cases
+            if case.best == one.method
+        ]
+        if won:
+            sure = sum((other.primary.p_value or 0) < _LEVEL for other in won)
+            words = f"{one.method} has the highest mean in {len(won)} of {len(found.cases)} cases"
+            if one.method != found.baseline:
+                words += f", in {sure} of these by more than chance against {found.baseline}"
+            said.append(f"{words}.")
+    return " ".join(said) or "No method keeps the limits in every search."
 
 
 def _best_in_words(found: Compared, case: CaseResult) -> str:
@@ -58,7 +79,7 @@ def _best_in_words(found: Compared, case: CaseResult) -> str:
         has += " of the exact front's area"
     if primary.p_value is None:
         return f"{where}, no method has a higher mean than {found.baseline}, {has}."
-    chance = "more than" if primary.p_value < 0.05 else "not more than"
+    chance = "more than" if primary.p_value < _LEVEL else "not more than"
     return (
         f"{where}, {best.method} has the highest mean, {has}; its difference to {found.baseline}, "
         f"{points(primary.difference, is_share, sign=True)}, is {chance} chance "
@@ -137,6 +158,10 @@ def _explained(found: Compared) -> str:
     )
     used = {head for case in found.cases for head in case_rows(found, case)[0]} | {"±"}
     rows = [row for row in words if row[0] in used]
-    return section(
-        "What the columns mean", f'<div class="methods">{table(("column", "meaning"), rows)}</div>'
+    meanings = f'<div class="methods">{table(("column", "meaning"), rows)}</div>'
+    files = (
+        "The folder of this page has the settings, versions and device in study.json, all figures "
+        "in results.json and table.csv, a table for papers in table.tex, and everything that each "
+        "search asked for in cells/."
     )
+    return section("What the columns mean", meanings, note(files))

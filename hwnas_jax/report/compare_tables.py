@@ -105,14 +105,13 @@ def to_csv(found: Compared) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
-        ["case", "method", *_FIGURES, "regret", "over_limit", "oracle", "seconds"]
+        ["case", "method", *_FIGURES, "regret", "over_limit", "oracle"]
         + [f"hypervolume_{name}" for name in _FIGURES]
     )
     for case in found.cases:
         for one in case.methods:
-            seconds = None if one.seconds is None else one.seconds.at[-1]
             figures = [*_values(one.selected), one.regret, one.over_limit, case.oracle.value]
-            writer.writerow([case.label, one.method, *figures, seconds, *_values(one.hypervolume)])
+            writer.writerow([case.label, one.method, *figures, *_values(one.hypervolume)])
     return file.getvalue()
 
 

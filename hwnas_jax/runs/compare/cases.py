@@ -1,6 +1,6 @@
 """What is searched for: the best network, the best within a limit, or a front of accuracy and cost.
 
-Legend: `N` networks of the table, `D` decisions, `A` architectures that the decisions allow for.
+Legend: `N` networks of the table, `D` decisions.
 """
 
 import math
@@ -13,8 +13,9 @@ from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.runs.compare.outlook import Costs
 from hwnas_jax.runs.compare.settings import UNLIMITED, Comparison
-from hwnas_jax.tabular import Benchmark, check_decisions
-from hwnas_jax.tabular.base import numbers_of
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.tabular import Benchmark, check_decisions, look_up
+from hwnas_jax.tabular.base import Column, make_column
 
 
 class Networks(NamedTuple):
@@ -22,12 +23,10 @@ class Networks(NamedTuple):
 
     Attributes:
       architectures: `int32[N, D]`.
-      numbers: `int[N]`, as `hwnas_jax.tabular.base` counts them.
       reported: `float64[N]`, what the table reports of them.
     """
 
     architectures: np.ndarray
-    numbers: np.ndarray
     reported: np.ndarray
 
 
@@ -68,13 +67,15 @@ def networks_of(table: Benchmark, select: str) -> Networks:
       select: the metric to select by.
     """
     space = table.space
-    known = ~np.isnan(table.metrics[select]) & ~np.isnan(table.metrics[table.report])
-    rows = np.flatnonzero(known)
-    widths = [len(decision.options) for decision in space.decisions]
-    every = np.stack(np.unravel_index(rows, widths), axis=1).astype(np.int32)
-    inside = space.feasible(every)
-    reported = table.metrics[table.report][rows[inside]].astype(np.float64)
-    return Networks(every[inside], rows[inside], reported)
+    every, _ = table.listed(select)
+    every = every[space.feasible(every)]
+    reported = _looked_up(space, table.metrics[table.report], every)
+    known = ~np.isnan(reported)
+    return Networks(every[known], reported[known])
+
+
+def _looked_up(space: Choices, column: Column, architectures: np.ndarray) -> np.ndarray:
+    return np.asarray(look_up(space, {"value": column}, architectures)["value"], np.float64)
 
 
 def cases_of(settings: Comparison, table: Benchmark, networks: Networks) -> tuple[Case, ...]:
@@ -112,34 +113,30 @@ def cases_of(settings: Comparison, table: Benchmark, networks: Networks) -> tupl
 def _case(
     text: str, metric: str, costs: CostTable | None, table: Benchmark, networks: Networks
 ) -> Case:
-    size = math.prod(len(decision.options) for decision in table.space.decisions)
-    column = np.full(size, np.nan, np.float32)
+    space, architectures = table.space, networks.architectures
     if text == UNLIMITED:
-        column[networks.numbers] = 0.0
-        return _made(UNLIMITED, None, None, column, networks)
+        return _made(UNLIMITED, None, None, space, architectures, np.zeros(len(architectures)))
     device, is_limited, value = (part.strip() for part in text.partition("<="))
     if costs is None:
         raise UserError(f"the case {text!r} needs costs, a published cost table with {device!r}")
     row = costs.devices.index(choose(device, costs.devices, f"device of {costs.source}"))
-    every = np.full(size, np.nan, np.float32)
-    every[numbers_of(costs.space, costs.architectures)] = costs.values[metric][row]
-    column[networks.numbers] = every[networks.numbers]
-    if np.isnan(column).all():
+    published = make_column(space, costs.architectures, costs.values[metric][row])
+    cost = _looked_up(space, published, architectures)
+    if np.isnan(cost).all():
         raise UserError(
             f"{costs.source} has no {metric} on {device} of the networks of {table.source}"
         )
     limit = _number(text, value) if is_limited else None
     label = device if limit is None else f"{device}<={limit:.10g}"
-    case = _made(label, device, limit, column, networks)
+    case = _made(label, device, limit, space, architectures, cost)
     if limit is not None:
         _check_limit(case, limit, metric)
     return case
 
 
-def _made(label, device, limit, column, networks) -> Case:
+def _made(label, device, limit, space, architectures, cost) -> Case:
     most = np.float32(np.inf if limit is None else limit)
-    cost = column[networks.numbers].astype(np.float64)
-    return Case(label, device, limit, Costs(column, most), cost)
+    return Case(label, device, limit, Costs(make_column(space, architectures, cost), most), cost)
 
 
 def _number(text: str, value: str) -> float:

@@ -4,7 +4,7 @@ Here it is the published cost itself. A cost model that learns from few measurem
 `Outlooks`, with arrays of its own. What a network truly costs is looked up beside it in either
 case.
 
-Legend: `n` architectures, `D` decisions, `A` architectures that the decisions allow for.
+Legend: `n` architectures, `D` decisions.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class Costs(NamedTuple):
     """What networks cost in a case; arrays, as inputs of the compiled program.
 
     Attributes:
-      column: `float32[A]`, the cost of every architecture; NaN where none is published, or where
-        the table of accuracies lacks the network.
+      column: a `hwnas_jax.tabular.base.Column` of what each architecture costs; NaN, or no row,
+        where no cost is published or the table of accuracies lacks the network.
       limit: `float32[]`, the most that a network may cost; infinity for no limit.
     """
 

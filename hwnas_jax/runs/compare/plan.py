@@ -96,10 +96,10 @@ def make_plan(settings: Comparison) -> Plan:
 
 def _check_known(table: Benchmark, networks: Networks) -> None:
     """Refuses a table in which a search would hardly find the networks that it asks for."""
-    size = math.prod(len(decision.options) for decision in table.space.decisions)
-    if len(networks.numbers) < _LEAST_KNOWN * size:
+    size, known = table.space.size, len(networks.reported)
+    if known < _LEAST_KNOWN * size:
         raise UserError(
-            f"{table.source} has {len(networks.numbers):,} of {size:,} networks; a comparison "
+            f"{table.source} has {known:,} of {size:,} networks; a comparison "
             f"needs a table that has at least {_LEAST_KNOWN:.0%} of what its methods may ask for"
         )
 

@@ -69,7 +69,7 @@ def compared(plan: Plan, cells: Mapping[tuple[str, str], Cell]) -> Compared:
     by = table.select(settings.split, settings.epochs)
     return Compared(
         table=table.source,
-        known=len(plan.networks.numbers),
+        known=len(plan.networks.reported),
         space=table.space.name,
         selected_by=_in_words(by, measure),
         reported=_in_words(table.report, measure),
@@ -209,9 +209,9 @@ def _over_seconds(cell: Cell, last: np.ndarray) -> Curve | None:
     """Returns what is selected over the seconds of training that were spent."""
     if not cell.seconds.size:
         return None
-    spent = np.cumsum(cell.seconds.astype(np.float64), axis=1)
-    seeds = np.arange(len(spent))
-    first, end = spent[:, 0].max(), spent[seeds, last].min()
+    # What the table lacks took no time.
+    spent = np.cumsum(np.nan_to_num(cell.seconds.astype(np.float64)), axis=1)
+    first, end = spent[:, 0].max(), spent[np.arange(len(spent)), last].min()
     at = np.linspace(first, max(first, end), _PLACES)
     counts = np.stack([np.searchsorted(row, at + 1e-9, "right") - 1 for row in spent])
     chosen = np.take_along_axis(cell.best, counts, axis=1)

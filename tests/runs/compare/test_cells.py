@@ -7,6 +7,8 @@ import pytest
 import scipy.stats
 
 import hwnas_jax as hw
+from hwnas_jax.report.compare_page import render
+from hwnas_jax.report.compare_plots import plot_seconds
 from hwnas_jax.runs.compare.cell import Cell, make_program, run_cell
 from hwnas_jax.runs.compare.plan import make_plan
 from hwnas_jax.runs.compare.results import compared
@@ -221,7 +223,7 @@ def test_networks_that_the_table_lacks_are_out_of_reach(tables, tmp_path):
     path = small_table(tmp_path / "few.npz", count=4000)
     own = settings(tables, table=str(path), methods=("random",), cases=("slow<=2.5",))
     plan = make_plan(own)
-    assert len(plan.networks.numbers) == 4000
+    assert len(plan.networks.reported) == 4000
     cell = run_cell(plan, make_program(plan, plan.methods["random"]), plan.cases[0])
     known = {tuple(row) for row in plan.networks.architectures.tolist()}
     inside = np.array(
@@ -232,6 +234,31 @@ def test_networks_that_the_table_lacks_are_out_of_reach(tables, tmp_path):
     np.testing.assert_array_equal(np.isnan(cell.cost), ~inside)
     result = compared(plan, {("random", "slow<=2.5"): cell}).cases[0]
     assert result.best == "random" and np.isfinite(result.methods[0].selected.mean)
+
+
+def test_what_is_selected_over_the_seconds_of_training(plan, cells, found):
+    rng = np.random.default_rng(0)
+    timed = {
+        key: cell._replace(seconds=rng.uniform(1, 3, cell.score.shape).astype(np.float32))
+        for key, cell in cells.items()
+    }
+    with_seconds = compared(plan, timed)
+    assert all(one.seconds is None for one in found.cases[0].methods)
+    for one in with_seconds.cases[0].methods:
+        cell = timed[one.method, found.cases[0].label]
+        spent = cell.seconds.astype(float).cumsum(axis=1)
+        assert one.seconds.at[0] == pytest.approx(spent[:, 0].max())
+        assert one.seconds.at[-1] == pytest.approx(spent[:, -1].min())
+        for place in (0, 50, 99):
+            now = [max(n for n in range(QUERIES) if spent[seed, n] <= one.seconds.at[place] + 1e-9)
+                   for seed in range(SEEDS)]  # fmt: skip
+            values = [cell.reported[seed, cell.best[seed, n]] for seed, n in enumerate(now)]
+            assert one.seconds.mean[place] == pytest.approx(np.mean(values))
+    assert (
+        plot_seconds(with_seconds, with_seconds.cases[0]).axes[0].get_xlabel()
+        == "training time (s)"
+    )
+    assert render(with_seconds).count("<svg") == 2 * len(CASES) + 1
 
 
 def test_a_damaged_cell_is_named(folder, tmp_path):

@@ -13,8 +13,8 @@ import pytest
 
 import hwnas_jax as hw
 from hwnas_jax.cli import main
-from hwnas_jax.report.compare_page import render
-from hwnas_jax.report.compare_plots import plot_fronts, plot_seconds
+from hwnas_jax.report.compare_page import render, verdict
+from hwnas_jax.report.compare_plots import plot_fronts
 from hwnas_jax.runs.compare import study
 from hwnas_jax.runs.compare.plan import make_plan
 from hwnas_jax.runs.compare.settings import Comparison
@@ -196,10 +196,19 @@ def test_the_page_says_what_was_compared(folder, tables):
     assert page.count('class="chosen"') == len(CASES)
     assert "optimistic" not in page
     assert "so that the figures are optimistic" in render(dataclasses.replace(found, on_test=True))
-    for case in found.cases:
-        assert plot_seconds(found, case) is None  # the table knows no seconds
     with pytest.raises(ValueError, match="no front"):
         plot_fronts(found, found.cases[0])
+
+
+def test_the_words_on_many_cases_count_them(folder):
+    found = hw.compare(folder=folder, resume=True)
+    many = dataclasses.replace(found, cases=(*found.cases, found.cases[0]))
+    shares = [f"in {sum(case.best == one.method for case in many.cases)} of 4 cases"
+              for one in found.cases[0].methods
+              if any(case.best == one.method for case in many.cases)]  # fmt: skip
+    for share in shares:
+        assert share in verdict(many)
+    assert verdict(found).count("For ") == 2 and "Without a limit" in verdict(found)
 
 
 def test_tables_say_the_same_as_the_figures(folder):
@@ -211,7 +220,6 @@ def test_tables_say_the_same_as_the_figures(folder):
         assert float(row["mean"]) == one.selected.mean
         assert float(row["regret"]) == one.regret
         assert (row["hypervolume_mean"] == "") == (one.hypervolume is None)
-        assert row["seconds"] == ""
     latex = (folder / "table.tex").read_text()
     assert r"\toprule" in latex and r"slow$\leq$2.5" in latex
     assert latex.count(r"\mathbf") == len(CASES)
