@@ -35,7 +35,7 @@ def what_was_compared(found: Compared) -> str:
     said = (
         f"{plural(len(found.cases[0].methods), 'method')} searched {found.known:,} networks of "
         f"{found.space}. They selected by {found.selected_by}; reported is the {found.reported}. "
-        f"Each search looked up {found.queries} full trainings, and every figure is a mean over "
+        f"Each search looked up {found.queries} trainings, and every figure is a mean over "
         f"{found.seeds} seeds, which are the same for all methods.{costs}"
     )
     if found.on_test:

@@ -1,5 +1,7 @@
 """The figures of a comparison of search methods: curves over the budget, and fronts."""
 
+import dataclasses
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,7 +34,7 @@ def plot_queries(found: Compared, case: CaseResult, *, wide: bool = True) -> Fig
     is_area = case.front is not None
     label = "area of the front" if is_area else found.reported
     figure, ax = _curves(curves, 1.0 if is_area else case.oracle.value, _WIDE if wide else _HALF)
-    style_axes(ax, x="queries (full trainings looked up)", y=label)
+    style_axes(ax, x="queries (trainings looked up)", y=label)
     step_axis(ax)
     if found.is_share or is_area:
         percent_axis(ax, decimals=None)
@@ -40,12 +42,18 @@ def plot_queries(found: Compared, case: CaseResult, *, wide: bool = True) -> Fig
 
 
 def plot_seconds(found: Compared, case: CaseResult) -> Figure | None:
-    """Returns the same over the seconds of training; None where the table does not know them."""
+    """Returns the same over the training time; None where the table does not know it."""
     curves = {one.method: one.seconds for one in case.methods if one.seconds is not None}
     if not curves:
         return None
-    figure, ax = _curves(curves, case.oracle.value, _HALF)
-    style_axes(ax, x="training time (s)", y=found.reported)
+    longest_s = max(curve.at[-1] for curve in curves.values())
+    name, size_s = ("hours", 3600) if longest_s > 7200 else ("s", 1)
+    timed = {
+        method: dataclasses.replace(curve, at=[at / size_s for at in curve.at])
+        for method, curve in curves.items()
+    }
+    figure, ax = _curves(timed, case.oracle.value, _HALF)
+    style_axes(ax, x=f"training time ({name})", y=found.reported)
     if found.is_share:
         percent_axis(ax, decimals=None)
     return figure

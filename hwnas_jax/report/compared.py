@@ -12,7 +12,7 @@ class Curve:
     """A mean over seeds as a search goes on.
 
     Attributes:
-      at: `[Q]`, how many full trainings were looked up, or seconds of training.
+      at: `[Q]`, how many trainings were looked up, or seconds of training.
       mean: `[Q]`.
       low: `[Q]`, the lower end of its 95 % interval.
       high: `[Q]`, the upper end.
@@ -160,7 +160,7 @@ class Compared:
       metric: the cost.
       costs: the cost table; None where no case has costs.
       seeds: how many searches of each method in each case.
-      queries: how many full trainings each could look up.
+      queries: how many trainings each could look up.
       baseline: the label of random search.
       cases: what was searched for.
     """

@@ -40,7 +40,7 @@ class Comparison:
     seeds: Annotated[int, Ge(2)] = 50
     """searches of each method in each case, with the seeds 0, 1, 2, ..."""
     queries: Annotated[int, Ge(1)] = 100
-    """full trainings that each search may look up; a shorter one counts as its share of epochs"""
+    """trainings that each search may look up; a shorter one counts as its share of the epochs"""
     costs: str | None = None
     """a published cost table, of the same networks; its costs are known to the searches"""
     task: str | None = None
@@ -51,6 +51,11 @@ class Comparison:
     """what is searched for: 'DEVICE<=LIMIT' (in quotes, since a shell reads < itself) for the best
     network within a limit, DEVICE for a front of accuracy against cost, and `unlimited`, the
     default, for the best network of all"""
+
+    def __post_init__(self):
+        for name in ("methods", "cases"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def check(self) -> None:
         """Raises UserError for a value of the wrong type or range."""

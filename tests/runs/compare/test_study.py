@@ -180,6 +180,7 @@ def test_settings_are_saved_whole(tables, tmp_path):
     own = settings(tables, epochs=12, split="test", metric="macs")
     own.save(tmp_path)
     assert Comparison.load(tmp_path) == own
+    assert settings(tables, methods=list(METHODS), cases=list(CASES)) == settings(tables)
 
 
 def test_the_page_says_what_was_compared(folder, tables):
@@ -187,7 +188,7 @@ def test_the_page_says_what_was_compared(folder, tables):
     page = (folder / "report.html").read_text()
     for words in (
         "accuracy.npz:cifar10", "validation accuracy after 200 epochs",
-        "test accuracy after 200 epochs", "20 full trainings", "6 seeds", "15,625 networks",
+        "test accuracy after 200 epochs", "looked up 20 trainings", "6 seeds", "15,625 networks",
         "The best network of at most 2.5 ms on slow", "Without a limit", "over the limit",
         "area of the front", "Wilcoxon", "evolution population=5",
     ):  # fmt: skip
