@@ -154,7 +154,8 @@ def _latex_cell(found: Compared, case: CaseResult, one: MethodResult) -> str:
 def caption(found: Compared) -> str:
     """Returns what the figures of a table of all cases are."""
     fronts = [case for case in found.cases if case.front is not None]
-    what = f"{found.reported} of what was selected by {found.selected_by}"
+    percents = " in %" if found.is_share else ""
+    what = f"{found.reported}{percents} of what was selected by {found.selected_by}"
     if fronts:
         area = "the area that everything evaluated dominates, in % of that of the exact front"
         names = ", ".join(case.label for case in fronts)

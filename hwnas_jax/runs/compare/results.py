@@ -19,6 +19,7 @@ from hwnas_jax.report.compared import (
     Oracle,
 )
 from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
+from hwnas_jax.report.series import evenly_spread
 from hwnas_jax.runs.compare.cases import Case
 from hwnas_jax.runs.compare.cell import Cell, over_limit
 from hwnas_jax.runs.compare.plan import Plan
@@ -33,6 +34,8 @@ from hwnas_jax.runs.compare.statistics import (
 
 _PLACES = 100
 """Places of a curve over seconds, and of a front."""
+_MOST_QUERIES = 1000
+"""Places of a curve over queries; with more queries not each has one."""
 
 
 class Grown(NamedTuple):
@@ -143,7 +146,7 @@ def _case(plan: Plan, case: Case, cells: Mapping[str, Cell]) -> CaseResult:
 
 
 def _found(plan: Plan, case: Case, cell: Cell, reference: Reference | None, whole: float) -> Found:
-    at = np.arange(1, plan.settings.queries + 1)
+    at = 1 + evenly_spread(plan.settings.queries, _MOST_QUERIES)
     last, selected = cell.last(at), cell.selected(at)
     reported = cell.reported.astype(np.float64)
     values = np.take_along_axis(reported, selected, axis=1)
