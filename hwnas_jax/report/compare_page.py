@@ -95,7 +95,7 @@ def _section(found: Compared, case: CaseResult, place: int) -> str:
         words = "The selected network over the training time that the looked-up trainings took."
         others.append(figure(by_time, f"seconds-{place}", words))
     if case.front is not None:
-        words = "For each cost the best of what was evaluated, mean over the seeds."
+        words = "For each cost the best of the networks looked up, mean over the seeds."
         others.append(figure(plot_fronts(found, case), f"front-{place}", words))
     words = "Mean over the seeds after each query, with its 95 % interval."
     curves = plot_queries(found, case, wide=not others)
@@ -151,9 +151,10 @@ def _explained(found: Compared) -> str:
         ),
         (
             "area of the front (%)",
-            "the area in the plane of cost and value that everything evaluated dominates, as a "
-            "share of that of the exact front. Where it is shown, the interval, the difference, p "
-            "and the queries are those of the area.",
+            "the area in the plane of cost and value that all looked-up networks dominate, as a "
+            "share of that of the exact front. Networks that a method judged by shorter trainings "
+            "alone do not count. Where the area is shown, the interval, the difference, p and the "
+            "queries are those of the area.",
         ),
     )
     used = {head for case in found.cases for head in case_rows(found, case)[0]} | {"±"}

@@ -157,7 +157,7 @@ def caption(found: Compared) -> str:
     percents = " in %" if found.is_share else ""
     what = f"{found.reported}{percents} of what was selected by {found.selected_by}"
     if fronts:
-        area = "the area that everything evaluated dominates, in % of that of the exact front"
+        area = "the area that all trained networks dominate, in % of that of the exact front"
         names = ", ".join(case.label for case in fronts)
         what = area if len(fronts) == len(found.cases) else f"{what}; for {names} {area}"
     return (

@@ -78,8 +78,8 @@ class MethodResult:
       selected: what the table reports of the network that each search selected.
       regret: by how much the mean of that is below the best network there is.
       over_limit: the share of the searches whose selected network truly exceeds the limit.
-      hypervolume: where a front is searched for, the area that everything evaluated dominates, as a
-        share of that of the exact front; None elsewhere.
+      hypervolume: where a front is searched for, the area that everything evaluated at the highest
+        fidelity dominates, as a share of that of the exact front; None elsewhere.
       seconds: the mean of `selected` over the seconds of training that were spent, up to those of
         the shortest search; None where the table does not know them.
       front: where a front is searched for, the mean over seeds of the best value for each cost.

@@ -152,13 +152,15 @@ def _found(plan: Plan, case: Case, cell: Cell, reference: Reference | None, whol
     values = np.take_along_axis(reported, selected, axis=1)
     area = front = None
     if reference is not None:
+        # A network of which only a shorter training is known is not on anyone's front yet.
+        trained = np.where(cell.fidelity == 0, reported, np.nan)
         costs = cell.cost.astype(np.float64)
         shares = [
             hypervolumes(cost, value, reference, counts + 1) / whole
-            for cost, value, counts in zip(costs, reported, last, strict=True)
+            for cost, value, counts in zip(costs, trained, last, strict=True)
         ]
         area = Grown(at, np.array(shares))
-        front = _mean_front(costs, reported, last[:, -1], reference.cost)
+        front = _mean_front(costs, trained, last[:, -1], reference.cost)
     return Found(
         Grown(at, values),
         float(over_limit(cell, case, selected[:, -1]).mean()),

@@ -208,15 +208,20 @@ def test_what_breaks_the_limit_is_counted_and_is_not_the_best(plan, cells):
 
 def test_a_short_training_counts_as_its_share(tables, monkeypatch):
     monkeypatch.setitem(STRATEGIES._own, "two_levels", TwoLevels)
-    own = settings(tables, methods=("two_levels",), seeds=2, queries=3, cases=("slow<=2.5",))
+    own = settings(tables, methods=("two_levels",), seeds=2, queries=3, cases=("slow<=2.5", "fast"))
     plan = make_plan(own)
     assert plan.shares == (1.0, 0.06)
     cell = run_cell(plan, make_program(plan, TwoLevels()), plan.cases[0])
-    # Three full ones, nine short ones before them, and the short ones that then still fit: none.
+    # A third full training would be one more than the three queries.
     assert cell.fidelity.tolist() == [[1, 1, 1, 0] * 2 + [1, 1, 1]] * 2
     np.testing.assert_allclose(cell.spent()[:, -1], 2 + 9 * 0.06)
     assert cell.last(np.array([1, 2, 3])).tolist() == [[2, 6, 10]] * 2
     assert (cell.best[:, :3] <= 2).all() and (cell.best[:, 3] == 3).all()  # the full one is better
+    # On a front are only those of the longest training: none before the fourth.
+    every = {("two_levels", case.label): cell for case in plan.cases}
+    every |= {("random", case.label): cell for case in plan.cases}
+    area = compared(plan, every).cases[1].methods[1].hypervolume.curve
+    assert area.at == [1, 2, 3] and area.mean[0] == 0 < area.mean[1] <= area.mean[2]
 
 
 def test_networks_that_the_table_lacks_are_out_of_reach(tables, tmp_path):
