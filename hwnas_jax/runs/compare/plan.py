@@ -9,13 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.compare.cases import Case, Networks, cases_of, networks_of
 from hwnas_jax.runs.compare.settings import Comparison
-from hwnas_jax.search.evaluators import Bench, check_evaluator
+from hwnas_jax.search.evaluators import Bench, check_evaluator, check_fidelities
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, check_strategy
 from hwnas_jax.tabular import Benchmark, Table, load_benchmark
 from hwnas_jax.tasks import Classification
@@ -82,7 +80,7 @@ def make_plan(settings: Comparison) -> Plan:
     arrays = check_evaluator(evaluator, bench)
     shares = evaluator.fidelities(bench)
     cases = cases_of(settings, table, networks)
-    baseline, methods = _methods(settings, shares, table.space.mask)
+    baseline, methods = _methods(settings, evaluator, bench)
     plan = Plan(
         settings, table, networks, evaluator, bench, arrays, shares, methods, baseline, cases
     )
@@ -105,9 +103,10 @@ def _check_known(table: Benchmark, networks: Networks) -> None:
 
 
 def _methods(
-    settings: Comparison, shares: tuple[float, ...], mask: np.ndarray
+    settings: Comparison, evaluator: Table, bench: Bench
 ) -> tuple[str, dict[str, Strategy]]:
     """Returns the baseline's label and the checked strategies, the baseline first."""
+    shares, mask = evaluator.fidelities(bench), bench.space.mask
     parts = [Part.parse(text) for text in settings.methods]
     baseline = next((part for part in parts if part.name == BASELINE), Part(BASELINE))
     others = [part for part in parts if part is not baseline]
@@ -117,6 +116,7 @@ def _methods(
             raise UserError(f"the method {part.label!r} is named twice")
         strategy = STRATEGIES.make(part)
         check_strategy(strategy, mask)
+        check_fidelities(strategy, evaluator, bench)
         _check_budget(part.label, strategy, settings, shares)
         methods[part.label] = strategy
     return baseline.label, methods
@@ -125,13 +125,6 @@ def _methods(
 def _check_budget(
     label: str, strategy: Strategy, settings: Comparison, shares: tuple[float, ...]
 ) -> None:
-    if strategy.fidelities > len(shares):
-        known = ", ".join(f"{share:.3g}" for share in shares)
-        raise UserError(
-            f"the method {label} evaluates at {strategy.fidelities} fidelities; "
-            f"{settings.table} has {len(shares)} for data_set = {settings.data_set}, epochs = "
-            f"{settings.epochs} (shares of a full training: {known})"
-        )
     least = math.ceil(max(strategy.initial, strategy.each) * min(shares[: strategy.fidelities]))
     if settings.queries < least:
         begin = "draws at random before it learns" if strategy.initial else "asks for in a round"
