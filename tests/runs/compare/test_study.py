@@ -70,7 +70,8 @@ def test_killed_and_shared_by_two_workers_it_ends_in_the_same_tables(
         assert (own / "cells" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_finished_comparison_is_left_alone(folder, tables, capsys):
+def test_a_finished_comparison_is_left_alone(folder, tables, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     found = hw.compare(settings(tables), folder, resume=True)
     assert [case.label for case in found.cases] == list(CASES)
