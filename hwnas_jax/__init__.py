@@ -17,6 +17,8 @@ from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.relax import RELAXATIONS, Gates
 from hwnas_jax.report import write_report
+from hwnas_jax.runs.compare.settings import Comparison
+from hwnas_jax.runs.compare.study import compare
 from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import make_members, search_population
 from hwnas_jax.runs.retrain import train
@@ -34,12 +36,10 @@ from hwnas_jax.tasks import TASKS
 
 __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
-    "Config", "Gates", "Interrupted", "Part", "Run", "Space", "TableSettings", "Target", "Terminal",
-    "UserError",
-    "Wanted", "cost_range", "evaluate", "fit_cost", "load_architecture", "load_config",
-    "load_cost_model",
-    "load_data", "load_measurements", "make_members", "make_space", "make_table",
-    "measure_networks", "override", "predict_architectures", "profile", "resolve_target",
-    "save_architecture", "save_config",
+    "Comparison", "Config", "Gates", "Interrupted", "Part", "Run", "Space", "TableSettings",
+    "Target", "Terminal", "UserError", "Wanted", "compare", "cost_range", "evaluate", "fit_cost",
+    "load_architecture", "load_config", "load_cost_model", "load_data", "load_measurements",
+    "make_members", "make_space", "make_table", "measure_networks", "override",
+    "predict_architectures", "profile", "resolve_target", "save_architecture", "save_config",
     "search_architecture", "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

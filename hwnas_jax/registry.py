@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import math
 import sys
 import types
 import typing
@@ -38,6 +39,54 @@ class Part:
     """what it is called; `hwnas list` names what there is, or your own: my_method.py:MyMethod"""
     args: Options = dataclasses.field(default_factory=dict)
     """the method's own options"""
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """Returns the method that a text names, with its options behind commas.
+
+        >>> Part.parse("evolution,population=20")
+        Part(name='evolution', args={'population': 20})
+
+        Raises:
+          UserError: for an option without its value.
+        """
+        name, *pairs = text.split(",")
+        args: Options = {}
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not (key and equals and value):
+                raise UserError(
+                    f"{text!r}: options are written OPTION=VALUE after commas, got {pair!r}"
+                )
+            args[key.strip().replace("-", "_")] = option_value(value)
+        return cls(name.strip(), args)
+
+    @property
+    def label(self) -> str:
+        """The name with the options that were given.
+
+        >>> Part("mlp", {"members": 4}).label
+        'mlp members=4'
+        """
+        return " ".join([self.name, *(f"{key}={value}" for key, value in self.args.items())])
+
+
+def option_value(text: str) -> int | float | bool | str:
+    """Returns what a word of the command line stands for: a truth value, a number or a text.
+
+    >>> [option_value(text) for text in ("4", "0.5", "true", "mean")]
+    [4, 0.5, True, 'mean']
+    """
+    if text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            return number
+    return text
 
 
 class Registry(Generic[T]):

@@ -6,7 +6,6 @@ from typing import Any
 
 import tyro
 
-from hwnas_jax.commands.method_options import read_options
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.cost.judge.study import Study, run_study, temperature_rows
 from hwnas_jax.cost.models.registry import check_cost_model
@@ -79,9 +78,7 @@ def run(words: list[str]) -> None:
 
 def _part(text: str) -> Part:
     """Returns the cost model that `text` names ("mlp,members=4"), once its options are checked."""
-    name, *options = text.split(",")
-    words = [word for option in options for word in option.split("=", 1)]
-    part = Part(name, read_options(words, f"models {name}"))
+    part = Part.parse(text)
     check_cost_model(part)
     return part
 

@@ -12,7 +12,6 @@ does begins with that method's defaults.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from hwnas_jax.config import Config, DataConfig, SpaceConfig, override
 from hwnas_jax.errors import UserError
-from hwnas_jax.registry import Options, Part
+from hwnas_jax.registry import Options, Part, option_value
 
 METHODS = ConstructorRegistry()
 """Tells tyro how a `Part` is shown in the help. `take_methods` reads it before tyro does."""
@@ -138,19 +137,6 @@ def read_options(words: Sequence[str], what: str) -> Options:
             f"--{what}: options come in pairs, OPTION VALUE; {words[-1]!r} has no value after it"
         )
     return {
-        name.replace("-", "_"): _value(text)
+        name.replace("-", "_"): option_value(text)
         for name, text in zip(words[::2], words[1::2], strict=True)
     }
-
-
-def _value(text: str) -> int | float | bool | str:
-    if text.lower() in {"true", "false"}:
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            return number
-    return text

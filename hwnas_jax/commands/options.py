@@ -66,7 +66,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
       UserError: for a mistake in the config or in where it stands.
     """
     rest = list(words)
-    resumed = _resumed_folder(words)
+    resumed = resumed_folder(words)
     given = len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1])
     if resumed is not None:
         from hwnas_jax.runs.run import Run
@@ -101,7 +101,8 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     return options
 
 
-def _resumed_folder(words: list[str]) -> Path | None:
+def resumed_folder(words: list[str]) -> Path | None:
+    """Returns the folder that `--resume` names among the words of a command line."""
     for number, word in enumerate(words):
         if word == "--resume" and number + 1 < len(words):
             return Path(words[number + 1])

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ def write_json(path: Path, payload: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(payload, indent=1) + "\n")
     partial.replace(path)
+
+
+def finite(value: Any) -> Any:
+    """Returns plain values with null in place of numbers that JSON cannot say: NaN, infinity."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path, what: str, *, file_format: str | None = None, version: int = 1) -> Any:

@@ -2,10 +2,10 @@
 
 import importlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
+from hwnas_jax.files.json_files import finite
 from hwnas_jax.report import summary, sweep_summary
 from hwnas_jax.report.comparison import comparisons
 from hwnas_jax.report.read import RunFiles, read_run
@@ -61,7 +61,7 @@ def write_report(folder: Path) -> Path:
     run = read_run(folder)
     page = render(run)
     path = run.path / "report.html"
-    payload = json.dumps(_finite(_payload(run)), indent=1, allow_nan=False, ensure_ascii=False)
+    payload = json.dumps(finite(_payload(run)), indent=1, allow_nan=False, ensure_ascii=False)
     (run.path / "report.json").write_text(payload + "\n", encoding="utf-8")
     path.write_text(page, encoding="utf-8")
     return path
@@ -118,12 +118,3 @@ def _payload(run: RunFiles) -> dict[str, Any]:
         "versions": run.versions,
         "config": run.config and run.config["config"],
     }
-
-
-def _finite(value: Any) -> Any:
-    """Returns `value` with null in place of numbers that JSON cannot say (NaN, infinity)."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

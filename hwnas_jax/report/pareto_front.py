@@ -31,9 +31,11 @@ def on_front(costs: np.ndarray, values: np.ndarray, *, higher_is_better: bool = 
       higher_is_better: whether more of a value is better.
     """
     costs, values = _checked(costs, values, higher_is_better)
-    no_worse = (costs[:, None] <= costs) & (values[:, None] >= values)
-    better = (costs[:, None] < costs) | (values[:, None] > values)
-    return np.logical_not((no_worse & better).any(0))
+    distinct, group = np.unique(costs, return_inverse=True)
+    best = np.full(len(distinct), -np.inf)  # of all points that cost the same
+    np.maximum.at(best, group, values)
+    cheaper = np.maximum.accumulate(np.r_[-np.inf, best])[:-1]
+    return (values == best[group]) & (values > cheaper[group])
 
 
 def hypervolume(

@@ -32,6 +32,7 @@ from hwnas_jax.search.evaluators import (
     Evaluator,
     check_evaluator,
     check_fidelities,
+    judged_only,
     make_ahead,
     make_evaluate,
 )
@@ -233,13 +234,7 @@ def _run(
             asked = jnp.where((places < len(first))[:, None], given, asked)
         fidelity = strategy.fidelity(state.strategy)
         evaluate = make_evaluate(evaluator, bench, data["arrays"], ahead)
-        told = evaluate(asked, fidelity, evaluate_key)[0]
-        # What cannot be judged is as good as no member of the space.
-        judged = jnp.isfinite(told.score)
-        told = told._replace(
-            score=jnp.where(judged, told.score, 0.0),
-            excess=jnp.where(judged, told.excess, jnp.inf),
-        )
+        told = judged_only(evaluate(asked, fidelity, evaluate_key)[0])
         history = jax.tree.map(lambda every, new: every.at[state.step].set(new), state.told, told)
         state = StrategyState(
             step=state.step + 1,

@@ -119,7 +119,7 @@ def run_study(
             for draw in range(draws)]  # fmt: skip
     for done, (device, model, draw) in enumerate(jobs):
         report(done, len(jobs), "models")
-        what = {"device": device, "model": part_label(model)}
+        what = {"device": device, "model": model.label}
         if any(what.items() <= one.items() for one in refused):
             continue
         judge = _Judge(table, known[device], metric, fidelity_draws)
@@ -131,15 +131,6 @@ def run_study(
         rows.append({**what, "draw": draw, **scores})
     report(len(jobs), len(jobs), "models")
     return Study(table.source, metric, train, draws, rows, refused)
-
-
-def part_label(part: Part) -> str:
-    """Returns a model's name with the options that were given.
-
-    >>> part_label(Part("mlp", {"members": 4}))
-    'mlp members=4'
-    """
-    return " ".join([part.name, *(f"{key}={value}" for key, value in part.args.items())])
 
 
 def _observed(table: CostTable, device: str, metric: str) -> Observations:

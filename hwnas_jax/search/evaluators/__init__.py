@@ -11,6 +11,7 @@ from hwnas_jax.search.evaluators.base import (
 from hwnas_jax.search.evaluators.supernet import SharedWeights
 from hwnas_jax.search.evaluators.told import (
     check_fidelities,
+    judged_only,
     make_ahead,
     make_evaluate,
     members,
@@ -20,5 +21,6 @@ from hwnas_jax.search.evaluators.zero_cost import ZeroCost
 
 __all__ = [
     "EVALUATORS", "Bench", "Data", "Evaluator", "Score", "SharedWeights", "ShortTraining",
-    "ZeroCost", "check_evaluator", "check_fidelities", "make_ahead", "make_evaluate", "members",
+    "ZeroCost", "check_evaluator", "check_fidelities", "judged_only", "make_ahead", "make_evaluate",
+    "members",
 ]  # fmt: skip

@@ -74,6 +74,17 @@ def check_fidelities(strategy: Strategy, evaluator: Evaluator, bench: Bench) -> 
         )
 
 
+def judged_only(told: Told) -> Told:
+    """Returns the same, in which what could not be judged is as good as no member of the space.
+
+    A table may lack an architecture, and a training may diverge.
+    """
+    judged = jnp.isfinite(told.score)
+    return told._replace(
+        score=jnp.where(judged, told.score, 0.0), excess=jnp.where(judged, told.excess, jnp.inf)
+    )
+
+
 def members(space: Choices, architectures: jax.Array) -> jax.Array:
     """Returns which architectures (`int32[n, D]`) are members of the space, `bool[n]`; pure.
 

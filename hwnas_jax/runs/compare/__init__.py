@@ -1,0 +1,1 @@
+"""Search methods compared on a table of trained networks, many seeds each, by one budget."""

@@ -1,0 +1,107 @@
+"""What is compared: the table, the methods, the seeds, and the budget of queries."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from tyro.conf import Positional
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.typed import parse_dataclass
+from hwnas_jax.registry import checked_options
+from hwnas_jax.runs.folder import versions
+
+FILE = "study.json"
+_FORMAT = "hwnas_jax.comparison"
+
+UNLIMITED = "unlimited"
+"""The case in which networks cost nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Which search methods are compared, and on what."""
+
+    table: Positional[str]
+    """trained accuracies: a file that `hwnas evaluate` reads, or its name in HWNAS_DATA"""
+    data_set: str = "cifar10"
+    """one of the table's data sets or tasks"""
+    epochs: Annotated[int, Ge(1)] | None = None
+    """select after so many epochs of training; the most there are when left out. Methods that use
+    several fidelities evaluate after shorter trainings too"""
+    split: Literal["validation", "test"] = "validation"
+    """images to select by; with test the search sees what is reported, which is optimistic"""
+    methods: tuple[str, ...] = ("evolution",)
+    """strategies, as `hwnas list` names them, with options: evolution evolution,population=20.
+    `random` is always among them, since every other method is compared with it"""
+    seeds: Annotated[int, Ge(2)] = 50
+    """searches of each method in each case, with the seeds 0, 1, 2, ..."""
+    queries: Annotated[int, Ge(1)] = 100
+    """trainings that each search may look up; a shorter one counts as its share of the epochs"""
+    costs: str | None = None
+    """a published cost table, of the same networks; its costs are known to the searches"""
+    task: str | None = None
+    """which task of the cost table, for a table of several; the first when left out"""
+    metric: str = "latency_ms"
+    """which cost"""
+    cases: tuple[str, ...] = ()
+    """what is searched for: 'DEVICE<=LIMIT' (in quotes, since a shell reads < itself) for the best
+    network within a limit, DEVICE for a front of accuracy against cost, and `unlimited`, the
+    default, for the best network of all"""
+
+    def __post_init__(self):
+        for name in ("methods", "cases"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def check(self) -> None:
+        """Raises UserError for a value of the wrong type or range."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        checked_options(Comparison, values, "comparison")
+
+    def save(self, folder: Path) -> None:
+        """Writes `study.json` into a folder, with the versions and the device."""
+        payload = {
+            "format": _FORMAT, "version": 1,
+            "settings": dataclasses.asdict(self), "versions": versions(),
+        }  # fmt: skip
+        write_json(folder / FILE, payload)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Comparison":
+        """Returns the settings of a folder.
+
+        Raises:
+          UserError: when it holds no comparison, or the file is damaged.
+        """
+        if not (folder / FILE).is_file():
+            raise UserError(f"{folder} is no folder of a comparison: it has no {FILE}")
+        payload = read_json(folder / FILE, "comparison", file_format=_FORMAT)
+        settings = json.dumps(payload.get("settings"))
+        return parse_dataclass(cls, settings, f"settings of {folder / FILE}")
+
+
+def check_same(given: Comparison, saved: Comparison, folder: Path) -> None:
+    """Refuses to continue a comparison with other settings.
+
+    Raises:
+      UserError: names each setting that differs, with both values.
+    """
+    differing = [
+        f"{field.name} was {_shown(own)} and is {_shown(new)}"
+        for field in dataclasses.fields(Comparison)
+        for own, new in [(getattr(saved, field.name), getattr(given, field.name))]
+        if own != new
+    ]
+    if differing:
+        raise UserError(
+            f"the comparison {folder} keeps its settings: {'; '.join(differing)}. "
+            "Others need a new folder"
+        )
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else repr(value)

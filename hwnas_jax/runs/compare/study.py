@@ -1,0 +1,171 @@
+"""A comparison in a folder, which several workers fill and which can be continued.
+
+    study.json        the settings, the versions and the device
+    cells/            a file for each method and case, written whole or not at all
+    locks/            what workers hold while they make a cell
+    table.csv, table.tex, report.html
+    results.json      all figures; written last
+
+A worker claims a cell by a lock that the system frees when the worker ends, however it ends.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hwnas_jax.display import Silent
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import finite
+from hwnas_jax.parallel.progress import Progress
+from hwnas_jax.report.compared import Compared
+from hwnas_jax.runs.compare.cell import Cell, Program, make_program, run_cell
+from hwnas_jax.runs.compare.plan import Plan, make_plan
+from hwnas_jax.runs.compare.results import compared
+from hwnas_jax.runs.compare.settings import Comparison, check_same
+from hwnas_jax.runs.folder import new_folder
+
+_PAUSE_S = 0.2
+"""How long a worker waits before it looks again whether the others have finished."""
+
+
+def compare(
+    settings: Comparison | None = None,
+    folder: Path | str | None = None,
+    *,
+    resume: bool = False,
+    display: Silent | None = None,
+) -> Compared:
+    """Compares search methods on a table of trained networks, with many seeds each.
+
+    Every method searches every case with the same seeds and the same budget. Several processes may
+    work on one folder: all but the first resume it.
+
+    Args:
+      settings: what is compared; a resumed comparison may leave them out.
+      folder: a new folder for the results, `runs/compare-<time>` when left out; with `resume` an
+        existing one.
+      resume: continue a comparison, or help another process with it.
+      display: shows progress.
+
+    Returns:
+      What was found; the folder has it as `results.json`, `table.csv`, `table.tex` and
+      `report.html`.
+
+    Raises:
+      UserError: for settings that cannot be used, before anything runs; when a new folder exists;
+        and when a resumed one has other settings.
+      Interrupted: when a stop was asked for; finished cells are on disk.
+    """
+    display = display or Silent()
+    if resume:
+        if folder is None:
+            raise UserError("resume needs the folder of the comparison to continue")
+        folder = Path(folder)
+        saved = Comparison.load(folder)
+        if settings is not None:
+            check_same(settings, saved, folder)
+        plan = make_plan(saved)
+    else:
+        if settings is None:
+            raise UserError("a new comparison needs settings: Comparison(table, ...)")
+        folder = new_folder("compare") if folder is None else Path(folder)
+        _refuse_existing(folder)
+        plan = make_plan(settings)
+        _make(folder, settings)
+    display.say(f"folder {folder}")
+    with display.stage("compare") as report:
+        _fill(plan, folder, report)
+    cells = {
+        (method, case.label): Cell.load(_path(folder, name))
+        for name, (method, case) in plan.cells.items()
+    }
+    found = compared(plan, cells)
+    with FileLock(folder / "locks" / "results.lock"):
+        if not (folder / "results.json").exists():
+            _write(folder, found)
+    return found
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(
+            f"the folder {folder} exists and is not overwritten: continue a comparison with "
+            f"--resume {folder}, or name another"
+        )
+
+
+def _make(folder: Path, settings: Comparison) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        _refuse_existing(folder)
+    (folder / "cells").mkdir()
+    (folder / "locks").mkdir()
+    settings.save(folder)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / "cells" / f"{name}.npz"
+
+
+def _fill(plan: Plan, folder: Path, report: Progress) -> None:
+    """Makes every cell that is missing, and waits for those that other workers make."""
+    programs: dict[str, Program] = {}
+    total = len(plan.cells)
+
+    def missing() -> list[str]:
+        """Returns the cells that nobody has finished, and shows how many are."""
+        left = [name for name in plan.cells if not _path(folder, name).exists()]
+        report(total - len(left), total, "cells")
+        return left
+
+    while left := missing():
+        made = False
+        for name in left:
+            with _claimed(folder, name) as is_mine:
+                if not is_mine or _path(folder, name).exists():
+                    continue
+                method, case = plan.cells[name]
+                if method not in programs:
+                    programs[method] = make_program(plan, plan.methods[method])
+                run_cell(plan, programs[method], case).save(_path(folder, name))
+                made = True
+            missing()
+        if not made:
+            time.sleep(_PAUSE_S)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, name: str) -> Iterator[bool]:
+    """Yields whether the cell is this worker's to make."""
+    lock = FileLock(folder / "locks" / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _write(folder: Path, found: Compared) -> None:
+    """Writes the tables, the page and, last, the figures; each whole or not at all."""
+    from hwnas_jax.report.compare_page import render
+    from hwnas_jax.report.compare_tables import to_csv, to_latex
+
+    texts = {
+        "table.csv": to_csv(found),
+        "table.tex": to_latex(found),
+        "report.html": render(found),
+        "results.json": json.dumps(finite(found.to_dict()), indent=1, allow_nan=False) + "\n",
+    }
+    for name, text in texts.items():
+        partial = folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
