@@ -154,7 +154,7 @@ def run_cell(plan: Plan, program: Program, case: Case) -> Cell:
     found["share"] = np.asarray(plan.shares, np.float32)[found["fidelity"]]
     found.setdefault("seconds", np.zeros((0, 0), np.float32))
     cell = Cell(**found)
-    longest = int(cell.last(np.array([plan.settings.queries])).max()) + 1
+    longest = int(cell.last(np.array([plan.queries])).max()) + 1
     return Cell(*(leaf[:, :longest] for leaf in cell))
 
 

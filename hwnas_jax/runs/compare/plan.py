@@ -20,6 +20,7 @@ from hwnas_jax.tasks import Classification
 
 BASELINE = "random"
 _LEAST_KNOWN = 0.1
+_MOST_QUERIES = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Plan:
       bench: what it judges with.
       arrays: what `Evaluator.arrays` returned.
       shares: what a training of each fidelity takes, as a share of the longest, which comes first.
+      queries: trainings that each search may look up.
       methods: the strategies by label.
       baseline: the label of random search, which every other method is compared with.
       cases: what is searched for.
@@ -46,6 +48,7 @@ class Plan:
     bench: Bench
     arrays: Any
     shares: tuple[float, ...]
+    queries: int
     methods: Mapping[str, Strategy]
     baseline: str
     cases: tuple[Case, ...]
@@ -62,7 +65,7 @@ class Plan:
     def rounds(self, strategy: Strategy) -> int:
         """Returns how many rounds use up the budget, if all were at the lowest fidelity."""
         least = min(self.shares[: strategy.fidelities])
-        return math.ceil(self.settings.queries / (strategy.each * least) - 1e-9)
+        return math.ceil(self.queries / (strategy.each * least) - 1e-9)
 
 
 def make_plan(settings: Comparison) -> Plan:
@@ -80,10 +83,12 @@ def make_plan(settings: Comparison) -> Plan:
     arrays = check_evaluator(evaluator, bench)
     shares = evaluator.fidelities(bench)
     cases = cases_of(settings, table, networks)
-    baseline, methods = _methods(settings, evaluator, bench)
+    queries = settings.queries or min(_MOST_QUERIES, math.ceil(len(networks.reported) / 10))
+    baseline, methods = _methods(settings, queries, evaluator, bench)
     plan = Plan(
-        settings, table, networks, evaluator, bench, arrays, shares, methods, baseline, cases
-    )
+        settings, table, networks, evaluator, bench, arrays, shares, queries, methods, baseline,
+        cases,
+    )  # fmt: skip
     if len(plan.cells) < len(methods) * len(cases):
         raise UserError(
             "two methods or two cases have names that differ in signs alone, so that their files "
@@ -103,7 +108,7 @@ def _check_known(table: Benchmark, networks: Networks) -> None:
 
 
 def _methods(
-    settings: Comparison, evaluator: Table, bench: Bench
+    settings: Comparison, queries: int, evaluator: Table, bench: Bench
 ) -> tuple[str, dict[str, Strategy]]:
     """Returns the baseline's label and the checked strategies, the baseline first."""
     shares, mask = evaluator.fidelities(bench), bench.space.mask
@@ -117,19 +122,17 @@ def _methods(
         strategy = STRATEGIES.make(part)
         check_strategy(strategy, mask)
         check_fidelities(strategy, evaluator, bench)
-        _check_budget(part.label, strategy, settings, shares)
+        _check_budget(part.label, strategy, queries, shares)
         methods[part.label] = strategy
     return baseline.label, methods
 
 
-def _check_budget(
-    label: str, strategy: Strategy, settings: Comparison, shares: tuple[float, ...]
-) -> None:
+def _check_budget(label: str, strategy: Strategy, queries: int, shares: tuple[float, ...]) -> None:
     least = math.ceil(max(strategy.initial, strategy.each) * min(shares[: strategy.fidelities]))
-    if settings.queries < least:
+    if queries < least:
         begin = "draws at random before it learns" if strategy.initial else "asks for in a round"
         raise UserError(
-            f"queries = {settings.queries} are fewer than the {least} that the method {label} "
+            f"queries = {queries} are fewer than the {least} that the method {label} "
             f"{begin}: queries must be at least {least}"
         )
 

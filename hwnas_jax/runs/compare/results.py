@@ -81,7 +81,7 @@ def compared(plan: Plan, cells: Mapping[tuple[str, str], Cell]) -> Compared:
         metric=settings.metric,
         costs=settings.costs,
         seeds=settings.seeds,
-        queries=settings.queries,
+        queries=plan.queries,
         baseline=plan.baseline,
         cases=tuple(
             _case(plan, case, {method: cells[method, case.label] for method in plan.methods})
@@ -146,7 +146,7 @@ def _case(plan: Plan, case: Case, cells: Mapping[str, Cell]) -> CaseResult:
 
 
 def _found(plan: Plan, case: Case, cell: Cell, reference: Reference | None, whole: float) -> Found:
-    at = 1 + evenly_spread(plan.settings.queries, _MOST_QUERIES)
+    at = 1 + evenly_spread(plan.queries, _MOST_QUERIES)
     last, selected = cell.last(at), cell.selected(at)
     reported = cell.reported.astype(np.float64)
     values = np.take_along_axis(reported, selected, axis=1)

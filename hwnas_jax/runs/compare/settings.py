@@ -13,6 +13,7 @@ from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.files.typed import parse_dataclass
 from hwnas_jax.registry import checked_options
 from hwnas_jax.runs.folder import versions
+from hwnas_jax.tabular import BUILT_IN
 
 FILE = "study.json"
 _FORMAT = "hwnas_jax.comparison"
@@ -25,22 +26,24 @@ UNLIMITED = "unlimited"
 class Comparison:
     """Which search methods are compared, and on what."""
 
-    table: Positional[str]
-    """trained accuracies: a file that `hwnas evaluate` reads, or its name in HWNAS_DATA"""
-    data_set: str = "cifar10"
-    """one of the table's data sets or tasks"""
+    table: Positional[str] = BUILT_IN
+    """trained accuracies: a file that `hwnas evaluate` reads, or its name in HWNAS_DATA; the
+    built-in table is made on this machine when it is used for the first time"""
+    data_set: str | None = None
+    """one of the table's data sets or tasks; its first when left out"""
     epochs: Annotated[int, Ge(1)] | None = None
     """select after so many epochs of training; the most there are when left out. Methods that use
     several fidelities evaluate after shorter trainings too"""
     split: Literal["validation", "test"] = "validation"
     """images to select by; with test the search sees what is reported, which is optimistic"""
-    methods: tuple[str, ...] = ("evolution",)
+    methods: tuple[str, ...] = ("evolution", "local_search", "surrogate")
     """strategies, as `hwnas list` names them, with options: evolution evolution,population=20.
     `random` is always among them, since every other method is compared with it"""
     seeds: Annotated[int, Ge(2)] = 50
     """searches of each method in each case, with the seeds 0, 1, 2, ..."""
-    queries: Annotated[int, Ge(1)] = 100
-    """trainings that each search may look up; a shorter one counts as its share of the epochs"""
+    queries: Annotated[int, Ge(1)] | None = None
+    """trainings that each search may look up; a shorter one counts as its share of the epochs. When
+    left out, a tenth of the table's networks, and at most 100"""
     costs: str | None = None
     """a published cost table, of the same networks; its costs are known to the searches"""
     task: str | None = None

@@ -45,7 +45,8 @@ def compare(
     work on one folder: all but the first resume it.
 
     Args:
-      settings: what is compared; a resumed comparison may leave them out.
+      settings: what is compared; when left out, the defaults on the built-in table, or those of
+        the comparison that is resumed.
       folder: a new folder for the results, `runs/compare-<time>` when left out; with `resume` an
         existing one.
       resume: continue a comparison, or help another process with it.
@@ -70,8 +71,7 @@ def compare(
             check_same(settings, saved, folder)
         plan = make_plan(saved)
     else:
-        if settings is None:
-            raise UserError("a new comparison needs settings: Comparison(table, ...)")
+        settings = settings or Comparison()
         folder = new_folder("compare") if folder is None else Path(folder)
         _refuse_existing(folder)
         plan = make_plan(settings)
