@@ -45,7 +45,7 @@ def kinds() -> dict[str, Kind]:
         Kind("data source", "data sources", ("data", "name"), SOURCES.summaries()),
         Kind("strategy", "strategies", ("search", "strategy"), gradient | STRATEGIES.summaries()),
         Kind(
-            "predictor", "predictors of the strategy surrogate",
+            "predictor", "predictors",
             ("search", "strategy", "args"), PREDICTORS.summaries(),
         ),
         Kind("relaxation", "relaxations", ("search", "relaxation"), RELAXATIONS.summaries()),
