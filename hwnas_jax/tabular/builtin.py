@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hwnas_jax.config import Config, DataConfig, SpaceConfig, override
+from hwnas_jax.config import Config, DataConfig, RetrainConfig, SearchConfig, SpaceConfig
 from hwnas_jax.cost.files.table_file import VERSION, load_table_file
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError
@@ -31,21 +31,16 @@ BUILT_IN = "built_in"
 _REVISION = 1
 """Raised when the same settings no longer train the same networks."""
 
-CONFIG = override(
-    Config(
-        name=BUILT_IN,
-        space=SpaceConfig(
-            name="complete_graph",
-            args={"channels": 8, "nodes": 4, "stages": 3},
-            off={"*": ("skip_connect", "conv_1x1")},
-        ),
-        data=DataConfig(
-            name="cluttered_digits", args={"size": 8, "clutter": 1, "repeats": 4}, shift=1
-        ),
+CONFIG = Config(
+    name=BUILT_IN,
+    space=SpaceConfig(
+        name="complete_graph",
+        args={"channels": 8, "nodes": 4, "stages": 3},
+        off={"*": ("skip_connect", "conv_1x1")},
     ),
-    search__batch_size=64,
-    search__steps_per_dispatch=100,
-    retrain__validation_fraction=0.2,
+    data=DataConfig(name="cluttered_digits", args={"size": 8, "clutter": 1, "repeats": 4}, shift=1),
+    search=SearchConfig(batch_size=64, steps_per_dispatch=100),
+    retrain=RetrainConfig(validation_fraction=0.2),
 )
 """The experiment whose networks are in the table."""
 
