@@ -326,8 +326,8 @@ def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
     titles = [line for line in lines if not line.startswith("  ")]
     assert "relaxations  --search.relaxation" in titles
     assert [title.partition("  --")[0] for title in titles] == [
-        "search spaces", "tasks", "data sources", "strategies", "relaxations", "estimators",
-        "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
+        "search spaces", "tasks", "data sources", "strategies", "predictors", "relaxations",
+        "estimators", "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
     ]  # fmt: skip
     assert indented.index("gradient") == indented.index("evolution") - 1
 
