@@ -4,12 +4,18 @@ from hwnas_jax.budgets import BUDGETS
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, load_config, override, save_config
 from hwnas_jax.cost import (
+    CostTable,
+    Observations,
     fit_cost,
+    fit_model,
     load_cost_model,
     load_measurements,
+    load_table,
+    measure_fidelity,
     measure_networks,
     predict_architectures,
     profile,
+    run_study,
 )
 from hwnas_jax.data import load_data
 from hwnas_jax.display import Terminal
@@ -36,10 +42,11 @@ from hwnas_jax.tasks import TASKS
 
 __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
-    "Comparison", "Config", "Gates", "Interrupted", "Part", "Run", "Space", "TableSettings",
-    "Target", "Terminal", "UserError", "Wanted", "compare", "cost_range", "evaluate", "fit_cost",
-    "load_architecture", "load_config", "load_cost_model", "load_data", "load_measurements",
-    "make_members", "make_space", "make_table", "measure_networks", "override",
-    "predict_architectures", "profile", "resolve_target", "save_architecture", "save_config",
-    "search_architecture", "search_population", "train", "within_budget", "write_report",
+    "Comparison", "Config", "CostTable", "Gates", "Interrupted", "Observations", "Part", "Run",
+    "Space", "TableSettings", "Target", "Terminal", "UserError", "Wanted", "compare", "cost_range",
+    "evaluate", "fit_cost", "fit_model", "load_architecture", "load_config", "load_cost_model",
+    "load_data", "load_measurements", "load_table", "make_members", "make_space", "make_table",
+    "measure_fidelity", "measure_networks", "override", "predict_architectures", "profile",
+    "resolve_target", "run_study", "save_architecture", "save_config", "search_architecture",
+    "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

@@ -87,13 +87,14 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
     Args:
       fitted: `FitReport.to_dict()`.
     """
-    header = ("model", "rank correlation", "mean error", "within 10 %")
+    header = ("model", "rank correlation", "mean error", "within 10 %", "in 90 % intervals")
     rows: list[tuple[str, ...]] = [
         (
             str(model["label"]),
             "-" if model["spearman"] is None else f"{model['spearman']:.3f}",
             f"{model['mape']:.1%}",
             f"{model['within_10']:.0%}",
+            "-" if model.get("covered_90") is None else f"{model['covered_90']:.0%}",
         )
         for model in fitted["models"]
     ]

@@ -27,7 +27,7 @@ def _text(cell) -> str:
     return "".join(out.text for out in cell.outputs if out.output_type == "stream")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_space"])
+@pytest.mark.parametrize("name", ["quickstart", "own_space", "cost_models"])
 def test_stored_without_outputs(name):
     stored = read(name)
     nbformat.validate(stored)
@@ -144,3 +144,18 @@ def test_own_space_runs(run):
         assert float(measured) > 0
         assert 0.1 < float(accuracy) <= 1
     assert Path(re.search(r"report: (.+)", found)[1]).is_file()
+
+
+@pytest.mark.slow
+def test_cost_models_runs(run, tmp_path):
+    cells = run("cost_models")
+    assert drawn_in(cells) == {"fit", "study"}
+    row = f"rank correlation {NUMBER} +mean error +{NUMBER}%"
+    fitted = re.findall(f"Gaussian process +{row}", _text(cells["fit"]))
+    assert len(fitted) == 1 and float(fitted[0][0]) > 0.95 and float(fitted[0][1]) < 8
+    gradient = _text(cells["gradient"])
+    assert float(re.search(f"cosine of the gradients {NUMBER}", gradient)[1]) > 0.95
+    cosines = re.findall(f"{row} +gradient cosine {NUMBER}", _text(cells["study"]))
+    gaussian, counting = ([float(value) for value in found] for found in cosines)
+    assert gaussian[0] > counting[0] and gaussian[1] < counting[1] and gaussian[2] > counting[2]
+    assert len(list(tmp_path.rglob("counting.npz"))) == 1

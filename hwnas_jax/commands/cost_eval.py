@@ -10,8 +10,16 @@ import tyro
 
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.files.readers import load_observations
-from hwnas_jax.cost.judge.metrics import coverage, kendall, mape, share_within, spearman
+from hwnas_jax.cost.judge.metrics import (
+    coverage,
+    far_from_zero,
+    kendall,
+    mape,
+    share_within,
+    spearman,
+)
 from hwnas_jax.cost.models.base import CostModel, predict_architectures, std_architectures
+from hwnas_jax.cost.models.model_file import read_fitted_to
 from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
@@ -38,6 +46,8 @@ class CostEvalOptions:
     """which task, for a table of several; the first when left out"""
     space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
     """the Python path of the model's search space, where that is code of your own"""
+    fitted: bool = False
+    """also count the networks that the model was fitted to; otherwise they are left out"""
     json: bool = False
     """print one JSON object"""
 
@@ -53,7 +63,8 @@ def evaluate(
       observations: at least one metric of the model.
 
     Returns:
-      By metric `networks`, `spearman`, `kendall` (None where ranks say nothing), `mape`,
+      By metric `networks`, `near_zero` (how many of them cost less than 2 % of the median and are
+      left out of relative errors), `spearman`, `kendall` (None where ranks say nothing), `mape`,
       `within_1`, `within_5`, `within_10` as shares, and `coverage`, the share inside the model's
       90 % intervals, None for a model that gives none.
 
@@ -77,6 +88,7 @@ def evaluate(
         ranks = (spearman(measured, mean), kendall(measured, mean))
         scores[metric] = {
             "networks": len(measured),
+            "near_zero": int((~far_from_zero(measured)).sum()),
             "spearman": None if np.isnan(ranks[0]) else ranks[0],
             "kendall": None if np.isnan(ranks[1]) else ranks[1],
             "mape": mape(measured, mean),
@@ -96,9 +108,18 @@ def run(words: list[str]) -> None:
     observed = load_observations(
         options.data, device=options.device, task=options.task, space=space
     )
-    scores = evaluate(model, space, observed.observations)
+    known = None if options.fitted else read_fitted_to(options.model)
+    tested, notes = _without_fitted(observed.observations, known)
+    scores = evaluate(model, space, tested)
+    for metric, row in scores.items():
+        if row["near_zero"]:
+            notes.append(
+                f"{row['near_zero']} networks cost less than 2 % of the median {metric} and are "
+                "left out of relative errors"
+            )
+    notes += observed.notes
     if options.json:
-        print(json.dumps({"source": observed.source, "metrics": scores, "notes": observed.notes}))
+        print(json.dumps({"source": observed.source, "metrics": scores, "notes": notes}))
         return
     display = Terminal()
     header = ("metric", "Spearman", "Kendall", "MAPE", "within 1 %", "5 %", "10 %",
@@ -113,7 +134,27 @@ def run(words: list[str]) -> None:
         )
         for metric, row in scores.items()
     ]
-    count = len(observed.observations)
-    display.table(f"{model.name} on {count:,} networks of {observed.source}", header, rows)
-    for note in observed.notes:
+    display.table(f"{model.name} on {len(tested):,} networks of {observed.source}", header, rows)
+    for note in notes:
         display.say(note)
+
+
+def _without_fitted(
+    observations: Observations, known: np.ndarray | None
+) -> tuple[Observations, list[str]]:
+    """Returns the networks that the model was not fitted to, and what there is to say about it."""
+    if known is None:
+        return observations, []
+    seen = set(map(tuple, known.tolist()))
+    new = np.array([tuple(row) not in seen for row in observations.architectures.tolist()], bool)
+    left_out = int((~new).sum())
+    if not left_out:
+        return observations, []
+    if not new.any():
+        raise UserError(
+            f"the model was fitted to all {left_out} networks of the data: nothing is left to "
+            "judge it on. hwnas cost fit has judged it on held-out ones; --fitted counts these"
+        )
+    return observations.subset(new), [
+        f"{left_out:,} networks that the model was fitted to are left out; --fitted counts them"
+    ]

@@ -51,8 +51,8 @@ def run(words: list[str]) -> None:
             seen.space, observed, options.config.cost,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
-        model.save(options.out, seen.space)
+        model.save(options.out, seen.space, observed.architectures)
     display.table(*cost_fit_table(fitted.to_dict()))
-    for note in seen.notes:
+    for note in (*seen.notes, *fitted.warnings):
         display.say(note)
     display.say(f"wrote {options.out}")

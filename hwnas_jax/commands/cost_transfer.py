@@ -70,9 +70,12 @@ def run(words: list[str]) -> None:
         given = observed.observations
         given.require(1, "transfer")
     check_samples(len(given) if given is not None else count or 0)
+    TransferModel.check_count(len(given) if given is not None else count or 0)
     sources = source_devices(table, options.device, options.sources)
     metrics = _metrics(table, given, options.device)
     display = Terminal()
+    for note in observed.notes if count is None else ():
+        display.say(note)
     with display.stage("transfer") as report:
         priors = _learn(table, sources, metrics, options, report)
     display.say(f"learned from {', '.join(sources)}")
@@ -94,8 +97,13 @@ def run(words: list[str]) -> None:
     if options.device is not None:
         seen = given.architectures if given is not None else np.zeros((0, 0), int)
         _judge(display, table, model, TransferModel.of(priors, None), options.device, seen)
+    if not model.sampled:
+        display.say(
+            "without samples only the ranks mean something: nothing is known of the new device's "
+            f"scale, and {', '.join(model.metrics)} are given at that of the sources"
+        )
     if options.out is not None:
-        model.save(options.out, table.space)
+        model.save(options.out, table.space, None if given is None else given.architectures)
         display.say(f"wrote {options.out}")
 
 
@@ -172,7 +180,10 @@ def _write_plan(display, table, rows, options):
 
 
 def _judge(display, table, model, unseen, device, seen):
-    """Prints the scores on the networks of the table that were no samples."""
+    """Prints the scores on the networks of the table that were no samples.
+
+    The mean of the sources has no scale, so of it only the ranks are shown.
+    """
     taken = {tuple(row) for row in np.asarray(seen).tolist()}
     rest = np.array([tuple(row) not in taken for row in table.architectures.tolist()])
     observations = table.observations(device, np.flatnonzero(rest))
@@ -181,13 +192,13 @@ def _judge(display, table, model, unseen, device, seen):
     rows = []
     for name, one in lines:
         for metric, scores in evaluate(one, table.space, observations).items():
-            rows.append((
-                name, str(len(taken) if one is model else 0), metric,
-                "-" if scores["spearman"] is None else f"{scores['spearman']:.3f}",
-                f"{scores['mape']:.1%}",
-                *(f"{scores[key]:.0%}" for key in ("within_5", "within_10")),
-                "-" if scores["coverage"] is None else f"{scores['coverage']:.0%}",
-            ))  # fmt: skip
+            shares = ("-",) * 4
+            if one.sampled:
+                keys = ("mape", "within_5", "within_10", "coverage")
+                shares = tuple(f"{scores[key]:.{int(key == 'mape')}%}" for key in keys)
+            ranks = "-" if scores["spearman"] is None else f"{scores['spearman']:.3f}"
+            count = str(len(taken) if one.sampled else 0)
+            rows.append((name, count, metric, ranks, *shares))
     header = ("model", "samples", "metric", "Spearman", "MAPE", "within 5 %", "10 %",
               f"in {LEVEL:.0%} intervals")  # fmt: skip
     display.table(f"{device}, on {len(observations):,} other networks", header, rows)

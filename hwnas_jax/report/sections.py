@@ -202,14 +202,17 @@ def cost_model(run: RunFiles) -> str:
             NOTHING if model.get("spearman") is None else f"{model['spearman']:.3f}",
             percent(model.get("mape")),
             percent(model.get("within_10"), digits=0),
+            NOTHING if model.get("covered_90") is None else percent(model["covered_90"], digits=0),
         )
         for model in run.cost_fit["models"]
     ]
-    head = ("model", "rank correlation", "mean error", "within 10\u00a0%")
+    head = (
+        "model", "rank correlation", "mean error", "within 10\u00a0%", "in 90\u00a0% intervals",
+    )  # fmt: skip
     explained = (
         f"Judged on networks that were {source} but not used for the fit: Spearman's rank "
-        "correlation, the mean of the absolute relative errors, and the share of the networks that "
-        "were predicted within 10 %."
+        "correlation, the mean of the absolute relative errors, the share of the networks that "
+        "were predicted within 10 %, and the share inside the model's own 90 % intervals."
     )
     searched = (run.measurements_during_search or {"networks": []})["networks"]
     more = measured_during_search(searched) if searched else ""

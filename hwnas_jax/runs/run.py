@@ -33,6 +33,7 @@ from hwnas_jax.cost import (
     save_measurements,
 )
 from hwnas_jax.cost.files.observations import unit
+from hwnas_jax.cost.files.unit_doubts import measurement_doubts
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import load_or_offer, write_json
@@ -158,6 +159,8 @@ class Run(NetworkStages):
         """
         if measurements is not None:
             given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
+            for note in (*given.notes, *measurement_doubts(given, self.space)):
+                self.display.say(note)
             save_measurements(given, self.folder / "measurements.json")
             self.finish("profile", 0.0)
         if cost_model is not None:
@@ -223,10 +226,12 @@ class Run(NetworkStages):
             model, fitted = fit_cost(
                 self.space, measured, self.config.cost, seed=self.config.seed, progress=report
             )
-            model.save(path, self.space)
+            model.save(path, self.space, measured.encoded(self.space))
             write_json(self.folder / "cost_fit.json", fitted.to_dict())
         self.__dict__.pop("cost_model", None)
         self.display.table(*cost_fit_table(fitted.to_dict()))
+        for warning in fitted.warnings:
+            self.display.say(warning)
         return path
 
     def resolve_targets(self) -> tuple[Member, ...]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import jax
@@ -12,9 +13,11 @@ from scipy import stats
 from hwnas_jax.cli import main
 from hwnas_jax.commands.cost_eval import evaluate
 from hwnas_jax.cost.files.observations import Observations
+from hwnas_jax.cost.files.plain_text import parse_text, to_text
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import CostModel, predict_architectures
 from hwnas_jax.errors import UserError
+from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.core.architecture_files import save_architecture
 
@@ -150,9 +153,59 @@ def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
     words = "cost fit table.csv --device board --out fitted.npz --cost.model analytic"
     assert main(words.split()) == 0
     assert "wrote fitted.npz" in capsys.readouterr().out
-    assert main(["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]) == 0
+    words = ["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]
+    assert main([*words, "--fitted"]) == 0
     found = json.loads(capsys.readouterr().out)["metrics"]["latency_ms"]
     assert found["mape"] < 0.05 and found["spearman"] > 0.95
+    assert main(words) == 2
+    assert "the model was fitted to all 24 networks of the data" in capsys.readouterr().err
+
+
+def test_eval_leaves_out_what_the_model_was_fitted_to_and_what_costs_next_to_nothing(here, capsys):
+    observed = Observations(ROWS[:10], {"latency_ms": LATENCIES[:10]})
+    model = AnalyticModel.fit(CELLS, observed)
+    model.save(here / "ten.npz", CELLS, ROWS[:10])
+    tiny = LATENCIES.copy()
+    tiny[12] = 1e-3 * np.median(LATENCIES)
+    predicted = predict_architectures(model, ROWS, CELLS.num_options)["latency_ms"]
+    scores = evaluate(model, CELLS, Observations(ROWS[10:], {"latency_ms": tiny[10:]}))
+    kept = np.delete(np.arange(10, 24), 2)
+    wanted = np.abs(predicted[kept] / tiny[kept] - 1)
+    assert scores["latency_ms"]["near_zero"] == 1
+    assert scores["latency_ms"]["mape"] == pytest.approx(wanted.mean(), rel=1e-5)
+    assert main(["cost", "eval", "ten.npz", "table.csv", "--device", "phone", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["metrics"]["latency_ms"]["networks"] == 14
+    assert "10 networks that the model was fitted to are left out" in said["notes"][0]
+
+
+def test_a_poor_fit_is_told(here, capsys):
+    """Costs that have nothing to do with the networks."""
+    costs = np.exp(np.random.default_rng(3).standard_normal(24))
+    lines = [f"{CELLS.to_string(row)},{5 * ms}" for row, ms in zip(ROWS, costs, strict=True)]
+    spec = f"# space: {json.dumps(CELLS.spec)}\n# device: cpu\n"
+    (here / "chance.csv").write_text(spec + "\n".join(["architecture,latency_ms", *lines]) + "\n")
+    words = "cost fit chance.csv --out chance.npz --cost.model linear --cost.model.args members 2"
+    assert main(words.split()) == 0
+    said = capsys.readouterr().out
+    assert "in 90 % intervals" in said
+    assert re.search(r"warning: .* errs by \d+% on 6 held-out networks", said)
+    assert "with 6 held-out networks these figures are rough" in said
+
+
+def test_a_file_that_does_not_say_its_size_is_told_and_another_size_is_refused(here, capsys):
+    words = "cost fit table.csv --device board --out b.npz --cost.model analytic"
+    assert main(words.split()) == 0
+    said = capsys.readouterr().out
+    assert "does not say at which size its networks were measured" in said and "# space: {" in said
+    small = make_space("nasbench201", {"channels": 4}, input_shape=(32, 32, 3), num_outputs=10)
+    text = f"# space: {json.dumps(CELLS.spec)}\n# device: cpu\narchitecture,latency_ms\n"
+    with pytest.raises(UserError, match="these differ: channels 16 and 4"):
+        parse_text(text + f"{CELLS.to_string(ROWS[0])},3\n", small)
+    unsaid = parse_text(text.partition("\n")[2] + f"{CELLS.to_string(ROWS[0])},3\n", small)
+    assert '"channels": 4' in unsaid.notes[0]
+    again = parse_text(to_text(unsaid))
+    assert again.notes == unsaid.notes
 
 
 def test_a_model_is_fitted_to_a_sample_of_a_table(here, capsys):

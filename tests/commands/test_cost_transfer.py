@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cli import main
+from hwnas_jax.commands import cost_transfer
 from hwnas_jax.cost import load_cost_model, predict_architectures, spearman
 from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.models.transfer import TransferModel
 from tests.cost.test_transfer import ALL, SPACE, TABLE
 
 QUICK = ["--transfer.hypotheses", "64", "--transfer.trials", "1"]
@@ -73,7 +75,7 @@ def test_networks_are_printed_without_a_plan(here, capsys):
         (("--device", "d7"), ("d7", "d0")),
         (("--device", "d0", "--sources", "d0"), ("d0 is the new device",)),
         (("--device", "d0", "--samples", "2"), ("at least 3", "got 2")),
-        (("--device", "d0", "--samples", "9999"), ("9999", "171")),
+        (("--device", "d0", "--samples", "180"), ("180", "171")),
         (("--samples", "missing.csv"), ("missing.csv",)),
         (("--out", "table.csv"), ("table.csv exists",)),
         (("--out", "gone/m.npz"), ("no folder gone",)),
@@ -87,6 +89,23 @@ def test_mistakes_are_one_clear_line(here, capsys, words, parts):
     assert said.startswith("error: ") and said.count("\n") == 1
     assert all(part in said for part in parts), said
     assert sorted(path.name for path in here.iterdir()) == ["table.csv"]
+
+
+def test_without_samples_only_ranks_are_shown(here, capsys):
+    assert run("--device", "d0", "--samples", "0", "--out", "none.npz") == 0
+    said = capsys.readouterr().out
+    assert "without samples only the ranks mean something" in said
+    (row,) = [line.split("│")[1:-1] for line in said.splitlines() if "mean of the sources" in line]
+    assert [cell.strip() for cell in row[4:]] == ["-"] * 4 and float(row[3]) > 0
+    model = load_cost_model(here / "none.npz", load_table("table.csv").space)
+    assert not model.knows_uncertainty
+
+
+def test_too_many_samples_are_refused_before_any_work(here, capsys, monkeypatch):
+    monkeypatch.setattr(TransferModel, "most_networks", 20)
+    monkeypatch.setattr(cost_transfer, "learn_prior", None)
+    assert run("--device", "d0", "--samples", "21") == 2
+    assert "takes at most 20 samples, there are 21" in capsys.readouterr().err
 
 
 def test_cost_fit_says_where_such_a_model_comes_from(here, capsys):

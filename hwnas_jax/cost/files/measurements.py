@@ -121,5 +121,20 @@ class Measurements:
 
 def check_spec(spec: Any, space: Choices, what: str) -> None:
     """Raises UserError when `spec` is not that of `space`; `what` names the thing that has it."""
-    if spec != space.spec:
-        raise UserError(f"{what} belong to the space {spec}, not to {space.spec}")
+    if spec == space.spec:
+        return
+    own, given = _flat(space.spec), _flat(spec if isinstance(spec, dict) else {})
+    differ = [
+        f"{key} {given.get(key, 'unsaid')} and {own.get(key, 'unsaid')}"
+        for key in dict.fromkeys([*given, *own])
+        if given.get(key) != own.get(key)
+    ]
+    raise UserError(
+        f"{what} belong to the space {spec}, not to {space.spec}; these differ: {'; '.join(differ)}"
+    )
+
+
+def _flat(spec: dict[str, Any]) -> dict[str, Any]:
+    """Returns the parts of a space's description, its own options beside the rest."""
+    args = spec.get("args")
+    return {**spec, **args, "args": None} if isinstance(args, dict) else spec

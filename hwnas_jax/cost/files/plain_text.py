@@ -69,6 +69,9 @@ def parse_text(
         space = choices_from_spec(sheet.spec)
     elif sheet.spec is not None:
         check_spec(sheet.spec, space, "they")
+    conditions = _object(header.get("conditions", "{}"), "conditions")
+    if sheet.spec is None:
+        conditions["notes"] = [*conditions.get("notes", ()), unsaid_size(space)]
     names = tuple(decision.name for decision in space.decisions)
     known = (*known_columns(), *names)
     metrics = metric_columns(sheet.columns, known)
@@ -107,13 +110,23 @@ def parse_text(
             source=header.get("source", "measured"),
             runtime=header.get("runtime", "unknown"),
             held_out=_whole(header.get("held_out", "0"), "held_out"),
-            conditions=_object(header.get("conditions", "{}"), "conditions"),
+            conditions=conditions,
             created=header.get(
                 "created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             ),
         ),
         space,
         where,
+    )
+
+
+def unsaid_size(space: Choices) -> str:
+    """Returns the warning for a file that does not say which networks of a space it measured."""
+    said = {key: value for key, value in space.spec.items() if key not in ("name", "decisions")}
+    return (
+        f"warning: the file does not say at which size its networks were measured; they are taken "
+        f"as those of {space.name} with {json.dumps(said)}. If that is right, add the line "
+        f"'# space: {json.dumps(space.spec)}' to it"
     )
 
 

@@ -132,16 +132,27 @@ def disconnected(space: Choices, architectures: np.ndarray) -> np.ndarray:
     return (space.canonical(np.asarray(architectures, np.int32)) == closed).all(axis=1)
 
 
-_COUNTED: dict[str, Terms] = {}
+_COUNTED: dict[str, tuple[Terms, Terms]] = {}
 
 
 def running_macs(space: Space, architectures: np.ndarray) -> np.ndarray:
     """Returns the multiply-accumulates of the operations that run, `float64[N]`."""
+    return _add(space, architectures, _counted(space)[0])
+
+
+def running_operations(space: Space, architectures: np.ndarray) -> np.ndarray:
+    """Returns how many operations run, `float64[N]`."""
+    return _add(space, architectures, _counted(space)[1])
+
+
+def _counted(space: Space) -> tuple[Terms, Terms]:
+    """Returns the multiply-accumulates of every place, and a one for every place."""
     key = json.dumps(space.spec, sort_keys=True)
     if key not in _COUNTED:  # counting builds every operation, and tables ask once for each device
-        counts = {name: float(part.macs) for name, part in space.operations()[0].items()}
-        _COUNTED[key] = sum_terms(space, counts)
-    return _add(space, architectures, _COUNTED[key])
+        operations = space.operations()[0]
+        macs = {name: float(part.macs) for name, part in operations.items()}
+        _COUNTED[key] = sum_terms(space, macs), sum_terms(space, dict.fromkeys(operations, 1.0))
+    return _COUNTED[key]
 
 
 def _sums(space: Space, architectures: np.ndarray, values: Mapping[str, float]) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from hwnas_jax.config import CostConfig
 from hwnas_jax.cost.files.measurements import Measurements
-from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.cost.judge.metrics import coverage, mape, share_within, spearman
+from hwnas_jax.cost.files.observations import Observations, unit
+from hwnas_jax.cost.judge.metrics import coverage, far_from_zero, mape, share_within, spearman
 from hwnas_jax.cost.models.base import (
     CostModel,
     FittedModel,
@@ -25,8 +25,9 @@ from hwnas_jax.spaces.base import Choices, Space
 _BESIDE = ("linear", "table", "analytic")
 _LEAST_TRAIN = 8
 _FIRST = "latency_ms"
-# Below this share of the median, a relative error says nothing about a model.
-_NEAR_ZERO = 0.02
+# Of the chosen model on held-out networks: beyond these a budget in its unit means little.
+_MOST_ERROR, _LEAST_RANKS, _LEAST_COVERED = 0.2, 0.7, 0.7
+_FEW_TESTED = 10
 
 Progress = Callable[[int, int, str], None]
 
@@ -60,6 +61,27 @@ class FitReport:
     metrics: dict[str, list[dict[str, Any]]]
     near_zero: dict[str, int]
     unfit: dict[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on why the chosen model should not be trusted; none for a good one."""
+        chosen = self.models[0]
+        name, tested = chosen["label"], f"{self.test_size} held-out networks"
+        said = []
+        if chosen["mape"] > _MOST_ERROR:
+            said.append(
+                f"{name} errs by {chosen['mape']:.0%} on {tested}: a budget in {unit(self.metric)} "
+                "would mean little; measure more networks, or more rounds of each"
+            )
+        if chosen["spearman"] is None or chosen["spearman"] < _LEAST_RANKS:
+            ranks = "none" if chosen["spearman"] is None else f"{chosen['spearman']:.2f}"
+            said.append(f"{name} hardly ranks {tested}: its rank correlation is {ranks}")
+        covered = chosen["covered_90"]
+        if covered is not None and covered < _LEAST_COVERED and self.test_size >= _FEW_TESTED:
+            said.append(f"its 90 % intervals hold only {covered:.0%} of {tested}")
+        if said and self.test_size < _FEW_TESTED:
+            said.append(f"with {tested} these figures are rough")
+        return tuple(f"warning: {sentence}" for sentence in said)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain JSON values, with None for what is undefined."""
@@ -127,7 +149,7 @@ def fit_cost(
         fitted=_rows(chosen, space, measured.subset(train), first),
         metrics=metrics,
         near_zero={
-            metric: int((~_far_from_zero(column)).sum())
+            metric: int((~far_from_zero(column)).sum())
             for metric, column in held_out.values.items()
         },
         unfit=unfit,
@@ -185,19 +207,13 @@ def _scores(
     predicted = predict_architectures(model, architectures, space.num_options)[metric]
     std = std_architectures(model, architectures, space.num_options)[metric]
     correlation = spearman(measured, predicted)
-    shown = _far_from_zero(measured)
     return {
         "spearman": None if np.isnan(correlation) else correlation,
-        "mape": mape(measured[shown], predicted[shown]),
-        "within_10": share_within(measured[shown], predicted[shown], 0.1),
-        "within_5": share_within(measured[shown], predicted[shown], 0.05),
+        "mape": mape(measured, predicted),
+        "within_10": share_within(measured, predicted, 0.1),
+        "within_5": share_within(measured, predicted, 0.05),
         "covered_90": coverage(measured, predicted, std, 0.9) if model.knows_uncertainty else None,
     }
-
-
-def _far_from_zero(costs: np.ndarray) -> np.ndarray:
-    """Returns which costs `float64[N]` a relative error is meaningful for, `bool[N]`."""
-    return costs >= _NEAR_ZERO * np.median(costs)
 
 
 def _rows(

@@ -1,11 +1,16 @@
 """How well predicted latencies agree with measured ones.
 
+Relative errors leave out networks that cost next to nothing, as a cell without a path does: there
+a relative error says nothing about a model.
+
 Legend: `N` networks.
 """
 
 import chex
 import numpy as np
 import scipy
+
+_NEAR_ZERO = 0.02
 
 
 def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -25,13 +30,24 @@ def spearman(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def mape(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Returns the mean absolute percentage error, as a share of the measured `float[N]`."""
+    """Returns the mean absolute percentage error, as a share of the measured `float[N]`.
+
+    Networks for which `far_from_zero` is false are left out.
+    """
     return float(_relative(measured, predicted).mean())
 
 
 def share_within(measured: np.ndarray, predicted: np.ndarray, fraction: float) -> float:
-    """Returns the share, in [0, 1], predicted within `fraction` of the measured `float[N]`."""
+    """Returns the share, in [0, 1], predicted within `fraction` of the measured `float[N]`.
+
+    Networks for which `far_from_zero` is false are left out.
+    """
     return float((_relative(measured, predicted) <= fraction).mean())
+
+
+def far_from_zero(measured: np.ndarray) -> np.ndarray:
+    """Returns which costs `float[N]` are at least 2 % of their median, `bool[N]`."""
+    return np.asarray(measured) >= _NEAR_ZERO * np.median(measured)
 
 
 def kendall(measured: np.ndarray, predicted: np.ndarray) -> float:
@@ -72,4 +88,5 @@ def _pair(measured, predicted):
 
 def _relative(measured, predicted):
     measured, predicted = _pair(measured, predicted)
-    return np.abs(predicted - measured) / np.abs(measured)
+    shown = far_from_zero(measured)
+    return np.abs(predicted[shown] - measured[shown]) / np.abs(measured[shown])

@@ -98,10 +98,11 @@ def run_study(
       progress: called with `(done, total, what)`.
 
     Raises:
-      UserError: for an unknown model, option, device or metric, or a table with too few networks.
+      UserError: for an unknown model, option, device or metric, more networks than a model takes,
+        or a table with too few networks. Nothing is fitted before.
     """
     for model in models:
-        check_cost_model(model)
+        check_cost_model(model).check_count(train)
     choose(metric, table.values, f"metric of {table.source}")
     if draws < 1 or train < 1:
         raise UserError(f"train and draws must be positive, got {train} and {draws}")

@@ -204,10 +204,17 @@ class FittedModel(CostModel):
         del space
         return False
 
-    def save(self, path: Path, space: Choices) -> None:
-        """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads."""
+    def save(self, path: Path, space: Choices, fitted_to: np.ndarray | None = None) -> None:
+        """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads.
+
+        Args:
+          path: the file.
+          space: the space of the model.
+          fitted_to: `int32[N, D]`, the networks that it was fitted to, so that a comparison with
+            measurements can leave them out.
+        """
         values, arrays = self.contents()
-        write_model(path, self.name, space, values, arrays)
+        write_model(path, self.name, space, values, arrays, fitted_to)
 
 
 def predict_architectures(

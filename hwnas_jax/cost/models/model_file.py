@@ -18,10 +18,16 @@ from hwnas_jax.spaces.base import Choices
 
 _FORMAT = "hwnas_jax.cost_model"
 _VERSION = 1
+_FITTED_TO = "fitted_to"
 
 
 def write_model(
-    path: Path, model: str, space: Choices, extra: dict[str, Any], arrays: Mapping[str, Any]
+    path: Path,
+    model: str,
+    space: Choices,
+    extra: dict[str, Any],
+    arrays: Mapping[str, Any],
+    fitted_to: np.ndarray | None = None,
 ) -> None:
     """Writes a model's arrays and header, whole or not at all.
 
@@ -31,6 +37,7 @@ def write_model(
       space: the space that it was fitted to.
       extra: further plain JSON values of the header.
       arrays: by name.
+      fitted_to: `int32[N, D]`, the networks that the model was fitted to; None leaves them out.
     """
     header = {"format": _FORMAT, "version": _VERSION, "model": model, "space": space.spec, **extra}
     path = Path(path)
@@ -38,6 +45,8 @@ def write_model(
     try:
         with temporary.open("wb") as file:
             plain = {name: np.asarray(array) for name, array in arrays.items()}
+            if fitted_to is not None:
+                plain[_FITTED_TO] = np.asarray(fitted_to, np.int32)
             np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **plain)
         os.replace(temporary, path)
     finally:
@@ -52,7 +61,7 @@ def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[
       space: the space that the model must be of; None takes a model of any space.
 
     Returns:
-      The header and the arrays by name.
+      The header and the model's arrays by name.
 
     Raises:
       UserError: names the file when it is missing, damaged, foreign, or of another space.
@@ -72,7 +81,20 @@ def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[
         raise UserError(f"{path} has version {header.get('version')!r}; known is {_VERSION}")
     if space is not None:
         check_spec(header.get("space"), space, f"cost model {path}: its contents")
+    arrays.pop(_FITTED_TO, None)
     return header, arrays
+
+
+def read_fitted_to(path: Path) -> np.ndarray | None:
+    """Returns the networks that a model was fitted to, `int32[N, D]`; None if it does not say."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            rows = file[_FITTED_TO] if _FITTED_TO in file.files else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cost model {path} is damaged: {error}") from error
+    if rows is not None and (rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer)):
+        raise UserError(f"cost model {path}: {_FITTED_TO} must be int32[N, D], got {rows.dtype}")
+    return rows
 
 
 def check_array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -32,7 +32,7 @@ _ARRAYS = ("constant", "table", "pair", "centre", "mean", "spread", "noise")
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[*_ARRAYS, "pairs"],
-    meta_fields=["metrics", "devices"],
+    meta_fields=["metrics", "devices", "sampled"],
 )
 @dataclasses.dataclass(frozen=True)
 class TransferModel(ExactModel, FittedModel):
@@ -52,6 +52,8 @@ class TransferModel(ExactModel, FittedModel):
       pairs: `int32[R, 2]`, entries of a gate weight.
       metrics: `M` names.
       devices: `V` names.
+      sampled: whether the device was sampled. Otherwise its scale is unknown, and so is how far
+        the prediction may be wrong.
     """
 
     constant: jax.Array
@@ -64,10 +66,25 @@ class TransferModel(ExactModel, FittedModel):
     pairs: jax.Array
     metrics: tuple[str, ...]
     devices: tuple[str, ...]
+    sampled: bool
 
     name: ClassVar[str] = "transfer"
     summary: ClassVar[str] = "few samples and other devices' tables: hwnas cost transfer"
-    knows_uncertainty = True
+    most_networks: ClassVar[int | None] = 200
+
+    @classmethod
+    def check_count(cls, count: int) -> None:
+        """Refuses more samples than a transfer is for."""
+        if cls.most_networks is not None and count > cls.most_networks:
+            raise UserError(
+                f"a transfer takes at most {cls.most_networks} samples, there are {count}: so many "
+                "need no other device, fit a model to them alone (hwnas cost fit)"
+            )
+
+    @property
+    def knows_uncertainty(self) -> bool:  # type: ignore[override]
+        """Whether the device was sampled."""
+        return self.sampled
 
     @classmethod
     def fit(
@@ -119,6 +136,7 @@ class TransferModel(ExactModel, FittedModel):
             pairs=jnp.asarray(priors[0].sources.pairs, jnp.int32),
             metrics=tuple(prior.metric for prior in priors),
             devices=priors[0].sources.devices,
+            sampled=observations is not None and len(observations) > 0,
         )
 
     def features(self, weight: jax.Array, forms: tuple[Forms, ...]) -> jax.Array:
@@ -143,12 +161,16 @@ class TransferModel(ExactModel, FittedModel):
 
     def std(self, weight: jax.Array) -> Costs:
         weight = jnp.asarray(weight)
+        if not self.sampled:
+            return {metric: jnp.zeros((), jnp.float32) for metric in self.metrics}
         along = jnp.einsum("mf,mfg->mg", self.features(weight, as_drawn(weight)), self.spread)
         deviations = jnp.sqrt((along**2).sum(axis=1) + self.noise**2)
         return dict(zip(self.metrics, deviations, strict=True))
 
     def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        values = {"metrics": list(self.metrics), "devices": list(self.devices)}
+        values = {
+            "metrics": list(self.metrics), "devices": list(self.devices), "sampled": self.sampled,
+        }  # fmt: skip
         return values, {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
@@ -156,6 +178,9 @@ class TransferModel(ExactModel, FittedModel):
         cls, values: dict[str, Any], arrays: dict[str, np.ndarray], space: Choices
     ) -> "TransferModel":
         metrics, devices = _texts(values, "metrics"), _texts(values, "devices")
+        sampled = values.get("sampled")
+        if not isinstance(sampled, bool):
+            raise UserError(f"sampled must be true or false, got {sampled!r}")
         entries = space.num_decisions * space.num_options
         pairs, count = pairs_of(space), len(metrics)
         wide = entries + len(devices) + 1
@@ -172,7 +197,8 @@ class TransferModel(ExactModel, FittedModel):
             name: jnp.asarray(check_array(arrays, name, shape)) for name, shape in shapes.items()
         }
         return cls(
-            **found, pairs=jnp.asarray(pairs, jnp.int32), metrics=metrics, devices=devices
+            **found, pairs=jnp.asarray(pairs, jnp.int32), metrics=metrics, devices=devices,
+            sampled=bool(sampled),
         )  # fmt: skip
 
 

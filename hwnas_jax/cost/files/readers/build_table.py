@@ -12,6 +12,7 @@ from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.table_checks import (
     check_table,
     check_table_units,
+    table_doubts,
     table_notes,
     unknown_zeros,
 )
@@ -54,7 +55,8 @@ def make_table(
             choose(device, table.devices, f"device (in the split {name})")
     if any(not 0 <= row < len(architectures) for row in table.references):
         raise UserError(f"a reference architecture is none of 0..{len(architectures) - 1}")
-    return dataclasses.replace(table, notes=(*unknown, *table_notes(table)))
+    doubts = table_doubts(table, batch_size)
+    return dataclasses.replace(table, notes=(*unknown, *table_notes(table), *doubts))
 
 
 def require_numbers(values: np.ndarray, what: str) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.files.plain_text import known_columns
+from hwnas_jax.cost.files.plain_text import known_columns, unsaid_size
 from hwnas_jax.cost.files.readers.build_table import make_table
 from hwnas_jax.cost.files.sheet import (
     Sheet,
@@ -84,10 +84,10 @@ def read_csv(path: Path, *, space: Choices | None = None) -> CostTable:
         rows=[f"line {lines[row]}" for row in range(len(rows))],
         batch_size=int(size) if size.isdigit() else 1,
     )  # fmt: skip
+    notes = [unsaid_size(space)] if sheet.spec is None else []
     if left_out:
-        note = f"columns left out: {', '.join(left_out)}"
-        found = dataclasses.replace(found, notes=(*found.notes, note))
-    return found
+        notes.append(f"columns left out: {', '.join(left_out)}")
+    return dataclasses.replace(found, notes=(*found.notes, *notes))
 
 
 def _space(sheet: Sheet, space: Choices | None) -> Choices:

@@ -8,6 +8,7 @@ from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.files.readers.load import load_table
 from hwnas_jax.cost.files.readers.locate import find_data
 from hwnas_jax.cost.files.unit_checks import disconnected
+from hwnas_jax.cost.files.unit_doubts import measurement_doubts
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
@@ -54,9 +55,10 @@ def load_observations(
         space = choices_from_spec(measured.space) if space is None else space
         observations = measured.observations(space)
         kind = measured.device.get("kind", "an unnamed device")
+        doubts = measurement_doubts(measured, space)
+        notes = (*measured.notes, *doubts, *_cut(space, observations))
         return Observed(
-            space, observations, f"{found.name}, {kind} ({measured.source})",
-            _cut(space, observations),
+            space, observations, f"{found.name}, {kind} ({measured.source})", notes
         )  # fmt: skip
     table = load_table(found, task=task, space=space)
     if device is None:

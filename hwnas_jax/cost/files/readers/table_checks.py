@@ -10,10 +10,12 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import METRICS, CostTable
 from hwnas_jax.cost.files.unit_checks import check_latencies, disconnected
+from hwnas_jax.cost.files.unit_doubts import doubt_latencies
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.spaces.base import Choices
 
 _NEAR_ZERO = 0.01
+_DOUBTED = 200
 
 
 def check_table(table: CostTable) -> CostTable:
@@ -90,6 +92,25 @@ def check_table_units(table: CostTable, rows: Sequence[str], batch_size: int = 1
             )  # fmt: skip
         except UserError as error:
             raise UserError(f"{device}: {error}") from error
+
+
+def table_doubts(table: CostTable, batch_size: int = 1) -> tuple[str, ...]:
+    """Returns a sentence for each device whose latencies may be in another unit.
+
+    Raises:
+      UserError: names a device that cannot be as quick as the table says.
+    """
+    found: list[str] = []
+    for device, latencies_ms in zip(
+        table.devices, table.values.get("latency_ms", np.zeros((0, 0))), strict=False
+    ):
+        rows = np.flatnonzero(~np.isnan(latencies_ms))
+        rows = rows[:: 1 + len(rows) // _DOUBTED]
+        found += doubt_latencies(
+            table.space, table.architectures[rows], latencies_ms[rows],
+            device=device, batch_size=batch_size,
+        )  # fmt: skip
+    return tuple(found)
 
 
 def unknown_zeros(
