@@ -78,8 +78,8 @@ def normal_scores(values: jax.Array, known: jax.Array) -> jax.Array:
     References: Blom, "Statistical Estimates and Transformed Beta-Variables", 1958.
 
     >>> known = jnp.array([True, True, False, True])
-    >>> normal_scores(jnp.array([0.1, 0.9, 5.0, 0.2]), known).round(2).tolist()
-    [-0.8199999928474426, 0.8199999928474426, 0.0, 0.0]
+    >>> (100 * normal_scores(jnp.array([0.1, 0.9, 5.0, 0.2]), known)).round().tolist()
+    [-82.0, 82.0, 0.0, 0.0]
     """
     below = ((values < values[:, None]) & known).sum(axis=1)
     equal = ((values == values[:, None]) & known).sum(axis=1)
