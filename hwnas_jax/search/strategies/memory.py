@@ -79,7 +79,7 @@ def normal_scores(values: jax.Array, known: jax.Array) -> jax.Array:
 
     >>> known = jnp.array([True, True, False, True])
     >>> (100 * normal_scores(jnp.array([0.1, 0.9, 5.0, 0.2]), known)).round().tolist()
-    [-82.0, 82.0, 0.0, 0.0]
+    [-87.0, 87.0, 0.0, 0.0]
     """
     below = ((values < values[:, None]) & known).sum(axis=1)
     equal = ((values == values[:, None]) & known).sum(axis=1)
