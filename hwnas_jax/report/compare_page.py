@@ -33,8 +33,8 @@ def what_was_compared(found: Compared) -> str:
     """Returns the table, what was selected by, what is reported, seeds and budget in a sentence."""
     costs = f" Costs are the {metric_label(found.metric)} of {found.costs}." if found.costs else ""
     said = (
-        f"{plural(len(found.cases[0].methods), 'method')} searched {found.known:,} networks of "
-        f"{found.space}. They selected by {found.selected_by}; reported is the {found.reported}. "
+        f"{plural(len(found.cases[0].methods), 'method')} searched {found.known:,} architectures "
+        f"of {found.space}. They selected by {found.selected_by}; reported is the {found.reported}. "
         f"Each search looked up {found.queries} trainings, and every figure is a mean over "
         f"{found.seeds} seeds, which are the same for all methods.{costs}"
     )

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.compare.cases import Case, Networks, cases_of, networks_of
@@ -83,7 +85,8 @@ def make_plan(settings: Comparison) -> Plan:
     arrays = check_evaluator(evaluator, bench)
     shares = evaluator.fidelities(bench)
     cases = cases_of(settings, table, networks)
-    queries = settings.queries or min(_MOST_QUERIES, math.ceil(len(networks.reported) / 10))
+    different = np.unique(table.space.canonical(networks.architectures), axis=0)
+    queries = settings.queries or min(_MOST_QUERIES, math.ceil(len(different) / 10))
     baseline, methods = _methods(settings, queries, evaluator, bench)
     plan = Plan(
         settings, table, networks, evaluator, bench, arrays, shares, queries, methods, baseline,

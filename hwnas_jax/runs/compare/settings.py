@@ -43,7 +43,7 @@ class Comparison:
     """searches of each method in each case, with the seeds 0, 1, 2, ..."""
     queries: Annotated[int, Ge(1)] | None = None
     """trainings that each search may look up; a shorter one counts as its share of the epochs. When
-    left out, a tenth of the table's networks, and at most 100"""
+    left out, a tenth of the table's different networks, and at most 100"""
     costs: str | None = None
     """a published cost table, of the same networks; its costs are known to the searches"""
     task: str | None = None
