@@ -34,7 +34,8 @@ def what_was_compared(found: Compared) -> str:
     costs = f" Costs are the {metric_label(found.metric)} of {found.costs}." if found.costs else ""
     said = (
         f"{plural(len(found.cases[0].methods), 'method')} searched {found.known:,} architectures "
-        f"of {found.space}. They selected by {found.selected_by}; reported is the {found.reported}. "
+        f"of {found.space}. They selected by {found.selected_by}; reported is the "
+        f"{found.reported}. "
         f"Each search looked up {found.queries} trainings, and every figure is a mean over "
         f"{found.seeds} seeds, which are the same for all methods.{costs}"
     )
