@@ -23,6 +23,12 @@ def cell_arrays(count=None, **changes):
     return {key: array for key, array in (arrays | changes).items() if array is not None}
 
 
+def written(path, arrays):
+    """Writes arrays and returns the path."""
+    np.savez(path, **arrays)
+    return path
+
+
 def small_table(path, count=None, **changes):
     """Writes such a file and returns its path."""
     np.savez_compressed(path, **cell_arrays(count, **changes))

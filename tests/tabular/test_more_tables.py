@@ -17,6 +17,7 @@ from hwnas_jax.tabular import (
     look_up,
 )
 from hwnas_jax.tasks import Classification
+from tests.tabular.tables import written
 
 OPERATIONS = np.array(["nor_conv_3x3", "none", "skip_connect", "nor_conv_1x1"])
 
@@ -46,11 +47,6 @@ def cell_arrays(count=60, **changes):
     ):  # fmt: skip
         arrays[column] = rng.uniform(low, high, count).astype(np.float32)
     return {key: array for key, array in (arrays | changes).items() if array is not None}
-
-
-def written(path, arrays):
-    np.savez(path, **arrays)
-    return path
 
 
 def test_networks_by_their_widths(tmp_path):

@@ -11,6 +11,7 @@ from hwnas_jax.spaces import make_space
 from hwnas_jax.tabular import Table, known_networks, load_benchmark, look_up
 from hwnas_jax.tabular.transnas_macro import macro_networks
 from hwnas_jax.tasks import Classification
+from tests.tabular.tables import written
 
 SPACE = macro_networks()
 
@@ -28,11 +29,6 @@ def macro_arrays(count=50, **changes):
     ):  # fmt: skip
         arrays[column] = rng.uniform(low, high, count).astype(np.float32)
     return {key: array for key, array in (arrays | changes).items() if array is not None}
-
-
-def written(path, arrays):
-    np.savez(path, **arrays)
-    return path
 
 
 def test_networks_by_their_digits(tmp_path):
