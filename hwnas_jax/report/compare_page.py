@@ -39,6 +39,12 @@ def what_was_compared(found: Compared) -> str:
         f"Each search looked up {found.queries} trainings, and every figure is a mean over "
         f"{found.seeds} seeds, which are the same for all methods.{costs}"
     )
+    if found.measurements is not None:
+        said += (
+            f" The searches do not know these costs: each may measure {found.measurements} "
+            "networks, learns from them and from the other devices, and selects the best network "
+            f"that it believes to keep the limit with a probability of {found.confidence:.0%}."
+        )
     if found.on_test:
         said += " The searches saw what is reported of them, so that the figures are optimistic."
     return said
@@ -150,6 +156,12 @@ def _explained(found: Compared) -> str:
             "the share of searches whose selected network costs more than the limit. A method with "
             "any such search is not highlighted as the best.",
         ),
+        (
+            "confidence (%)",
+            "with what probability the searches believed that their selected network keeps the "
+            "limit, mean over the seeds.",
+        ),
+        ("measured", "how many networks each search measured, mean over the seeds."),
         (
             "area of the front (%)",
             "the area in the plane of cost and value that all looked-up networks dominate, as a "

@@ -41,6 +41,8 @@ def case_rows(found: Compared, case: CaseResult) -> list[tuple[str, ...]]:
     ]  # fmt: skip
     if case.limit is not None:
         head.append("over the limit (%)")
+    if found.measurements is not None:
+        head += ["confidence (%)", "measured"]
     return [tuple(head), *(_row(found, case, one) for one in case.methods)]
 
 
@@ -63,6 +65,8 @@ def _row(found: Compared, case: CaseResult, one: MethodResult) -> tuple[str, ...
     ]
     if case.limit is not None:
         cells.append(f"{100 * one.over_limit:.0f}")
+    if one.confidence is not None and one.measured is not None:
+        cells += [f"{100 * one.confidence:.1f}", f"{one.measured:.1f}"]
     return tuple(cells)
 
 
@@ -107,11 +111,13 @@ def to_csv(found: Compared) -> str:
     writer.writerow(
         ["case", "method", *_FIGURES, "regret", "over_limit", "oracle"]
         + [f"hypervolume_{name}" for name in _FIGURES]
+        + ["confidence", "measured"]
     )
     for case in found.cases:
         for one in case.methods:
             figures = [*_values(one.selected), one.regret, one.over_limit, case.oracle.value]
-            writer.writerow([case.label, one.method, *figures, *_values(one.hypervolume)])
+            figures += [*_values(one.hypervolume), one.confidence, one.measured]
+            writer.writerow([case.label, one.method, *figures])
     return file.getvalue()
 
 

@@ -78,6 +78,9 @@ class MethodResult:
       selected: what the table reports of the network that each search selected.
       regret: by how much the mean of that is below the best network there is.
       over_limit: the share of the searches whose selected network truly exceeds the limit.
+      confidence: with what probability the searches believed that it keeps the limit, the mean over
+        seeds; None where they know the costs.
+      measured: how many networks each measured, likewise.
       hypervolume: where a front is searched for, the area that everything evaluated at the highest
         fidelity dominates, as a share of that of the exact front; None elsewhere.
       seconds: the mean of `selected` over the seconds of training that were spent, up to those of
@@ -89,6 +92,8 @@ class MethodResult:
     selected: Figures
     regret: float
     over_limit: float
+    confidence: float | None = None
+    measured: float | None = None
     hypervolume: Figures | None = None
     seconds: Curve | None = None
     front: Front | None = None
@@ -161,6 +166,8 @@ class Compared:
       costs: the cost table; None where no case has costs.
       seeds: how many searches of each method in each case.
       queries: how many trainings each could look up.
+      measurements: how many networks each could measure; None where costs are known.
+      confidence: with what probability a selected network was to keep the limit, likewise.
       baseline: the label of random search.
       cases: what was searched for.
     """
@@ -176,6 +183,8 @@ class Compared:
     costs: str | None
     seeds: int
     queries: int
+    measurements: int | None
+    confidence: float | None
     baseline: str
     cases: tuple[CaseResult, ...]
 

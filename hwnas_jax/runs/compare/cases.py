@@ -78,35 +78,59 @@ def _looked_up(space: Choices, column: Column, architectures: np.ndarray) -> np.
     return np.asarray(look_up(space, {"value": column}, architectures)["value"], np.float64)
 
 
-def cases_of(settings: Comparison, table: Benchmark, networks: Networks) -> tuple[Case, ...]:
+def costs_of(settings: Comparison, table: Benchmark) -> CostTable | None:
+    """Returns the cost table of a comparison; None where no case has costs.
+
+    Args:
+      settings: of the comparison.
+      table: the benchmark.
+
+    Raises:
+      UserError: for a cost table of other networks, without the metric, or that no case uses.
+    """
+    if settings.costs is None:
+        if settings.task is not None:
+            raise UserError(
+                f"task = {settings.task!r} names a task of the cost table: give costs too"
+            )
+        return None
+    costs = load_table(settings.costs, task=settings.task)
+    check_decisions(table.space, costs.space, costs.source)
+    choose(settings.metric, costs.values, f"metric of {costs.source}")
+    if set(settings.cases or (UNLIMITED,)) == {UNLIMITED}:
+        raise UserError(
+            f"costs = {settings.costs} is given, but no case uses it: name one such as "
+            f"'{costs.devices[0]}' or '{costs.devices[0]}<=LIMIT'"
+        )
+    return costs
+
+
+def cases_of(
+    settings: Comparison, costs: CostTable | None, table: Benchmark, networks: Networks
+) -> tuple[Case, ...]:
     """Returns the cases of a comparison, in their order.
 
     Args:
       settings: of the comparison.
+      costs: what `costs_of` returned.
       table: the benchmark.
       networks: of it.
 
     Raises:
       UserError: for a device that the cost table lacks, and for a limit that no network keeps or
-        that all of them keep; says which limits there can be.
+        that all of them keep; says which limits there can be. Also for measurements in a case
+        without a limit.
     """
     texts = settings.cases or (UNLIMITED,)
-    costs = None
-    if settings.costs is not None:
-        costs = load_table(settings.costs, task=settings.task)
-        check_decisions(table.space, costs.space, costs.source)
-        choose(settings.metric, costs.values, f"metric of {costs.source}")
-        if set(texts) == {UNLIMITED}:
-            raise UserError(
-                f"costs = {settings.costs} is given, but no case uses it: name one such as "
-                f"'{costs.devices[0]}' or '{costs.devices[0]}<=LIMIT'"
-            )
-    elif settings.task is not None:
-        raise UserError(f"task = {settings.task!r} names a task of the cost table: give costs too")
     cases = [_case(text, settings.metric, costs, table, networks) for text in texts]
     for number, case in enumerate(cases):
         if any(case.label == other.label for other in cases[:number]):
             raise UserError(f"the case {case.label!r} is named twice")
+        if settings.measurements is not None and case.limit is None:
+            raise UserError(
+                f"measurements = {settings.measurements} tell whether a limit is kept, and the "
+                f"case {case.label!r} has none: name cases such as 'DEVICE<=LIMIT'"
+            )
     return tuple(cases)
 
 

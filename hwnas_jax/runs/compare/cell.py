@@ -36,6 +36,9 @@ class Cell(NamedTuple):
       fidelity: `int32[S, E]`, how many fidelities below the highest each was evaluated.
       share: `float32[S, E]`, what that took, as a share of a full training.
       best: `int32[S, E]`, after each evaluation the number of the one that is selected so far.
+      chance: `float32[S, E]`, with what probability the selected one was then believed to keep the
+        limit.
+      measured: `int32[S, E]`, how many networks had then been measured.
       seconds: `float32[S, E]`, what each training took; empty where the table does not know it.
     """
 
@@ -47,6 +50,8 @@ class Cell(NamedTuple):
     fidelity: np.ndarray
     share: np.ndarray
     best: np.ndarray
+    chance: np.ndarray
+    measured: np.ndarray
     seconds: np.ndarray
 
     def save(self, path: Path) -> None:
@@ -124,6 +129,7 @@ def make_program(plan: Plan, strategy: Strategy, outlook: Outlooks = published) 
         history = run_strategy(strategy, key, mask, judge, rounds, ahead)[1]
         number = jnp.arange(rounds * strategy.each).reshape(rounds, strategy.each)
         numbered = history._replace(metrics={"number": number})
+        best = best_so_far(numbered)
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), history)
         return {
             "architectures": flat.architectures.astype(jnp.int16),
@@ -132,7 +138,9 @@ def make_program(plan: Plan, strategy: Strategy, outlook: Outlooks = published) 
             "cost": cost_of(space, costs, flat.architectures),
             "excess": flat.told.excess,
             "fidelity": flat.fidelity,
-            "best": best_so_far(numbered).metrics["number"],
+            "best": best.metrics["number"],
+            "chance": (best.told.excess <= 0).astype(jnp.float32),
+            "measured": jnp.zeros(flat.told.score.shape, jnp.int32),
             **({"seconds": flat.metrics["seconds"]} if "seconds" in flat.metrics else {}),
         }
 
@@ -158,6 +166,11 @@ def run_cell(plan: Plan, program: Program, case: Case) -> Cell:
     return Cell(*(leaf[:, :longest] for leaf in cell))
 
 
+def keeps(cost: np.ndarray, limit: float) -> np.ndarray:
+    """Returns whether costs are within a limit, but for rounding; what is unknown is not."""
+    return cost <= limit * (1 + _ROUNDING)
+
+
 def over_limit(cell: Cell, case: Case, chosen: np.ndarray) -> np.ndarray:
     """Returns whether what was chosen truly costs more than the limit, `bool[S]`.
 
@@ -167,5 +180,4 @@ def over_limit(cell: Cell, case: Case, chosen: np.ndarray) -> np.ndarray:
       chosen: `int[S]`, the number of an evaluation of each search.
     """
     cost = cell.cost[np.arange(len(chosen)), chosen].astype(np.float64)
-    limit = math.inf if case.limit is None else case.limit
-    return ~(cost <= limit * (1 + _ROUNDING))
+    return ~keeps(cost, math.inf if case.limit is None else case.limit)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
-from hwnas_jax.runs.compare.cases import Case, Networks, cases_of, networks_of
+from hwnas_jax.runs.compare.cases import Case, Networks, cases_of, costs_of, networks_of
 from hwnas_jax.runs.compare.settings import Comparison
 from hwnas_jax.search.evaluators import Bench, check_evaluator, check_fidelities
 from hwnas_jax.search.strategies import STRATEGIES, Strategy, check_strategy
@@ -40,6 +41,7 @@ class Plan:
       queries: trainings that each search may look up.
       methods: the strategies by label.
       baseline: the label of random search, which every other method is compared with.
+      costs: the cost table; None where no case has costs.
       cases: what is searched for.
     """
 
@@ -53,6 +55,7 @@ class Plan:
     queries: int
     methods: Mapping[str, Strategy]
     baseline: str
+    costs: CostTable | None
     cases: tuple[Case, ...]
 
     @property
@@ -84,13 +87,14 @@ def make_plan(settings: Comparison) -> Plan:
     _check_known(table, networks)
     arrays = check_evaluator(evaluator, bench)
     shares = evaluator.fidelities(bench)
-    cases = cases_of(settings, table, networks)
+    costs = costs_of(settings, table)
+    cases = cases_of(settings, costs, table, networks)
     different = np.unique(table.space.canonical(networks.architectures), axis=0)
     queries = settings.queries or min(_MOST_QUERIES, math.ceil(len(different) / 10))
     baseline, methods = _methods(settings, queries, evaluator, bench)
     plan = Plan(
         settings, table, networks, evaluator, bench, arrays, shares, queries, methods, baseline,
-        cases,
+        costs, cases,
     )  # fmt: skip
     if len(plan.cells) < len(methods) * len(cases):
         raise UserError(
@@ -126,6 +130,11 @@ def _methods(
         check_strategy(strategy, mask)
         check_fidelities(strategy, evaluator, bench)
         _check_budget(part.label, strategy, queries, shares)
+        if settings.measurements is not None and strategy.fidelities > 1:
+            raise UserError(
+                f"the method {part.label} evaluates at several fidelities, which does not go with "
+                "measurements"
+            )
         methods[part.label] = strategy
     return baseline.label, methods
 

@@ -55,6 +55,8 @@ class Found(NamedTuple):
 
     selected: Grown
     over_limit: float
+    confidence: float | None
+    measured: float | None
     area: Grown | None
     seconds: Curve | None
     front: Front | None
@@ -82,6 +84,8 @@ def compared(plan: Plan, cells: Mapping[tuple[str, str], Cell]) -> Compared:
         costs=settings.costs,
         seeds=settings.seeds,
         queries=plan.queries,
+        measurements=settings.measurements,
+        confidence=None if settings.measurements is None else settings.confidence,
         baseline=plan.baseline,
         cases=tuple(
             _case(plan, case, {method: cells[method, case.label] for method in plan.methods})
@@ -134,6 +138,8 @@ def _case(plan: Plan, case: Case, cells: Mapping[str, Cell]) -> CaseResult:
                 selected=selected[name],
                 regret=oracle.value - selected[name].mean,
                 over_limit=one.over_limit,
+                confidence=one.confidence,
+                measured=one.measured,
                 hypervolume=areas.get(name),
                 seconds=one.seconds,
                 front=one.front,
@@ -161,9 +167,15 @@ def _found(plan: Plan, case: Case, cell: Cell, reference: Reference | None, whol
         ]
         area = Grown(at, np.array(shares))
         front = _mean_front(costs, trained, last[:, -1], reference.cost)
+    confidence = measured = None
+    if plan.settings.measurements is not None:
+        ends = np.arange(len(last)), last[:, -1]
+        confidence, measured = float(cell.chance[ends].mean()), float(cell.measured[ends].mean())
     return Found(
         Grown(at, values),
         float(over_limit(cell, case, selected[:, -1]).mean()),
+        confidence,
+        measured,
         area,
         _over_seconds(cell, last[:, -1]),
         front,

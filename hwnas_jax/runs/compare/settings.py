@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Lt
 from tyro.conf import Positional
 
 from hwnas_jax.errors import UserError
@@ -45,7 +45,8 @@ class Comparison:
     """trainings that each search may look up; a shorter one counts as its share of the epochs. When
     left out, a tenth of the table's different networks, and at most 100"""
     costs: str | None = None
-    """a published cost table, of the same networks; its costs are known to the searches"""
+    """a published cost table, of the same networks; the searches know its costs, if `measurements`
+    does not say otherwise"""
     task: str | None = None
     """which task of the cost table, for a table of several; the first when left out"""
     metric: str = "latency_ms"
@@ -54,6 +55,11 @@ class Comparison:
     """what is searched for: 'DEVICE<=LIMIT' (in quotes, since a shell reads < itself) for the best
     network within a limit, DEVICE for a front of accuracy against cost, and `unlimited`, the
     default, for the best network of all"""
+    measurements: Annotated[int, Ge(6)] | None = None
+    """networks that each search may measure on the device of a case with a limit: it then does not
+    know the published costs, and learns from these and from the other devices of the cost table"""
+    confidence: Annotated[float, Gt(0.5), Lt(1)] = 0.95
+    """with measurements: with what probability a selected network should keep the limit"""
 
     def __post_init__(self):
         for name in ("methods", "cases"):

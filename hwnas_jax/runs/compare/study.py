@@ -23,6 +23,7 @@ from hwnas_jax.files.json_files import finite
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.report.compared import Compared
 from hwnas_jax.runs.compare.cell import Cell, Program, make_program, run_cell
+from hwnas_jax.runs.compare.measured import Devices, make_measured_program
 from hwnas_jax.runs.compare.plan import Plan, make_plan
 from hwnas_jax.runs.compare.results import compared
 from hwnas_jax.runs.compare.settings import Comparison, check_same
@@ -115,6 +116,7 @@ def _path(folder: Path, name: str) -> Path:
 def _fill(plan: Plan, folder: Path, report: Progress) -> None:
     """Makes every cell that is missing, and waits for those that other workers make."""
     programs: dict[str, Program] = {}
+    devices = Devices(plan)
     total = len(plan.cells)
 
     def missing() -> list[str]:
@@ -131,7 +133,12 @@ def _fill(plan: Plan, folder: Path, report: Progress) -> None:
                     continue
                 method, case = plan.cells[name]
                 if method not in programs:
-                    programs[method] = make_program(plan, plan.methods[method])
+                    strategy = plan.methods[method]
+                    programs[method] = (
+                        make_program(plan, strategy)
+                        if plan.settings.measurements is None
+                        else make_measured_program(plan, strategy, devices)
+                    )
                 run_cell(plan, programs[method], case).save(_path(folder, name))
                 made = True
             missing()

@@ -3,7 +3,6 @@
 Legend: `n` architectures, `D` decisions.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,11 +11,15 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.search.evaluators.base import Bench, Evaluator
-from hwnas_jax.search.strategies.base import Ahead, SoftAhead, Strategy, Told, no_budget
+from hwnas_jax.search.strategies.base import (
+    Ahead,
+    Evaluate,
+    SoftAhead,
+    Strategy,
+    Told,
+    no_budget,
+)
 from hwnas_jax.spaces.base import Choices
-
-Evaluate = Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
-"""`(int32[n, D], fidelity, key) -> (Told, metrics)`, what `run_strategy` asks for."""
 
 
 def make_ahead(space: Choices, costs: Ahead = no_budget) -> Ahead:

@@ -6,6 +6,7 @@ from hwnas_jax.search.strategies.base import (
     GRADIENT,
     STRATEGIES,
     Ahead,
+    Evaluate,
     History,
     Outlook,
     SoftAhead,
@@ -15,6 +16,7 @@ from hwnas_jax.search.strategies.base import (
     check_strategy,
     fitness,
     no_budget,
+    one_round,
     run_strategy,
 )
 from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
@@ -38,10 +40,10 @@ from hwnas_jax.search.strategies.successive_halving import SuccessiveHalving
 from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 __all__ = [
-    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas",
+    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas", "Evaluate",
     "GradientSurrogate", "History", "Hyperband", "LocalSearch", "Options", "Outlook", "Queue",
     "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy",
     "SuccessiveHalving", "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy",
-    "fitness", "mutated", "no_budget", "options_of", "pick", "quick_keys", "random_architectures",
-    "run_strategy", "within_budget",
+    "fitness", "mutated", "no_budget", "one_round", "options_of", "pick", "quick_keys",
+    "random_architectures", "run_strategy", "within_budget",
 ]  # fmt: skip

@@ -207,11 +207,37 @@ def best_so_far(history: History) -> History:
     return jax.tree.map(lambda leaf: leaf[best], flat)
 
 
+Evaluate = Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]]
+"""`(int32[n, D], fidelity, key) -> (Told, metrics)`, pure."""
+
+
+def one_round(
+    strategy: Strategy, key: jax.Array, evaluate: Evaluate, ahead: Ahead
+) -> Callable[[Any, jax.Array], tuple[Any, History]]:
+    """Returns `(state, number) -> (state, History)`: what a strategy does in a round.
+
+    Args:
+      strategy: the method.
+      key: random key of the whole run.
+      evaluate: says what the architectures asked for are worth.
+      ahead: what is known before an evaluation.
+    """
+
+    def one(state, number):
+        ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, number))
+        asked, fidelity = strategy.ask(state, ask_key, ahead), strategy.fidelity(state)
+        told, metrics = evaluate(asked, fidelity, evaluate_key)
+        level = jnp.broadcast_to(fidelity, told.score.shape)
+        return strategy.tell(state, asked, told), History(asked, told, metrics, level)
+
+    return one
+
+
 def run_strategy(
     strategy: Strategy,
     key: jax.Array,
     mask: jax.Array,
-    evaluate: Callable[[jax.Array, jax.Array, jax.Array], tuple[Told, dict[str, jax.Array]]],
+    evaluate: Evaluate,
     rounds: int,
     ahead: Ahead = no_budget,
 ) -> tuple[Any, History]:
@@ -228,14 +254,7 @@ def run_strategy(
     Returns:
       The final state and the history.
     """
-
-    def one(state, number):
-        ask_key, evaluate_key = jax.random.split(jax.random.fold_in(key, number))
-        asked, fidelity = strategy.ask(state, ask_key, ahead), strategy.fidelity(state)
-        told, metrics = evaluate(asked, fidelity, evaluate_key)
-        level = jnp.broadcast_to(fidelity, told.score.shape)
-        return strategy.tell(state, asked, told), History(asked, told, metrics, level)
-
+    one = one_round(strategy, key, evaluate, ahead)
     init_key = jax.random.fold_in(key, rounds)
     return jax.lax.scan(one, strategy.init(init_key, mask), jnp.arange(rounds))
 
