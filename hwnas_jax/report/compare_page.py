@@ -118,8 +118,8 @@ def _oracle(found: Compared, case: CaseResult) -> str:
     best, shown_unit = case.oracle, unit(found.metric)
     costs = "" if best.cost is None else f" at {number(best.cost)} {shown_unit}"
     said = (
-        f"{case.allowed:,} networks are allowed. The best has {shown(best.value, found.is_share)}"
-        f"{costs}: {best.network}."
+        f"{case.allowed:,} architectures are allowed. The best has "
+        f"{shown(best.value, found.is_share)}{costs}: {best.network}."
     )
     if case.reference is not None and case.front is not None:
         said += (

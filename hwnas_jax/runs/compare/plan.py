@@ -4,11 +4,14 @@ Legend: `N` networks of the table.
 """
 
 import dataclasses
+import hashlib
+import itertools
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
@@ -66,6 +69,15 @@ class Plan:
             for label in self.methods
             for case in self.cases
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the tables say of all networks: accuracies that are selected by, and costs."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.networks.architectures).tobytes())
+        columns = jax.tree.leaves(self.arrays), [case.cost for case in self.cases]
+        for values in (self.networks.reported, *itertools.chain(*columns)):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
     def rounds(self, strategy: Strategy) -> int:
         """Returns how many rounds use up the budget, if all were at the lowest fidelity."""

@@ -71,11 +71,16 @@ class Comparison:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         checked_options(Comparison, values, "comparison")
 
-    def save(self, folder: Path) -> None:
-        """Writes `study.json` into a folder, with the versions and the device."""
+    def save(self, folder: Path, fingerprint: str) -> None:
+        """Writes `study.json` into a folder, with the versions and the device.
+
+        Args:
+          folder: of the comparison.
+          fingerprint: of what the tables say.
+        """
         payload = {
-            "format": _FORMAT, "version": 1,
-            "settings": dataclasses.asdict(self), "versions": versions(),
+            "format": _FORMAT, "version": 1, "settings": dataclasses.asdict(self),
+            "tables": fingerprint, "versions": versions(),
         }  # fmt: skip
         write_json(folder / FILE, payload)
 
@@ -109,6 +114,23 @@ def check_same(given: Comparison, saved: Comparison, folder: Path) -> None:
         raise UserError(
             f"the comparison {folder} keeps its settings: {'; '.join(differing)}. "
             "Others need a new folder"
+        )
+
+
+def check_tables(folder: Path, fingerprint: str) -> None:
+    """Refuses to continue a comparison on tables that say something else than they did.
+
+    Args:
+      folder: of the comparison.
+      fingerprint: of what the tables say.
+
+    Raises:
+      UserError: when it is another than the one that `save` wrote.
+    """
+    if read_json(folder / FILE, "comparison", file_format=_FORMAT).get("tables") != fingerprint:
+        raise UserError(
+            f"the tables of the comparison {folder} have other values than when it began, so that "
+            "its cells do not go together. Bring the old tables back, or begin in a new folder"
         )
 
 

@@ -26,7 +26,7 @@ from hwnas_jax.runs.compare.cell import Cell, Program, make_program, run_cell
 from hwnas_jax.runs.compare.measured import Devices, make_measured_program
 from hwnas_jax.runs.compare.plan import Plan, make_plan
 from hwnas_jax.runs.compare.results import compared
-from hwnas_jax.runs.compare.settings import Comparison, check_same
+from hwnas_jax.runs.compare.settings import Comparison, check_same, check_tables
 from hwnas_jax.runs.folder import new_folder
 
 _PAUSE_S = 0.2
@@ -71,12 +71,13 @@ def compare(
         if settings is not None:
             check_same(settings, saved, folder)
         plan = make_plan(saved)
+        check_tables(folder, plan.fingerprint)
     else:
         settings = settings or Comparison()
         folder = new_folder("compare") if folder is None else Path(folder)
         _refuse_existing(folder)
         plan = make_plan(settings)
-        _make(folder, settings)
+        _make(folder, plan)
     display.say(f"folder {folder}")
     with display.stage("compare") as report:
         _fill(plan, folder, report)
@@ -99,14 +100,14 @@ def _refuse_existing(folder: Path) -> None:
         )
 
 
-def _make(folder: Path, settings: Comparison) -> None:
+def _make(folder: Path, plan: Plan) -> None:
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
         _refuse_existing(folder)
     (folder / "cells").mkdir()
     (folder / "locks").mkdir()
-    settings.save(folder)
+    plan.settings.save(folder, plan.fingerprint)
 
 
 def _path(folder: Path, name: str) -> Path:

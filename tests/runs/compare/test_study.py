@@ -41,7 +41,8 @@ def test_killed_and_shared_by_two_workers_it_ends_in_the_same_tables(
     own.mkdir()
     (own / "cells").mkdir()
     (own / "locks").mkdir()
-    settings(tables).save(own)
+    plan = make_plan(settings(tables))
+    plan.settings.save(own, plan.fingerprint)
     killed = worker(own, log, 1)
     assert killed.wait() == -signal.SIGKILL, killed.stderr.read()
     assert len(list((own / "cells").glob("*.npz"))) == 1
@@ -103,6 +104,9 @@ def test_other_settings_and_existing_folders_are_refused(folder, tables, tmp_pat
     with pytest.raises(hw.UserError, match="was 20 and is 21"):
         hw.compare(settings(tables, queries=21), folder, resume=True)
     text = json.loads((folder / "study.json").read_text())
+    text["tables"] = "another"
+    (tmp_path / "study.json").write_text(json.dumps(text))
+    refused(capsys, ["--resume", str(tmp_path)], "other values", "new folder")
     text["settings"]["sedes"] = 3
     (tmp_path / "study.json").write_text(json.dumps(text))
     refused(capsys, ["--resume", str(tmp_path)], "'sedes'", "Did you mean 'seeds'?")
@@ -177,7 +181,7 @@ def test_random_search_is_always_there_and_first(tables):
 
 def test_settings_are_saved_whole(tables, tmp_path):
     own = settings(tables, epochs=12, split="test", metric="macs")
-    own.save(tmp_path)
+    own.save(tmp_path, "of the tables")
     assert Comparison.load(tmp_path) == own
     assert settings(tables, methods=list(METHODS), cases=list(CASES)) == settings(tables)
 
@@ -187,7 +191,7 @@ def test_the_page_says_what_was_compared(folder, tables):
     page = (folder / "report.html").read_text()
     for words in (
         "accuracy.npz:cifar10", "validation accuracy after 200 epochs",
-        "test accuracy after 200 epochs", "looked up 20 trainings", "6 seeds", "15,625 networks",
+        "test accuracy after 200 epochs", "looked up 20 trainings", "6 seeds", "15,625 architectures",
         "The best network of at most 2.5 ms on slow", "Without a limit", "over the limit",
         "area of the front", "Wilcoxon", "evolution population=5",
     ):  # fmt: skip
