@@ -18,7 +18,7 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.runs.start import check_start
-from hwnas_jax.runs.strategy_search import bench_of
+from hwnas_jax.runs.strategy_search import bench_of, search_name
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
 from hwnas_jax.search.methods import make_methods
@@ -91,7 +91,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
                 "search.estimator"
             )
         return
-    strategy = STRATEGIES.make(search.strategy)
+    strategy = STRATEGIES.make(search.strategy).named(search_name(config))
     check_strategy(strategy, space.mask)
     evaluator = EVALUATORS.make(search.evaluator)
     weights = np.zeros(methods.supernet.num_weights, np.float32)

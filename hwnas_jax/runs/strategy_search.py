@@ -126,16 +126,17 @@ def search_by_strategy(
             )
         return trained[member.seed]
 
-    weights, results = [], []
+    weights, results, several = [], [], len(members) > 1
     for number, member in enumerate(members):
         own = dataclasses.replace(config, seed=member.seed)
         judging = weights_of(number, member, own)
         bench = bench_of(space, dataset, task, own, judging)
         check_fidelities(strategy, evaluator, bench)
+        name = search_name(own, member.label if several else "")
         state = _run(
-            strategy, evaluator, budget, bench, space, cost_model, member, own,
+            strategy.named(name), evaluator, budget, bench, space, cost_model, member, own,
             first=None if start is None else start.networks[number],
-            several=len(members) > 1, folder=folder, from_step=from_step, progress=progress,
+            several=several, folder=folder, from_step=from_step, progress=progress,
         )  # fmt: skip
         weights += [] if judging is None else [judging]
         results.append(state)
@@ -161,6 +162,21 @@ def _trained_supernet(space, dataset, cost_model, member, config, *, folder, pro
         folder=folder, stage=f"supernet-seed{member.seed}", progress=progress,
     )  # fmt: skip
     return np.asarray(result.state.weights)
+
+
+def search_name(config: Config, member: str = "") -> str:
+    """Returns the name of a search, the same in all processes that were started alike.
+
+    Args:
+      config: `space`, `data`, `target` and `search` are read.
+      member: the label of one search of several, which has its budget.
+    """
+    target = config.target
+    limit = f"percentile {target.percentile:g}" if target.value is None else f"{target.value:g}"
+    budget = member or f"{target.metric} {limit}"
+    named = [Part(own.name, own.args) for own in (config.space, config.data)]
+    labels = [part.label for part in (*named, config.search.evaluator)]
+    return " / ".join([*labels, budget])
 
 
 def bench_of(

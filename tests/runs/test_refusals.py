@@ -145,6 +145,14 @@ def test_mistakes(tmp_path, compiled, changes, parts):
         assert part in said
 
 
+def test_a_storage_that_cannot_be_used_is_refused(tmp_path, compiled):
+    pytest.importorskip("optuna", reason="needs Optuna, of the extra blackbox")
+    changes = strategy("optuna_tpe", search__strategy__args={"storage": "nowhere/shared.log"})
+    said = refused(tmp_path, override(SMALL, **changes))
+    assert "storage = 'nowhere/shared.log'" in said and "a folder that exists" in said
+    assert not compiled
+
+
 def test_what_can_be_counted_is_what_the_analytic_model_predicts(tmp_path):
     changes = {"cost__model__name": "analytic", "target__metric": "macs"}
     said = refused(tmp_path, override(SMALL, **changes, target__limits={"parms": 1e4}))

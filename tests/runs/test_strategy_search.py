@@ -15,7 +15,7 @@ from hwnas_jax.config import override
 from hwnas_jax.registry import Part
 from hwnas_jax.relax import Gates
 from hwnas_jax.runs.gradient_search import examples_of
-from hwnas_jax.runs.strategy_search import bench_of, search_by_strategy
+from hwnas_jax.runs.strategy_search import bench_of, search_by_strategy, search_name
 from hwnas_jax.search.evaluators import SharedWeights, make_ahead
 from hwnas_jax.search.outlook import outlook_of
 from hwnas_jax.search.strategies import RegularisedEvolution, Told
@@ -131,3 +131,23 @@ def test_a_search_by_a_score_of_untrained_networks():
     counted = 2 * FEATURES * WIDTHS[found.networks].sum(-1) + FEATURES * SPACE.num_outputs
     np.testing.assert_array_equal(found.scores, counted)
     assert len(set(found.scores[0].tolist())) > 1
+
+
+def test_a_search_writes_what_it_is_told_to_a_storage_under_its_name(tmp_path):
+    optuna = pytest.importorskip("optuna", reason="needs Optuna, of the extra blackbox")
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    config = override(
+        CONFIG, search__strategy=Part("optuna_tpe", {"storage": storage, "each": 2}),
+        search__rounds=3, search__evaluator=Part("zero_cost", {"proxy": "macs"}),
+        target__percentile=20.0,
+    )  # fmt: skip
+    found = search_by_strategy(SPACE, images(), DenseModel(), MEMBERS[:1], config, folder=tmp_path)
+    search = (
+        "nasbench201 channels=8 cells=1 / digits / zero_cost proxy=macs / latency_ms percentile 20"
+    )
+    assert search_name(config) == search
+    trials = optuna.load_study(study_name=f"optuna_tpe {search}", storage=storage).trials
+    assert [list(trial.params.values()) for trial in trials] == found.networks[0].tolist()
+    assert [trial.value for trial in trials] == found.scores[0].tolist()
+    # The searches of a sweep have budgets of their own, and so studies of their own.
+    assert search_name(config, "3ms-seed0").endswith(" / 3ms-seed0")

@@ -139,6 +139,11 @@ def _methods(
         if part.label in methods:
             raise UserError(f"the method {part.label!r} is named twice")
         strategy = STRATEGIES.make(part)
+        if not strategy.reproducible:
+            raise UserError(
+                f"the method {part.label} shares what it is told with other processes, and here "
+                "every seed has to search on its own: leave out its option storage"
+            )
         check_strategy(strategy, mask)
         check_fidelities(strategy, evaluator, bench)
         _check_budget(part.label, strategy, queries, shares)

@@ -33,6 +33,9 @@ from hwnas_jax.search.strategies.moves import (
     within_budget,
 )
 from hwnas_jax.search.strategies.nsga2 import NSGA2
+from hwnas_jax.search.strategies.optuna_gp import OptunaGP
+from hwnas_jax.search.strategies.optuna_nsga2 import OptunaNSGA2
+from hwnas_jax.search.strategies.optuna_tpe import OptunaTPE
 from hwnas_jax.search.strategies.quick_keys import QUICK, quick_keys
 from hwnas_jax.search.strategies.random import RandomSearch
 from hwnas_jax.search.strategies.reinforce import ReinforceSearch
@@ -41,7 +44,8 @@ from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 __all__ = [
     "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas", "Evaluate",
-    "GradientSurrogate", "History", "Hyperband", "LocalSearch", "Options", "Outlook", "Queue",
+    "GradientSurrogate", "History", "Hyperband", "LocalSearch", "OptunaGP", "OptunaNSGA2",
+    "OptunaTPE", "Options", "Outlook", "Queue",
     "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy",
     "SuccessiveHalving", "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy",
     "fitness", "mutated", "no_budget", "one_round", "options_of", "pick", "quick_keys",

@@ -11,7 +11,7 @@ functions are pure, so that a whole search is one `jax.lax.scan` and hundreds of
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,30 @@ class Strategy(abc.ABC):
     def initial(self) -> int:
         """Zero; a subclass that begins with random architectures says with how many."""
         return 0
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the key decides what it asks for; false where other processes take part."""
+        return True
+
+    def named(self, search: str) -> Self:
+        """Returns the strategy for the search of a name.
+
+        Processes that take part in one search find each other by it; otherwise it changes nothing.
+
+        Args:
+          search: says what is searched; the same in all processes that were started alike.
+        """
+        del search
+        return self
+
+    def check(self, mask: np.ndarray) -> None:
+        """Raises UserError when something that it needs is missing; by default it needs nothing.
+
+        Args:
+          mask: `bool[D, K]`.
+        """
+        del mask
 
     @abc.abstractmethod
     def init(self, key: jax.Array, mask: jax.Array) -> Any:
@@ -260,13 +284,15 @@ def run_strategy(
 
 
 def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
-    """Checks the shapes of what a strategy returns for a space, without running it.
+    """Checks what a strategy needs, and the shapes of what it returns, without running it.
 
     Raises:
-      UserError: names the function, what it returned and what the contract asks for.
+      UserError: names what is missing, or the function, what it returned and what the contract asks
+        for.
     """
     from hwnas_jax.errors import UserError
 
+    strategy.check(mask)
     where = f"strategy {strategy.name}"
     wanted = (strategy.each, mask.shape[0])
 

@@ -151,8 +151,8 @@ class NSGA2(Strategy):
     def __post_init__(self):
         if self.population % self.each:
             raise UserError(
-                f"strategy nsga2: population = {self.population} must be a multiple of each = "
-                f"{self.each}, the architectures of a round"
+                f"strategy {self.name}: population = {self.population} must be a multiple of "
+                f"each = {self.each}, the architectures of a round"
             )
 
     @property
@@ -181,12 +181,14 @@ class NSGA2(Strategy):
 
             return within_budget(key, new, draw, self.each, self.tries)
 
-        def children(key):
-            return within_budget(
-                key, new, lambda key: self._child(state, key), self.each, self.tries
-            )
+        return jax.lax.cond(
+            state.seen < self.population, starts, lambda key: self.children(state, key, ahead), key
+        )
 
-        return jax.lax.cond(state.seen < self.population, starts, children, key)
+    def children(self, state: Generation, key: jax.Array, ahead: Ahead) -> jax.Array:
+        """Returns new architectures of the parents' decisions, `int32[each, D]`."""
+        new = away_from(ahead, state.architectures)
+        return within_budget(key, new, lambda key: self._child(state, key), self.each, self.tries)
 
     def _child(self, state: Generation, key: jax.Array) -> jax.Array:
         parent_key, mix_key, from_key, change_key, option_key = jax.random.split(key, 5)
@@ -218,9 +220,7 @@ class NSGA2(Strategy):
         return jax.lax.cond(seen % self.population == 0, self._next, lambda same: same, state)
 
     def _next(self, state: Generation) -> Generation:
-        fronts = front_numbers(state.told)
-        apart = crowding(jnp.stack([state.told.score, state.told.cost], axis=1), fronts)
-        best = jnp.lexsort((-apart, fronts))[: self.population]
+        best = self.survivors(state)
         empty = self.init(jax.random.key(0), state.mask)
 
         def keep(every, none):
@@ -230,3 +230,9 @@ class NSGA2(Strategy):
             architectures=keep(state.architectures, empty.architectures),
             told=jax.tree.map(keep, state.told, empty.told),
         )
+
+    def survivors(self, state: Generation) -> jax.Array:
+        """Returns which rows of parents and children are the next parents, `int32[P]`."""
+        fronts = front_numbers(state.told)
+        apart = crowding(jnp.stack([state.told.score, state.told.cost], axis=1), fronts)
+        return jnp.lexsort((-apart, fronts))[: self.population]

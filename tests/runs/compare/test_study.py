@@ -129,6 +129,10 @@ REFUSED = [
     ({"methods": ("evolution", "evolution")}, ("'evolution'", "twice")),
     ({"queries": 9}, ("queries = 9", "10", "at least 10")),
     ({"queries": 2, "methods": ("random,each=3",)}, ("queries = 2", "asks for in a round", "3")),
+    (
+        {"methods": ("optuna_tpe,storage=shared.log",)},
+        ("optuna_tpe storage=shared.log shares", "leave out its option storage"),
+    ),
     ({"seeds": 1}, ("seeds = 1", "greater than or equal to 2")),
     ({"data_set": "cifar11"}, ("'cifar11'", "Did you mean 'cifar10'?")),
     ({"epochs": 13}, ("after 13 epochs", "12", "200")),

@@ -29,11 +29,15 @@ QUICK = {
     "bananas": {"members": 2, "epochs": 2, "pool": 20, "memory": 60},
     "surrogate": {"pool": 40, "memory": 60},
     "gradient_surrogate": {"starts": 4, "steps": 3, "memory": 60},
+    "optuna_gp": {"initial": 22},
 }
+NEEDS = {"optuna_tpe": "optuna", "optuna_nsga2": "optuna", "optuna_gp": "torch"}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_contract(name):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"needs {NEEDS[name]}, of the extra blackbox")
     check_contract(STRATEGIES.make(Part(name, QUICK.get(name, {}))))
 
 
