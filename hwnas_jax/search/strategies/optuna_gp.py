@@ -21,8 +21,8 @@ class OptunaGP(OptunaLearner):
 
     The kernel is a Matérn 5/2 with a length scale for each decision, over which options are equal
     or different. Where something was over the budget, a second process learns by how much, and the
-    improvement is weighed by the chance to keep it. A suggestion takes about a hundred times as
-    long as one of `optuna_tpe`, so this is for evaluations that take seconds at least.
+    improvement is weighed by the chance to keep it. A suggestion takes more than ten times as long
+    as one of `optuna_tpe`, so this is for evaluations that take seconds at least.
 
     References: Jones, Schonlau and Welch, "Efficient Global Optimization of Expensive Black-Box
     Functions", 1998; Ament et al., "Unexpected Improvements to Expected Improvement for Bayesian

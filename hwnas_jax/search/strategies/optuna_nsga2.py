@@ -115,10 +115,15 @@ class OptunaNSGA2(OptunaSearch, NSGA2):
         """Returns which rows of parents and children Optuna selects, `int32[P]`."""
 
         def select(mask, rows, told):
-            filled = (rows >= 0).all(axis=1)
-            records = records_of(rows, *told, filled, filled)
-            chosen = self.selected(records, Decisions.of(mask))
-            return np.flatnonzero(filled)[chosen].astype(np.int32)
+            filled = np.flatnonzero((rows >= 0).all(axis=1))
+            told = Told(*(leaf[filled] for leaf in told))
+            judged = np.isfinite(told).all(axis=0)
+            every = np.ones(len(filled), bool)
+            records = records_of(rows[filled], *told, every, every)
+            chosen = np.flatnonzero(judged)[self.selected(records, Decisions.of(mask))]
+            # What could not be judged fills up what is left.
+            order = np.concatenate([chosen, np.delete(np.arange(len(filled)), chosen)])
+            return filled[order[: self.population]].astype(np.int32)
 
         shape = jax.ShapeDtypeStruct((self.population,), jnp.int32)
         return self._host(select, shape, state.mask, state.architectures, state.told)

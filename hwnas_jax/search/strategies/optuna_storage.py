@@ -87,8 +87,9 @@ class SharedStudy:
         found = tuple(direction.name.lower() for direction in self.study.directions)
         if found != DIRECTIONS[: self.objectives]:
             self._refuse(f"is to {' and '.join(found)}, as another strategy needs it")
-        finished = (trial for trial in self.study.get_trials(deepcopy=False) if _finished(trial))
-        if any(trial.distributions != decisions.distributions for trial in finished):
+        # One that a dead process has begun may lack some decisions.
+        told = self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+        if any(trial.distributions != decisions.distributions for trial in told):
             self._refuse("is of a space with other decisions")
 
     def _refuse(self, what: str) -> None:
