@@ -29,7 +29,7 @@ QUICK = {
     "bananas": {"members": 2, "epochs": 2, "pool": 20, "memory": 60},
     "surrogate": {"pool": 40, "memory": 60},
     "gradient_surrogate": {"starts": 4, "steps": 3, "memory": 60},
-    "optuna_gp": {"initial": 22},
+    "optuna_gp": {"initial": 23, "tries": 1},
 }
 NEEDS = {"optuna_tpe": "optuna", "optuna_nsga2": "optuna", "optuna_gp": "torch"}
 
