@@ -195,7 +195,8 @@ def test_the_page_says_what_was_compared(folder, tables):
     page = (folder / "report.html").read_text()
     for words in (
         "accuracy.npz:cifar10", "validation accuracy after 200 epochs",
-        "test accuracy after 200 epochs", "looked up 20 trainings", "6 seeds", "15,625 architectures",
+        "test accuracy after 200 epochs", "looked up 20 trainings", "6 seeds",
+            "15,625 architectures",
         "The best network of at most 2.5 ms on slow", "Without a limit", "over the limit",
         "area of the front", "Wilcoxon", "evolution population=5",
     ):  # fmt: skip
