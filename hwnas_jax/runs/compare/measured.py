@@ -34,6 +34,8 @@ from hwnas_jax.tabular.base import Column, make_column
 
 _FIRST_SHARE = 0.5
 """Share of the measurements that are taken before the search, where they tell most."""
+_DOUBT = 1.0
+"""Standard deviations by which a network may be predicted to exceed the limit and be asked for."""
 _LAST = 3
 """Measurements that are kept for the answer at the end."""
 _STOPS = 10
@@ -123,7 +125,8 @@ class Belief(NamedTuple):
 def believed(space: Choices, places: Column, belief: Belief, limit: jax.Array) -> Ahead:
     """Returns the outlook of a search that goes by a belief; pure.
 
-    A network is within the budget if it is more probable than not that it keeps the limit.
+    A network is within the budget while it is predicted to cost no more than a standard deviation
+    over the limit, so that the best of the doubtful ones are asked for, and then measured.
 
     Args:
       space: of the networks.
@@ -137,7 +140,7 @@ def believed(space: Choices, places: Column, belief: Belief, limit: jax.Array) -
         rows = jnp.nan_to_num(place).astype(jnp.int32)
         mean = jnp.where(jnp.isnan(place), jnp.inf, belief.mean[rows])
         std = belief.std[rows]
-        excess = jnp.maximum(mean / limit - 1, 0)
+        excess = jnp.maximum((mean - _DOUBT * std) / limit - 1, 0)
         chance = jax.scipy.stats.norm.cdf((limit - mean) / jnp.maximum(std, 1e-6 * limit))
         chance = jnp.where(std > 0, chance, (excess <= 0).astype(jnp.float32))
         cost = jnp.where(jnp.isinf(mean), 0.0, mean)
