@@ -6,7 +6,6 @@ Legend: `N` observed networks, `D` decisions, `K` options of the widest decision
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import chex
@@ -15,76 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.files.observations import Observations, checked_metrics
-from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions, as_drawn
+from hwnas_jax.cost.models.base import Costs, ExactModel, FittedModel, NoOptions
 from hwnas_jax.cost.models.gaussian_regression import Regression, regress
 from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel, make_kernel, timed_table
-from hwnas_jax.cost.models.model_file import check_array
-from hwnas_jax.cost.models.multilinear import expectation, is_enumerable
+from hwnas_jax.cost.models.multilinear import is_enumerable
 from hwnas_jax.cost.models.pairwise import PairwiseForm
 from hwnas_jax.cost.models.registry import COST_MODELS
+from hwnas_jax.cost.models.tabulated import TabulatedForm
 from hwnas_jax.spaces.base import Choices, Forms
 
 _LEAST_NETWORKS = 4
 _LEAST_SHARE = 0.01
-_CHUNK = 2048
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["means", "variances"], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
-class TabulatedForm:
-    """The posterior of every architecture of a small space.
-
-    Attributes:
-      means: `float32[M, K, ..., K]`.
-      variances: `float32[M, K, ..., K]`.
-    """
-
-    means: jax.Array
-    variances: jax.Array
-
-    def mean(self, weight: jax.Array, forms: Sequence[Forms]) -> jax.Array:
-        """Returns the expected posterior mean, `float32[M]`, as `ExactModel.expected` asks."""
-        del weight
-        return jax.vmap(lambda table: expectation(table, forms))(self.means)
-
-    def variance(self, weight: jax.Array) -> jax.Array:
-        """Returns the expected posterior variance over independent draws, `float32[M]`."""
-        forms = as_drawn(weight)
-        return jax.vmap(lambda table: expectation(table, forms))(self.variances)
-
-    @classmethod
-    def build(
-        cls, space: Choices, kernels: list[AdditiveKernel], observed: np.ndarray,
-        fits: list[Regression], scales: list[float],
-    ) -> "TabulatedForm":  # fmt: skip
-        """Computes both tables from the regressions of the metrics."""
-        architectures = space.enumerate()
-        shape = (len(fits), *(space.num_options,) * space.num_decisions)
-        means, variances = np.zeros(shape), np.zeros(shape)
-        for metric, (kernel, fit, scale) in enumerate(zip(kernels, fits, scales, strict=True)):
-            for start in range(0, len(architectures), _CHUNK):
-                some = architectures[start : start + _CHUNK]
-                mean, variance = posterior(kernel, fit, observed, some)
-                place = (metric, *some.T)
-                means[place], variances[place] = scale * mean, scale**2 * variance
-        return cls(jnp.asarray(means, jnp.float32), jnp.asarray(variances, jnp.float32))
-
-    def at_least(self, lowest: list[float]) -> "TabulatedForm":
-        """Returns the form with no mean below the lowest of its metric, as costs are positive."""
-        each = jnp.asarray(lowest, jnp.float32).reshape(-1, *(1,) * (self.means.ndim - 1))
-        return dataclasses.replace(self, means=jnp.maximum(self.means, each))
-
-    def arrays(self) -> dict[str, jax.Array]:
-        """Returns the arrays by name."""
-        return {"means": self.means, "variances": self.variances}
-
-    @classmethod
-    def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "TabulatedForm":
-        """Builds the form from what `arrays` returned."""
-        shape = (metrics, *(space.num_options,) * space.num_decisions)
-        return cls(*(jnp.asarray(check_array(arrays, n, shape)) for n in ("means", "variances")))
 
 
 def posterior(
@@ -106,6 +46,11 @@ def posterior(
     prior = fit.variances @ kernel.diagonal(asked)
     variance = prior - ((across @ fit.precision) * across).sum(axis=1)
     return mean, fit.spread**2 * (np.maximum(variance, 0) + fit.noise(mean))
+
+
+def _scaled(kernel, fit, scale, observed, asked):
+    mean, variance = posterior(kernel, fit, observed, asked)
+    return scale * mean, scale**2 * variance
 
 
 @COST_MODELS.add
@@ -172,12 +117,16 @@ class GaussianProcess(ExactModel, FittedModel):
             kernels.append(kernel)
             scales.append(scale)
             fits.append(regress(parts, values / scale, names=kernel.names, seed=seed))
-        kind = TabulatedForm if small else PairwiseForm
-        form = kind.build(space, kernels, observations.architectures, fits, scales)
-        if isinstance(form, TabulatedForm):
-            lowest = [_LEAST_SHARE * float(v.min()) for v in observations.values.values()]
-            form = form.at_least(lowest)
-        return cls(form, observations.metrics)
+        rows = observations.architectures
+        if not small:
+            form = PairwiseForm.build(space, kernels, rows, fits, scales)
+            return cls(form, observations.metrics)
+        each = [
+            functools.partial(_scaled, kernel, fit, scale, rows)
+            for kernel, fit, scale in zip(kernels, fits, scales, strict=True)
+        ]
+        lowest = [_LEAST_SHARE * float(v.min()) for v in observations.values.values()]
+        return cls(TabulatedForm.of(space, each).at_least(lowest), observations.metrics)
 
     @classmethod
     def reads_operations(cls, space: Choices) -> bool:
