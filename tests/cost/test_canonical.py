@@ -30,8 +30,8 @@ EVERY = CELLS.enumerate()
 FORMS = CELLS.canonical(EVERY)
 
 
-def observed():
-    """Cells whose cost depends on what is written as well as on what runs."""
+def observed(share=0.5):
+    """Cells whose cost depends on what is written, with this share, as well as on what runs."""
     rows = CELLS.random(np.random.default_rng(0), 40)
     written, runs = (np.array([0.0, 0.2, 1.0, 2.0, 0.5])[r].sum(1) for r in (
         rows, CELLS.canonical(rows)))  # fmt: skip
@@ -39,7 +39,7 @@ def observed():
         name: {"latency_ms": 0.01 * (1 + number)}
         for number, name in enumerate(CELLS.operations()[0])
     }
-    return Observations(rows, {"latency_ms": 1 + runs + 0.5 * written}, operations)
+    return Observations(rows, {"latency_ms": 1 + runs + share * written}, operations)
 
 
 def in_pairs():
@@ -52,7 +52,8 @@ def transfer():
     costs = np.random.default_rng(1).uniform(1, 2, (2, 400))
     table = CostTable("toy", CELLS, EVERY[::39][:400], ("a", "b"), {"latency_ms": costs})
     prior = learn_prior(table, ("a", "b"), TransferConfig(hypotheses=16, trials=1))
-    return TransferModel.of([prior], observed())
+    # A transfer decides between what is written and what runs; here it takes what is written.
+    return TransferModel.of([prior], observed(share=2.0))
 
 
 EXACT = {

@@ -1,7 +1,7 @@
 """What to expect of a new device, learned from known devices, and which samples to take of it.
 
-Legend: `N` architectures, `D` decisions, `P` entries of a gate weight, `V` source devices, `F =
-P + V` features of a network, `H` hypotheses.
+Legend: `N` architectures, `D` decisions, `V` source devices, `W` views, `F` features of a network
+in a view, `G` the features of all views together, `H` hypotheses.
 """
 
 import dataclasses
@@ -10,23 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
-from hwnas_jax.cost.models.hypotheses import (
-    Explained,
-    Hypotheses,
-    Posterior,
-    average,
-    draw_hypotheses,
-    explain,
-    free_level,
-)
-from hwnas_jax.cost.models.prior_covariance import make_blocks
-from hwnas_jax.cost.models.sources import SourceModels, fit_sources, one_hot
+from hwnas_jax.cost.models.hypotheses import Hypotheses, draw_hypotheses, explain, see_samples
+from hwnas_jax.cost.models.intervals import widening
+from hwnas_jax.cost.models.posterior import Posterior, Seen, average, predict_left_out
+from hwnas_jax.cost.models.sources import SourceModels, fit_sources
+from hwnas_jax.cost.models.views import View, make_views
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 
 LEAST_SAMPLES = 3
+_LEAST_FOR_INTERVALS = 4
 _MOST_REFERENCES = 4000
-_SMALLEST_DIRECTION = 1e-6
+_FOLDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,44 +44,45 @@ class TransferConfig:
 class TransferPrior:
     """What is expected of a new device's cost, which is linear in a network's features.
 
-    The features are the one-hot entries and the relative costs on the source devices, centred on
-    the reference set.
+    The features are those of all views, one after another.
 
     Attributes:
       space: the space of the networks.
       metric: which cost.
       sources: what networks cost on the other devices.
-      centre: `float64[P]`, mean of the one-hot entries over the reference set.
-      factors: `float64[F, r]` for each block of prior covariance, of unit variance over the set.
-      anchor_scale: brings the sources' variance over the set to one.
-      hypotheses: `H` of them.
+      views: how the device may see networks.
+      hypotheses: `H` of them, each possible in every view.
     """
 
     space: Choices
     metric: str
     sources: SourceModels
-    centre: np.ndarray
-    factors: tuple[np.ndarray, ...]
-    anchor_scale: float
+    views: tuple[View, ...]
     hypotheses: Hypotheses
 
     def features(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `float64[N, F]` of architectures `int32[N, D]`."""
-        encoded = one_hot(self.space, architectures)
-        return np.c_[encoded - self.centre, self.sources.predict(encoded) - 1]
+        """Returns `float64[N, G]` of architectures `int32[N, D]`."""
+        return np.concatenate([view.features(architectures) for view in self.views], axis=1)
 
-    def explain(self, architectures: np.ndarray, costs: np.ndarray) -> Explained:
-        """Weighs the hypotheses by samples `int32[n, D]` and their costs `float64[n]`."""
-        features = self.features(architectures)
-        projected = [features @ factor for factor in self.factors]
-        relative = features[:, len(self.centre) :]
-        return explain(self.hypotheses, projected, relative, costs, self.anchor_scale)
+    def seen(self, architectures: np.ndarray, costs: np.ndarray) -> list[Seen]:
+        """Returns samples `int32[n, D]` with their costs `float64[n]`, in each view."""
+        found = []
+        for view in self.views:
+            features = view.features(architectures)
+            projected = [features @ factor for factor in view.factors]
+            relative = features[:, len(view.centre) :]
+            samples = see_samples(
+                self.hypotheses, projected, relative, costs, view.anchor_scale
+            )  # fmt: skip
+            found.append(Seen(view, features, samples))
+        return found
 
     def condition(self, architectures: np.ndarray, costs: np.ndarray) -> Posterior:
         """Returns what is known of the device after samples `int32[n, D]` with costs `float64[n]`.
 
-        Without samples it is the mean of the sources at their median scale, with an uncertainty as
-        large as their differences.
+        The width of the intervals is that at which samples, each predicted from others, lie inside
+        as often as they should. Without samples the mean is that of the sources at their median
+        scale, and nothing is known of how far off that scale is.
 
         Raises:
           UserError: for one or two samples.
@@ -94,41 +90,44 @@ class TransferPrior:
         if len(costs) == 0:
             return self._unseen()
         check_samples(len(costs))
-        explained = self.explain(architectures, costs)
-        return average(
-            self.hypotheses, explained, list(self.factors), self.features(architectures),
-            self.anchor_scale,
-        )  # fmt: skip
+        seen = self.seen(architectures, costs)
+        explained = [explain(self.hypotheses, one.samples) for one in seen]
+        posterior = average(self.hypotheses, seen, explained)
+        if len(costs) < _LEAST_FOR_INTERVALS:
+            return posterior
+        folds = np.array_split(np.arange(len(costs)), min(len(costs), _FOLDS))
+        parts = [predict_left_out(self.hypotheses, seen, explained, fold) for fold in folds]
+        means, deviations = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return posterior.widened(widening(np.abs(costs - means) / deviations))
 
     def _unseen(self):
-        scale, count = self.sources.scale, len(self.sources.scale)
-        width = len(self.centre)
-        mean = np.zeros(1 + width + count)
-        mean[0] = np.median(scale)
-        mean[1 + width :] = mean[0] / count
-        # Source v predicts scale[v] * (1 + feature v), an affine map of the features.
-        said = np.zeros((count, len(mean)))
-        said[:, 0] = scale
-        said[np.arange(count), 1 + width + np.arange(count)] = scale
-        apart = (said - mean) / np.sqrt(max(count - 1, 1))
-        return Posterior(mean, apart.T @ apart, 0.0)
+        scale, written = float(np.median(self.sources.scale)), self.views[0]
+        count = len(self.sources.devices)
+        mean = np.zeros(1 + sum(view.width for view in self.views))
+        mean[0] = scale
+        mean[1 + written.width - count : 1 + written.width] = scale / count
+        return Posterior(mean, np.zeros((len(mean),) * 2), 0.0)
 
     def expected_covariance(self) -> tuple[np.ndarray, float]:
-        """Returns the mean prior covariance `float64[F + 1, F + 1]` of a cost, and its noise.
+        """Returns the mean prior covariance `float64[G + 1, G + 1]` of a cost, and its noise.
 
         Every hypothesis counts with a total variance of one over the reference set.
         """
         held = self.hypotheses
-        unit = np.exp(held.log_prior - held.log_prior.max()) / held.shares.sum(axis=1)
-        unit /= np.exp(held.log_prior - held.log_prior.max()).sum()
-        width, count = len(self.centre), len(self.sources.scale)
-        covariance = np.zeros((1 + width + count,) * 2)
-        covariance[0, 0] = unit @ free_level(held)
-        for amount, factor in zip(unit @ held.shares[:, :-1], self.factors, strict=True):
-            covariance[1:, 1:] += amount * factor @ factor.T
-        last = np.arange(1 + width, 1 + width + count)
-        anchored = (unit * held.shares[:, -1]) @ held.anchors
-        covariance[last, last] += anchored * self.anchor_scale**2
+        unit = np.exp(held.log_prior - held.log_prior.max())
+        unit /= unit.sum() * held.shares.sum(axis=1)
+        covariance = np.zeros((1 + sum(view.width for view in self.views),) * 2)
+        start = 1
+        for view in self.views:
+            index = np.r_[0, np.arange(start, start + view.width)]
+            start += view.width
+            for mixed in (False, True):
+                some = held.mixes == mixed
+                amount = np.exp(view.log_prior) * unit[some]
+                covariance[np.ix_(index, index)] += view.covariance(
+                    amount @ held.level[some], amount @ held.shares[some, :-1],
+                    (amount * held.shares[some, -1]) @ held.anchors[some], mixed=mixed,
+                )  # fmt: skip
         return covariance, float(unit @ held.noise)
 
 
@@ -136,52 +135,6 @@ def check_samples(count: int) -> None:
     """Raises UserError for one or two samples, which do not show how far they can be trusted."""
     if 0 < count < LEAST_SAMPLES:
         raise UserError(f"transfer needs no sample at all or at least {LEAST_SAMPLES}, got {count}")
-
-
-def make_prior(
-    space: Choices,
-    metric: str,
-    sources: SourceModels,
-    reference: np.ndarray,
-    hypotheses: Hypotheses | None = None,
-    *,
-    count: int = 512,
-    seed: int = 0,
-) -> TransferPrior:
-    """Returns a prior in which all hypotheses are still equally probable.
-
-    The blocks of covariance are those of `make_blocks` and one over the source devices. In that
-    block, the directions in which the devices differ count for more than their size.
-
-    Args:
-      space: the space of the networks.
-      metric: which cost.
-      sources: what networks cost on the other devices.
-      reference: `int32[N, D]`, the networks over which variances are one.
-      hypotheses: to use; None draws them.
-      count: how many to draw.
-      seed: of the draws.
-    """
-    encoded = one_hot(space, reference)
-    centre = encoded.mean(axis=0)
-    relative = sources.predict(encoded) - 1
-    features = np.c_[encoded - centre, relative]
-    width, devices = len(centre), relative.shape[1]
-    factors = [np.r_[block, np.zeros((devices, block.shape[1]))]
-               for block in make_blocks(space).values()]  # fmt: skip
-    size, direction = np.linalg.eigh(relative.T @ relative / len(relative))
-    kept = size > _SMALLEST_DIRECTION * max(size[-1], np.finfo(float).tiny)
-    factors.append(np.r_[np.zeros((width, kept.sum())), direction[:, kept] * size[kept] ** -0.25])
-    scaled = [factor / _deviation(features @ factor) for factor in factors]
-    anchor_scale = 1 / _deviation(relative / np.sqrt(devices))
-    held = hypotheses or draw_hypotheses(count, len(factors), devices, seed)
-    return TransferPrior(space, metric, sources, centre, tuple(scaled), anchor_scale, held)
-
-
-def _deviation(values):
-    """Returns the root mean square length of the rows `float64[N, r]`, or one if all are zero."""
-    deviation = np.sqrt((values**2).sum(axis=1).mean())
-    return float(deviation) if deviation > 0 else 1.0
 
 
 def learn_prior(
@@ -196,8 +149,9 @@ def learn_prior(
     """Learns from source devices what to expect of a new one.
 
     Each source plays the new device in turn: it is sampled a few times and explained by the others.
-    The prior probability of a hypothesis is how often it was right, mixed with an even one for
-    devices that are unlike all of these.
+    Their evidence decides whether mixes of the sources have most of the prior or little. Among the
+    general hypotheses, the prior probability of one is how often it was right, mixed with an even
+    one for devices that are unlike all of these.
 
     Args:
       table: holds the sources; its architectures are the reference set.
@@ -226,23 +180,24 @@ def learn_prior(
     spread = np.linspace(0, total - 1, min(total, _MOST_REFERENCES)).round().astype(int)
     reference = table.architectures[spread]
     models = fit_sources(table, sources, metric, rows=rows, reference=reference)
-    prior = make_prior(
-        table.space, metric, models, reference, count=config.hypotheses, seed=seed
-    )  # fmt: skip
-    if len(sources) < 2 or not config.trials or not config.learned:
-        return prior
-    right = np.zeros(config.hypotheses)
-    for number, device in enumerate(sources):
-        held = prior.hypotheses.without(number)
-        others = make_prior(table.space, metric, models.without(number), reference, held)
-        column = table.values[metric][table.row(device)]
-        known = rows[~np.isnan(column[rows])]
-        for _ in range(config.trials):
-            taken = rng.choice(known, min(config.trial_samples, len(known)), replace=False)
-            right += others.explain(table.architectures[taken], column[taken].astype(float)).weights
-    mixed = config.learned * right / right.sum() + (1 - config.learned) / len(right)
-    hypotheses = dataclasses.replace(prior.hypotheses, log_prior=np.log(mixed))
-    return dataclasses.replace(prior, hypotheses=hypotheses)
+    views = make_views(table.space, models, reference)
+    blocks = len(views[0].factors)
+    hypotheses = draw_hypotheses(config.hypotheses, blocks, len(sources), seed)
+    if len(sources) > 1 and config.trials and config.learned:
+        evidence = []
+        for number, device in enumerate(sources):
+            others = make_views(table.space, models.without(number), reference)[:1]
+            held = hypotheses.without(number)
+            trial = TransferPrior(table.space, metric, models.without(number), others, held)
+            column = table.values[metric][table.row(device)]
+            known = rows[~np.isnan(column[rows])]
+            for _ in range(config.trials):
+                taken = rng.choice(known, min(config.trial_samples, len(known)), replace=False)
+                costs = column[taken].astype(float)
+                (seen,) = trial.seen(table.architectures[taken], costs)
+                evidence.append(explain(held, seen.samples).log_weight - held.log_prior)
+        hypotheses = hypotheses.learned(np.stack(evidence), config.learned)
+    return TransferPrior(table.space, metric, models, views, hypotheses)
 
 
 def _check(config):
