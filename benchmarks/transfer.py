@@ -1,11 +1,14 @@
 """Cost models for a new device from few samples, under the published protocols.
 
-    python benchmarks/transfer.py --data FOLDER [--draws 10] [--out FOLDER] [--only NB201 FBNET ...]
+    python benchmarks/transfer.py --data FOLDER [--draws 10] [--out FOLDER] [--only cells F1 ...]
+        [--sizes 20 ...] [--skip "transfer, chosen" ...]
 
 `FOLDER` holds `nb201_latency_help.npz` and `fbnet_latency_help.npz`. Compared are the model that
-`hwnas cost transfer` fits, on random samples and on chosen ones, and two simple models on the same
-random samples: a Bayesian additive model with the source devices' weights as its prior, and a ridge
-on the source devices' additive predictions. Writes `transfer.json` and `transfer.md`.
+`hwnas cost transfer` fits, on random and on chosen samples, and three simple models on the same
+random samples: a Bayesian additive model with the source devices' weights as its prior, a ridge on
+the source devices' additive predictions, and a ridge on these and on how often each option occurs,
+whose penalty is the best by leave-one-out. Writes `transfer.json` and `transfer.md`.
+`transfer_devices.py` leaves out one device after another instead.
 
 Protocols: cells as HELP (samples from 0..899, test on 900..1899, both without the fastest and the
 slowest tenth of the device; sources see 0..899). FBNet with HELP's devices at 10 samples and
@@ -28,6 +31,8 @@ from hwnas_jax.cost.models.prior import TransferConfig, choose_samples, learn_pr
 from hwnas_jax.cost.models.sources import one_hot
 
 OURS, CHOSEN, ADDITIVE, RIDGE = "transfer, random", "transfer, chosen", "additive", "source ridge"
+COUNTS = "ridge on counts and sources"
+PENALTIES = np.logspace(-3, 3, 25)
 PUBLISHED = {
     ("cells", 10): {"HELP, published": 0.932},
     ("FD", 10): {"HELP, published": 0.910},
@@ -41,7 +46,7 @@ PUBLISHED = {
 
 
 class Simple:
-    """The two simple models of one set of sources."""
+    """The simple models of one set of sources."""
 
     def __init__(self, table, task, rows):
         encoded = one_hot(table.space, table.architectures)
@@ -54,6 +59,10 @@ class Simple:
             missed.append(np.mean((costs / costs.mean() - 1 - self.encoded[rows] @ weight) ** 2))
         self.weights = np.array(weights)
         self.noise = float(np.median(missed))
+        counts = encoded.reshape(len(encoded), table.space.num_decisions, -1).sum(axis=1)
+        both = np.c_[counts, self.encoded @ self.weights.T]
+        both -= both.mean(axis=0)
+        self.both = both[:, both.std(axis=0) > 0] / both.std(axis=0)[both.std(axis=0) > 0]
 
     def additive(self, samples, costs):
         """Prior weights: mean and covariance over the sources; closed-form posterior."""
@@ -75,14 +84,27 @@ class Simple:
         gram = seen.T @ seen + 0.03 * np.eye(count)
         return predicted @ (even + np.linalg.solve(gram, seen.T @ left))
 
+    def counts_ridge(self, samples, costs):
+        """Option counts and source predictions, standardised; penalty by leave-one-out."""
+        seen, left = self.both[samples], costs - costs.mean()
+        centred = seen - seen.mean(axis=0)
+        gram, found = centred @ centred.T, []
+        for penalty in PENALTIES:
+            hat = gram @ np.linalg.inv(gram + penalty * np.eye(len(gram))) + 1 / len(gram)
+            found.append((((left - hat @ left) / (1 - np.diag(hat))) ** 2).sum())
+        return self.both @ ridge(centred, left, PENALTIES[int(np.argmin(found))])
+
 
 def ridge(features, targets, penalty):
     gram = features.T @ features + penalty * np.eye(features.shape[1])
     return np.linalg.solve(gram, features.T @ targets)
 
 
-def evaluate(table, task, sizes, draws, config, *, cells):
-    """Returns by samples, method and device the Spearman of each draw, and the coverage of ours."""
+def evaluate(table, task, sizes, draws, config, *, cells, skipped=()):
+    """Returns by samples, method and device the Spearman of each draw, and the coverage of ours.
+
+    `skipped` are those of our two ways to take samples that are left out.
+    """
     rows = source_rows(table)
     started = time.perf_counter()
     prior = learn_prior(table, task.sources, config, rows=rows)
@@ -98,8 +120,10 @@ def evaluate(table, task, sizes, draws, config, *, cells):
                 rng = np.random.default_rng(draw)
                 random = rng.choice(pool, size, replace=False)
                 half = rng.permutation(pool)[: len(pool) // 2]
-                chosen = half[choose_samples(prior, table.architectures[half], size)]
-                for method, samples in ((OURS, random), (CHOSEN, chosen)):
+                taken = {} if OURS in skipped else {OURS: random}
+                if CHOSEN not in skipped:
+                    taken[CHOSEN] = half[choose_samples(prior, table.architectures[half], size)]
+                for method, samples in taken.items():
                     rest = np.setdiff1d(test, samples)
                     posterior = prior.condition(table.architectures[samples], costs[samples])
                     mean = features[rest] @ posterior.mean
@@ -108,7 +132,10 @@ def evaluate(table, task, sizes, draws, config, *, cells):
                     _add(scores, (size, method, device), spearman(costs[rest], mean))
                     _add(covered, (size, method, device), coverage(costs[rest], mean, std, 0.9))
                 rest = np.setdiff1d(test, random)
-                for method, fit in ((ADDITIVE, simple.additive), (RIDGE, simple.source_ridge)):
+                for method, fit in (
+                    (ADDITIVE, simple.additive), (RIDGE, simple.source_ridge),
+                    (COUNTS, simple.counts_ridge),
+                ):  # fmt: skip
                     said = fit(random, costs[random])[rest]
                     _add(scores, (size, method, device), spearman(costs[rest], said))
     return scores, covered, learned_s
@@ -180,6 +207,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("bench-transfer"))
+    parser.add_argument("--sizes", type=int, nargs="+", help="numbers of samples; those published")
+    parser.add_argument("--skip", nargs="+", choices=(OURS, CHOSEN), default=())
     parser.add_argument("--only", nargs="+", help="cells, FD, F1, F2, F3, F4, FA")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -194,7 +223,10 @@ def main():
     for name, (table, task, sizes) in runs.items():
         if arguments.only and name not in arguments.only:
             continue
-        found = evaluate(table, task, sizes, arguments.draws, config, cells=name == "cells")
+        found = evaluate(
+            table, task, arguments.sizes or sizes, arguments.draws, config,
+            cells=name == "cells", skipped=arguments.skip,
+        )  # fmt: skip
         rows += summarise(name, task, *found)
         print(f"{name} done", flush=True)
         (arguments.out / "transfer.json").write_text(json.dumps(rows, indent=1) + "\n")
