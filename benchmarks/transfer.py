@@ -32,7 +32,7 @@ from hwnas_jax.cost.models.sources import one_hot
 
 OURS, CHOSEN, ADDITIVE, RIDGE = "transfer, random", "transfer, chosen", "additive", "source ridge"
 COUNTS = "ridge on counts and sources"
-PENALTIES = np.logspace(-3, 3, 25)
+PENALTIES = np.logspace(0, 3, 25)
 PUBLISHED = {
     ("cells", 10): {"HELP, published": 0.932},
     ("FD", 10): {"HELP, published": 0.910},

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.models.hypotheses import Hypotheses, draw_hypotheses, explain, see_samples
-from hwnas_jax.cost.models.intervals import widening
+from hwnas_jax.cost.models.intervals import LEAST_RATIOS, widening
 from hwnas_jax.cost.models.posterior import Posterior, Seen, average, predict_left_out
 from hwnas_jax.cost.models.sources import SourceModels, fit_sources
 from hwnas_jax.cost.models.views import View, make_views
@@ -19,7 +19,6 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices
 
 LEAST_SAMPLES = 3
-_LEAST_FOR_INTERVALS = 4
 _MOST_REFERENCES = 4000
 _FOLDS = 10
 
@@ -80,9 +79,9 @@ class TransferPrior:
     def condition(self, architectures: np.ndarray, costs: np.ndarray) -> Posterior:
         """Returns what is known of the device after samples `int32[n, D]` with costs `float64[n]`.
 
-        The width of the intervals is that at which samples, each predicted from others, lie inside
-        as often as they should. Without samples the mean is that of the sources at their median
-        scale, and nothing is known of how far off that scale is.
+        From nine samples on, the width of the intervals is that at which samples, each predicted
+        from others, lie inside as often as they should. Without samples the mean is that of the
+        sources at their median scale, and nothing is known of how far off that scale is.
 
         Raises:
           UserError: for one or two samples.
@@ -93,7 +92,7 @@ class TransferPrior:
         seen = self.seen(architectures, costs)
         explained = [explain(self.hypotheses, one.samples) for one in seen]
         posterior = average(self.hypotheses, seen, explained)
-        if len(costs) < _LEAST_FOR_INTERVALS:
+        if len(costs) < LEAST_RATIOS:
             return posterior
         folds = np.array_split(np.arange(len(costs)), min(len(costs), _FOLDS))
         parts = [predict_left_out(self.hypotheses, seen, explained, fold) for fold in folds]
