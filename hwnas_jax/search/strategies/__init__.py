@@ -20,6 +20,7 @@ from hwnas_jax.search.strategies.base import (
     run_strategy,
 )
 from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
+from hwnas_jax.search.strategies.front_surrogate import FrontSurrogate
 from hwnas_jax.search.strategies.gradient_surrogate import GradientSurrogate
 from hwnas_jax.search.strategies.hyperband import Hyperband
 from hwnas_jax.search.strategies.local_search import LocalSearch
@@ -44,10 +45,10 @@ from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 __all__ = [
     "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas", "Evaluate",
-    "GradientSurrogate", "History", "Hyperband", "LocalSearch", "OptunaGP", "OptunaNSGA2",
-    "OptunaTPE", "Options", "Outlook", "Queue",
-    "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy",
-    "SuccessiveHalving", "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy",
-    "fitness", "mutated", "no_budget", "one_round", "options_of", "pick", "quick_keys",
-    "random_architectures", "run_strategy", "within_budget",
+    "FrontSurrogate", "GradientSurrogate", "History", "Hyperband", "LocalSearch", "Options",
+    "OptunaGP", "OptunaNSGA2", "OptunaTPE", "Outlook", "Queue", "RandomSearch",
+    "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy", "SuccessiveHalving",
+    "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy", "fitness", "mutated",
+    "no_budget", "one_round", "options_of", "pick", "quick_keys", "random_architectures",
+    "run_strategy", "within_budget",
 ]  # fmt: skip

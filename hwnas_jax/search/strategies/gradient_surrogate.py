@@ -21,9 +21,8 @@ from hwnas_jax.search.predictors.interactions import (
 from hwnas_jax.search.strategies.assisted import AssistedSearch
 from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, SoftAhead
 from hwnas_jax.search.strategies.infill import expected_improvement
-from hwnas_jax.search.strategies.memory import Memory, fittest, most_promising
+from hwnas_jax.search.strategies.memory import Memory, fittest, most_promising, targets_of
 from hwnas_jax.search.strategies.moves import mutated, random_architectures
-from hwnas_jax.search.strategies.surrogate import targets_of
 
 _CLOSED = -1e9
 _START = 2.0

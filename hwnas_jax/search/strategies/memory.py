@@ -88,6 +88,26 @@ def normal_scores(values: jax.Array, known: jax.Array) -> jax.Array:
     return jnp.where(known, jax.scipy.special.ndtri(jnp.clip(share, 1e-6, 1 - 1e-6)), 0.0)
 
 
+def targets_of(state: Memory, kind: str) -> tuple[jax.Array, jax.Array]:
+    """Returns what a predictor learns of the remembered architectures, and the best so far.
+
+    Args:
+      state: what is remembered.
+      kind: "scores", or "ranks" for the normal quantiles of their ranks.
+
+    Returns:
+      `float32[M]`, and `float32[]`: the highest within the budget, or the lowest of all while none
+      keeps it, so that the best mean is as good as the best improvement.
+    """
+    score = jnp.where(state.known, state.told.score, 0.0)
+    targets = normal_scores(score, state.known) if kind == "ranks" else score
+    inside = state.known & (state.told.excess <= 0)
+    best = jnp.where(inside, targets, -jnp.inf).max()
+    lowest = jnp.where(state.known, targets, jnp.inf).min()
+    lowest = jnp.where(jnp.isfinite(lowest), lowest, 0.0)
+    return targets, jnp.where(inside.any(), best, lowest)
+
+
 def most_promising(
     value: jax.Array,
     excess: jax.Array,

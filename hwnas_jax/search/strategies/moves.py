@@ -101,6 +101,15 @@ def mutated(key: jax.Array, architecture: jax.Array, options: Options | jax.Arra
     return jnp.where(changes, options.listed[decision, place], architecture)
 
 
+def changed(key: jax.Array, architecture: jax.Array, mask: jax.Array, times: int) -> jax.Array:
+    """Returns an architecture (`int32[D]`) after one to `times` mutations, each as likely."""
+    number_key, *keys = jax.random.split(key, times + 1)
+    number = jax.random.randint(number_key, (), 1, times + 1)
+    for done, own in enumerate(keys):
+        architecture = jnp.where(done < number, mutated(own, architecture, mask), architecture)
+    return architecture
+
+
 def _floor(number):
     return jnp.floor(number).astype(jnp.int32)
 

@@ -5,9 +5,12 @@ from statistics import NormalDist
 import jax
 import numpy as np
 
+from hwnas_jax.report.pareto_front import Reference, hypervolume
 from hwnas_jax.search.strategies.infill import (
+    Points,
     constrained_improvement,
     expected_improvement,
+    hypervolume_improvement,
     thompson,
     upper_confidence,
 )
@@ -67,3 +70,40 @@ def test_thompson_draws_each_score_on_its_own():
     np.testing.assert_allclose(drawn.std(axis=0), STD, atol=0.02)
     correlation = np.corrcoef(drawn[:, :4].T)
     np.testing.assert_allclose(correlation, np.eye(4), atol=0.02)
+
+
+def test_the_area_grows_as_that_of_drawn_scores():
+    """Against the areas under exact fronts, with and without each draw."""
+    rng = np.random.default_rng(2)
+    cost, score = (
+        np.float32([0.5, 0.2, 0.7, 0.5, 0.1, 1.5, 0.3]),
+        np.float32([0.9, 0.4, 0.6, 1.0, -0.5, 3.0, 0.2]),
+    )
+    counts = np.array([True, True, True, True, True, True, False])
+    most, least = 1.2, 0.0
+    corner = Reference(most, least)
+    asked = np.float32([0.05, 0.2, 0.45, 0.5, 1.1, 1.3])
+    mean, std = np.float32([0.3, 0.1, 1.2, 0.8, 2.0, 9.0]), np.float32([0.5, 1, 0.3, 0.6, 1, 1])
+
+    def area(*more):
+        own = np.concatenate([cost[counts], [c for c, _ in more]])
+        return hypervolume(own, np.concatenate([score[counts], [s for _, s in more]]), corner)
+
+    expected = [
+        np.mean([area((c, m + d * z)) for z in rng.normal(size=4000)]) - area()
+        for c, m, d in zip(asked, mean, std, strict=True)
+    ]
+    points = Points(cost, score, counts, np.float32(most), np.float32(least))
+    found = jax.jit(hypervolume_improvement)(mean, std, asked, points)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert expected[0] > 0.1
+    assert found[-1] == 0
+
+
+def test_where_all_cost_the_same_the_area_grows_with_the_best_score():
+    points = Points(
+        np.zeros(3, np.float32), np.float32([0.2, BEST, -1]), np.ones(3, bool),
+        np.float32(0.5), np.float32(-2),
+    )  # fmt: skip
+    found = jax.jit(hypervolume_improvement)(MEAN, STD, np.zeros(5, np.float32), points)
+    np.testing.assert_allclose(found, 0.5 * improvement(MEAN, STD, BEST), rtol=1e-5)

@@ -28,6 +28,7 @@ from tests.search.strategies.strategy_contract import MASK, check_contract
 QUICK = {
     "bananas": {"members": 2, "epochs": 2, "pool": 20, "memory": 60},
     "surrogate": {"pool": 40, "memory": 60},
+    "front_surrogate": {"pool": 40, "memory": 60},
     "gradient_surrogate": {"starts": 4, "steps": 3, "memory": 60},
     "optuna_gp": {"initial": 23, "tries": 1},
 }

@@ -18,8 +18,9 @@ from hwnas_jax.search.strategies import (
     run_strategy,
 )
 from hwnas_jax.search.strategies.bananas import Bananas, mutated_everywhere
-from hwnas_jax.search.strategies.memory import empty_memory, remembered
-from hwnas_jax.search.strategies.surrogate import SurrogateSearch, changed, targets_of
+from hwnas_jax.search.strategies.memory import empty_memory, remembered, targets_of
+from hwnas_jax.search.strategies.moves import changed
+from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 MASK = np.ones((5, 4), bool)
 MASK[0, 1] = False
