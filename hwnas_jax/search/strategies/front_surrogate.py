@@ -58,9 +58,9 @@ class FrontSurrogate(PoolSearch):
         def take(carry, place):
             points, excess = carry
             value = hypervolume_improvement(mean, std, cost, points)
-            row = most_promising(value, excess, outlook.features, before.features, state.filled, 1)[
-                0
-            ]
+            (row,) = most_promising(
+                value, excess, outlook.features, before.features, state.filled, 1
+            )
             points = points._replace(
                 cost=points.cost.at[place].set(cost[row]),
                 score=points.score.at[place].set(mean[row]),
@@ -85,8 +85,7 @@ class FrontSurrogate(PoolSearch):
         lowest = jnp.where(counts, costs, jnp.inf).min()
         highest = jnp.where(counts, costs, -jnp.inf).max()
         costs = (costs - lowest) / jnp.where(highest > lowest, highest - lowest, 1.0)
-        room = jnp.zeros(self.each)
-        none = jnp.zeros(self.each, bool)
+        room, none = jnp.zeros(self.each), jnp.zeros(self.each, bool)
         points = Points(
             cost=jnp.concatenate([costs[: self.memory], room]),
             score=jnp.concatenate([targets, room]),
