@@ -5,7 +5,8 @@
 
 A search of the source task asks for so many networks. The search of the target task then begins
 with the best of these in place of random ones (`warm`). With a predictor it may also be told, as a
-number of every network, what a predictor of the source's scores says of it (`warm, told`). Beside
+number of every network, what a predictor of the source's scores says of it (`warm, told`). `mixed`
+begins with the best of the source for one half and with the largest networks for the other. Beside
 them stand the same search from random networks (`cold`), and from those with the most
 multiply-adds, of equals those with the most parameters (`largest`). Two rows do not search the
 target: they ask there for the best of the source (`source only`), and for the largest in turn
@@ -51,7 +52,7 @@ TASKS = (
     "class_object", "class_scene", "room_layout", "jigsaw", "segmentsemantic", "normal",
     "autoencoder",
 )  # fmt: skip
-ARMS = ("cold", "largest", "warm", "warm, told", "source only", "size only")
+ARMS = ("cold", "largest", "warm", "warm, told", "mixed", "source only", "size only")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,6 +156,15 @@ class Field:
             found.append(rows[order][np.sort(at)[:count]])
         return np.stack(found).astype(np.int32)
 
+    def mixed(self, best, count):
+        """Returns `int32[S, count, D]`: half of them the best of each search, then the largest."""
+        found = []
+        for rows in best[:, : count // 2]:
+            both = np.concatenate([rows, self.largest[:count]])
+            _, at = np.unique(both, axis=0, return_index=True)
+            found.append(both[np.sort(at)[:count]])
+        return np.stack(found)
+
     def space_forms(self, asked):
         """Returns networks, `int[S, E, D]`, in the form that equal ones share."""
         asked = np.asarray(asked)
@@ -210,6 +220,7 @@ def by_arm(field, name, words):
         columns, (best, hints) = field.columns[target], sources[source]
         found = alone[target] | {
             "warm": few(target_keys, best[:, :count], columns, None),
+            "mixed": few(target_keys, field.mixed(best, count), columns, None),
             "source only": asks(target_keys, best, columns, None),
         }
         if told is not None:
@@ -224,7 +235,7 @@ def show(places):
     for arm, rows in places.items():
         low, high = interval(rows.mean(axis=0))
         print(f"  {arm:<12} place {rows.mean():6.2f} % ({low:.2f} to {high:.2f})")
-    for arm in ("warm", "warm, told"):
+    for arm in ("warm", "warm, told", "mixed"):
         for other in ("cold", "largest", "size only", "source only", "warm"):
             if arm in places and arm != other:
                 gain = places[other] - places[arm]
@@ -251,7 +262,9 @@ def main():
     """Prints every arm for every strategy on every space."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--space", nargs="+", default=list(FILES), choices=list(FILES))
-    parser.add_argument("--strategies", nargs="+", default=["evolution", "surrogate"])
+    parser.add_argument(
+        "--strategies", nargs="+", default=["evolution", "surrogate,predictor=ridge,memory=100"]
+    )
     parser.add_argument("--source-queries", type=int, default=100)
     parser.add_argument("--queries", type=int, nargs="+", default=[20, 30])
     parser.add_argument("--first", type=int, default=10, help="networks to begin with")
