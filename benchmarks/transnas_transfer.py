@@ -12,10 +12,12 @@ multiply-adds, of equals those with the most parameters (`largest`). Two rows do
 target: they ask there for the best of the source (`source only`), and for the largest in turn
 (`size only`).
 
-All select by the validation images of the target, and what the table reports of the test images
-counts: the place among all networks of the space, in percent of them, zero for the best. Printed
-are means over all pairs of two tasks and over the seeds, and differences paired by both. The
-intervals resample the seeds. FOLDER holds `transnas101_micro.npz` and `transnas101_macro.npz`.
+All select by the validation images of the target. What counts is the place of the selected network
+among all networks of the space, in percent of them, zero for the best: by the validation images,
+which say how well the search did, and by the test images, which say what it was worth. `all` is the
+place by test images of what a search would select that asks for every network. Printed are means
+over all pairs of two tasks and over the seeds, and differences paired by both. The intervals
+resample the seeds. FOLDER holds `transnas101_micro.npz` and `transnas101_macro.npz`.
 """
 
 import argparse
@@ -45,7 +47,7 @@ from hwnas_jax.search.strategies import (
     run_strategy,
 )
 from hwnas_jax.tabular import load_benchmark, look_up
-from hwnas_jax.tabular.base import numbers_of
+from hwnas_jax.tabular.base import SPLITS, numbers_of
 
 FILES = {"cells": "transnas101_micro", "macro": "transnas101_macro"}
 TASKS = (
@@ -107,18 +109,29 @@ class Field:
         )
         self.largest = self.networks[np.lexsort((-counts["params"], -counts["macs"]))]
 
-    def places(self, task, values):
+    def values(self, task, split):
+        """Returns what all networks reach, `float32[N]`."""
+        column = self.columns[task][SPLITS.index(split)]
+        return np.asarray(look_up(self.space, {split: column}, self.networks)[split])
+
+    def places(self, task, split, values):
         """Returns which percentage of the networks is better than each of `values`."""
-        column = self.columns[task][1]
-        every = np.sort(np.asarray(look_up(self.space, {"": column}, self.networks)[""]))
+        every = np.sort(self.values(task, split))
         above = len(every) - np.searchsorted(every, np.asarray(values) + 1e-7, "right")
         return 100 * above / len(every)
 
-    def program(self, strategy, queries, told=False):
-        """Returns `(keys, first, (validation, test), hints) -> asked, scores, test of the best`.
+    def ceiling(self):
+        """Returns the mean place by test images of each task's best by validation images."""
+        best = {task: np.argmax(self.values(task, "validation")) for task in TASKS}
+        tests = [self.places(t, "test", self.values(t, "test")[row]) for t, row in best.items()]
+        return np.mean(tests)
 
-        Each search has networks to begin with, `int32[S, k, D]`, where `first` is not None, and
-        hints, `float32[S, A]`, which are features of the networks where `told` says so.
+    def program(self, strategy, queries, told=False):
+        """Returns `(keys, first, (validation, test), hints) -> asked, scores, selected`.
+
+        What is selected after each query has a value for each split, `float32[S, queries]`. Each
+        search has networks to begin with, `int32[S, k, D]`, where `first` is not None, and hints,
+        `float32[S, A]`, which are features of the networks where `told` says so.
         """
         space, mask = self.space, jnp.asarray(self.space.mask)
 
@@ -133,16 +146,15 @@ class Field:
                 return Outlook(zeros, jnp.where(known, 0.0, jnp.inf), zeros + known, features)
 
             def judge(rows, fidelity, key):
-                found = look_up(space, dict(zip(("score", "test"), columns, strict=True)), rows)
+                found = look_up(space, dict(zip(SPLITS, columns, strict=True)), rows)
                 zeros = jnp.zeros(len(rows))
-                return judged_only(Told(found["score"], zeros, zeros)), {"test": found["test"]}
+                return judged_only(Told(found["validation"], zeros, zeros)), found
 
             own = strategy if first is None else Beginning(strategy, first)
             history = run_strategy(own, key, mask, judge, -(-queries // strategy.each), ahead)[1]
             asked = history.architectures.reshape(-1, len(mask))[:queries]
             scores = jnp.where(history.told.excess <= 0, history.told.score, -jnp.inf)
-            test = best_so_far(history).metrics["test"][queries - 1]
-            return asked, scores.reshape(-1)[:queries], test
+            return asked, scores.reshape(-1)[:queries], best_so_far(history).metrics
 
         given = (0, 0, None, 0) if told else (0, 0, None, None)
         return jax.jit(jax.vmap(search, given))
@@ -153,7 +165,8 @@ class Field:
         for rows, values in zip(self.space_forms(asked), np.asarray(scores), strict=True):
             order = np.argsort(-values, kind="stable")
             _, at = np.unique(rows[order], axis=0, return_index=True)
-            found.append(rows[order][np.sort(at)[:count]])
+            best = rows[order][np.sort(at)]
+            found.append(best[np.minimum(np.arange(count), len(best) - 1)])
         return np.stack(found).astype(np.int32)
 
     def mixed(self, best, count):
@@ -191,21 +204,21 @@ class Field:
 
 
 def by_arm(field, name, words):
-    """Returns the place of what each arm selects, `{arm: float64[pairs, S]}`."""
-    seeds, count = words.seeds, words.first
+    """Returns the places of what each arm selects, `{(queries, split): {arm: [pairs, S]}}`."""
+    seeds, count, most = words.seeds, words.first, max(words.queries)
     strategy = STRATEGIES.make(Part.parse(name))
     keys = jax.random.split(jax.random.key(0), seeds)
     target_keys = jax.random.split(jax.random.key(1), seeds)
     cold = field.program(strategy, words.source_queries)
-    few = field.program(strategy, words.queries)
-    asks = field.program(STRATEGIES.make(Part("random")), words.queries)
+    few = field.program(strategy, most)
+    asks = field.program(STRATEGIES.make(Part("random")), most)
     learns = hasattr(strategy, "learner")
-    told = field.program(strategy, words.queries, told=True) if learns else None
+    told = field.program(strategy, most, told=True) if learns else None
     sources = {}
     for task in TASKS:
         asked, scores, _ = cold(keys, None, field.columns[task], None)
         hints = field.hints(asked, scores) if learns else None
-        sources[task] = field.best_of(asked, scores, words.queries), hints
+        sources[task] = field.best_of(asked, scores, most), hints
     alone = {}
     largest = jnp.asarray(np.broadcast_to(field.largest, (seeds, *field.largest.shape)))
     for task in TASKS:
@@ -213,9 +226,13 @@ def by_arm(field, name, words):
         alone[task] = {
             "cold": few(target_keys, None, columns, None),
             "largest": few(target_keys, largest[:, :count], columns, None),
-            "size only": asks(target_keys, largest[:, : words.queries], columns, None),
+            "size only": asks(target_keys, largest[:, :most], columns, None),
         }
-    places = {arm: [] for arm in ARMS if arm != "warm, told" or learns}
+    arms = [arm for arm in ARMS if arm != "warm, told" or learns]
+    places = {
+        (queries, split): {arm: [] for arm in arms}
+        for split, queries in itertools.product(SPLITS, words.queries)
+    }
     for source, target in itertools.permutations(TASKS, 2):
         columns, (best, hints) = field.columns[target], sources[source]
         found = alone[target] | {
@@ -225,9 +242,11 @@ def by_arm(field, name, words):
         }
         if told is not None:
             found["warm, told"] = told(target_keys, best[:, :count], columns, hints)
-        for arm, rows in places.items():
-            rows.append(field.places(target, found[arm][2]))
-    return {arm: np.array(rows) for arm, rows in places.items()}
+        for (queries, split), by_name in places.items():
+            for arm, rows in by_name.items():
+                values = found[arm][2][split][:, queries - 1]
+                rows.append(field.places(target, split, values))
+    return jax.tree.map(np.array, places, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
 def show(places):
@@ -273,12 +292,14 @@ def main():
     print(f"{describe_device()} {describe_software()}")
     for name in words.space:
         field = Field(FILES[name])
-        for strategy, queries in itertools.product(words.strategies, words.queries):
-            print(f"{name}, {strategy}, {queries} queries, {words.seeds} seeds", flush=True)
-            own = argparse.Namespace(**vars(words) | {"queries": queries})
-            places = by_arm(field, strategy, own)
-            show(places)
-            matrix(places)
+        print(
+            f"{name}: {len(field.networks)} networks, all: {field.ceiling():.2f} % by test images"
+        )
+        for strategy in words.strategies:
+            for (queries, split), places in by_arm(field, strategy, words).items():
+                print(f"{name}, {strategy}, {queries} queries, {words.seeds} seeds, by {split}")
+                show(places)
+                matrix(places)
 
 
 if __name__ == "__main__":
