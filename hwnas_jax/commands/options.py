@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +76,8 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
+    if resumed is None:
+        base = _for_path(words, base, named=given)
     rest, base = take_methods(rest, base)
     required = {
         field.name: tyro.MISSING
@@ -101,13 +103,45 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     return options
 
 
+def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
+    """Returns the config for a command line that gives the path of data, but not their name.
+
+    What the config says of data that are made, not read, would mean nothing there. Without a config
+    the run is named after the path.
+
+    Args:
+      words: of the command line.
+      config: as it was named, or the default.
+      named: whether the user named it.
+    """
+    path = _value(words, "--data.path")
+    if path is None or _value(words, "--data.name") is not None:
+        return config
+    from hwnas_jax.data import SOURCES
+
+    if not named:
+        name = Path(path).absolute().stem
+        config = dataclasses.replace(load_config("digits"), name=name or "own")
+    source = config.data.name
+    if source is not None and source in SOURCES and not SOURCES[source].fits:
+        data = dataclasses.replace(config.data, name=None, args={})
+        config = dataclasses.replace(config, data=data)
+    return config
+
+
 def resumed_folder(words: list[str]) -> Path | None:
     """Returns the folder that `--resume` names among the words of a command line."""
+    folder = _value(words, "--resume")
+    return None if folder is None else Path(folder)
+
+
+def _value(words: Sequence[str], flag: str) -> str | None:
+    """Returns what follows a flag among the words of a command line; None where nothing does."""
     for number, word in enumerate(words):
-        if word == "--resume" and number + 1 < len(words):
-            return Path(words[number + 1])
-        if word.startswith("--resume="):
-            return Path(word.partition("=")[2])
+        if word == flag and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
     return None
 
 

@@ -13,6 +13,7 @@ from hwnas_jax.data.own.inputs import Layout
 from hwnas_jax.data.own.parts import Raw, make_dataset
 from hwnas_jax.data.own.roles import Role, choose_subset, role_of
 from hwnas_jax.data.own.source import FileSource, entries
+from hwnas_jax.data.stored import is_stored, load_stored
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npy import (
     Declared,
@@ -67,6 +68,9 @@ class ArrayFiles(FileSource):
     def read(self, path: Path) -> Dataset:
         """Returns the data set; errors as of the contract."""
         declared, read = self._opened(path)
+        if is_stored(declared):
+            self.check_fits(sum(array.nbytes for array in declared.values()), str(path))
+            return load_stored(path)
         chosen, notes = self._chosen(declared, path)
         used = [found for found in chosen if found.role.kind != "names"]
         self.check_fits(sum(found.declared.nbytes for found in used), str(path))
