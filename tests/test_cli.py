@@ -252,7 +252,9 @@ def test_finished_stages_are_left_alone(here):
 def test_saved_config_has_the_overrides(here):
     words = "search tiny.json --run-dir new --until fit_cost --seed 7 --search.steps 6"
     assert main([*words.split(), "--cost-model", "run/cost_model.npz"]) == 0
-    assert load_config("new/config.json") == override(TINY, seed=7, search__steps=6)
+    # The run says which data it took where the config left that open.
+    expected = override(TINY, seed=7, search__steps=6, data__name="digits")
+    assert load_config("new/config.json") == expected
 
 
 def test_measure_reads_what_derive_wrote(capsys, here):

@@ -105,8 +105,8 @@ def _named_errors(path: Path, otherwise: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise UserError(f"{path} does not fit into memory: {error}") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for damaged files
+        if isinstance(error, OSError) and error.filename is not None:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} is damaged, or {otherwise}: {reason}") from error

@@ -97,7 +97,10 @@ def make_dataset(
         )
     check_varied(inputs["train"], where)
     if "test" not in parts:
-        kept, held_out = holdout(learned["train"], meaning.test_fraction, _SEED)
+        try:
+            kept, held_out = holdout(learned["train"], meaning.test_fraction, _SEED)
+        except UserError as error:
+            raise UserError(f"{where}: there is no test part, and {error}") from error
         said.append(
             f"there is no test part: {plural(len(held_out), 'example')} of "
             f"{len(learned['train'])} are held out as one"

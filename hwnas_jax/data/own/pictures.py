@@ -172,9 +172,14 @@ def _header(image: Any) -> _Header:
     if frames > 1:
         raise ValueError(f"it has {frames} frames, and one is wanted")
     width, height = image.size
-    if image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+    if _from_camera(image) and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
         width, height = height, width
     return _Header(width, height, image.mode in _DEEP, image.mode in _GREY | _DEEP | _grey(image))
+
+
+def _from_camera(image: Any) -> bool:
+    """Returns whether the format has an orientation that its header tells."""
+    return image.format in {"JPEG", "MPO", "TIFF", "WEBP"}
 
 
 def _grey(image: Any) -> frozenset[str]:
@@ -188,7 +193,8 @@ def _grey(image: Any) -> frozenset[str]:
 def _pixels(image: Any, mode: str, size: tuple[int, int], fit: Fit) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    if _from_camera(image):
+        image = ImageOps.exif_transpose(image)
     if mode == "F":
         image = Image.fromarray(np.asarray(image).astype(np.float32))
     else:
