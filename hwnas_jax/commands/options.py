@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.typed import flat
 from hwnas_jax.parallel import distributed
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
@@ -163,44 +164,32 @@ def join(config: Config) -> None:
     distributed.start(config.parallel)
     parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
     values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
-    flat = dict(_flat(values))
-    distributed.check_same(flat, "config")
+    distributed.check_same(flat(values), "config")
 
 
-def _flat(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{where}{key}.")
-        else:
-            yield f"{where}{key}", value
-
-
-def check_resumed(options: RunOptions, run: Any, *free: str) -> None:
-    """Refuses to resume a run with another config, or a search that is finished.
+def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
+    """Lets a run go on with the config of the options, where that may differ from its own.
 
     Args:
       options: of the command.
       run: as it was opened.
-      free: keys of the config that may change, such as "parallel".
+      free: keys of the config that may always change, such as "parallel".
 
     Raises:
-      UserError: names what was changed.
+      UserError: names what was changed and may not be, or what the data are too few for; or when
+        the search that is to begin at an earlier step is finished.
     """
-    saved, given = (dict(_flat(dataclasses.asdict(c))) for c in (run.config, options.config))
-    changed = [
-        key
-        for key in dict.fromkeys([*saved, *given])
-        if saved.get(key) != given.get(key)
-        and not any(f"{key}.".startswith(f"{one}.") for one in free)
-    ]
-    if changed:
-        allowed = " and ".join(f"--{key}" for key in free)
-        raise UserError(
-            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
-            f"Only {allowed} may change"
-        )
+    from hwnas_jax.data.sizes import check_search_sizes
+    from hwnas_jax.runs.checks import check_config
+    from hwnas_jax.runs.resumed import check_changes, take_config
+
+    changed = check_changes(run, options.config, free)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
+    check_config(options.config)
+    if changed:
+        check_search_sizes(options.config, run.dataset)
+    take_config(run, options.config, changed)
 
 
 def job_display() -> Silent:
