@@ -12,7 +12,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import flat
 from hwnas_jax.runs.folder import RunFolder
 from hwnas_jax.runs.resumed import FILE, LAST_STAGE, check_changes, take_config
-from hwnas_jax.runs.run import STAGES, Run
+from hwnas_jax.runs.run import STAGES
 
 CONFIG = override(
     Config(), space__args={"channels": 2, "cells": 1}, parallel__devices=1,
@@ -87,15 +87,14 @@ def test_changes_are_written_down(run):
     assert saved == override(CONFIG, retrain__epochs=4)
 
 
-def test_the_command_takes_what_may_change_and_checks_it(tmp_path, capsys):
-    folder = tmp_path / "run"
-    Run.create(CONFIG, folder)
-    resume = ["search", "--resume", str(folder), "--until", "fit_cost"]
+def test_the_command_takes_what_may_change_and_checks_it(run, capsys):
+    for stage in ("profile", "fit_cost"):
+        run.finish(stage, 0.0)
+    resume = ["search", "--resume", str(run.folder), "--until", "fit_cost"]
     assert main([*resume, "--retrain.batch-size", "9999"]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "retrain.batch_size = 9999 is more than the 1294" in said
     assert main([*resume, "--retrain.batch-size", "32"]) == 0
-    assert "changed on resuming: retrain.batch_size 64 -> 32" in " ".join(
-        capsys.readouterr().out.split()
-    )
-    assert Run.open(folder).config.retrain.batch_size == 32
+    said = " ".join(capsys.readouterr().out.split())
+    assert "changed on resuming: retrain.batch_size 64 -> 32" in said
+    assert RunFolder.open(run.folder).config.retrain.batch_size == 32
