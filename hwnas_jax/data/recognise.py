@@ -64,7 +64,7 @@ def check_path(source: type[Source], name: str, given: str) -> None:
         if path.exists() and (found := sources_of(path)):
             hint = f"; it is read by data.name = {' or '.join(map(repr, found))}, or without a name"
         raise UserError(f"data.path = {given!r} is given, but {name} reads no files of yours{hint}")
-    if not source.fits or not path.exists() or source.holds(path):
+    if not source.fits or not path.exists() or _holds(source, path):
         return
     if found := sources_of(path):
         what = " or ".join(SOURCES[one].fits for one in found)
@@ -76,8 +76,12 @@ def check_path(source: type[Source], name: str, given: str) -> None:
 
 def sources_of(path: Path) -> list[str]:
     """Returns the names of the sources that read a path which exists."""
+    return [name for name in SOURCES if _holds(SOURCES[name], path)]
+
+
+def _holds(source: type[Source], path: Path) -> bool:
     try:
-        return [name for name in SOURCES if SOURCES[name].holds(path)]
+        return source.holds(path)
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror}") from error
 

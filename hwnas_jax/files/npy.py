@@ -1,5 +1,6 @@
 """`.npz` and `.npy` files whose declared sizes are known before any array is read."""
 
+import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 from hwnas_jax.errors import UserError
 
 _SUFFIX = ".npy"
+_HEADER = 2**16
 
 
 class Declared(NamedTuple):
@@ -80,6 +82,8 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _declared(file: IO[bytes], what: str) -> Declared:
+    # A header says its own length, so no more of it is unpacked than a plain one takes.
+    file = io.BytesIO(file.read(_HEADER))
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)

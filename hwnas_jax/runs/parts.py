@@ -39,7 +39,12 @@ class RunParts(RunFolder):
         return self.folder / "data.npz"
 
     def take(self, dataset: Dataset) -> None:
-        """Takes data in place of those that the config names."""
+        """Takes data in place of those that the config names; UserError when they are none."""
+        if not isinstance(dataset, Dataset):
+            raise UserError(
+                "data must be a data set, such as hwnas_jax.data.arrays(inputs, targets), got "
+                f"{type(dataset).__name__}"
+            )
         data = self.config.data
         check_augmentation(dataset.input_shape, shift=data.shift, flip=data.flip)
         path = str(self.kept_data)

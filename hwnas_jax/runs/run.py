@@ -292,6 +292,7 @@ class Run(NetworkStages):
                     "unit": self.task.unit,
                     "chance": self.task.chance(data.test_targets, data.num_outputs),
                     "test_examples": len(data.test_targets),
+                    "outputs": list(data.output_names),
                 },
             },
         )

@@ -62,8 +62,10 @@ class ArrayFiles(FileSource):
         """Returns whether it is a zip file called `.npz`, or a folder with `.npy` files."""
         if path.is_dir():
             return any(entry.suffix == ".npy" for entry in entries(path))
+        if path.suffix != ".npz" or not path.is_file():
+            return False
         with path.open("rb") as file:
-            return path.suffix == ".npz" and file.read(2) == _ZIP
+            return file.read(2) == _ZIP
 
     def read(self, path: Path) -> Dataset:
         """Returns the data set; errors as of the contract."""

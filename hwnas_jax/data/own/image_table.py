@@ -7,6 +7,7 @@ pictures/2.png,dog,test
 
 import csv
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -176,6 +177,8 @@ def _column(
 def _targets(cells: list[list[str]]) -> np.ndarray:
     """Returns cells as whole numbers where all are, as floats where all are, or as texts."""
     texts = np.array(cells)
+    if any(re.fullmatch(r"-?0\d+", cell) for row in cells for cell in row):
+        return texts  # a code such as 007, whose zeros belong to it
     for kind in (np.int64, np.float64):
         try:
             return texts.astype(kind)

@@ -156,6 +156,7 @@ def test_half_of_the_free_memory_is_the_limit(tmp_path, monkeypatch):
         ({"x": header((20, 4, 6)) + bytes(10), "y": header((20,)) + bytes(20)}, "damaged"),
         ({"x": header((-2, 4)), "y": header((2,))}, "impossible shape"),
         ({"x": b"\x93NUMPY\x09\x00" + bytes(50), "y": header((2,))}, "damaged|version"),
+        ({"x": b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + bytes(99)}, "damaged"),
         ({"x": b"no array", "y": header((2,))}, "damaged"),
     ],
 )

@@ -48,6 +48,7 @@ def test_names_of_classes_and_parts(folder):
         (lambda n: f"{n % 2 + 1}", "classification", 0),
         (lambda n: f"{n / 4 + 0.125}", "regression", 0.125),
         (lambda n: f"c{n % 2}", "classification", 0),
+        (lambda n: f"00{n % 2 + 7}", "classification", 0),
     ],
 )
 def test_targets_of_every_kind(folder, label, task, first):
@@ -55,7 +56,8 @@ def test_targets_of_every_kind(folder, label, task, first):
     data = load(path)
     assert data.task == task
     assert data.train_targets.ravel()[0] == first
-    assert task == "classification" or data.output_names == ("label",)
+    names = ("label",) if task == "regression" else (label(0), label(1))
+    assert data.output_names == names
 
 
 def test_several_columns_of_targets(folder):
