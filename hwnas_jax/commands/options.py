@@ -105,26 +105,29 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
 
 
 def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
-    """Returns the config for a command line that gives the path of data, but not their name.
+    """Returns the config to begin with for a command line that gives the path of own data.
 
-    What the config says of data that are made, not read, would mean nothing there. Without a config
-    the run is named after the path.
+    The default config is for data of a known size; without another one, that of the digits is
+    taken, and the run is named after the path. Where the name of the source is left out, what the
+    config says of data that are made, not read, would mean nothing.
 
     Args:
       words: of the command line.
       config: as it was named, or the default.
       named: whether the user named it.
     """
-    path = _value(words, "--data.path")
-    if path is None or _value(words, "--data.name") is not None:
+    path, name = _value(words, "--data.path"), _value(words, "--data.name")
+    if path is None:
         return config
     from hwnas_jax.data import SOURCES
 
-    if not named:
-        name = Path(path).absolute().stem
-        config = dataclasses.replace(load_config("digits"), name=name or "own")
-    source = config.data.name
-    if source is not None and source in SOURCES and not SOURCES[source].fits:
+    def reads(source: str | None) -> bool:
+        return source in SOURCES and bool(SOURCES[str(source)].fits)
+
+    if not named and (name is None or reads(name)):
+        stem = Path(path).absolute().stem
+        config = dataclasses.replace(load_config("digits"), name=stem or "own")
+    if name is None and config.data.name in SOURCES and not reads(config.data.name):
         data = dataclasses.replace(config.data, name=None, args={})
         config = dataclasses.replace(config, data=data)
     return config

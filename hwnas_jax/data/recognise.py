@@ -4,6 +4,7 @@ Where `data.path` is given, `data.name` may be left out. A name that is given mu
 """
 
 import dataclasses
+import re
 from pathlib import Path
 
 from hwnas_jax.config import DataConfig
@@ -11,6 +12,9 @@ from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.own.source import entries, listed
 from hwnas_jax.data.tfds_source import Tfds, prepared_names
 from hwnas_jax.errors import UserError
+
+_ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"))
+_IDX = re.compile(r"idx\d")
 
 DEFAULT = "digits"
 """The data where neither a name nor a path is given."""
@@ -33,7 +37,7 @@ def recognised(config: DataConfig) -> DataConfig:
     found = sources_of(path)
     if not found:
         raise UserError(
-            f"data.path = {config.path!r} {_held(path)}, which no data source reads. {_read()}"
+            f"data.path = {config.path!r} {_held(path)}; no data source reads it. {_read()}"
         )
     if len(found) > 1:
         raise UserError(
@@ -97,7 +101,13 @@ def _of_tfds(path: Path) -> str:
 
 
 def _held(path: Path) -> str:
-    return f"holds {listed(entries(path))}" if path.is_dir() else "is a file of another kind"
+    if path.is_dir():
+        return f"holds {listed(entries(path))}"
+    if path.suffix in _ARCHIVES and not _IDX.search(path.name):
+        return "is an archive, which is to be unpacked first"
+    if found := sources_of(path.parent):
+        return f"is a file of a folder that can be given as a whole ({' or '.join(found)})"
+    return "is a file of another kind"
 
 
 def _read() -> str:

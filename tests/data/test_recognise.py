@@ -66,8 +66,18 @@ def test_made_data_read_no_path(kinds):
 
 
 def other_file(folder):
-    (folder / "set.zip").write_bytes(b"PK")
-    return folder / "set.zip"
+    (folder / "set.txt").write_text("1")
+    return folder / "set.txt"
+
+
+def archive(folder):
+    (folder / "set.tar.gz").write_bytes(b"")
+    return folder / "set.tar.gz"
+
+
+def one_of_several(folder):
+    tiny_sets.write_idx_folder(folder)
+    return folder / "train-images-idx3-ubyte"
 
 
 def two_kinds(folder):
@@ -89,9 +99,11 @@ def two_tfds_sets(folder):
         (lambda folder: folder / "nowhere", "nowhere': there is no such file or folder"),
         (
             lambda folder: folder,
-            r"holds nothing, which no data source reads. Read are: ",
+            r"holds nothing; no data source reads it. Read are: ",
         ),
-        (other_file, r"set.zip' is a file of another kind"),
+        (other_file, r"set.txt' is a file of another kind; no data source reads it"),
+        (archive, r"set.tar.gz' is an archive, which is to be unpacked first"),
+        (one_of_several, r"ubyte' is a file of a folder that can be given as a whole \(idx\)"),
         (two_kinds, "may be read as idx or as image_folder; name one with data.name"),
         (two_tfds_sets, "holds the TFDS data sets tiny_one, tiny_two; name one with data.name"),
     ],

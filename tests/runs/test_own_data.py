@@ -80,15 +80,19 @@ def test_the_command_line_takes_a_path_alone(tmp_path, monkeypatch, capsys):
 
     made = []
     monkeypatch.setattr(Run, "create", lambda config, *_, **__: made.append(config) or 1 / 0)
-    for words in ([], ["cluttered_digits"]):
+    for words, name, run, epochs in (
+        ([], None, "my set", 60),
+        (["--data.name", "idx"], "idx", "my set", 60),
+        (["cluttered_digits"], None, "cluttered_digits", 4),
+        (["cluttered_digits", "--data.name=idx"], "idx", "cluttered_digits", 4),
+        (["--data.name", "mnist"], "mnist", "cluttered_digits", 4),
+    ):
         with pytest.raises(ZeroDivisionError):
             main(["search", *words, "--data.path=my set", "--data.args", "subset", "a"])
-        (config,) = made
-        assert (config.data.name, config.data.path) == (None, "my set")
+        config = made.pop()
+        assert (config.data.name, config.data.path) == (name, "my set")
         assert config.data.args == {"subset": "a"}
-        assert config.name == ("cluttered_digits" if words else "my set")
-        assert config.retrain.epochs == (4 if words else 60)
-        made.clear()
+        assert (config.name, config.retrain.epochs) == (run, epochs)
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ class ArrayFiles(FileSource):
         if path.is_file() and path.suffix == ".npz":
             return declared_arrays(path), lambda names: read_arrays(path, names)
         if path.is_file():
-            raise UserError(f"{path} is no {self.fits[2:]}; of .npy files the folder is given")
+            raise UserError(f"{path} is not {self.fits}")
         files = {entry.stem: entry for entry in entries(path) if entry.suffix == ".npy"}
         if not files:
             raise UserError(f"{path} holds no .npy files")

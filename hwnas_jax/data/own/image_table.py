@@ -24,7 +24,7 @@ from hwnas_jax.errors import UserError, choose
 
 _IMAGE = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
 _LABEL = ("label", "class", "target", "category", "class_name", "y", "value")
-_SPLIT = ("split", "part", "subset", "set", "fold")
+_SPLIT = ("split", "part", "subset")
 _ENDINGS = {".csv": ",", ".tsv": "\t"}
 
 

@@ -182,7 +182,7 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"its entry readme\.txt is no array"):
         load(path)
     (tmp_path / "x.bin").write_bytes(b"1")
-    with pytest.raises(UserError, match=r"x\.bin is no \.npz file, or a folder of \.npy files"):
+    with pytest.raises(UserError, match=r"x\.bin is not a \.npz file, or a folder of \.npy files"):
         load(tmp_path / "x.bin")
 
 

@@ -61,7 +61,7 @@ def test_targets_of_every_kind(folder, label, task, first):
 
 
 def test_several_columns_of_targets(folder):
-    path = table(folder, "path,left,right,fold", lambda n: f"{n}.png,{n}.5,{-n},{split(n)}")
+    path = table(folder, "path,left,right,subset", lambda n: f"{n}.png,{n}.5,{-n},{split(n)}")
     data = load(path, label="left, right")
     assert data.output_names == ("left", "right")
     np.testing.assert_array_equal(data.train_targets, [[n + 0.5, -n] for n in range(6)])
