@@ -10,6 +10,7 @@ from hwnas_jax.data import arrays
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.runs.run import Run
+from hwnas_jax.runs.strategy_search import search_name
 from tests.data.tiny_sets import write_idx_folder, write_image_folder
 
 SMALL = override(
@@ -93,6 +94,14 @@ def test_the_command_line_takes_a_path_alone(tmp_path, monkeypatch, capsys):
         assert (config.data.name, config.data.path) == (name, "my set")
         assert config.data.args == {"subset": "a"}
         assert (config.name, config.retrain.epochs) == (run, epochs)
+
+
+def test_searches_on_data_of_different_paths_have_different_names():
+    """Processes that share a storage of trials tell their searches apart by these."""
+    own = override(SMALL, data__name="idx", data__args={"subset": "letters"})
+    names = [search_name(override(own, data__path=path)) for path in ("a", "b")]
+    assert [name.split(" / ")[1] for name in names] == [f"idx subset=letters {p}" for p in "ab"]
+    assert search_name(SMALL).split(" / ")[1] == "digits"
 
 
 @pytest.mark.slow
