@@ -1,5 +1,6 @@
 """hwnas_jax: hardware-aware neural architecture search in JAX."""
 
+from hwnas_jax import data
 from hwnas_jax.budgets import BUDGETS
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, load_config, override, save_config
@@ -44,9 +45,9 @@ __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
     "Comparison", "Config", "CostTable", "Gates", "Interrupted", "Observations", "Part", "Run",
     "Space", "TableSettings", "Target", "Terminal", "UserError", "Wanted", "compare", "cost_range",
-    "evaluate", "fit_cost", "fit_model", "load_architecture", "load_config", "load_cost_model",
-    "load_data", "load_measurements", "load_table", "make_members", "make_space", "make_table",
-    "measure_fidelity", "measure_networks", "override", "predict_architectures", "profile",
-    "resolve_target", "run_study", "save_architecture", "save_config", "search_architecture",
-    "search_population", "train", "within_budget", "write_report",
+    "data", "evaluate", "fit_cost", "fit_model", "load_architecture", "load_config",
+    "load_cost_model", "load_data", "load_measurements", "load_table", "make_members", "make_space",
+    "make_table", "measure_fidelity", "measure_networks", "override", "predict_architectures",
+    "profile", "resolve_target", "run_study", "save_architecture", "save_config",
+    "search_architecture", "search_population", "train", "within_budget", "write_report",
 ]  # fmt: skip

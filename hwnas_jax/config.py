@@ -54,12 +54,14 @@ class SpaceConfig:
 class DataConfig:
     """Inputs and targets; shapes and the number of outputs come from the data themselves."""
 
-    name: str = "digits"
-    """data source; `hwnas list` names them, any TFDS name, or your own: my_data.py:MyData"""
+    name: str | None = None
+    """data source; `hwnas list` names them, any TFDS name, or your own: my_data.py:MyData; None
+    takes the one that reads `path`, or without a path the built-in digits"""
     args: Options = _args()
     """the source's own options"""
     path: str | None = None
-    """folder of the data, for a source that reads one"""
+    """file or folder of the data, for a source that reads one: images in a folder for each class,
+    arrays (.npz, .npy), a .csv of image files, idx files"""
     shift: AtLeastZero = 1
     """augmentation: largest random shift in pixels"""
     flip: bool = False

@@ -131,6 +131,10 @@ TYPED = [
     ("search --data.name digitz", ("'digitz'", "idx", "Did you mean 'digits'?")),
     ("search --data.name idx", ("data.path",)),
     ("search --data.name idx --data.path nowhere", ("nowhere",)),
+    ("search --data.path nowhere", ("'nowhere': there is no such file or folder",)),
+    ("search digits --data.path .", ("'.' holds nothing; no data source reads it", ".npz")),
+    ("search --data.name gratings --data.path .", ("gratings reads no files of yours",)),
+    ("search --data.name digits --retrain.batch-size 4096", ("retrain.batch_size = 4096", "1294")),
     ("search --until serach", ("stage 'serach'", "fit_cost", "Did you mean 'search'?")),
     ("search --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
     ("search --parallel.backend pmpa", ("'pmpa'", "shard_map")),
@@ -166,6 +170,7 @@ RUNS = [
     ("search tiny.json --run-dir tiny.json/x", ("tiny.json/x",)),
     ("search --resume nonsense", ("nonsense is no run folder", "beside it: run")),
     ("search --resume run --seed 4", ("changed were: seed", "--parallel")),
+    ("search --resume run --profile.networks 20", ("may change only before profile, which",)),
     ("search --resume run --run-dir other", ("--run-dir", "--resume")),
     ("search --resume run --from-step 2", ("--from-step", "finished")),
     ("search --resume run --parallel.devices 99", ("parallel.devices = 99", "1 to 8")),
@@ -252,7 +257,9 @@ def test_finished_stages_are_left_alone(here):
 def test_saved_config_has_the_overrides(here):
     words = "search tiny.json --run-dir new --until fit_cost --seed 7 --search.steps 6"
     assert main([*words.split(), "--cost-model", "run/cost_model.npz"]) == 0
-    assert load_config("new/config.json") == override(TINY, seed=7, search__steps=6)
+    # The run says which data it took where the config left that open.
+    expected = override(TINY, seed=7, search__steps=6, data__name="digits")
+    assert load_config("new/config.json") == expected
 
 
 def test_measure_reads_what_derive_wrote(capsys, here):

@@ -27,7 +27,7 @@ def _text(cell) -> str:
     return "".join(out.text for out in cell.outputs if out.output_type == "stream")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_space", "cost_models"])
+@pytest.mark.parametrize("name", ["quickstart", "own_space", "cost_models", "own_data"])
 def test_stored_without_outputs(name):
     stored = read(name)
     nbformat.validate(stored)
@@ -159,3 +159,24 @@ def test_cost_models_runs(run, tmp_path):
     gaussian, counting = ([float(value) for value in found] for found in cosines)
     assert gaussian[0] > counting[0] and gaussian[1] < counting[1] and gaussian[2] > counting[2]
     assert len(list(tmp_path.rglob("counting.npz"))) == 1
+
+
+@pytest.mark.slow
+def test_own_data_runs(run):
+    cells = run("own_data")
+    assert drawn_in(cells) == {"look"}
+    assert "(192, 10, 14, 1) to train on, (48, 10, 14, 1) to test on" in _text(cells["arrays"])
+    assert "48 examples of 240 are held out" in _text(cells["arrays"])
+    found = _text(cells["run"])
+    assert 0.5 < float(re.search(f"test accuracy {NUMBER}", found)[1]) <= 1
+    assert "kept in the run: True" in found
+    folder = _text(cells["folder"])
+    assert "(200, 10, 14, 1) uint8 to train on, (40, 10, 14, 1) to test on" in folder
+    assert "read as image_folder" in folder
+    assert _text(cells["options"]) == "(12, 12, 1)\n"
+    sizes, layout, empty, damaged = _text(cells["mistakes"]).strip().split("\n\n")
+    assert "search.batch_size = 128 is more than the 100" in sizes
+    assert "retrain.batch_size = 512 is more than the 180" in sizes
+    assert "say layout NHW" in layout
+    assert "class folder FOLDER/pictures/test/crossed has no pictures" in empty
+    assert "cannot read the picture FOLDER/pictures/test/level/200.png" in damaged

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.typed import flat
 from hwnas_jax.parallel import distributed
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
@@ -76,6 +77,8 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
+    if resumed is None:
+        base = _for_path(words, base, named=given)
     rest, base = take_methods(rest, base)
     required = {
         field.name: tyro.MISSING
@@ -101,13 +104,48 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
     return options
 
 
+def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
+    """Returns the config to begin with for a command line that gives the path of own data.
+
+    The default config is for data of a known size; without another one, that of the digits is
+    taken, and the run is named after the path. Where the name of the source is left out, what the
+    config says of data that are made, not read, would mean nothing.
+
+    Args:
+      words: of the command line.
+      config: as it was named, or the default.
+      named: whether the user named it.
+    """
+    path, name = _value(words, "--data.path"), _value(words, "--data.name")
+    if path is None:
+        return config
+    from hwnas_jax.data import SOURCES
+
+    def reads(source: str | None) -> bool:
+        return source in SOURCES and bool(SOURCES[str(source)].fits)
+
+    if not named and (name is None or reads(name)):
+        stem = Path(path).absolute().stem
+        config = dataclasses.replace(load_config("digits"), name=stem or "own")
+    if name is None and config.data.name in SOURCES and not reads(config.data.name):
+        data = dataclasses.replace(config.data, name=None, args={})
+        config = dataclasses.replace(config, data=data)
+    return config
+
+
 def resumed_folder(words: list[str]) -> Path | None:
     """Returns the folder that `--resume` names among the words of a command line."""
+    folder = _value(words, "--resume")
+    return None if folder is None else Path(folder)
+
+
+def _value(words: Sequence[str], flag: str) -> str | None:
+    """Returns what follows a flag among the words of a command line; None where nothing does."""
     for number, word in enumerate(words):
-        if word == "--resume" and number + 1 < len(words):
-            return Path(words[number + 1])
-        if word.startswith("--resume="):
-            return Path(word.partition("=")[2])
+        if word == flag and number + 1 < len(words):
+            return words[number + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
     return None
 
 
@@ -129,44 +167,32 @@ def join(config: Config) -> None:
     distributed.start(config.parallel)
     parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
     values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
-    flat = dict(_flat(values))
-    distributed.check_same(flat, "config")
+    distributed.check_same(flat(values), "config")
 
 
-def _flat(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{where}{key}.")
-        else:
-            yield f"{where}{key}", value
-
-
-def check_resumed(options: RunOptions, run: Any, *free: str) -> None:
-    """Refuses to resume a run with another config, or a search that is finished.
+def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
+    """Lets a run go on with the config of the options, where that may differ from its own.
 
     Args:
       options: of the command.
       run: as it was opened.
-      free: keys of the config that may change, such as "parallel".
+      free: keys of the config that may always change, such as "parallel".
 
     Raises:
-      UserError: names what was changed.
+      UserError: names what was changed and may not be, or what the data are too few for; or when
+        the search that is to begin at an earlier step is finished.
     """
-    saved, given = (dict(_flat(dataclasses.asdict(c))) for c in (run.config, options.config))
-    changed = [
-        key
-        for key in dict.fromkeys([*saved, *given])
-        if saved.get(key) != given.get(key)
-        and not any(f"{key}.".startswith(f"{one}.") for one in free)
-    ]
-    if changed:
-        allowed = " and ".join(f"--{key}" for key in free)
-        raise UserError(
-            f"a resumed run keeps its config; changed were: {', '.join(changed)}. "
-            f"Only {allowed} may change"
-        )
+    from hwnas_jax.data.sizes import check_search_sizes
+    from hwnas_jax.runs.checks import check_config
+    from hwnas_jax.runs.resumed import check_changes, take_config
+
+    changed = check_changes(run, options.config, free)
     if options.from_step is not None and run.finished("search"):
         raise UserError(f"--from-step: the search of {run.folder} is finished")
+    check_config(options.config)
+    if changed:
+        check_search_sizes(options.config, run.dataset)
+    take_config(run, options.config, changed)
 
 
 def job_display() -> Silent:

@@ -26,6 +26,7 @@ class RetrainOptions:
 def run(words: list[str]) -> None:
     """Trains one network and prints how good it is."""
     from hwnas_jax.data import load_data
+    from hwnas_jax.data.sizes import check_retraining_sizes
     from hwnas_jax.files.json_files import load_or_offer
     from hwnas_jax.parallel.replicas import statistics_axis
     from hwnas_jax.runs.retrain import train
@@ -42,11 +43,14 @@ def run(words: list[str]) -> None:
             f"outputs; {data.name} has {data.input_shape} and {data.num_outputs}"
         )
     config = override(options.config, task=task_for(options.config.task, data.task))
+    check_retraining_sizes(config, data)
     if options.out is not None and distributed.is_first():
         refuse_existing(options.out)
         options.out.mkdir(parents=True)
     distributed.exchange(None)
     display = job_display()
+    for note in data.notes:
+        display.say(note)
     with display.stage("retrain") as report:
         trained = train(
             functools.partial(

@@ -7,11 +7,11 @@ from typing import Any
 
 from hwnas_jax.commands.options import (
     RunOptions,
-    check_resumed,
     data_and_space,
     job_display,
     join,
     parse,
+    take_resumed,
 )
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import Interrupted, UserError
@@ -116,7 +116,6 @@ def _run_of_job(options: SearchOptions, folder: Path) -> Any:
 
 
 def _resumed_run(options: SearchOptions) -> Any:
-    from hwnas_jax.runs.checks import check_config
     from hwnas_jax.runs.run import Run
 
     folder = options.resume
@@ -124,7 +123,6 @@ def _resumed_run(options: SearchOptions) -> Any:
     run = Run.open(folder)
     if run.wanted.several:
         raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
-    check_resumed(options, run, "parallel")
-    check_config(options.config)
-    run.config = options.config
+    run.display = job_display()
+    take_resumed(options, run, "parallel")
     return run

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas_jax.commands.options import RunOptions, check_resumed, parse
+from hwnas_jax.commands.options import RunOptions, parse, take_resumed
 from hwnas_jax.commands.search import show_result
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import Interrupted, UserError
@@ -87,6 +87,6 @@ def _resumed(options: SweepOptions, folder: Path) -> "Run":
             )
     if not options.retrain and run.wanted.retrain:
         raise UserError("a resumed sweep keeps its --retrain; leave out --no-retrain")
-    check_resumed(options, run, "sweep.devices", "sweep.within")
-    run.config = options.config
+    run.display = Terminal()
+    take_resumed(options, run, "sweep.devices", "sweep.within")
     return run

@@ -12,6 +12,11 @@ from hwnas_jax.data.digits import Digits
 from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
 from hwnas_jax.data.gratings import Gratings
 from hwnas_jax.data.idx import Idx
+from hwnas_jax.data.own.array_files import ArrayFiles
+from hwnas_jax.data.own.given import arrays
+from hwnas_jax.data.own.hugging_face import HuggingFace
+from hwnas_jax.data.own.image_folder import ImageFolder
+from hwnas_jax.data.own.image_table import ImageTable
 from hwnas_jax.data.pipeline import (
     Sampler,
     augment,
@@ -20,13 +25,15 @@ from hwnas_jax.data.pipeline import (
     normalise,
     split_halves,
 )
+from hwnas_jax.data.recognise import check_path, recognised
 from hwnas_jax.data.tfds_source import Tfds
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 
 __all__ = [
-    "SOURCES", "ClutteredDigits", "DataConfig", "Dataset", "Digits", "DigitsMultiLabel", "Gratings",
-    "Idx", "Sampler", "Source", "Tfds", "augment", "holdout", "load_data", "normalise",
+    "SOURCES", "ArrayFiles", "ClutteredDigits", "DataConfig", "Dataset", "Digits",
+    "DigitsMultiLabel", "Gratings", "HuggingFace", "Idx", "ImageFolder", "ImageTable", "Sampler",
+    "Source", "Tfds", "arrays", "augment", "holdout", "load_data", "normalise", "recognised",
     "split_halves",
 ]  # fmt: skip
 
@@ -34,19 +41,23 @@ _CLASS_OF_A_FILE = re.compile(r":[A-Za-z_]\w*$")
 
 
 def load_data(config: DataConfig) -> Dataset:
-    """Returns the data set that `config` names.
+    """Returns the data set that `config` names, or that lies in its path.
 
     A name is one of `SOURCES`, a class of the user's own (`my_data.py:MyData`), or the name of a
-    set of TensorFlow Datasets.
+    set of TensorFlow Datasets. Without a name, `recognised` tells it by the path.
 
     Raises:
       UserError: when there is no such data set, it cannot be read, it has no option of that name,
         or it cannot be augmented as `config` says.
     """
+    config = recognised(config)
+    assert config.name is not None
     name, options = config.name, dict(config.args)
     if not (SOURCES.is_known(name) or _CLASS_OF_A_FILE.search(name)):
         # A version, as in cifar10:3.0.2, begins with a digit.
         name, options = Tfds.name, {**options, "dataset": name}
+    if config.path is not None:
+        check_path(SOURCES.find(name), config.name, config.path)
     source = SOURCES.make(Part(name, {**_shared_options(name, config), **options}))
     dataset = source.load()
     if not isinstance(dataset, Dataset):
@@ -61,7 +72,5 @@ def load_data(config: DataConfig) -> Dataset:
 def _shared_options(name: str, config: DataConfig) -> dict[str, Any]:
     """Returns those of the config's `path` and `test_fraction` that the source has fields for."""
     fields = {field.name for field in dataclasses.fields(SOURCES.find(name))}
-    if config.path is not None and "path" not in fields:
-        raise UserError(f"data.path = {config.path!r} is given, but {name} reads no files of yours")
     given = {"path": config.path, "test_fraction": config.test_fraction}
     return {key: value for key, value in given.items() if key in fields and value is not None}

@@ -8,6 +8,7 @@ has them, from the config entries of the same name.
 
 import abc
 import dataclasses
+from pathlib import Path
 from typing import ClassVar
 
 from hwnas_jax.data.dataset import Dataset
@@ -21,10 +22,12 @@ class Source(abc.ABC):
     Attributes:
       name: as in the registry.
       summary: one line for `hwnas list`.
+      fits: what `data.path` must be for this source, in a few words; empty where it reads no files.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    fits: ClassVar[str] = ""
 
     @abc.abstractmethod
     def load(self) -> Dataset:
@@ -33,6 +36,16 @@ class Source(abc.ABC):
         Raises:
           UserError: when the data cannot be read, or do not have the form that they should have.
         """
+
+    @classmethod
+    def holds(cls, path: Path) -> bool:
+        """Returns whether a file or folder looks like one that this source reads.
+
+        A look at names and first bytes has to do. Where it returns true, `data.path` needs no
+        `data.name`.
+        """
+        del path
+        return False
 
 
 SOURCES: Registry[Source] = Registry(

@@ -30,6 +30,7 @@ class Dataset:
       test_targets: `[N', ...]`, of the type and shape of the train targets.
       output_names: the classes, labels or values that a network gives an output for, in order.
       task: the name of the task that the data are made for.
+      notes: what a reader should know of how the data were read, a line each.
 
     Raises:
       UserError: when types or shapes do not fit together, a part is empty or a value is not finite.
@@ -42,6 +43,7 @@ class Dataset:
     test_targets: np.ndarray
     output_names: tuple[str, ...]
     task: str = "classification"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not self.output_names:

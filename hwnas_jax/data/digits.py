@@ -24,14 +24,12 @@ class Digits(Source):
     """1797 images of handwritten digits, `uint8[N, 8, 8, 1]`, in ten classes.
 
     The split into train and test is a fixed shuffle that takes the same share of every class. The
-    first call writes the files of the TFDS set; nothing is downloaded.
+    first call writes the files of the TFDS set to the user's cache folder; nothing is downloaded.
     """
 
     name = "digits"
     summary = "handwritten digits, 1797 images of 8x8x1, 10 classes; built in, no download"
 
-    path: str | None = None
-    """folder that the TFDS files are written to; None takes the user's cache folder"""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
     """share of the test set"""
 
@@ -41,7 +39,7 @@ class Digits(Source):
         Raises:
           UserError: when the folder cannot be written, or its files are damaged.
         """
-        root = cache_folder() / "tfds" if self.path is None else Path(self.path).expanduser()
+        root = cache_folder() / "tfds"
         with quiet():
             import tensorflow_datasets as tfds
 

@@ -6,6 +6,7 @@ Legend: `N` images, `H, W, C` image height, width, channels.
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class Tfds(Source):
 
     name = "tfds"
     summary = "image classification sets of TensorFlow Datasets; their names can be given directly"
+    fits = "a folder of TFDS data sets, or of one prepared version"
 
     dataset: str
     """the TFDS name, with `/config` and `:version` if wanted"""
@@ -62,6 +64,11 @@ class Tfds(Source):
     """the TFDS data folder, or the folder of one prepared version; None takes that of TFDS"""
     test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
     """share held out from `train` where there is no other split"""
+
+    @classmethod
+    def holds(cls, path: Path) -> bool:
+        """Returns whether there are prepared sets in a folder."""
+        return bool(prepared_names(path))
 
     def load(self) -> Dataset:
         """Returns the images and labels.
@@ -78,6 +85,23 @@ class Tfds(Source):
         if not Path(builder.data_path).exists():
             _prepare(self.dataset, builder)
         return read_builder(builder, self.dataset, test_fraction=self.test_fraction)
+
+
+def prepared_names(path: Path) -> list[str]:
+    """Returns the names of the prepared sets of a folder, or of the version that it is."""
+    levels = ("", "*/", "*/*/", "*/*/*/")  # a version; of a set; of its configurations
+    found = (file for level in levels for file in path.glob(f"{level}dataset_info.json"))
+    # Other libraries call a file so, too, but have none of features beside it.
+    names = {_name_in(file) for file in found if file.with_name("features.json").is_file()}
+    return sorted(name for name in names if name is not None)
+
+
+def _name_in(file: Path) -> str | None:
+    name = None
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(file.read_text())
+        name = content.get("name") if isinstance(content, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def read_builder(builder: Any, name: str, *, test_fraction: float) -> Dataset:

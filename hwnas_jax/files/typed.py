@@ -36,6 +36,21 @@ def parse_dataclass(kind: type[T], text: str, what: str) -> T:
         raise UserError(_explain(kind, errors.errors()[0], what)) from None
 
 
+def flat(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Returns nested values by their dotted keys.
+
+    >>> flat({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{where}{key}.")
+        else:
+            found[f"{where}{key}"] = value
+    return found
+
+
 def _kinds(kind: Any) -> list[type]:
     hints = typing.get_type_hints(kind)
     inner = [_kinds(hint) for hint in hints.values() if dataclasses.is_dataclass(hint)]

@@ -43,7 +43,7 @@ _DECIDED = {
 }  # fmt: skip
 _TASK = {
     "name?": str, "metric": str, "higher_is_better": bool, "unit?": str, "chance?": _NUMBER,
-    "test_examples?": _NUMBER,
+    "test_examples?": _NUMBER, "outputs?": [str],
 }  # fmt: skip
 
 # What the report reads of each file. A key that ends in "?" may be absent or null.

@@ -1,6 +1,7 @@
 """The sections that the page of one search and that of several share."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hwnas_jax.errors import UserError
@@ -28,6 +29,9 @@ from hwnas_jax.report.series import by_member
 from hwnas_jax.report.style import option_colours
 from hwnas_jax.report.summary import measured_during_search
 
+_NAMED = 12
+"""Most classes whose names the head of a page lists."""
+
 
 def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
     """Returns the head of the page: what ran where, and its result in words.
@@ -41,7 +45,8 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
     device = (run.versions or {}).get("device") or {}
     facts = [
         (run.settings("space", "name"), "search space {}"),
-        (run.settings("data", "name"), "data {}"),
+        (_data(run), "data {}"),
+        (_classes(run), "classes {}"),
         (run.settings("task", "name"), "task {}"),
         (device.get("kind") or device.get("platform"), "device {}"),
         (None if run.several else run.settings("seed"), "seed {}"),
@@ -53,6 +58,21 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
         f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
     )
+
+
+def _data(run: RunFiles) -> str | None:
+    """Returns what the data are called: their source, and the file or folder that it read."""
+    name, path = run.settings("data", "name"), run.settings("data", "path")
+    return f"{Path(path).stem} ({name})" if name and path else name
+
+
+def _classes(run: RunFiles) -> str | None:
+    """Returns the names of the classes; None where they are numbers, or too many for a line."""
+    task = run.targets["task"] if run.targets else {}
+    names = task.get("outputs") or []
+    if task.get("name") != "classification" or len(names) > _NAMED:
+        return None
+    return None if all(name.isdigit() for name in names) else ", ".join(names)
 
 
 def beside_controls(run: RunFiles) -> list[str]:

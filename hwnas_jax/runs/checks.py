@@ -11,12 +11,11 @@ from hwnas_jax.cost import AnalyticModel, estimate
 from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.cost.simulate.codesign import Systolic
 from hwnas_jax.cost.simulate.estimates import computes
-from hwnas_jax.data import Dataset, holdout
+from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.controls import controls_of
-from hwnas_jax.runs.gradient_search import halves_of
 from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of, search_name
 from hwnas_jax.search.derivation import DERIVATIONS
@@ -44,25 +43,6 @@ def check_config(config: Config) -> None:
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
-
-
-def check_batches(config: Config, dataset: Dataset) -> None:
-    """Refuses batches that are larger than the examples they are drawn from.
-
-    Raises:
-      UserError: names the key and how many examples there are.
-    """
-    half = min(len(rows) for rows in halves_of(dataset, config).values())
-    kept, _ = holdout(dataset.train_targets, config.retrain.validation_fraction, config.seed)
-    for key, size, count in (
-        ("search.batch_size", config.search.batch_size, half),
-        ("retrain.batch_size", config.retrain.batch_size, len(kept)),
-    ):
-        if size > count:
-            raise UserError(
-                f"{key} = {size} is more than the {count} examples of {dataset.name} that it is "
-                "drawn from"
-            )
 
 
 def check_methods(config: Config, space: Space, dataset: Dataset) -> None:

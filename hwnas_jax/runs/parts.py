@@ -1,14 +1,18 @@
 """What a run is made of: its data, space, task, budget, cost model and searches."""
 
+import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 
 from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.budgets.target import Target
+from hwnas_jax.config import override
 from hwnas_jax.cost import CostModel, load_cost_model
 from hwnas_jax.cost.models.search_model import search_model
-from hwnas_jax.data import Dataset, load_data
+from hwnas_jax.data import ArrayFiles, Dataset, load_data
+from hwnas_jax.data.pipeline import check_augmentation
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.folder import RunFolder
@@ -24,7 +28,29 @@ class RunParts(RunFolder):
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The data set."""
-        return load_data(self.config.data)
+        data = self.config.data
+        if self.kept_data.is_file():  # the folder may have been moved since
+            data = dataclasses.replace(data, path=str(self.kept_data))
+        return load_data(data)
+
+    @property
+    def kept_data(self) -> Path:
+        """The file of data that were given from Python; absent where the config names them."""
+        return self.folder / "data.npz"
+
+    def take(self, dataset: Dataset) -> None:
+        """Takes data in place of those that the config names; UserError when they are none."""
+        if not isinstance(dataset, Dataset):
+            raise UserError(
+                "data must be a data set, such as hwnas_jax.data.arrays(inputs, targets), got "
+                f"{type(dataset).__name__}"
+            )
+        data = self.config.data
+        check_augmentation(dataset.input_shape, shift=data.shift, flip=data.flip)
+        path = str(self.kept_data)
+        data = dataclasses.replace(data, name=ArrayFiles.name, args={}, path=path)
+        self.config = override(self.config, data=data)
+        self.__dict__["dataset"] = dataset
 
     @functools.cached_property
     def space(self) -> Space:

@@ -34,6 +34,9 @@ from hwnas_jax.cost import (
 )
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.files.unit_doubts import measurement_doubts
+from hwnas_jax.data import Dataset, recognised
+from hwnas_jax.data.sizes import check_search_sizes
+from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import load_or_offer, write_json
@@ -41,7 +44,7 @@ from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
-from hwnas_jax.runs.checks import check_batches, check_config, check_limits, check_methods
+from hwnas_jax.runs.checks import check_config, check_limits, check_methods
 from hwnas_jax.runs.folder import new_folder
 from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
@@ -64,6 +67,7 @@ class Run(NetworkStages):
         config: Config,
         folder: Path | None = None,
         *,
+        data: Dataset | None = None,
         wanted: Wanted | None = None,
         measurements: Path | None = None,
         cost_model: Path | None = None,
@@ -74,6 +78,8 @@ class Run(NetworkStages):
         Args:
           config: the experiment; its target and seed give way to what is wanted.
           folder: its path; `runs/<name>-<time>` when left out.
+          data: in place of those that the config names, such as `hwnas_jax.data.arrays(...)`. The
+            run keeps them in its folder, as `data.npz`.
           wanted: targets and seeds; the config's own when left out.
           measurements: as in `adopt`.
           cost_model: as in `adopt`; the targets are then checked at once.
@@ -86,9 +92,15 @@ class Run(NetworkStages):
             new_folder(config.name) if folder is None else folder, config, display or Silent(),
             (wanted or Wanted()).check(),
         )  # fmt: skip
+        if data is not None:
+            run.take(data)
         run._check()
         run.make(run.space.decisions)
+        for note in run.dataset.notes:
+            run.display.say(note)
         try:
+            if data is not None:
+                save_dataset(data, run.kept_data)
             run.adopt(measurements=measurements, cost_model=cost_model)
             counted = run.count_costs() if measurements is cost_model is None else False
             run.check_costs(fitted=counted or cost_model is not None)
@@ -101,9 +113,12 @@ class Run(NetworkStages):
         """Refuses what a later stage would refuse."""
         if self.wanted.several:
             self.config = one_device_each(self.config)
-        self.config = override(self.config, task=task_for(self.config.task, self.dataset.task))
+        self.config = override(
+            self.config, data=recognised(self.config.data),
+            task=task_for(self.config.task, self.dataset.task),
+        )  # fmt: skip
         check_config(self.config)
-        check_batches(self.config, self.dataset)
+        check_search_sizes(self.config, self.dataset)
         check_methods(self.config, self.space, self.dataset)
         if self.wanted.several:
             count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
@@ -277,6 +292,7 @@ class Run(NetworkStages):
                     "unit": self.task.unit,
                     "chance": self.task.chance(data.test_targets, data.num_outputs),
                     "test_examples": len(data.test_targets),
+                    "outputs": list(data.output_names),
                 },
             },
         )

@@ -17,6 +17,7 @@ from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
+from hwnas_jax.data.recognise import DEFAULT
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
@@ -174,9 +175,11 @@ def search_name(config: Config, member: str = "") -> str:
     target = config.target
     limit = f"percentile {target.percentile:g}" if target.value is None else f"{target.value:g}"
     budget = member or f"{target.metric} {limit}"
-    named = [Part(own.name, own.args) for own in (config.space, config.data)]
-    labels = [part.label for part in (*named, config.search.evaluator)]
-    return " / ".join([*labels, budget])
+    data = Part(config.data.name or DEFAULT, config.data.args).label
+    if config.data.path is not None:
+        data = f"{data} {config.data.path}"
+    space = Part(config.space.name, config.space.args).label
+    return " / ".join([space, data, config.search.evaluator.label, budget])
 
 
 def bench_of(

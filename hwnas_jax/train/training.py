@@ -249,6 +249,6 @@ def outputs_of(
 
 
 def _schedule(peak: float, total: int) -> optax.Schedule:
-    return optax.warmup_cosine_decay_schedule(
-        0.0, peak, max(1, total // 10), total, end_value=peak * 1e-3
-    )
+    # A training of a single step takes it at the peak.
+    warmup = min(max(1, total // 10), total - 1)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, total, end_value=peak * 1e-3)

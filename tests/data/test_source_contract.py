@@ -18,8 +18,21 @@ OWN = f"{Path(__file__).resolve().parents[1]}/methods/my_data.py:Shapes"
 def _options(name, folder):
     """Returns options for a source by its name, few data; files that it needs are written first."""
     if name == "idx":
-        tiny_sets.write_idx_folder(folder)
+        tiny_sets.write_idx_folder(folder, parts=[("train", 20)])
         return {"path": str(folder)}
+    if name == "arrays":
+        images = tiny_sets.IMAGES[:, :, :, 0].astype(np.uint16)
+        np.savez(folder / "set.npz", images=images, labels=tiny_sets.LABELS)
+        return {"path": str(folder / "set.npz")}
+    if name in {"image_folder", "image_table"}:
+        tiny_sets.write_image_folder(folder / "pictures")
+        files = sorted((folder / "pictures").glob("*/*.png"))
+        lines = [f"{file.relative_to(folder)},{file.parent.name}" for file in files]
+        (folder / "table.csv").write_text("\n".join(["image,label", *lines]))
+        return {"path": str(folder / ("pictures" if name == "image_folder" else "table.csv"))}
+    if name == "hugging_face":
+        tiny_sets.save_hugging_face(folder / "saved")
+        return {"path": str(folder / "saved")}
     if name == "tfds":
         features = {"image": tiny_sets.tensor(), "label": tiny_sets.classes()}
         tiny_sets.prepare_tfds(folder, "tiny_set", features, splits=(("train", 0, 30),))
@@ -33,7 +46,7 @@ def _options(name, folder):
 def test_sources_keep_the_contract(name, tmp_path):
     options = _options(name, tmp_path)
     dataset = contract.check(lambda: SOURCES.make(Part(name, options)))
-    assert dataset.name in (name, "tiny_set", "shapes")
+    assert dataset.name in (name, "tiny_set", "shapes", "set", "pictures", "table", "saved")
     assert SOURCES.summaries()[name]
 
 

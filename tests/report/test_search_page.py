@@ -8,7 +8,7 @@ import pytest
 
 from hwnas_jax import report
 from hwnas_jax.cli import main
-from hwnas_jax.config import Config, save_config
+from hwnas_jax.config import Config, override, save_config
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.numbers import NOTHING
 from hwnas_jax.report.read import read_run
@@ -203,6 +203,25 @@ def test_networks_that_are_not_measured_yet_are_shown(run):
     write(run, "networks.json", {"networks": [{**blank, "origin": "search", "label": "search-1"}]})
     page = page_of(run)
     assert "not measured yet, not tested yet" in page and "tradeoff" not in figures(page)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cat", "<dog>"], "classes cat, &lt;dog&gt;"),
+        (["0", "1"], None),
+        ([f"c{n}" for n in range(13)], None),
+    ],
+)
+def test_the_head_names_data_and_classes(run, names, said):
+    config = override(Config(), data__path="my/pictures", data__name="image_folder")
+    save_config(config, run / "config.json")
+    task = {**read(run, "targets.json")["task"], "outputs": names}
+    write(run, "targets.json", targets(1.3, task=task))
+    page = page_of(run)
+    assert "data pictures (image_folder)" in page
+    assert ("classes " in page) == (said is not None)
+    assert said is None or said in page
 
 
 def test_text_is_escaped(run):

@@ -173,7 +173,7 @@ def test_what_is_refused_before_anything_is_trained(tmp_path, whole):
         made(whole)
     with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
         made(tmp_path / "nowhere" / "t.npz")
-    with pytest.raises(UserError, match="more than the 72 examples"):
+    with pytest.raises(UserError, match=r"more than the 72 .*at most 72"):
         made(path, search__batch_size=73)
     with pytest.raises(UserError, match=r"parallel\.devices = 99"):
         made(path, parallel__devices=99)

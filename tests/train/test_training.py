@@ -20,7 +20,7 @@ from hwnas_jax.runs.retrain import train
 from hwnas_jax.spaces import make_space
 from hwnas_jax.tasks import Classification
 from hwnas_jax.train.optimizers import make_weight_optimizer
-from hwnas_jax.train.training import outputs_of, run_in_training
+from hwnas_jax.train.training import _schedule, outputs_of, run_in_training
 from tests.helpers import stripes
 
 
@@ -169,3 +169,15 @@ def test_a_trained_network_is_kept_and_read_back_to_the_bit_on_other_devices(tmp
     assert first.test_metric == pytest.approx(first.test_right.mean())
     leaves = (jax.tree.leaves(nnx.state(each.network)) for each in (first, again))
     chex.assert_trees_all_equal(*([np.asarray(leaf) for leaf in own] for own in leaves))
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 10, 40])
+def test_learning_rates_of_long_and_short_trainings(total):
+    """They rise in a tenth of the steps and fall along a cosine; a single step is at the peak."""
+    rates = np.array([_schedule(0.5, total)(step) for step in range(total)])
+    rise = min(max(1, total // 10), total - 1)
+    np.testing.assert_allclose(
+        rates[: rise + 1], 0.5 * np.linspace(0, 1, rise + 1) if rise else 0.5
+    )
+    turned = np.pi * np.arange(total - rise) / (total - rise)
+    np.testing.assert_allclose(rates[rise:], 0.0005 + 0.4995 * (1 + np.cos(turned)) / 2, rtol=1e-5)

@@ -20,6 +20,7 @@ from hwnas_jax.cost.files.table_file import TableFile, save_table_file
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.data import Dataset, load_data
+from hwnas_jax.data.sizes import check_table_sizes
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import Progress, StopRequest
@@ -104,6 +105,9 @@ def make_table(
     )  # fmt: skip
     config = override(config, task=task_for(config.task, dataset.task))
     task = make_task(config.task, dataset)
+    display = display or Silent()
+    for note in dataset.notes:
+        display.say(note)
     return fill_table(space, dataset, task, config, out, settings, display=display)
 
 
@@ -123,6 +127,7 @@ def fill_table(
         raise UserError(f"{out} exists and is not overwritten; name another with --out")
     if not out.absolute().parent.is_dir():
         raise UserError(f"there is no folder {out.parent} to write {out.name} in")
+    check_table_sizes(config, dataset)
     networks = networks_of(space, settings.sample, config.seed)
     settings = dataclasses.replace(settings, measured=min(settings.measured, len(networks)))
     if settings.measured:

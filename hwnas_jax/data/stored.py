@@ -1,0 +1,49 @@
+"""A data set as one `.npz` file, read back bit for bit."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.npy import Declared, read_arrays
+
+_FORMAT = "hwnas_jax.dataset"
+_ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+_TEXTS = ("name", "task", "output_names", "notes")
+
+
+def save_dataset(dataset: Dataset, path: Path) -> None:
+    """Writes a data set beside `path`, then renames the file into place; nothing is compressed."""
+    arrays = {key: getattr(dataset, key) for key in _ARRAYS}
+    texts = {key: np.array(getattr(dataset, key), dtype=str) for key in _TEXTS}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, format=np.array(_FORMAT), **arrays, **texts)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_stored(declared: Mapping[str, Declared]) -> bool:
+    """Returns whether the arrays of a file are those of `save_dataset`."""
+    return {"format", *_ARRAYS, *_TEXTS} == declared.keys()
+
+
+def load_stored(path: Path) -> Dataset:
+    """Returns what `save_dataset` wrote.
+
+    Raises:
+      UserError: when the file is damaged, or of another format.
+    """
+    arrays = read_arrays(path, ["format", *_ARRAYS, *_TEXTS])
+    if arrays["format"].shape or str(arrays["format"]) != _FORMAT:
+        raise UserError(f"{path} is no data set of this package: its format is not {_FORMAT!r}")
+    return Dataset(
+        name=str(arrays["name"]), task=str(arrays["task"]),
+        output_names=tuple(map(str, arrays["output_names"])),
+        notes=tuple(map(str, arrays["notes"])), **{key: arrays[key] for key in _ARRAYS},
+    )  # fmt: skip

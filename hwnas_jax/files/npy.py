@@ -1,0 +1,116 @@
+"""`.npz` and `.npy` files whose declared sizes are known before any array is read."""
+
+import io
+import math
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from hwnas_jax.errors import UserError
+
+_SUFFIX = ".npy"
+_HEADER = 2**16
+
+
+class Declared(NamedTuple):
+    """What the header of an array says.
+
+    Attributes:
+      shape: of the array.
+      dtype: of its values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the array takes in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+def declared_arrays(path: Path) -> dict[str, Declared]:
+    """Returns what a `.npz` file says of its arrays, by name; only their headers are read.
+
+    Raises:
+      UserError: when the file is damaged, or one of its entries is no array of plain values.
+    """
+    found: dict[str, Declared] = {}
+    with _named_errors(path, "no .npz file"), zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(_SUFFIX)
+            if name == entry.filename:
+                raise UserError(f"{path}: its entry {name} is no array")
+            if name in found:
+                raise UserError(f"{path}: two of its arrays are called {name}")
+            with archive.open(entry) as member:
+                found[name] = _declared(member, f"{path}: {name}")
+    return found
+
+
+def declared_array(path: Path) -> Declared:
+    """Returns what the header of a `.npy` file says; errors as of `declared_arrays`."""
+    with _named_errors(path, "no .npy file"), path.open("rb") as file:
+        return _declared(file, str(path))
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Returns some arrays of a `.npz` file; nothing is unpickled.
+
+    Args:
+      path: the file.
+      names: of arrays that `declared_arrays` has named.
+
+    Raises:
+      UserError: when the file is damaged, or an array does not fit into memory.
+    """
+    with _named_errors(path, "no .npz file"), np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in names}
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Returns the array of a `.npy` file; errors as of `read_arrays`."""
+    with _named_errors(path, "no .npy file"):
+        return np.load(path, allow_pickle=False)
+
+
+def _declared(file: IO[bytes], what: str) -> Declared:
+    # A header says its own length, so no more of it is unpacked than a plain one takes.
+    file = io.BytesIO(file.read(_HEADER))
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise UserError(f"{what} has a header of version {version}; plain arrays have 1.0 or 2.0")
+    if dtype.hasobject or dtype.kind not in "biufcSU":
+        raise UserError(
+            f"{what} is {dtype}{list(shape)}: only arrays of numbers, truth values or texts are "
+            "read, never Python objects"
+        )
+    if any(size < 0 for size in shape):
+        raise UserError(f"{what} has a header with the impossible shape {list(shape)}")
+    return Declared(shape, dtype)
+
+
+@contextmanager
+def _named_errors(path: Path, otherwise: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path} does not fit into memory: {error}") from error
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for damaged files
+        if isinstance(error, OSError) and error.filename is not None:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} is damaged, or {otherwise}: {reason}") from error
