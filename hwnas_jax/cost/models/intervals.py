@@ -11,7 +11,7 @@ LEAST_RATIOS = 9
 """Fewer samples cannot show their 90 % quantile."""
 
 _SHARE = 0.9
-_NORMAL = float(scipy.stats.norm.ppf((1 + _SHARE) / 2))
+_NORMAL = float(scipy.special.ndtri((1 + _SHARE) / 2))
 
 
 def widening(ratios: np.ndarray) -> float:

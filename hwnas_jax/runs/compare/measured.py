@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.models.prior import TransferPrior, choose_samples, learn_prior
@@ -118,7 +118,7 @@ class Belief(NamedTuple):
         mean, std = (np.asarray(own, np.float64)[rows] for own in self)
         known = keeps(mean, limit).astype(float)
         with np.errstate(divide="ignore", invalid="ignore"):
-            believed = norm.cdf((limit - mean) / std)
+            believed = ndtr((limit - mean) / std)
         return np.where(rows < 0, 0.0, np.where(std > 0, believed, known))
 
 
