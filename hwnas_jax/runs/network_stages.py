@@ -37,9 +37,8 @@ class NetworkStages(RunParts):
     @functools.cached_property
     def proposals(self) -> Proposals:
         """What the finished searches propose; all of them share its compiled programs."""
-        return Proposals(
-            self.space, self.dataset, self.cost_model, self.config, Found.load(self.folder)
-        )
+        found = Found.load(self.folder, self.space, len(self.members))
+        return Proposals(self.space, self.dataset, self.cost_model, self.config, found)
 
     def candidates(
         self,

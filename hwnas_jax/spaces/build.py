@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Interval, Len
 
@@ -10,6 +10,8 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import check_value
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import SPACES, Space
+
+T = TypeVar("T")
 
 _Size = Annotated[int, Interval(gt=0, le=1_000_000)]
 
@@ -44,7 +46,7 @@ def make_space(
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
+class _Description:
     """What `Space.spec` says of a space; sizes are small enough for a network to be built."""
 
     name: str
@@ -52,6 +54,14 @@ class Description:
     input_shape: Annotated[tuple[_Size, ...], Len(1, 3)]
     num_outputs: _Size
     off: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+def checked_description(kind: type[T], spec: Any) -> T:
+    """Returns the description of a space from a file as a dataclass; UserError when it is none."""
+    try:
+        return check_value(kind, spec, "description")
+    except UserError as error:
+        raise UserError(f"the description of the space: {error}") from error
 
 
 def from_spec(spec: dict[str, Any]) -> Space:
@@ -64,7 +74,7 @@ def from_spec(spec: dict[str, Any]) -> Space:
       UserError: when the description is incomplete, or names a space that is not there or whose
         code would have to be imported.
     """
-    described = check_value(Description, spec, "description of the space")
+    described = checked_description(_Description, spec)
     name = described.name
     if ":" in name and not SPACES.is_known(name):
         raise UserError(

@@ -167,13 +167,13 @@ def _rewrite(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": "other"}, "not a hwnas_jax.cost_model"),
+        ({"format": "other"}, "format 'other'"),
         ({"version": 9}, "version 9"),
         ({"model": "mlpp"}, "Did you mean 'mlp'"),
         ({"hidden": "wide"}, "hidden must be a whole number of at least 0"),
         ({"members": 3}, "parameters/"),
         ({"metrics": ["latency"]}, "Did you mean 'latency_ms'"),
-        ({"noise": np.float32([np.nan])}, "noise holds values that are not finite"),
+        ({"noise": np.float32([np.nan])}, r"noise at \[0\] is nan, and must be finite"),
         ({"parameters/table": np.zeros((2, 2), np.float32)}, "parameters/table must be"),
         ({"unit": np.array([None])}, "damaged"),
     ],

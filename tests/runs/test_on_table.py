@@ -174,7 +174,7 @@ def test_where_the_networks_stand(run, listed, found):
 
 def test_what_ranks_the_networks(run, listed, found):
     networks, quality, cost, aliases = listed
-    probabilities = Found.load(run.folder).probabilities
+    probabilities = Found.load(run.folder, run.space, 2).probabilities
     for number, search in enumerate(found["searches"]):
         chosen = probabilities[number].astype(float)[np.arange(6), EVERY].prod(1)
         probability = np.array([chosen[rows].sum() for rows in aliases])

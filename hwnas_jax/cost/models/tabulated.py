@@ -73,4 +73,5 @@ class TabulatedForm:
     def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "TabulatedForm":
         """Builds the form from what `arrays` returned."""
         shape = (metrics, *(space.num_options,) * space.num_decisions)
-        return cls(*(jnp.asarray(check_array(arrays, n, shape)) for n in ("means", "variances")))
+        names = ("means", "variances")
+        return cls(*(jnp.asarray(check_array(arrays, name, shape, 0)) for name in names))

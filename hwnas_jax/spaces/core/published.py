@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import MinLen
 
-from hwnas_jax.files.typed import check_value
-from hwnas_jax.spaces.build import from_spec
+from hwnas_jax.spaces.build import checked_description, from_spec
 from hwnas_jax.spaces.core.choices import Choices, Decision
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.fbnet import FBNet
@@ -108,7 +107,7 @@ def choices_from_spec(spec: Any) -> Choices:
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
         return from_spec(spec if isinstance(spec, dict) else {})
-    said = check_value(_Description, spec, "description of the space")
+    said = checked_description(_Description, spec)
     decisions = tuple(Decision(name, options) for name, options in said.decisions.items())
     space = Choices(said.name, decisions)
     for known in (OnceForAll(), CellChoices(said.name)):
