@@ -52,14 +52,12 @@ class Array:
 
     def check_declared(self, name: str, dtype: Any, shape: tuple[int, ...], sizes: dict) -> None:
         """Raises UserError for another type or shape; adds the sizes of new letters to `sizes`."""
+        known = ", ".join(f"{key} = {sizes[key]}" for key in self.shape if key in sizes)
         fine = dtype.kind in _KINDS[self.kind] and len(shape) == len(self.shape)
         for wanted, size in zip(self.shape, shape, strict=False):
-            fine = (
-                fine
-                and (sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted) == size
-            )
+            expected = sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted
+            fine = fine and expected == size
         if not fine:
-            known = ", ".join(f"{key} = {sizes[key]}" for key in self.shape if key in sizes)
             where = f" with {known}" if known else ""
             raise UserError(f"{name} must be {self}{where}, and is {dtype}{list(shape)}")
 

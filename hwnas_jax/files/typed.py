@@ -35,6 +35,15 @@ def is_safe_name(name: str) -> bool:
     return _SAFE.fullmatch(name) is not None
 
 
+def safe_name(text: str) -> str:
+    """Returns a text as a safe name, with a low line in place of every other character.
+
+    >>> safe_name("12images/s-seed0")
+    '12images_s-seed0'
+    """
+    return re.sub(r"[^A-Za-z0-9._+=-]|^\.", "_", text)[:100] or "_"
+
+
 SafeName = Annotated[str, Predicate(is_safe_name)]
 """A text that becomes the name of a file."""
 

@@ -18,7 +18,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import finite
 from hwnas_jax.files.json_text import parse_json
 from hwnas_jax.files.typed import check_value
-from hwnas_jax.files.whole import refuse_link, write_whole
+from hwnas_jax.files.whole import inner_folder, refuse_link, write_whole
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.base import Experiment
 from hwnas_jax.parallel.progress import Progress, StopRequest, quiet
@@ -83,7 +83,7 @@ def run_experiment(
     """
     checkpoints = log = None
     if folder is not None:
-        where = folder / "checkpoints" / experiment.name
+        where = inner_folder(inner_folder(folder, "checkpoints"), experiment.name)
         checkpoints = Checkpoints(where, keep=experiment.keep)
         if distributed.is_first():
             log = MetricsLog(folder / "metrics.jsonl", **experiment.log)

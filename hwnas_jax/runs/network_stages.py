@@ -12,6 +12,7 @@ from hwnas_jax.config import override
 from hwnas_jax.cost import Measured
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.whole import inner_folder
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import statistics_axis
@@ -199,8 +200,7 @@ class NetworkStages(RunParts):
             )
             paths = {self.folder / "architecture.json": chosen}
         else:
-            folder = self.folder / "architectures"
-            folder.mkdir(exist_ok=True)
+            folder = inner_folder(self.folder, "architectures")
             searched = [entry for entry in networks if entry["origin"] == "search"]
             paths = {folder / f"{entry['label']}.json": entry for entry in searched}
         for path, entry in paths.items():

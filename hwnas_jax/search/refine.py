@@ -29,6 +29,7 @@ from hwnas_jax.cost.models.search_model import fitted_model, with_fitted
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import write_json
 from hwnas_jax.files.typed import Amount, NotNegative, Whole, read_typed
+from hwnas_jax.files.whole import inner_folder
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.search.candidates import bounded_costs, likely_networks
@@ -265,7 +266,7 @@ class Refinement:
             model = refit(
                 model, self._config.cost.model, self._space, observations, seed=self._config.seed
             )
-        self._path(step).parent.mkdir(exist_ok=True)
+        inner_folder(self._folder, FOLDER)
         model.save(self._path(step), self._space)
 
 

@@ -24,7 +24,6 @@ The plain text form, a CSV file, is described in `hwnas_jax.cost.files.plain_tex
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.plain_text import VERSION, parse_text, to_text
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.typed import read_typed
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 
@@ -53,12 +53,7 @@ def save_measurements(measurements: Measurements, path: Path) -> None:
         text = to_text(measurements)
     else:
         text = json.dumps(_payload(measurements), indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def load_measurements(
