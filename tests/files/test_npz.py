@@ -172,7 +172,7 @@ def test_what_is_no_archive_of_arrays_is_told(tmp_path):
         archive(tmp_path / "b.npz", b"x", name)
         with pytest.raises(UserError, match="is no array, or stands twice"):
             read_npz(tmp_path / "b.npz")
-    with pytest.raises(UserError, match="it is damaged, or no .npz file"):
+    with pytest.raises(UserError, match=r"it is damaged, or no \.npz file"):
         read_npz(tmp_path)
 
 
@@ -207,7 +207,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path):
     for magic, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
         struct.pack_into("<I", content, content.index(magic) + place, 1000)
     path.write_bytes(content)
-    with pytest.raises(UserError, match="it is damaged.*Bad CRC-32"):
+    with pytest.raises(UserError, match=r"it is damaged.*Bad CRC-32"):
         read_npz(path)
 
 
@@ -217,7 +217,7 @@ def test_parts_of_tables_are_checked():
     assert texts(arrays, "t") == ("a", "b") and text(arrays, "one") == "x"
     for call in (lambda: numbers(arrays, "n", 1), lambda: numbers(arrays, "t", 1),
                  lambda: texts(arrays, "n"), lambda: text(arrays, "t")):  # fmt: skip
-        with pytest.raises(UserError, match="n, an array|t, an array|n, a list|t, a text"):
+        with pytest.raises(UserError, match=r"[nt], an array|n, a list|t, a text"):
             call()
     assert named(np.array([[1, 0]]), ("a", "b")).tolist() == [["b", "a"]]
     with pytest.raises(UserError, match="row 0: operation 2 has no name among 2"):

@@ -210,7 +210,7 @@ def test_damaged_files_and_objects_are_refused(path):
     path.write_bytes(whole)
     arrays = read_npz(path)
     np.savez(path, **{**arrays, "about": np.array({"x": print}, object)})
-    with pytest.raises(UserError, match=r"t\.npz: 'about\.npy' is an array of object.*allow_pickle"):
+    with pytest.raises(UserError, match=r"t\.npz: 'about\.npy' is an array of object.*pickle"):
         load_benchmark(path)
 
 
