@@ -70,7 +70,9 @@ class Array:
         wrong = np.argwhere(outside | ~np.isfinite(array) if self.finite else outside)
         if len(wrong):
             place = tuple(wrong[0].tolist())
-            allowed = f"from {self.least:g} to {self.most:g}" if outside[place] else "finite"
+            limits = f"from {self.least:g} to {self.most:g}"
+            limits = limits if self.most < math.inf else f"at least {self.least:g}"
+            allowed = limits if outside[place] else "finite"
             raise UserError(f"{name} at {list(place)} is {array[place]}, and must be {allowed}")
 
 

@@ -70,7 +70,7 @@ class PlainFigure(Figure):
     def draw(self, renderer):
         with matplotlib.rc_context({"text.parse_math": False}):  # of texts that drawing makes
             for text in self.findobj(Text):
-                text.set_parse_math(False)
+                text.set(parse_math=False, text=plain(text.get_text()))
             super().draw(renderer)
 
 

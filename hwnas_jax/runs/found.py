@@ -77,8 +77,8 @@ class Found(NamedTuple):
             return found
         except UserError as error:
             raise UserError(
-                f"{path} cannot be used: {error}. Delete it and the line search of "
-                f"{folder / 'stages.json'} to take it from the last checkpoint again"
+                f"{path} cannot be used; delete it and the line search of "
+                f"{folder / 'stages.json'} to take it from the last checkpoint again: {error}"
             ) from error
 
     def _check(self, space: Space) -> None:

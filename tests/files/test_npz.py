@@ -60,7 +60,7 @@ def test_what_was_written_is_read(tmp_path, compressed):
         ({"share": np.full((3, 4), np.nan)}, r"share at \[0, 0\] is nan, and must be finite"),
         ({"share": np.full((3, 4), -0.5)}, r"share at \[0, 0\] is -0.5, and must be from 0 to 1"),
         ({"share": np.full((3, 4), np.inf)}, r"share at \[0, 0\] is inf, and must be from 0 to 1"),
-        ({"rows": np.full((5, 4), -1)}, r"rows at \[0, 0\] is -1, and must be from 0"),
+        ({"rows": np.full((5, 4), -1)}, r"rows at \[0, 0\] is -1, and must be at least 0"),
         ({"rows": np.zeros((5, 4))}, r"rows must be whole\[N, D\] with D = 4, and is float64"),
         ({"names": np.array(["a"])}, r"names must be text\[2\], and is <U1\[1\]"),
         ({"told": np.zeros(2)}, r"told must be float\[M\] with M = 3, and is float64\[2\]"),
