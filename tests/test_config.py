@@ -102,6 +102,7 @@ def test_override_reaches_parts_of_parts():
         ({"budget__args": {"weight": None}}, ("budget.args", "must be")),
         ({"seed": "x"}, ("seed = 'x' must be", "integer")),
         ({"seed": True}, ("seed = True must be", "integer")),
+        ({"name": "../x"}, ("name = '../x' must be of at most 100 letters",)),
         ({"seed": -1}, ("seed = -1 must be greater than or equal to 0",)),
         ({"seed": 2**32}, (f"seed = {2**32} must be less than {2**32}",)),
         ({"search__steps": 2.5}, ("search.steps = 2.5 must be", "integer")),

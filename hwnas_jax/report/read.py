@@ -236,16 +236,16 @@ def _read_log(path: Path) -> dict[str, list[dict[str, Any]]]:
                 break
             raise UserError(f"the log {path}, line {number}: {error}") from error
         try:
-            check_value(_Line, row, "line")
-            kind = _LINES.get(_kind(row["stage"]))
-            if kind is not None:
-                check_value(kind, row, "line")
+            kind = _LINES.get(_kind(check_value(_Line, row, "line").stage))
+            if kind is None:
+                continue
+            check_value(kind, row, "line")
         except UserError as error:
             raise UserError(f"the log {path}, line {number}: {error}") from error
         whose = str(row.get("member") or row.get("network") or "")
         history = histories.setdefault((row["stage"], whose), [])
         # A run that resumed from a checkpoint repeats steps; what it did last counts.
-        while history and history[-1].get("step", -1) >= row.get("step", 0):
+        while history and history[-1]["step"] >= row["step"]:
             history.pop()
         history.append(row)
     return {

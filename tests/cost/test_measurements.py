@@ -108,6 +108,10 @@ def _latency(network):
             r"networks\[4\].*did you mean 'wide'",
         ),
         (_set("space", "name", "cuttable"), "belong to the space"),
+        (_set("device", "kind", 5), "kind = 5 must be a string"),
+        (_set("conditions", "notes", 5), "notes must be a list, got 5"),
+        (_set("software", "jax", 5), "software.jax = 5 must be a string"),
+        (_set("batch_sise", 1), "mean 'batch_size'"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_reason(tmp_path, measurements, change, reason):

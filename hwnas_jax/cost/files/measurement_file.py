@@ -33,7 +33,7 @@ from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.plain_text import VERSION, parse_text, to_text
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.typed import read_typed
+from hwnas_jax.files.typed import Whole, check_value, open_ended, read_typed
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
@@ -138,6 +138,24 @@ class _Network:
     metrics: dict[str, Sample]
 
 
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Device:
+    """What is read of `device`; it may say more."""
+
+    platform: str | None = None
+    kind: str | None = None
+    cpu_count: Whole | None = None
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Conditions:
+    """What is read of `conditions`; they may say more."""
+
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
 @dataclasses.dataclass(frozen=True)
 class _File:
     """The JSON form, without its format and version."""
@@ -157,6 +175,8 @@ class _File:
 
 
 def _checked(file: _File, space: Choices | None) -> Measurements:
+    check_value(_Device, file.device, "device")
+    check_value(_Conditions, file.conditions, "conditions")
     if space is None:
         space = choices_from_spec(file.space)
     check_spec(file.space, space, "they")
