@@ -5,7 +5,6 @@ and shapes, and that their sizes are those of its directory and small enough.
 """
 
 import dataclasses
-import io
 import math
 import zipfile
 from collections.abc import Mapping
@@ -15,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.npy import declared
 from hwnas_jax.files.whole import whole
 
 LARGEST_MIB = 256
 """What a file may unpack to, in all; a larger one may unpack to four times its own size."""
 
 _TIMES = 4
-_HEADER = 12_000
 _KINDS = {"float": "f", "whole": "iu", "number": "fiu", "bool": "b", "text": "U"}
 _PLAIN = "fiubU"
 _ONE = b"\x93NUMPY"
@@ -102,12 +101,12 @@ def read_npz(
                 raise UserError("it is one array without a name (.npy), and must be a .npz file")
         with zipfile.ZipFile(path) as archive:
             entries = _entries(archive, max(LARGEST_MIB * 2**20, _TIMES * path.stat().st_size))
-            declared = {name: _declared(archive, entry) for name, entry in entries.items()}
+            said = {name: _declared(archive, entry) for name, entry in entries.items()}
             if known is not None:
-                _check_names(known, declared, closed and others is None)
+                _check_names(known, said, closed and others is None)
             same: dict[Any, int] = dict(sizes or {})
-            wanted = {name: (known or {}).get(name, others) for name in declared}
-            for name, (dtype, shape) in declared.items():
+            wanted = {name: (known or {}).get(name, others) for name in said}
+            for name, (dtype, shape) in said.items():
                 if (array := wanted[name]) is not None:
                     array.check_declared(name, dtype, shape, same)
             found = {name: _content(archive, entry) for name, entry in entries.items()}
@@ -143,22 +142,16 @@ def _entries(archive: zipfile.ZipFile, limit: int) -> dict[str, zipfile.ZipInfo]
 def _declared(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[np.dtype, tuple[int, ...]]:
     """Returns type and shape that a member's header declares, when they are those of its size."""
     with archive.open(entry) as packed:
-        start = io.BytesIO(packed.read(_HEADER))
-    version = np.lib.format.read_magic(start)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(start)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(start)
-    if dtype.kind not in _PLAIN or dtype.hasobject:
+        shape, dtype, start = said = declared(packed, f"its {entry.filename!r:.80}")
+    if dtype.kind not in _PLAIN:
         raise UserError(
-            f"{entry.filename!r:.80} is an array of {dtype}: allowed are numbers, truth values and "
-            "texts, and nothing is unpickled (allow_pickle=False)"
+            f"its {entry.filename!r:.80} is {said}: allowed are real numbers, bools and texts"
         )
-    size = start.tell() + math.prod(shape) * dtype.itemsize
-    if size != entry.file_size or min(shape, default=0) < 0:
+    size = start + said.nbytes
+    if size != entry.file_size:
         raise UserError(
-            f"it is damaged: {entry.filename!r:.80} is {dtype}{list(shape)}, which takes {size} "
-            f"bytes, and has {entry.file_size}"
+            f"it is damaged: {entry.filename!r:.80} is {said}, which takes {size} bytes, and has "
+            f"{entry.file_size}"
         )
     return dtype, shape
 

@@ -109,7 +109,7 @@ def _latency(network):
         ),
         (_set("space", "name", "cuttable"), "belong to the space"),
         (_set("device", "kind", 5), "kind = 5 must be a string"),
-        (_set("conditions", "notes", 5), "notes must be a list, got 5"),
+        (_set("conditions", {"notes": 5}), "notes must be a list, got 5"),
         (_set("software", "jax", 5), "software.jax = 5 must be a string"),
         (_set("batch_sise", 1), "mean 'batch_size'"),
     ],

@@ -87,7 +87,7 @@ CASES = {
     "format": (budget(format="other"), "format and version are 'other' and 1, and must be"),
     "version": (budget(version=2), "format and version are 'hwnas_jax.targets' and 2"),
     "off": (setting({"off": {"*": 5}}), r"config\.space\.off\.\* must be a list, got 5"),
-    "tested": (arrays(a=np.ones(3, complex)), r"tested\.npz: 'a\.npy' is an array of complex128"),
+    "tested": (arrays(a=np.ones(3, complex)), r"tested\.npz: its 'a\.npy' is complex128"),
     "tested text": (arrays(a=np.array(["x"])), r"tested\.npz: a must be bool\[N\], and is <U1"),
     "tested no zip": (content("tested.npz", "PK"), r"tested\.npz: it is damaged"),
 }  # fmt: skip

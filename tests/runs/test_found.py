@@ -44,7 +44,7 @@ def shifted(place, value):
         ({"probabilities": EVEN}, r"must be float\[M, D, K\] with M = 1, D = 3, K = 3"),
         ({"probabilities": EVEN[None, :2]}, r"must be float\[M, D, K\] with M = 1, D = 3"),
         ({"probabilities": np.stack([EVEN, EVEN])}, r"with M = 1.* is float32\[2, 3, 3\]"),
-        ({"probabilities": EVEN[None].astype(complex)}, "is an array of complex128"),
+        ({"probabilities": EVEN[None].astype(complex)}, "is complex128"),
         ({"probabilities": np.full((1, 3, 3), "x")}, r"must be float.* and is <U1\[1, 3, 3\]"),
         ({"prior": None}, "probabilities and prior belong together"),
         ({"weights": WEIGHTS[:, 1:]}, "weights are .* numbers for each search, and the supernet"),

@@ -118,7 +118,7 @@ def _column(row, value):
         ({"ops": np.zeros((0, 6), np.uint8)}, "the table is empty"),
         ({"op_names": None}, "op_names, a list of texts, is missing"),
         ({"op_names": np.array([*"abcd", "none"])}, r"row \d+ '[a-d]': allowed are none, skip"),
-        ({"op_names": np.array([{}, 1, 2, 3, 4], object)}, "'op_names.npy' is an array of object"),
+        ({"op_names": np.array([{}, 1, 2, 3, 4], object)}, "'op_names.npy' is object"),
     ],
 )
 def test_what_cannot_be_is_named_with_its_file(tmp_path, changes, said):

@@ -127,7 +127,8 @@ def _load(
             choose(name, COST_MODELS, "cost model")
         assert kind is not None
         model = kind.load(header, arrays, space)
-        _check_costs(model, space)
+        if model.knows_costs:
+            _check_costs(model, space)
         return model
     except UserError as error:
         raise UserError(f"cost model {path}: {error}") from error

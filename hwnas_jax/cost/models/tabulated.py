@@ -70,8 +70,10 @@ class TabulatedForm:
         return {"means": self.means, "variances": self.variances}
 
     @classmethod
-    def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "TabulatedForm":
-        """Builds the form from what `arrays` returned."""
+    def load(
+        cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int, *, least: float = 0.0
+    ) -> "TabulatedForm":
+        """Builds the form from what `arrays` returned; no mean may be below `least`."""
         shape = (metrics, *(space.num_options,) * space.num_decisions)
-        names = ("means", "variances")
-        return cls(*(jnp.asarray(check_array(arrays, name, shape, 0)) for name in names))
+        limits = {"means": least, "variances": 0.0}
+        return cls(*(jnp.asarray(check_array(arrays, n, shape, limits[n])) for n in limits))
