@@ -38,7 +38,7 @@ CHANCE = 0.1
 
 def by_random_search(run, number):
     """Returns the network that random search with as many trainings derives, and its cost."""
-    member, found = run.members[number], Found.load(run.folder)
+    member, found = run.members[number], Found.load(run.folder, run.space, len(run.members))
     rule = DERIVATIONS.make(run.config.derive.rule)
     rule = rule.with_more_passes(passes_of_search(run.config, run.space))
     args = {"trainings": rule.trainings, "steps": rule.steps, "by_size": False, "by_supernet": 0}

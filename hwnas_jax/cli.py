@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 
-from hwnas_jax.display import Terminal
+from hwnas_jax.display import Terminal, plain
 from hwnas_jax.errors import Interrupted, UserError, choose
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _failed(code: int, message: str) -> int:
-    sys.stderr.write(f"{distributed.name()}{message}\n")
+    sys.stderr.write(f"{distributed.name()}{plain(message)}\n")
     distributed.fail(code, message)
     return code
 

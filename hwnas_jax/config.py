@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Interval, Lt
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import read_json, write_json
-from hwnas_jax.files.typed import parse_dataclass
+from hwnas_jax.files.typed import Amount, SafeName, check_value, parse_dataclass
 from hwnas_jax.registry import Options, Part
 
 _FORMAT = "hwnas_jax.config"
@@ -129,12 +129,12 @@ class TargetConfig:
     metric: str = "latency_ms"
     """the metric that has the budget, one that the cost model predicts; analytic also counts
     bit_operations and size_kib where precision is searched"""
-    value: Positive | None = None
+    value: Amount | None = None
     """budget in the metric's own unit, milliseconds per call for latency_ms; None takes the
     percentile instead"""
     percentile: Annotated[float, Interval(ge=0, le=100)] = 50.0
     """budget as a percentile of the predicted cost over the space"""
-    limits: dict[str, Positive] = _args()
+    limits: dict[str, Amount] = _args()
     """upper limits on further metrics, each in its own unit: params 50000 macs 1e6"""
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] | None = None
     """how sure a network must be to keep the budget, by the cost model's own uncertainty: 0.9
@@ -299,7 +299,7 @@ class SweepConfig:
 class Config:
     """A whole experiment; the defaults search cells for the built-in digits."""
 
-    name: str = "digits"
+    name: SafeName = "digits"
     """names the run folder"""
     seed: Annotated[int, Interval(ge=0, lt=2**32)] = 0
     space: SpaceConfig = SpaceConfig()
@@ -355,7 +355,7 @@ def load_config(name: str = "cluttered_digits") -> Config:
         payload = read_json(path, "config file", file_format=_FORMAT, version=_VERSION)
     try:
         if path.suffix == ".json":
-            return parse_dataclass(Config, json.dumps(payload.get("config")), "config")
+            return check_value(Config, payload.get("config"), "config")
         return validate(_run_file(path))
     except UserError as error:
         raise UserError(f"config file {path}: {error}") from error

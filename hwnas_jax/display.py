@@ -1,11 +1,11 @@
 """What a person sees in the terminal: stages with the time they have left, results and tables."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,8 +17,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from hwnas_jax.parallel import progress
+
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Characters that control a terminal or turn the direction of writing, and halves of pairs."""
+
+
+def plain(text: object) -> str:
+    r"""Returns a text of any origin as a terminal, a plot or a page may show it.
+
+    Characters that do not show themselves become the mark for what cannot be shown; tabs and new
+    lines stay.
+
+    >>> plain("a phone\x1b[2J")
+    'a phone\ufffd[2J'
+    """
+    return _UNSEEN.sub("\ufffd", str(text))
 
 
 class Silent:
@@ -46,11 +64,11 @@ class Terminal(Silent):
     def stage(self, name: str) -> Iterator[progress.Progress]:
         """Shows a bar with the time spent and the time left while the stage runs."""
         columns = (
-            TextColumn("[bold]{task.fields[stage]:<9}[/]"),
+            TextColumn("{task.fields[stage]:<9}", style="bold", markup=False),
             BarColumn(bar_width=30),
             TaskProgressColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -63,21 +81,22 @@ class Terminal(Silent):
                     self.say(what)
                     return
                 if what not in tasks:
-                    tasks[what] = bars.add_task(escape(what), total=total, stage=name)
+                    tasks[what] = bars.add_task(plain(what), total=total, stage=name)
                 bars.update(tasks[what], completed=done, total=total)
                 progress.StopRequest.check(f"stopped during {name}")
 
             yield report
 
     def say(self, text: str) -> None:
-        self.console.print(f"          {escape(text)}", soft_wrap=True)
+        self.console.print(Text(f"          {plain(text)}"), soft_wrap=True)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(title=title, title_justify="left", title_style="bold")
+        # As `Text` and not as `str`, in which Rich looks for markup and for names of emoji.
+        table = Table(title=Text(plain(title), style="bold"), title_justify="left")
         for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number == 0 else "right")
+            table.add_column(Text(plain(name)), justify="left" if number == 0 else "right")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(Text(plain(cell)) for cell in row))
         self.console.print(table)
 
 

@@ -20,6 +20,7 @@ from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.run import Run
 from hwnas_jax.spaces import make_space
+from hwnas_jax.spaces.core.supernet import make_supernet
 
 TINY = override(
     Config(), space__args={"channels": 2, "cells": 1}, profile__networks=12, profile__rounds=2,
@@ -47,10 +48,9 @@ def finished_search(folder: Path) -> None:
         TINY, folder / "run",
         measurements=folder / "measurements.json", cost_model=folder / "cost_model.npz",
     )  # fmt: skip
+    weights = np.zeros((1, make_supernet(space).num_weights), np.float32)
     even = (space.mask / space.mask.sum(-1, keepdims=True)).astype(np.float32)
-    Found(probabilities=even[None], prior=even, weights=np.zeros((1, 1), np.float32)).save(
-        run.folder
-    )
+    Found(probabilities=even[None], prior=even, weights=weights).save(run.folder)
     run.finish("search", 0.0)
     assert main(["derive", str(run.folder), "--out", str(run.folder / "architecture.json")]) == 0
     (folder / "measurements.json").unlink()

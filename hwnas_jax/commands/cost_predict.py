@@ -13,6 +13,7 @@ from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.cost.files.sheet import parse_architecture, parse_sheet
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.registry import open_cost_model
+from hwnas_jax.display import plain
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.spaces import SPACES
@@ -110,7 +111,7 @@ def run(words: list[str]) -> None:
         return
     for row in rows:
         costs = ", ".join(shown(metric, **row[metric]) for metric in model.metrics)
-        print(f"{row['architecture']}  {costs}")
+        print(plain(f"{row['architecture']}  {costs}"))
 
 
 def shown(metric: str, value: float, std: float) -> str:

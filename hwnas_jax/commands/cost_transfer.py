@@ -22,6 +22,7 @@ from hwnas_jax.cost.models.prior import (
 from hwnas_jax.cost.models.transfer import TransferModel, source_devices
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.parallel.progress import Progress
 
 
@@ -171,7 +172,7 @@ def _write_plan(display, table, rows, options):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([["architecture"], *([name] for name in names)])
-        options.plan.write_text(text.getvalue())
+        write_whole(options.plan, text.getvalue())
         display.say(f"wrote {options.plan}")
     elif options.device is None and names:
         display.say("measure these networks and give their file as --samples:")

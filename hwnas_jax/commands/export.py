@@ -18,6 +18,7 @@ from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx, to_stablehlo
 from hwnas_jax.files.json_files import load_or_offer
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.runs.run import Run
 from hwnas_jax.spaces import Space
 from hwnas_jax.spaces.core.architecture_files import load_architecture
@@ -85,9 +86,7 @@ def run(words: list[str]) -> None:
         content = to_stablehlo(found.function, shape, images.dtype)
         returned = np.asarray(jax.export.deserialize(bytearray(content)).call(images))
     difference = check_output(returned, expected, found.what)
-    partial = out.with_name(f".{out.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(out)
+    write_whole(out, content)
     display = Terminal()
     display.say(found.what)
     size = "any number of" if options.batch_size is None else str(options.batch_size)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import jax
 import tyro
+from rich.text import Text
 
 from hwnas_jax.config import config_folder, config_names
-from hwnas_jax.display import Terminal
+from hwnas_jax.display import Terminal, plain
 from hwnas_jax.report.catalogue import kinds
 
 
@@ -32,7 +33,7 @@ def run(words: list[str]) -> None:
     for title, lines in groups.items():
         console.print(title, soft_wrap=True)
         for name, line in lines.items():
-            console.print(f"  {name:<18} {line}", markup=False, soft_wrap=True)
+            console.print(Text(plain(f"  {name:<18} {line}")), soft_wrap=True)
 
 
 def _first_line(config: str) -> str:

@@ -3,18 +3,22 @@
 import glob
 import json
 import math
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_text import parse_json
+from hwnas_jax.files.whole import write_whole
+
+LARGEST_MIB = 24
+"""The largest JSON file that is read; the values of a hostile one take twenty times its size."""
 
 
 def write_json(path: Path, payload: Any) -> None:
-    """Writes `payload` beside `path`, then renames it into place."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(payload, indent=1) + "\n")
-    partial.replace(path)
+    """Writes `payload` whole or not at all; numbers that are not finite become null."""
+    write_whole(path, json.dumps(finite(payload), indent=1, allow_nan=False) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -26,8 +30,35 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def read_bytes(path: Path, what: str, largest_mib: int = LARGEST_MIB) -> bytes:
+    """Returns the content of a file that is small enough to be what it should be.
+
+    Args:
+      path: the file.
+      what: names it in messages ("architecture file").
+      largest_mib: its largest size.
+
+    Raises:
+      UserError: when it is absent, cannot be read, is no ordinary file, or is larger.
+    """
+    try:
+        kind = path.stat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise UserError(f"cannot read the {what} {path}: it is no ordinary file")
+        with path.open("rb") as file:
+            content = file.read(largest_mib * 2**20 + 1)
+    except FileNotFoundError as error:
+        raise UserError(f"no {what} {path}") from error
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the {what} {path}: {reason}") from error
+    if len(content) > largest_mib * 2**20:
+        raise UserError(f"cannot read the {what} {path}: it is larger than {largest_mib} MiB")
+    return content
+
+
 def read_json(path: Path, what: str, *, file_format: str | None = None, version: int = 1) -> Any:
-    """Returns the content of a JSON file.
+    """Returns the content of a JSON file, as `parse_json` takes it.
 
     Args:
       path: the file.
@@ -39,20 +70,17 @@ def read_json(path: Path, what: str, *, file_format: str | None = None, version:
       UserError: when the file is absent, damaged, of another format or of an unknown version.
     """
     try:
-        payload = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"no {what} {path}") from error
-    except OSError as error:
-        raise UserError(f"cannot read the {what} {path}: {error.strerror}") from error
-    except ValueError as error:
+        payload = parse_json(read_bytes(path, what))
+    except UserError as error:
+        if str(path) in str(error):
+            raise
         raise UserError(f"the {what} {path} is damaged: {error}") from error
     if file_format is not None:
         if not isinstance(payload, dict) or payload.get("format") != file_format:
             raise UserError(f"{path} is no {what}: its format is not {file_format!r}")
-        if payload.get("version") != version:
-            raise UserError(
-                f"the {what} {path} has version {payload.get('version')!r}; known is {version}"
-            )
+        found = payload.get("version")
+        if isinstance(found, bool) or found != version:
+            raise UserError(f"the {what} {path} has version {found!r:.40}; known is {version}")
     return payload
 
 

@@ -22,10 +22,12 @@ class Declared(NamedTuple):
     Attributes:
       shape: of the array.
       dtype: of its values.
+      header: bytes that the header itself takes.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    header: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -51,14 +53,14 @@ def declared_arrays(path: Path) -> dict[str, Declared]:
             if name in found:
                 raise UserError(f"{path}: two of its arrays are called {name}")
             with archive.open(entry) as member:
-                found[name] = _declared(member, f"{path}: {name}")
+                found[name] = declared(member, f"{path}: {name}")
     return found
 
 
 def declared_array(path: Path) -> Declared:
     """Returns what the header of a `.npy` file says; errors as of `declared_arrays`."""
     with _named_errors(path, "no .npy file"), path.open("rb") as file:
-        return _declared(file, str(path))
+        return declared(file, str(path))
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -81,7 +83,17 @@ def read_array(path: Path) -> np.ndarray:
         return np.load(path, allow_pickle=False)
 
 
-def _declared(file: IO[bytes], what: str) -> Declared:
+def declared(file: IO[bytes], what: str) -> Declared:
+    """Returns what the header of an array says; reads no more of a file than a header takes.
+
+    Args:
+      file: at the start of the array.
+      what: names the array in messages.
+
+    Raises:
+      UserError: when it is no array of plain values. NumPy and Python's parser, which read headers,
+        raise errors of many kinds for damaged ones.
+    """
     # A header says its own length, so no more of it is unpacked than a plain one takes.
     file = io.BytesIO(file.read(_HEADER))
     version = np.lib.format.read_magic(file)
@@ -98,7 +110,7 @@ def _declared(file: IO[bytes], what: str) -> Declared:
         )
     if any(size < 0 for size in shape):
         raise UserError(f"{what} has a header with the impossible shape {list(shape)}")
-    return Declared(shape, dtype)
+    return Declared(shape, dtype, file.tell())
 
 
 @contextmanager

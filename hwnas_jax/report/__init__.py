@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas_jax.files.json_files import finite
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.report import summary, sweep_summary
 from hwnas_jax.report.comparison import comparisons
 from hwnas_jax.report.read import RunFiles, read_run
@@ -62,8 +63,8 @@ def write_report(folder: Path) -> Path:
     page = render(run)
     path = run.path / "report.html"
     payload = json.dumps(finite(_payload(run)), indent=1, allow_nan=False, ensure_ascii=False)
-    (run.path / "report.json").write_text(payload + "\n", encoding="utf-8")
-    path.write_text(page, encoding="utf-8")
+    write_whole(run.path / "report.json", payload + "\n")
+    write_whole(path, page)
     return path
 
 

@@ -94,7 +94,7 @@ def _draw_option(ax, x: float, y: float, option: str, colour: str) -> None:
     empty = option == "none"
     ax.text(
         x, y, option, ha="center", va="center_baseline", fontsize=FONT_SIZE - 0.5, zorder=4,
-        color=MUTED if empty else text_colour_on(colour), parse_math=False,
+        color=MUTED if empty else text_colour_on(colour),
         bbox={"boxstyle": "round,pad=0.35", "linewidth": 0,
               "facecolor": SURFACE if empty else colour},
     )  # fmt: skip
@@ -136,7 +136,7 @@ def _graphs(
     if note:
         ax.text(
             width / 2, 0.15, note, ha="center", va="center_baseline", color=MUTED,
-            fontsize=FONT_SIZE - 1, parse_math=False,
+            fontsize=FONT_SIZE - 1,
         )  # fmt: skip
     for (name, edges), height in zip(graphs.items(), heights, strict=True):
         if title:
@@ -214,7 +214,7 @@ def _chain(names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
         y = drop * (rows - i // columns - 0.5)
         ax.text(
             x, y + 0.17, decision, ha="center", va="center_baseline", color=MUTED,
-            fontsize=FONT_SIZE - 1, parse_math=False,
+            fontsize=FONT_SIZE - 1,
         )  # fmt: skip
         _draw_option(ax, x, y - 0.12, option, colours.get(option, NONE_COLOUR))
         if (i + 1) % columns and i + 1 < len(names):

@@ -172,10 +172,15 @@ def caption(found: Compared) -> str:
     )
 
 
+_LATEX = {
+    "<=": r"$\leq$", "<": r"\textless{}", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
 def _escaped(text: str) -> str:
     """Returns text in which LaTeX reads no commands."""
-    escaped = re.sub(r"([_%&#$])", r"\\\1", text)
-    return escaped.replace("<=", r"$\leq$").replace("<", r"\textless{}")
+    return re.sub(r"<=|[\\{}_%&#$~^<]", lambda found: _LATEX.get(found[0], rf"\{found[0]}"), text)
 
 
 def best_flags(case: CaseResult) -> Sequence[bool]:

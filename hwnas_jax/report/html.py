@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from hwnas_jax.display import plain
 from hwnas_jax.report.style import to_svg
 
 
@@ -23,7 +24,7 @@ def document(title: str, body: str) -> str:
 
 def escaped(value: Any) -> str:
     """Returns a value escaped for HTML."""
-    return html.escape(str(value))
+    return html.escape(plain(value))
 
 
 def sentences(value: str) -> str:

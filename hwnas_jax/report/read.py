@@ -1,7 +1,6 @@
 """Reads a run folder into plain values, and checks that each file is what the report expects."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,10 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json
+from hwnas_jax.files.json_files import read_bytes
+from hwnas_jax.files.json_text import parse_json
+from hwnas_jax.files.typed import Amount, SafeName, Whole, check_value, open_ended
+from hwnas_jax.report.run_files import FILES, check_networks, read_run_file
 from hwnas_jax.report.task_metric import TaskMetric
 from hwnas_jax.search.decided import Decided
 from hwnas_jax.train.tested import load_tested
@@ -20,66 +22,58 @@ SEARCH = "search"
 MEASURED, PREDICTED, STD = "measured", "predicted", "std"
 """What `cost_fit.json` and `measurements_during_search.json` call the costs of a network."""
 
+_LARGEST_MIB = 64
+"""The largest log that is read."""
+
 COUNTED = ("macs", "flops", "params", "bit_operations", "size_kib")
 """Metrics that follow from an architecture; nothing is measured to know them."""
 
-_NUMBER = float
 
-_POINT = {MEASURED: _NUMBER, PREDICTED: _NUMBER, f"{STD}?": _NUMBER}
-_MODEL = {
-    "name": str, "label?": str, "spearman?": _NUMBER, "mape?": _NUMBER, "within_10?": _NUMBER,
-}  # fmt: skip
-_NETWORK = {
-    "origin": str, "label": str, "search?": str, "string?": str, "target?": _NUMBER,
-    "seed?": _NUMBER, "probability?": _NUMBER, "score?": _NUMBER,
-    "predicted?": _NUMBER, "predicted_std?": _NUMBER, "predicted_bound?": _NUMBER,
-    "measured?": _NUMBER, "measured_iqr?": _NUMBER, "drift?": _NUMBER,
-    "supernet_metric?": _NUMBER, "validation_metric?": _NUMBER, "test_metric?": _NUMBER,
-    "params?": _NUMBER, "macs?": _NUMBER, "selected?": bool, "meets_budget?": bool,
-}  # fmt: skip
-_DECIDED = {
-    "search": str, "network": str, "probability": _NUMBER, "cost_over_target": _NUMBER,
-    "least_used": _NUMBER, "within_budget": _NUMBER, "derived": _NUMBER,
-}  # fmt: skip
-_TASK = {
-    "name?": str, "metric": str, "higher_is_better": bool, "unit?": str, "chance?": _NUMBER,
-    "test_examples?": _NUMBER, "outputs?": [str],
-}  # fmt: skip
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """What every line of a log says."""
 
-# What the report reads of each file. A key that ends in "?" may be absent or null.
-_FILES: dict[str, dict[str, Any]] = {
-    "config": {"config": {}},
-    "versions": {"device?": {}},
-    "space": {"decisions": [{"name": str, "options": [str]}]},
-    "searches": {"targets?": [_NUMBER], "percentiles?": [_NUMBER], "seeds?": [_NUMBER]},
-    "measurements": {
-        "source?": str, "batch_size?": _NUMBER, "operations?": [{}], "networks?": [{"metrics": {}}],
-    },
-    "cost_fit": {"metric?": str, "models": [_MODEL], "held_out": [_POINT], "fitted?": [_POINT]},
-    "measurements_during_search": {"networks": [{**_POINT, "step": _NUMBER}]},
-    "targets": {
-        "metric": str, "unit?": str, "confidence?": _NUMBER, "limits?": {},
-        "targets": [{"value": _NUMBER, "percentile?": _NUMBER}], "range": [_NUMBER], "task": _TASK,
-    },
-    "architecture": {"architecture": {}, "string?": str},
-    "networks": {"networks": [_NETWORK], "confirmations?": [{}], "decided?": [_DECIDED]},
-    "stages": {},
-}  # fmt: skip
+    stage: str
 
-_SEARCH_LINE = {
-    "stage": str, "step": _NUMBER, "member?": str, "weight_loss?": _NUMBER,
-    "weight_metric?": _NUMBER, "arch_loss?": _NUMBER, "arch_metric?": _NUMBER, "cost?": _NUMBER,
-    "argmax_cost?": _NUMBER, "target?": _NUMBER, "multiplier?": _NUMBER,
-    "probabilities?": [[_NUMBER]],
-}  # fmt: skip
-_STRATEGY_LINE = {
-    "stage": str, "step": _NUMBER, "member?": str, "best?": _NUMBER, "score?": _NUMBER,
-    "within_budget?": _NUMBER,
-}  # fmt: skip
-_RETRAIN_LINE = {"stage": str, "network": str, "step": _NUMBER, "loss?": _NUMBER}
-_LINES = {
-    "warmup": _SEARCH_LINE, "search": _SEARCH_LINE, "supernet": _SEARCH_LINE,
-    "strategy": _STRATEGY_LINE, "retrain": _RETRAIN_LINE,
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _SearchLine(_Line):
+    step: Whole
+    member: SafeName | None = None
+    weight_loss: float | None = None
+    weight_metric: float | None = None
+    arch_loss: float | None = None
+    arch_metric: float | None = None
+    cost: float | None = None
+    argmax_cost: float | None = None
+    target: Amount | None = None
+    multiplier: float | None = None
+    probabilities: list[list[float]] | None = None
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _StrategyLine(_Line):
+    step: Whole
+    member: SafeName | None = None
+    best: float | None = None
+    score: float | None = None
+    within_budget: float | None = None
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _RetrainLine(_Line):
+    network: SafeName
+    step: Whole
+    loss: float | None = None
+
+
+_LINES: dict[str, type[_Line]] = {
+    "warmup": _SearchLine, "search": _SearchLine, "supernet": _SearchLine,
+    "strategy": _StrategyLine, "retrain": _RetrainLine,
 }  # fmt: skip
 
 
@@ -182,7 +176,7 @@ class RunFiles:
     def decided(self) -> list[Decided]:
         """How decided the gradient searches were; empty before the derivation."""
         found = (self.networks or {}).get("decided") or []
-        return [Decided(**{key: one[key] for key in _DECIDED}) for one in found]
+        return [Decided(**one) for one in found]
 
     @property
     def test_examples(self) -> int | None:
@@ -207,51 +201,18 @@ def read_run(path: Path) -> RunFiles:
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"there is no run folder {path}")
-    files = {stem: _read_file(path / f"{stem}.json") for stem in _FILES}
+    files = {stem: _read_file(path, stem) for stem in FILES}
     log = _read_log(path / "metrics.jsonl")
     if not any(log.values()) and not any(files.values()):
-        known = ", ".join(f"{stem}.json" for stem in _FILES)
+        known = ", ".join(f"{stem}.json" for stem in FILES)
         raise UserError(f"{path} is no run folder: it holds none of {known}, metrics.jsonl")
+    if files["networks"] and files["targets"]:
+        check_networks(files["networks"], files["targets"], path / "networks.json")
     return RunFiles(path=path, log=log, right=load_tested(path), **files)
 
 
-def _read_file(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    value = read_json(path, "file")
-    problem = _problem(value, _FILES[path.stem], "")
-    if not problem and path.stem == "targets" and not value["targets"]:
-        problem = "targets must not be empty"
-    if problem:
-        raise UserError(f"{path} is damaged: {problem}")
-    return value
-
-
-def _problem(value: Any, wanted: Any, where: str) -> str | None:
-    """Returns what is wrong with `value`, or None."""
-    shown = where or "the file"
-    if isinstance(wanted, list):
-        if not isinstance(value, list):
-            return f"{shown} must be a list"
-        found = (_problem(item, wanted[0], f"{where}[{i}]") for i, item in enumerate(value))
-        return next(filter(None, found), None)
-    if isinstance(wanted, dict):
-        if not isinstance(value, dict):
-            return f"{shown} must be an object"
-        for name, inner in wanted.items():
-            key = name.removesuffix("?")
-            if value.get(key) is None:
-                if name == key:
-                    return f"{shown} has no {key!r}"
-                continue
-            problem = _problem(value[key], inner, f"{where}.{key}".lstrip("."))
-            if problem:
-                return problem
-        return None
-    kinds = (int, float) if wanted is _NUMBER else wanted
-    if not isinstance(value, kinds) or (wanted is _NUMBER and isinstance(value, bool)):
-        return f"{shown} must be a {'number' if wanted is _NUMBER else wanted.__name__}"
-    return None
+def _read_file(folder: Path, stem: str) -> dict[str, Any] | None:
+    return read_run_file(folder, stem) if (folder / f"{stem}.json").exists() else None
 
 
 def _kind(stage: str) -> str:
@@ -262,26 +223,29 @@ def _kind(stage: str) -> str:
 def _read_log(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Returns the lines of a log by kind; those of each search or network in order of steps."""
     histories: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    content = read_bytes(path, "log", _LARGEST_MIB) if path.exists() else b""
+    lines = content.split(b"\n")
     for number, raw in enumerate(lines, start=1):
         if not raw.strip():
             continue
         try:
-            row = json.loads(raw.decode("utf-8"))
-            problem = _problem(row, {"stage": str}, "the line")
-        except ValueError as error:
+            row = parse_json(raw, unknown=True)
+        except UserError as error:
             # Without a newline after it, the writer was stopped in the middle of this line.
             if number == len(lines):
                 break
-            row, problem = None, str(error)
-        if not problem and _kind(row["stage"]) in _LINES:
-            problem = _problem(row, _LINES[_kind(row["stage"])], "")
-        if problem:
-            raise UserError(f"{path}, line {number} is damaged: {problem}")
+            raise UserError(f"the log {path}, line {number}: {error}") from error
+        try:
+            kind = _LINES.get(_kind(check_value(_Line, row, "line").stage))
+            if kind is None:
+                continue
+            check_value(kind, row, "line")
+        except UserError as error:
+            raise UserError(f"the log {path}, line {number}: {error}") from error
         whose = str(row.get("member") or row.get("network") or "")
         history = histories.setdefault((row["stage"], whose), [])
         # A run that resumed from a checkpoint repeats steps; what it did last counts.
-        while history and history[-1].get("step", -1) >= row.get("step", 0):
+        while history and history[-1]["step"] >= row["step"]:
             history.pop()
         history.append(row)
     return {

@@ -153,7 +153,7 @@ def plot_probabilities(
         best = int(np.argmax(table[-1, d, : len(options)]))
         ax.set_title(
             f"{options[best]} {table[-1, d, best] * 100:.0f} %", loc="right", color=MUTED,
-            fontsize=FONT_SIZE - 1, parse_math=False,
+            fontsize=FONT_SIZE - 1,
         )  # fmt: skip
         ax.set(xlim=(x[0], x[-1]) if len(x) > 1 else None, ylim=(0, 1), yticks=(0, 0.5, 1))
         ax.tick_params(labelbottom=d + columns >= len(decisions))

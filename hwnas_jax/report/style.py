@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hwnas_jax.cost.files.observations import unit
+from hwnas_jax.display import plain
 
 INK = "#1f2933"
 MUTED = "#616e7d"
@@ -62,9 +64,19 @@ def metric_label(metric: str) -> str:
     return shown if name == shown else f"{name} ({shown})"
 
 
+class PlainFigure(Figure):
+    """A figure whose texts are shown as they are: what looks like TeX is no formula."""
+
+    def draw(self, renderer):
+        with matplotlib.rc_context({"text.parse_math": False}):  # of texts that drawing makes
+            for text in self.findobj(Text):
+                text.set(parse_math=False, text=plain(text.get_text()))
+            super().draw(renderer)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Returns an empty figure of a size in inches, outside pyplot's registry."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor=SURFACE)
+    return PlainFigure(figsize=(width, height), layout="constrained", facecolor=SURFACE)
 
 
 def style_axes(
@@ -121,7 +133,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
+    svg = plain(buffer.getvalue())
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

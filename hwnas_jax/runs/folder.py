@@ -13,9 +13,9 @@ from hwnas_jax.config import Config, alone, load_config, override, save_config
 from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress
+from hwnas_jax.report.run_files import read_run_file, write_run_file
 from hwnas_jax.runs.wanted import Wanted
 
 
@@ -64,11 +64,9 @@ class RunFolder:
         parallel = alone(self.config.parallel)
         save_config(override(self.config, parallel=parallel), self.folder / "config.json")
         self.wanted.save(self.folder)
-        write_json(self.folder / "versions.json", versions())
-        write_json(
-            self.folder / "space.json",
-            {"decisions": [{"name": d.name, "options": list(d.options)} for d in decisions]},
-        )
+        write_run_file(self.folder, "versions", versions())
+        own = [{"name": d.name, "options": list(d.options)} for d in decisions]
+        write_run_file(self.folder, "space", {"decisions": own})
 
     def remove(self) -> None:
         """Removes the folder of a run that could not begin."""
@@ -80,7 +78,7 @@ class RunFolder:
 
     def finish(self, stage: str, seconds: float) -> None:
         """Notes that a stage has left its files, and how long it took."""
-        self.write("stages.json", {**self._stages(), stage: {"seconds": seconds}})
+        self.write("stages", {**self._stages(), stage: {"seconds": seconds}})
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
@@ -92,22 +90,17 @@ class RunFolder:
         if name != "report" or self.finished("measure"):
             self.finish(name, round(time.perf_counter() - started, 2))
 
-    def read(self, name: str, *keys: str) -> dict[str, Any]:
-        """Returns a JSON file of the run that holds an object with all of `keys`."""
-        payload = read_json(self.folder / name, "file")
-        missing = [key for key in keys if not isinstance(payload, dict) or key not in payload]
-        if missing:
-            raise UserError(f"{self.folder / name} is damaged: it lacks {', '.join(missing)}")
-        return payload
+    def read(self, stem: str) -> dict[str, Any]:
+        """Returns a JSON file of the run by its name without `.json`, checked."""
+        return read_run_file(self.folder, stem)
 
-    def write(self, name: str, payload: Any) -> None:
+    def write(self, stem: str, payload: dict[str, Any]) -> None:
         """Writes a JSON file of the run, in the one process that does."""
         if distributed.is_first():
-            write_json(self.folder / name, payload)
+            write_run_file(self.folder, stem, payload)
 
     def _stages(self) -> dict[str, Any]:
-        path = self.folder / "stages.json"
-        return read_json(path, "file of stages") if path.exists() else {}
+        return self.read("stages") if (self.folder / "stages.json").exists() else {}
 
 
 def new_folder(name: str) -> Path:

@@ -15,6 +15,10 @@ import numpy as np
 from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.data.stream import Stream
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import finite
+from hwnas_jax.files.json_text import parse_json
+from hwnas_jax.files.typed import check_value
+from hwnas_jax.files.whole import inner_folder, refuse_link, write_whole
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.base import Experiment
 from hwnas_jax.parallel.progress import Progress, StopRequest, quiet
@@ -29,26 +33,23 @@ class MetricsLog:
         self.path, self.constant = Path(path), constant
 
     def rewind(self, step: int) -> None:
-        """Drops this log's lines of later steps, and a line cut off by a crash."""
+        """Drops this log's lines of later steps, and what is no line of a log, as after a crash."""
         if not self.path.exists():
             return
         kept = []
-        for text in self.path.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            own = all(line.get(key) == value for key, value in self.constant.items())
-            if not own or line["step"] <= step:
-                kept.append(text)
-        partial = self.path.with_name(f"{self.path.name}.partial")
-        partial.write_text("".join(f"{text}\n" for text in kept))
-        partial.replace(self.path)
+        for text in self.path.read_bytes().splitlines():
+            with contextlib.suppress(UserError):
+                line = check_value(dict[str, Any], parse_json(text), "line")
+                own = all(line.get(key) == value for key, value in self.constant.items())
+                if not own or check_value(int, line.get("step"), "step") <= step:
+                    kept.append(text + b"\n")
+        write_whole(self.path, b"".join(kept))
 
     def write(self, **values: Any) -> None:
         """Appends one line."""
+        refuse_link(self.path)
         with self.path.open("a") as file:
-            file.write(json.dumps({**self.constant, **values}) + "\n")
+            file.write(json.dumps(finite({**self.constant, **values})) + "\n")
 
 
 def run_experiment(
@@ -82,7 +83,7 @@ def run_experiment(
     """
     checkpoints = log = None
     if folder is not None:
-        where = folder / "checkpoints" / experiment.name
+        where = inner_folder(inner_folder(folder, "checkpoints"), experiment.name)
         checkpoints = Checkpoints(where, keep=experiment.keep)
         if distributed.is_first():
             log = MetricsLog(folder / "metrics.jsonl", **experiment.log)

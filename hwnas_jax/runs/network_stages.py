@@ -12,11 +12,12 @@ from hwnas_jax.config import override
 from hwnas_jax.cost import Measured
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.whole import inner_folder
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import statistics_axis
 from hwnas_jax.report.outcome import decided_in_words
+from hwnas_jax.report.run_files import check_networks, write_run_file
 from hwnas_jax.runs.confirm import Groups, confirm, describe
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.found import Found
@@ -37,9 +38,8 @@ class NetworkStages(RunParts):
     @functools.cached_property
     def proposals(self) -> Proposals:
         """What the finished searches propose; all of them share its compiled programs."""
-        return Proposals(
-            self.space, self.dataset, self.cost_model, self.config, Found.load(self.folder)
-        )
+        found = Found.load(self.folder, self.space, len(self.members))
+        return Proposals(self.space, self.dataset, self.cost_model, self.config, found)
 
     def candidates(
         self,
@@ -100,7 +100,7 @@ class NetworkStages(RunParts):
                 "confirmations": confirmations,
                 "decided": [decided.to_dict() for decided in self._decided(networks)],
             }
-            write_json(self.folder / "networks.json", payload)
+            write_run_file(self.folder, "networks", payload)
             self._save_architectures(networks)
         for decided in self._decided(networks):
             self.display.say(decided_in_words(decided))
@@ -200,8 +200,7 @@ class NetworkStages(RunParts):
             )
             paths = {self.folder / "architecture.json": chosen}
         else:
-            folder = self.folder / "architectures"
-            folder.mkdir(exist_ok=True)
+            folder = inner_folder(self.folder, "architectures")
             searched = [entry for entry in networks if entry["origin"] == "search"]
             paths = {folder / f"{entry['label']}.json": entry for entry in searched}
         for path, entry in paths.items():
@@ -231,9 +230,9 @@ class NetworkStages(RunParts):
                         keep_tested(self.folder, entry["label"], right)
                     for key in ("validation_metric", "test_metric"):
                         entry[key] = twin[key]
-                    self.write("networks.json", payload)
+                    self.write("networks", payload)
             self._select(networks)
-            self.write("networks.json", payload)
+            self.write("networks", payload)
             self._save_architectures(networks)
         for entry in networks:
             if entry["selected"] and entry["origin"] == "search":
@@ -249,7 +248,7 @@ class NetworkStages(RunParts):
         for entry in networks:
             groups.setdefault((entry["search"], entry["origin"]), []).append(entry)
         for group in groups.values():
-            meeting = [entry for entry in group if entry["meets_budget"]] or group
+            meeting = [entry for entry in group if entry.get("meets_budget")] or group
             best = max(meeting, key=lambda entry: sign * entry["validation_metric"])
             for entry in group:
                 entry["selected"] = entry is best
@@ -303,7 +302,7 @@ class NetworkStages(RunParts):
                     entry["measured_iqr"] = corrected.iqr
                     entry["measured_now"] = measured.as_timed[rows[entry["string"]]].median
                     entry["drift"] = measured.drift
-            write_json(self.folder / "networks.json", payload)
+            write_run_file(self.folder, "networks", payload)
         return networks
 
     def _by_target(self) -> Iterator[tuple[Target, list[int]]]:
@@ -312,15 +311,22 @@ class NetworkStages(RunParts):
             yield target, [i for i, m in enumerate(self.members) if m.target == target]
 
     def _networks(self) -> dict[str, Any]:
-        path = self.folder / "networks.json"
-        payload = read_json(path, "file")
-        networks = payload.get("networks") if isinstance(payload, dict) else None
-        searches = {m.label for m in self.members}
-        named = {e.get("search") for e in networks or () if isinstance(e, dict)}
-        if not isinstance(networks, list) or named != searches:
-            raise UserError(
-                f"{path} is damaged: it must list networks of {', '.join(sorted(searches))}"
-            )
+        payload = self.read("networks")
+        path, networks = self.folder / "networks.json", payload["networks"]
+        check_networks(payload, self.read("targets"), path)
+        try:
+            searches, named = {m.label for m in self.members}, {e["search"] for e in networks}
+            if named != searches:
+                raise UserError(
+                    f"it must list networks of {', '.join(sorted(searches))}, and lists some of "
+                    f"{', '.join(sorted(named))}"
+                )
+            for entry in networks:
+                string = self.space.to_string(self.space.from_names(entry["architecture"]))
+                if string != entry["string"]:
+                    raise UserError(f"{entry['label']}: its architecture is {string}, not string")
+        except UserError as error:
+            raise UserError(f"the run file {path}: {error}") from error
         return payload
 
 

@@ -66,17 +66,14 @@ def evaluate_on_table(
     numbers = [search_number(run, search)] if search else range(len(run.members))
     costs = None if published is None else _published_costs(run, published)
     networks, quality = known_networks(table, run.space)
-    entries = run.read("networks.json", "networks")["networks"]
+    entries = run.read("networks")["networks"]
     rows, searches = [], []
     for number in numbers:
         member = run.members[number]
         field = field_of(run, member.target, networks, quality)
         for entry in entries:
-            try:
-                if entry["search"] == member.label:
-                    rows.append(_placed(run, field, entry, member.target, costs))
-            except (KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{run.folder / 'networks.json'} is damaged: {error!r}") from error
+            if entry["search"] == member.label:
+                rows.append(_placed(run, field, entry, member.target, costs))
         ranks = ranks_of(run, number, field, sample=sample, batches=batches, progress=progress)
         searches.append(_described(run, number, field) | {"ranks": ranks})
     return {

@@ -84,17 +84,12 @@ class RunParts(RunFolder):
     @functools.cached_property
     def members(self) -> tuple[Member, ...]:
         """The searches, in order of targets, then seeds."""
-        payload = self.read("targets.json", "metric", "targets")
-        try:
-            targets = [
-                Target(
-                    str(payload["metric"]), float(one["value"]), payload["confidence"],
-                    tuple(sorted(payload["limits"].items())),
-                )
-                for one in payload["targets"]
-            ]  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{self.folder / 'targets.json'} is damaged: {error!r}") from error
+        payload = self.read("targets")
+        limits = tuple(sorted(payload.get("limits", {}).items()))
+        targets = [
+            Target(payload["metric"], float(one["value"]), payload.get("confidence"), limits)
+            for one in payload["targets"]
+        ]
         if not self.wanted.several:
             return (Member(targets[0], self.config.seed, "search"),)
         return make_members(targets, self.wanted.all_seeds(self.config))

@@ -24,6 +24,7 @@ from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.typed import safe_name
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Members
@@ -101,7 +102,7 @@ def make_members(targets: Sequence[Target], seeds: Sequence[int]) -> tuple[Membe
     if not targets or not seeds:
         raise UserError("a sweep needs at least one target and one seed")
     members = tuple(
-        Member(target, seed, f"{target.value:.4g}{unit(target.metric)}-seed{seed}".replace(" ", ""))
+        Member(target, seed, safe_name(f"{target.value:.4g}{unit(target.metric)}-seed{seed}"))
         for target in targets
         for seed in seeds
     )

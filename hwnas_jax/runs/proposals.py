@@ -61,6 +61,8 @@ class Proposals:
     def __init__(
         self, space: Space, dataset: Dataset, cost_model: CostModel, config: Config, found: Found
     ):
+        if found.probabilities is None and found.networks is None:
+            raise UserError("the search left neither probabilities nor networks")
         self._space, self._dataset, self._model = space, dataset, cost_model
         self._config, self._found = config, found
         self._budget = BUDGETS.make(config.budget)

@@ -6,11 +6,13 @@ settings that hold from then on.
 
 import dataclasses
 import datetime
+from typing import Any
 
 from hwnas_jax.config import Config, save_config
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json
-from hwnas_jax.files.typed import flat
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import flat, read_typed
+from hwnas_jax.parallel import distributed
 from hwnas_jax.runs.folder import RunFolder
 
 FILE = "changes.json"
@@ -31,6 +33,16 @@ LAST_STAGE = {
 
 _OF_A_START = ("parallel", "sweep")
 """Settings that belong to the start of a program and not to the experiment."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Change:
+    """A setting that changed, and when."""
+
+    key: str
+    before: Any
+    after: Any
+    when: str
 
 
 def check_changes(run: RunFolder, config: Config, free: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,9 +87,8 @@ def has_read(run: RunFolder, stage: str) -> bool:
         return True
     if stage != "retrain" or not (run.folder / "networks.json").exists():
         return False
-    payload = run.read("networks.json", "networks")
-    labels = [entry.get("label") for entry in payload["networks"] if isinstance(entry, dict)]
-    return any((run.folder / "checkpoints" / str(label)).exists() for label in labels)
+    labels = [entry["label"] for entry in run.read("networks")["networks"]]
+    return any((run.folder / "checkpoints" / label).exists() for label in labels)
 
 
 def take_config(run: RunFolder, config: Config, changed: tuple[str, ...]) -> None:
@@ -94,11 +105,12 @@ def take_config(run: RunFolder, config: Config, changed: tuple[str, ...]) -> Non
         return
     old, new = flat(dataclasses.asdict(before)), flat(dataclasses.asdict(config))
     path = run.folder / FILE
-    earlier = read_json(path, "file of changes") if path.exists() else []
+    earlier = read_typed(path, list[_Change], "file of changes") if path.exists() else []
     when = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    rows = [{"key": k, "before": old.get(k), "after": new.get(k), "when": when} for k in changed]
-    run.write(FILE, [*earlier, *rows])
+    rows = [_Change(key, old.get(key), new.get(key), when) for key in changed]
+    if distributed.is_first():
+        write_json(path, [dataclasses.asdict(row) for row in (*earlier, *rows)])
     kept = {name: getattr(before, name) for name in _OF_A_START}
     save_config(dataclasses.replace(config, **kept), run.folder / "config.json")
-    told = ", ".join(f"{row['key']} {row['before']} -> {row['after']}" for row in rows)
+    told = ", ".join(f"{row.key} {row.before} -> {row.after}" for row in rows)
     run.display.say(f"changed on resuming: {told}")

@@ -39,11 +39,12 @@ from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.display import Silent, cost_fit_table
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.json_files import load_or_offer, write_json
+from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
+from hwnas_jax.report.run_files import write_run_file
 from hwnas_jax.runs.checks import check_config, check_limits, check_methods
 from hwnas_jax.runs.folder import new_folder
 from hwnas_jax.runs.network_costs import check_costs
@@ -242,7 +243,7 @@ class Run(NetworkStages):
                 self.space, measured, self.config.cost, seed=self.config.seed, progress=report
             )
             model.save(path, self.space, measured.encoded(self.space))
-            write_json(self.folder / "cost_fit.json", fitted.to_dict())
+            write_run_file(self.folder, "cost_fit", fitted.to_dict())
         self.__dict__.pop("cost_model", None)
         self.display.table(*cost_fit_table(fitted.to_dict()))
         for warning in fitted.warnings:
@@ -271,8 +272,9 @@ class Run(NetworkStages):
         if self.wanted.several:
             make_members(targets, self.wanted.all_seeds(self.config))
         data = self.dataset
-        write_json(
-            self.folder / "targets.json",
+        write_run_file(
+            self.folder,
+            "targets",
             {
                 "metric": settings.metric,
                 "unit": unit(settings.metric),

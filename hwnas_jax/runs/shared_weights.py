@@ -67,7 +67,7 @@ def evaluate(
         run = Run.open(Path(run))
     if batches is not None and batches < 1:
         raise UserError(f"batches must be positive, got {batches}")
-    weights = Found.load(run.folder).weights
+    weights = Found.load(run.folder, run.space, len(run.members)).weights
     if weights is None:
         raise UserError(_without_weights(run))
     number = search_number(run, search)

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hwnas_jax.config import Config, override
+from hwnas_jax.cost.files.readers.table_checks import check_options
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.registry import Part
-from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.found import Found, check_weights
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.proposals import Proposals
@@ -25,6 +27,11 @@ from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, Strategy
 from hwnas_jax.spaces.base import Space
 
 FILE = "start.npz"
+
+_ARRAYS = {
+    "networks": Array("whole", ("M", "n", "D"), 0),
+    "weights": Array("float", ("M", "P"), optional=True),
+}
 
 
 class Start(NamedTuple):
@@ -41,16 +48,31 @@ class Start(NamedTuple):
     def save(self, folder: Path) -> None:
         """Writes the file into a run folder, so that the run no longer needs the other."""
         arrays = {name: value for name, value in self._asdict().items() if value is not None}
-        np.savez(folder / FILE, **arrays)
+        write_npz(folder / FILE, arrays, compressed=False)
 
     @classmethod
-    def load(cls, folder: Path) -> "Start | None":
-        """Returns what `save` wrote; None where there is no such file."""
+    def load(cls, folder: Path, space: Space, searches: int) -> "Start | None":
+        """Returns what `save` wrote; None where there is no such file.
+
+        Args:
+          folder: the run folder.
+          space: what is searched.
+          searches: how many searches there are.
+
+        Raises:
+          UserError: when the file is damaged, or of another space or number of searches.
+        """
         path = folder / FILE
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as saved:
-            return cls(saved["networks"], saved.get("weights"))
+        try:
+            saved = read_npz(path, _ARRAYS, sizes={"M": searches, "D": space.num_decisions})
+            check_options(space, saved["networks"].reshape(-1, space.num_decisions))
+            if "weights" in saved:
+                check_weights(space, saved["weights"])
+        except UserError as error:
+            raise UserError(f"{path} cannot be used: {error}") from error
+        return cls(saved["networks"], saved.get("weights"))
 
 
 def check_start(config: Config, space: Space) -> None:
@@ -75,12 +97,12 @@ def check_start(config: Config, space: Space) -> None:
             f"(search.start_from); {', '.join(able)} can"
         )
     run = RunParts.open(Path(config.search.start_from))
-    found = Found.load(run.folder)
     if run.space.spec != space.spec:
         raise UserError(
             f"search.start_from: {run.folder} searched {run.space.spec}, this run searches "
             f"{space.spec}"
         )
+    found = Found.load(run.folder, space, len(run.members))
     judges = EVALUATORS.make(config.search.evaluator).needs_weights and found.weights is not None
     learned, own = run.config, config
     if judges and (learned.data, learned.task) != (own.data, own.task):
@@ -113,7 +135,7 @@ def start_of(
     assert config.search.start_from is not None
     run = RunParts.open(Path(config.search.start_from))
     strategy: Strategy = STRATEGIES.make(config.search.strategy)
-    found = Found.load(run.folder)
+    found = Found.load(run.folder, space, len(run.members))
     proposals = Proposals(
         space, run.dataset, cost_model, override(config, derive__rule=Part("most_probable")), found
     )

@@ -108,7 +108,7 @@ def search_by_strategy(
     strategy = STRATEGIES.make(config.search.strategy)
     budget = BUDGETS.make(config.budget)
     task = make_task(config.task, dataset)
-    start = Start.load(folder) if folder else None
+    start = Start.load(folder, space, len(members)) if folder else None
     if start is None and config.search.start_from is not None:
         start = start_of(space, cost_model, members, config)
         if folder:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hwnas_jax.config import Config
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import Amount, read_typed
 
 FILE = "searches.json"
 _FORMAT = "hwnas_jax.searches"
@@ -25,7 +26,7 @@ class Wanted:
       retrain: whether the networks found are trained from scratch.
     """
 
-    targets: tuple[float, ...] = ()
+    targets: tuple[Amount, ...] = ()
     percentiles: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     retrain: bool = True
@@ -76,16 +77,11 @@ class Wanted:
     def load(cls, folder: Path) -> "Wanted":
         """Reads what `save` wrote; UserError when it is damaged."""
         path = Path(folder) / FILE
-        payload = read_json(path, "file of searches", file_format=_FORMAT, version=1)
+        wanted = read_typed(path, cls, "run file", file_format=_FORMAT)
         try:
-            return cls(
-                tuple(float(value) for value in payload["targets"]),
-                tuple(float(value) for value in payload["percentiles"]),
-                tuple(int(value) for value in payload["seeds"]),
-                bool(payload["retrain"]),
-            ).check()
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {error!r}") from error
+            return wanted.check()
+        except UserError as error:
+            raise UserError(f"the run file {path}: {error}") from error
 
 
 def front(

@@ -10,6 +10,7 @@ that is known by then. Files in the run folder:
 Legend: `S` searches, `N` networks, `D` decisions, `K` options of the widest decision.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from hwnas_jax.cost.models.base import CostModel, std_architectures
 from hwnas_jax.cost.models.registry import load_cost_model, refit
 from hwnas_jax.cost.models.search_model import fitted_model, with_fitted
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import Amount, NotNegative, Whole, read_typed
+from hwnas_jax.files.whole import inner_folder
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.search.candidates import bounded_costs, likely_networks
@@ -263,8 +266,30 @@ class Refinement:
             model = refit(
                 model, self._config.cost.model, self._space, observations, seed=self._config.seed
             )
-        self._path(step).parent.mkdir(exist_ok=True)
+        inner_folder(self._folder, FOLDER)
         model.save(self._path(step), self._space)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A network that was measured during a search, with what was predicted before."""
+
+    step: Whole
+    string: str
+    architecture: dict[str, str]
+    predicted: float
+    std: NotNegative
+    measured: Amount
+    measured_iqr: NotNegative
+    measured_now: Amount
+    repeats: Whole
+    drift: Amount
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    space: dict[str, Any]
+    networks: list[_Row]
 
 
 def newest_model(folder: Path) -> Path:
@@ -285,24 +310,17 @@ def read_rows(path: Path, space: Space) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    payload = read_json(path, "file of measurements", file_format=_FORMAT)
-    if payload.get("space") != space.spec:
-        raise UserError(f"{path} belongs to the space {payload.get('space')}, not to {space.spec}")
-    rows = payload.get("networks")
-    if not isinstance(rows, list):
-        raise UserError(f"{path} is damaged: networks must be a list")
-    for number, row in enumerate(rows, 1):
+    file = read_typed(path, _File, "file of measurements", file_format=_FORMAT)
+    if file.space != space.spec:
+        raise UserError(f"{path} belongs to the space {file.space}, not to {space.spec}")
+    for number, row in enumerate(file.networks):
         try:
-            space.from_names(row["architecture"])
-            fine = row["step"] >= 0 and 0 < row["measured"] < np.inf
-        except (UserError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: network {number}: {error}") from error
-        if not fine:
+            space.from_names(row.architecture)
+        except UserError as error:
             raise UserError(
-                f"{path} is damaged: network {number}: step {row['step']!r} must not be negative "
-                f"and measured {row['measured']!r} must be positive"
-            )
-    return rows
+                f"the file of measurements {path}: networks[{number}]: {error}"
+            ) from error
+    return [dataclasses.asdict(row) for row in file.networks]
 
 
 def _encoded(space: Space, rows: Sequence[dict[str, Any]]) -> np.ndarray:

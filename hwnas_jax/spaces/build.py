@@ -1,11 +1,19 @@
 """Builds a search space from its name and options, or from the description that a file holds."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Interval, Len
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.typed import check_value
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import SPACES, Space
+
+T = TypeVar("T")
+
+_Size = Annotated[int, Interval(gt=0, le=1_000_000)]
 
 
 def make_space(
@@ -37,6 +45,25 @@ def make_space(
     return space.restricted(off) if off else space
 
 
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What `Space.spec` says of a space; sizes are small enough for a network to be built."""
+
+    name: str
+    args: dict[str, Any]
+    input_shape: Annotated[tuple[_Size, ...], Len(1, 3)]
+    num_outputs: _Size
+    off: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+def checked_description(kind: type[T], spec: Any) -> T:
+    """Returns the description of a space from a file as a dataclass; UserError when it is none."""
+    try:
+        return check_value(kind, spec, "description")
+    except UserError as error:
+        raise UserError(f"the description of the space: {error}") from error
+
+
 def from_spec(spec: dict[str, Any]) -> Space:
     """Builds the space that `Space.spec` described.
 
@@ -47,21 +74,14 @@ def from_spec(spec: dict[str, Any]) -> Space:
       UserError: when the description is incomplete, or names a space that is not there or whose
         code would have to be imported.
     """
-    missing = [k for k in ("name", "args", "input_shape", "num_outputs") if k not in spec]
-    if missing:
-        raise UserError(f"the description of the space lacks {', '.join(missing)}")
-    shape, off = spec["input_shape"], spec.get("off", {})
-    fine = isinstance(shape, list) and len(shape) in (1, 2, 3)
-    fine = fine and all(isinstance(n, int) and n > 0 for n in [*shape, spec["num_outputs"]])
-    fine = fine and isinstance(off, dict) and all(isinstance(o, list) for o in off.values())
-    if not (fine and isinstance(spec["name"], str) and isinstance(spec["args"], dict)):
-        raise UserError(f"the description of the space is damaged: {spec}")
-    name = spec["name"]
+    described = checked_description(_Description, spec)
+    name = described.name
     if ":" in name and not SPACES.is_known(name):
         raise UserError(
             f"the search space is {name}, whose code a file may not start; name it yourself "
             f"with --space.name {name}"
         )
     return make_space(
-        name, spec["args"], input_shape=shape, num_outputs=spec["num_outputs"], off=off
-    )
+        name, described.args, input_shape=described.input_shape,
+        num_outputs=described.num_outputs, off=described.off,
+    )  # fmt: skip

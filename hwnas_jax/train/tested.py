@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.npz import read_npz, write_npz
+from hwnas_jax.files.npz import Array, read_npz, write_npz
 
 FILE = "tested.npz"
 
@@ -23,13 +23,9 @@ def load_tested(folder: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        right = read_npz(path)
+        return read_npz(path, {}, others=Array("bool", ("N",)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    shapes = {array.shape for array in right.values()}
-    if len(shapes) > 1 or any(a.dtype != bool or a.ndim != 1 for a in right.values()):
-        raise UserError(f"{path} is damaged: it must hold bool[N] for each network, of one length")
-    return right
 
 
 def keep_tested(folder: Path, label: str, right: np.ndarray | None) -> None:

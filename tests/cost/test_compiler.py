@@ -67,7 +67,7 @@ def test_a_damaged_estimate_is_named(compiled, tmp_path):
     estimate_networks(SPACE, ROWS[:1], TPU(), folder=tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text('{"cycles": 3}')
-    with pytest.raises(UserError, match=f"{file.name} is damaged; delete it"):
+    with pytest.raises(UserError, match=f"{file.name}: the file has no 'latency_ms'; delete it"):
         estimate_networks(SPACE, ROWS[:1], TPU(), folder=tmp_path)
 
 

@@ -167,15 +167,19 @@ def _rewrite(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": "other"}, "not a hwnas_jax.cost_model"),
+        ({"format": "other"}, "format 'other'"),
         ({"version": 9}, "version 9"),
         ({"model": "mlpp"}, "Did you mean 'mlp'"),
         ({"hidden": "wide"}, "hidden must be a whole number of at least 0"),
         ({"members": 3}, "parameters/"),
         ({"metrics": ["latency"]}, "Did you mean 'latency_ms'"),
-        ({"noise": np.float32([np.nan])}, "noise holds values that are not finite"),
+        ({"noise": np.float32([np.nan])}, r"noise at \[0\] is nan, and must be finite"),
         ({"parameters/table": np.zeros((2, 2), np.float32)}, "parameters/table must be"),
-        ({"unit": np.array([None])}, "damaged"),
+        ({"unit": np.array([None])}, "damaged: .*only arrays of numbers"),
+        ({"unit": np.float32([-1])}, r"networks cost -.* ms on average; costs are positive"),
+        ({"unit": np.array(["1"])}, r"unit must be float\[1\], and is <U1\[1\]"),
+        ({"unit": np.array([1j])}, "is complex128"),
+        ({"space": 5}, "space must be a table of keys, got 5"),
     ],
 )
 def test_a_damaged_model_is_named_with_the_reason(tmp_path, fitted, changes, reason):

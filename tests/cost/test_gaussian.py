@@ -10,7 +10,9 @@ from hwnas_jax.cost.models.canonical import on_canonical_forms
 from hwnas_jax.cost.models.gaussian import GaussianProcess
 from hwnas_jax.cost.models.gaussian_regression import regress
 from hwnas_jax.cost.models.interaction_kernel import AdditiveKernel
+from hwnas_jax.cost.models.registry import load_cost_model
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.npz import read_npz, write_npz
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.published import fbnet, nasbench201
 from tests.cost.contract import gates, mean_over_draws
@@ -251,3 +253,16 @@ def test_what_cannot_be_fitted_is_refused(monkeypatch):
     monkeypatch.setattr(GaussianProcess, "most_networks", 50)
     with pytest.raises(UserError, match="at most 50 networks, there are 75"):
         GaussianProcess.fit(space, _toy())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("means", -7.25), ("variances", -1), ("means", np.nan)]
+)
+def test_a_file_of_impossible_costs_is_refused(tmp_path, name, value):
+    path = tmp_path / "model.npz"
+    GaussianProcess.fit(TOY, _toy(count=20)).save(path, TOY)
+    arrays = read_npz(path)
+    arrays[name].flat[0] = value
+    write_npz(path, arrays)
+    with pytest.raises(UserError, match=rf"model\.npz: {name} at \[0,.*\] is {value}"):
+        load_cost_model(path, TOY)

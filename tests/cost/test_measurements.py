@@ -72,27 +72,46 @@ def _latency(network):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_set("format", "other"), "not a hwnas_jax.measurements file"),
+        (
+            _set("format", "other"),
+            "is no measurement file: its format is not 'hwnas_jax.measurements'",
+        ),
         (_set("version", 1), "version 1"),
         (_set("batch_size", 0), "batch_size"),
         (_set("networks", None), "networks must be a list"),
-        (_set(*_latency(2), "median", math.nan), "network 3: latency_ms must be pos.*nan"),
-        (_set(*_latency(2), "median", 0), "network 3: latency_ms must be positive.*0"),
-        (_set(*_latency(0), "median", -1.0), "network 1: latency_ms.*-1"),
-        (_set(*_latency(0), "median", "fast"), "network 1: latency_ms.*fast"),
-        (_set(*_latency(0), "repeats", 0), "network 1: repeats"),
-        (_set(*_latency(0), "repeats", 2.5), "network 1: repeats"),
-        (_set(*_latency(0), 3.0), "network 1: latency_ms must hold median, iqr, repeats"),
-        (_set("networks", 1, 7), "network 2: must be a table"),
-        (_set("networks", 3, "metrics", {}), "network 4: must be a table"),
-        (_set("networks", 3, "metrics", {"latency_s": {}}), "network 4.*did you mean 'latency_ms'"),
-        (_set("networks", 3, "metrics", "energy_mj", dict(ONE)), "network 4: .*the same metrics"),
-        (_set("operations", 1, "metrics", "latency_ms", "iqr", -1), "operation 2: .*spread"),
+        (_set(*_latency(2), "median", math.nan), "NaN is no number"),
+        (_set(*_latency(2), "median", 0), r"networks\[2\]: latency_ms must be positive.*0"),
+        (_set(*_latency(0), "median", -1.0), r"networks\[0\]: latency_ms.*-1"),
+        (
+            _set(*_latency(0), "median", "fast"),
+            r"networks\[0\]\.metrics\.latency_ms\.median = 'fast' must be a number",
+        ),
+        (_set(*_latency(0), "repeats", 0), r"networks\[0\]: repeats"),
+        (_set(*_latency(0), "repeats", 2.5), "repeats = 2.5 must be an integer"),
+        (_set(*_latency(0), 3.0), "latency_ms must be a table of keys, got 3.0"),
+        (_set("networks", 1, 7), r"networks\[1\] must be a table"),
+        (_set("networks", 3, "metrics", {}), r"networks\[3\]: metrics must not be empty"),
+        (
+            _set("networks", 3, "metrics", {"latency_s": dict(ONE)}),
+            r"networks\[3\].*did you mean 'latency_ms'",
+        ),
+        (
+            _set("networks", 3, "metrics", "energy_mj", dict(ONE)),
+            r"networks\[3\]: .*the same metrics",
+        ),
+        (_set("operations", 1, "metrics", "latency_ms", "iqr", -1), r"operations\[1\]: .*spread"),
         (_set("operations", 1, "metrics", "latency_ms", "median", 0), "operation 'wide': latency"),
         (_set("source", "guessed"), "unknown source 'guessed'"),
-        (_set("operations", 1, "name", "narrow"), "operation 2: name"),
-        (_set("networks", 4, "architecture", "block1", "wyde"), "network 5.*did you mean 'wide'"),
+        (_set("operations", 1, "name", "narrow"), r"operations\[1\]: name"),
+        (
+            _set("networks", 4, "architecture", "block1", "wyde"),
+            r"networks\[4\].*did you mean 'wide'",
+        ),
         (_set("space", "name", "cuttable"), "belong to the space"),
+        (_set("device", "kind", 5), "kind = 5 must be a string"),
+        (_set("conditions", {"notes": 5}), "notes must be a list, got 5"),
+        (_set("software", "jax", 5), "software.jax = 5 must be a string"),
+        (_set("batch_sise", 1), "mean 'batch_size'"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_reason(tmp_path, measurements, change, reason):
@@ -109,10 +128,10 @@ def test_truncated_missing_and_binary_files(tmp_path, measurements):
     path = tmp_path / "m.json"
     save_measurements(measurements, path)
     path.write_text(path.read_text()[:-40])
-    with pytest.raises(UserError, match=r"m\.json are damaged"):
+    with pytest.raises(UserError, match=r"m\.json is damaged"):
         load_measurements(path, ToySpace())
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"m\.json are damaged"):
+    with pytest.raises(UserError, match=r"m\.json is damaged"):
         load_measurements(path, ToySpace())
     with pytest.raises(UserError, match=r"none\.json"):
         load_measurements(tmp_path / "none.json", ToySpace())

@@ -69,7 +69,7 @@ def _row(change):
         ({"ops": ROWS[:, :4]}, "has 6 decisions, the file has 4"),
         ({"op_names": np.array([*OPS[:4], "none3"])}, r"row \d+ .*Did you mean 'none'"),
         ({"devices": np.array(["a", "a"])}, "a device appears twice"),
-        ({"devices": np.array([{"a": 1}, "b"], object)}, "damaged"),
+        ({"devices": np.array([{"a": 1}, "b"], object)}, "never Python objects"),
         ({"test_devices": np.array(["c"])}, r"unknown device \(in the split test\) 'c'"),
         ({"ref_idx": np.array([20])}, r"none of 0\.\.19"),
     ],

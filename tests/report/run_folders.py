@@ -42,8 +42,9 @@ def network(label: str, measured: float | None, test_metric: float | None, **mor
     """Returns an entry of `networks.json`."""
     return {
         "origin": label.split("-", maxsplit=1)[0], "search": "search", "label": label, "seed": 0,
-        "target": 1.3, "string": STRING, "architecture": ARCHITECTURE, "probability": 1e-3,
-        "score": None, "predicted": 1.28, "predicted_std": 0.03, "predicted_bound": None,
+        "training_seed": 1, "target": 1.3, "string": STRING, "architecture": ARCHITECTURE,
+        "probability": 1e-3, "score": None, "predicted": 1.28, "predicted_std": 0.03,
+        "predicted_bound": None,
         "measured": measured, "measured_iqr": 0.02, "measured_now": measured, "drift": 1.01,
         "validation_metric": 0.98, "test_metric": test_metric, "params": 12345, "macs": 1234567,
         "meets_budget": True, "selected": True, **more,

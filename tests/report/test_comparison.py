@@ -175,7 +175,7 @@ def test_a_damaged_file_of_tested_examples_is_named(run):
     with pytest.raises(UserError, match=r"tested\.npz"):
         report.write_report(run)
     np.savez(run / "tested.npz", **{"search-1": np.ones(3)})
-    with pytest.raises(UserError, match=r"tested\.npz is damaged: it must hold bool\[N\]"):
+    with pytest.raises(UserError, match=r"tested\.npz: search-1 must be bool\[N\]"):
         report.write_report(run)
 
 

@@ -14,14 +14,14 @@ from tests.report.run_folders import search_rows, write_lines
     ("file", "text", "said"),
     [
         ("networks.json", '{"networks": [', "damaged"),
-        ("networks.json", "[]", "the file must be an object"),
+        ("networks.json", "[]", "the file must be a table of keys, got []"),
         ("networks.json", '{"networks": [{"origin": "search"}]}', "has no 'label'"),
-        ("targets.json", '{"metric": "latency_ms", "targets": 3}', "targets must be a list"),
+        ("targets.json", '{"metric": "latency_ms", "targets": 3}', "targets must be a list, got 3"),
         ("targets.json", '{"metric": "ms", "targets": [], "range": [], "task": {"metric": "a", '
          '"higher_is_better": true}}', "targets must not be empty"),
-        ("space.json", '{"decisions": 3}', "decisions must be a list"),
+        ("space.json", '{"decisions": 3}', "decisions must be a list, got 3"),
         ("architecture.json", "{}", "has no 'architecture'"),
-        ("measurements.json", '{"batch_size": "64"}', "batch_size must be a number"),
+        ("measurements.json", '{"batch_size": "64"}', "batch_size = '64' must be an integer"),
         ("cost_fit.json", "\udcff", "damaged"),
     ],
 )  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_last_line_cut_in_half_is_ignored(run):
 def test_a_broken_line_elsewhere_is_named_by_its_number(run, line):
     first, *rest = [json.dumps(row) for row in search_rows()]
     (run / "metrics.jsonl").write_text("\n".join([first, line, *rest]) + "\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2 is damaged"):
+    with pytest.raises(UserError, match=r"the log .*metrics\.jsonl, line 2: "):
         report.write_report(run)
 
 

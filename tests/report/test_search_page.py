@@ -8,7 +8,7 @@ import pytest
 
 from hwnas_jax import report
 from hwnas_jax.cli import main
-from hwnas_jax.config import Config, override, save_config
+from hwnas_jax.config import Config, SpaceConfig, override, save_config
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.numbers import NOTHING
 from hwnas_jax.report.read import read_run
@@ -143,7 +143,7 @@ def test_a_confidence_and_what_was_measured_during_the_search_are_told(run):
     assert "Further limits: params at most 50,000." in page
     assert "3 networks near the budget were measured during the search, in 2 rounds" in page
     assert "with a mean error of 10.0 %" in page
-    assert read(run, "report.json")["measurements_during_search"] == payload
+    assert read(run, "report.json")["measurements_during_search"] == {"networks": rows}
     write(run, "measurements_during_search.json", {**payload, "networks": [{"step": 1}]})
     with pytest.raises(UserError, match=r"networks\[0\] has no 'measured'"):
         report.write_report(run)
@@ -199,8 +199,10 @@ def test_a_run_that_only_began_has_a_page(tmp_path):
 
 
 def test_networks_that_are_not_measured_yet_are_shown(run):
-    blank = dict.fromkeys(network("search-1", 1.0, 0.9))
-    write(run, "networks.json", {"networks": [{**blank, "origin": "search", "label": "search-1"}]})
+    entry = network("search-1", None, None)
+    blank = {key: entry[key] for key in entry if key in ("origin", "search", "label", "seed",
+             "training_seed", "architecture", "string")}  # fmt: skip
+    write(run, "networks.json", {"networks": [blank]})
     page = page_of(run)
     assert "not measured yet, not tested yet" in page and "tradeoff" not in figures(page)
 
@@ -226,9 +228,10 @@ def test_the_head_names_data_and_classes(run, names, said):
 
 def test_text_is_escaped(run):
     bad = "<img src=x onerror=alert(1)>&\"'$a_b$"
-    save_config(Config(name=bad), run / "config.json")
-    entry = {**network("search-1", 1.2, 0.9), "label": bad}
+    save_config(Config(space=SpaceConfig(args={bad: bad})), run / "config.json")
+    entry = {**network("search-1", 1.2, 0.9), "string": bad}
     write(run, "networks.json", {"networks": [entry]})
+    write(run, "versions.json", {"device": {"kind": bad}})
     write(run, "architecture.json", {"architecture": {bad: bad}, "string": bad})
     page = page_of(run)
     assert "<img" not in page and page.count("&lt;img src=x onerror=alert(1)&gt;&amp;") >= 4

@@ -106,6 +106,6 @@ def test_an_unfinished_sweep_has_a_page(sweep):
     (sweep / "networks.json").unlink()
     assert "not finished" in page_of(sweep)
     assert report.summary_rows(sweep) == []
-    write(sweep, "targets.json", {"targets": []})
-    with pytest.raises(UserError, match=r"targets\.json is damaged: the file has no 'metric'"):
+    write(sweep, "targets.json", {**targets(1.3), "targets": []})
+    with pytest.raises(UserError, match=r"targets\.json: targets must not be empty"):
         report.write_report(sweep)

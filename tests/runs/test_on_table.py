@@ -77,7 +77,8 @@ def run(tmp_path_factory):
     model = dataclasses.replace(AnalyticModel.count(SPACE), line_ms=jnp.array([0.0, 1e-4]))
     model.save(made.folder / "cost_model.npz", SPACE)
     targets = [{"value": value} for value in TARGETS_MS]
-    common = {"metric": "latency_ms", "confidence": None, "limits": {}}
+    task = {"metric": "accuracy", "higher_is_better": True, "unit": "%"}
+    common = {"metric": "latency_ms", "confidence": None, "limits": {}, "range": [], "task": task}
     write_json(made.folder / "targets.json", common | {"targets": targets})
     rng = np.random.default_rng(5)
     weights = np.asarray(make_supernet(SPACE).init(jax.random.key(0)))
@@ -100,7 +101,8 @@ def run(tmp_path_factory):
                     "origin": origin, "search": member.label, "label": f"{member.label}-{number}",
                     "string": SPACE.to_string(cell), "architecture": SPACE.to_names(cell),
                     "predicted": float(cost[row]), "target": member.target.value,
-                    "selected": origin == "search",
+                    "selected": origin == "search", "seed": member.seed,
+                    "training_seed": number,
                 }
             )  # fmt: skip
     write_json(made.folder / "networks.json", {"networks": entries, "confirmations": []})
@@ -172,7 +174,7 @@ def test_where_the_networks_stand(run, listed, found):
 
 def test_what_ranks_the_networks(run, listed, found):
     networks, quality, cost, aliases = listed
-    probabilities = Found.load(run.folder).probabilities
+    probabilities = Found.load(run.folder, run.space, 2).probabilities
     for number, search in enumerate(found["searches"]):
         chosen = probabilities[number].astype(float)[np.arange(6), EVERY].prod(1)
         probability = np.array([chosen[rows].sum() for rows in aliases])
@@ -279,7 +281,7 @@ def test_what_is_unfinished_or_damaged(run, table_file, tmp_path):
     payload = read_json(copy / "networks.json", "file")
     del payload["networks"][0]["architecture"]
     write_json(copy / "networks.json", payload)
-    with pytest.raises(UserError, match=r"networks\.json is damaged: KeyError\('architecture'\)"):
+    with pytest.raises(UserError, match=r"networks\.json: networks\[0\] has no 'architecture'"):
         evaluate_on_table(Run.open(copy), table, sample=0)
     write_json(copy / "stages.json", {"search": {"seconds": 0.0}})
     with pytest.raises(UserError, match="holds no derived networks; continue it with: hwnas sweep"):

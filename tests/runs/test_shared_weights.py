@@ -124,7 +124,8 @@ def test_refusals(run, tmp_path):
     without = bare_run(tmp_path, config)
     with pytest.raises(UserError, match="holds no finished search"):
         hw.evaluate(without, one)
-    Found(networks=np.zeros((1, 2, 3), np.int32)).save(tmp_path)
+    told = np.zeros((2, 2), np.float32)
+    Found(networks=np.zeros((2, 2, 3), np.int32), scores=told, excess=told).save(tmp_path)
     with pytest.raises(
         UserError,
         match=r"no shared weights: its strategy 'evolution' judged networks by 'training'.*"

@@ -36,7 +36,7 @@ def begun(run, **changes):
 def test_the_networks_are_the_most_probable_of_the_budget(finished):
     member = Member(finished.target, finished.config.seed, "search")
     start = start_of(finished.space, finished.cost_model, [member], begun(finished))
-    found = Found.load(finished.folder)
+    found = Found.load(finished.folder, finished.space, 1)
     np.testing.assert_array_equal(start.weights, found.weights)
     # Every cell's probability by its own product, summed over those that build one network.
     space, share, prior = finished.space, found.probabilities[0], found.prior
@@ -73,7 +73,7 @@ def test_a_strategy_is_told_them_first_and_keeps_them(finished, tmp_path):
     shutil.rmtree(tmp_path / "checkpoints")
     gone = override(config, search__start_from=str(tmp_path / "gone"))
     np.testing.assert_array_equal(searched(gone), asked)
-    np.testing.assert_array_equal(Start.load(tmp_path).networks, given.networks)
+    np.testing.assert_array_equal(Start.load(tmp_path, finished.space, 1).networks, given.networks)
 
 
 def test_a_start_that_cannot_be(finished):

@@ -243,7 +243,7 @@ def test_a_damaged_file_is_named(capsys, here, name):
     (here / "run" / "stages.json").write_text(json.dumps({"profile": stages["profile"]}))
     payload = read(here / "run", name)
     path.write_text(json.dumps({**payload, "seeds": "x", "targets": "x"}))
-    assert f"run/{name}.json is damaged" in refused(capsys, here, "sweep --resume run")
+    assert f"the run file run/{name}.json: " in refused(capsys, here, "sweep --resume run")
     path.write_text("{")
     assert f"run/{name}.json is damaged" in refused(capsys, here, "sweep --resume run")
 

@@ -314,20 +314,21 @@ def test_what_cannot_be_measured_is_said_before_the_search(tmp_path, profiled):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"step": 9, "measured": 1.0}, "network 2: 'architecture'"),
-        ({"step": 9, "measured": 0.0, "architecture": None}, "network 2: .*NoneType"),
-        ({"step": 9, "measured": -1.0}, "measured -1.0 must be positive"),
-        ({"step": 9, "measured": math.nan}, "measured nan must be positive"),
+        ({"architecture": None}, r"networks\[1\]\.architecture must be a table of keys, got None"),
+        ({"architecture": {}}, r"networks\[1\]: "),
+        ({"measured": 0.0}, r"networks\[1\]\.measured = 0.0 must be greater than 0"),
+        ({"step": -9}, r"networks\[1\]\.step = -9 must be greater than or equal to 0"),
+        ({"measured": math.nan}, "NaN is no number"),
     ],
 )
 def test_a_damaged_file_names_the_row(tmp_path, row, said):
     names = SPACE.to_names(np.array([0, 1, 2]))
-    good = {"step": 9, "measured": 1.0, "architecture": names}
-    if "must be" in said:
-        row = {**row, "architecture": names}
+    good = {"step": 9, "string": "", "architecture": names, "predicted": 1.0, "std": 0.1,
+            "measured": 1.0, "measured_iqr": 0.0, "measured_now": 1.0, "repeats": 3,
+            "drift": 1.0}  # fmt: skip
     path = tmp_path / refine.FILE
     payload = {"format": "hwnas_jax.measurements_during_search", "version": 1,
-               "space": SPACE.spec, "networks": [good, row]}  # fmt: skip
+               "space": SPACE.spec, "networks": [good, {**good, **row}]}  # fmt: skip
     path.write_text(json.dumps(payload))
     with pytest.raises(UserError, match=said):
         refine.read_rows(path, SPACE)

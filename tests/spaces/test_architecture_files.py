@@ -80,6 +80,27 @@ def test_wrong_kinds(path, key, value):
     assert changed(path, key, value=value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        (("string",), "|none~0|", "its string is '|none~0|', and that of its architecture is"),
+        (("string",), 5, "string = 5 must be a string"),
+        (("strnig",), "", "Did you mean 'string'?"),
+        (("architecture", "1<-0"), 3, "architecture.1<-0 = 3 must be a string"),
+        (("space", "off"), {"*": 5}, "off.* must be a list, got 5"),
+        (("space", "off"), {"*": [5]}, "off.*[0] = 5 must be a string"),
+        (("space", "input_shape"), [8, 8, -1], "input_shape[2] = -1 must be greater than 0"),
+        (("space", "input_shape"), [8] * 4, "input_shape = [8, 8, 8, 8]"),
+        (("space", "input_shape"), [10**9, 8, 1], "input_shape[0] = 1000000000 must be less"),
+        (("space", "num_outputs"), True, "num_outputs = True must be an integer"),
+        (("space", "num_outputs"), 1e300, "num_outputs = 1e+300 must be an integer"),
+        (("space", "name"), "other.py:Mine", "whose code a file may not start"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(path, keys, value, said):
+    assert said in changed(path, *keys, value=value)
+
+
 def test_unknown_format_and_version(path):
     assert "version 2; known is 1" in changed(path, "version", value=2)
     assert "format" in changed(path, "format", value="another")

@@ -118,7 +118,7 @@ def _column(row, value):
         ({"ops": np.zeros((0, 6), np.uint8)}, "the table is empty"),
         ({"op_names": None}, "op_names, a list of texts, is missing"),
         ({"op_names": np.array([*"abcd", "none"])}, r"row \d+ '[a-d]': allowed are none, skip"),
-        ({"op_names": np.array([{}, 1, 2, 3, 4], object)}, "it is damaged"),
+        ({"op_names": np.array([{}, 1, 2, 3, 4], object)}, "'op_names.npy' is object"),
     ],
 )
 def test_what_cannot_be_is_named_with_its_file(tmp_path, changes, said):
@@ -133,7 +133,7 @@ def test_foreign_files_are_told(tmp_path):
     with pytest.raises(UserError, match=r"other\.npz: it holds no accuracies.*but latency_ms"):
         load_benchmark(path)
     np.save(tmp_path / "one.npy", np.ones(3))
-    with pytest.raises(UserError, match=r"one\.npy: it is damaged.*one array without a name"):
+    with pytest.raises(UserError, match=r"one\.npy: it is one array without a name"):
         load_benchmark(tmp_path / "one.npy")
     with pytest.raises(UserError, match="there is no data"):
         load_benchmark(tmp_path / "absent.npz")

@@ -24,5 +24,5 @@ def test_networks_are_kept_beside_each_other(tmp_path):
 )
 def test_what_are_no_right_answers_to_the_same_examples_is_damaged(tmp_path, arrays):
     np.savez(tmp_path / FILE, **arrays)
-    with pytest.raises(UserError, match="must hold bool"):
+    with pytest.raises(UserError, match=r"tested\.npz: [ab] must be bool\[N\]"):
         load_tested(tmp_path)

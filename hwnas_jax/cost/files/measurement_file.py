@@ -24,7 +24,6 @@ The plain text form, a CSV file, is described in `hwnas_jax.cost.files.plain_tex
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.plain_text import VERSION, parse_text, to_text
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.typed import Whole, check_value, open_ended, read_typed
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 
@@ -52,12 +53,7 @@ def save_measurements(measurements: Measurements, path: Path) -> None:
         text = to_text(measurements)
     else:
         text = json.dumps(_payload(measurements), indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def load_measurements(
@@ -84,21 +80,17 @@ def load_measurements(
             return parse_text(
                 path.read_text(encoding="utf-8-sig"), space, device=device, batch_size=batch_size
             )
-        payload = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read measurements {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"measurements {path} are damaged: {error}") from error
     except UserError as error:
         raise UserError(f"measurements {path}: {error}") from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise UserError(f"{path} is not a {FORMAT} file")
-    if payload.get("version") != VERSION:
-        raise UserError(f"{path} has version {payload.get('version')!r}; known is {VERSION}")
+    file = read_typed(path, _File, "measurement file", file_format=FORMAT, version=VERSION)
     try:
-        return _parse(payload, space)
+        return _checked(file, space)
     except UserError as error:
-        raise UserError(f"measurements {path}: {error}") from error
+        raise UserError(f"the measurement file {path}: {error}") from error
 
 
 def _payload(measurements: Measurements) -> dict[str, Any]:
@@ -134,60 +126,91 @@ def _plain(samples: Mapping[str, Sample]) -> dict[str, Any]:
     return {metric: dataclasses.asdict(sample) for metric, sample in samples.items()}
 
 
-def _parse(payload: dict[str, Any], space: Choices | None) -> Measurements:
-    kinds = {
-        "created": str, "source": str, "runtime": str, "device": dict, "software": dict,
-        "batch_size": int, "space": dict, "operations": list, "networks": list,
-    }  # fmt: skip
-    payload = {"held_out": 0, "conditions": {}, **payload}
-    for key, kind in {**kinds, "held_out": int, "conditions": dict}.items():
-        if not isinstance(payload.get(key), kind):
-            raise UserError(f"{key} must be a {kind.__name__}, got {payload.get(key)!r}")
+@dataclasses.dataclass(frozen=True)
+class _Operation:
+    name: str
+    metrics: dict[str, Sample]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    architecture: dict[str, str]
+    metrics: dict[str, Sample]
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Device:
+    """What is read of `device`; it may say more."""
+
+    platform: str | None = None
+    kind: str | None = None
+    cpu_count: Whole | None = None
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Conditions:
+    """What is read of `conditions`; they may say more."""
+
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """The JSON form, without its format and version."""
+
+    created: str
+    source: str
+    runtime: str
+    device: dict[str, Any]
+    software: dict[str, str]
+    batch_size: int
+    space: dict[str, Any]
+    operations: list[_Operation]
+    networks: list[_Network]
+    units: dict[str, str] = dataclasses.field(default_factory=dict)
+    held_out: int = 0
+    conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _checked(file: _File, space: Choices | None) -> Measurements:
+    check_value(_Device, file.device, "device")
+    check_value(_Conditions, file.conditions, "conditions")
     if space is None:
-        space = choices_from_spec(payload["space"])
-    check_spec(payload["space"], space, "they")
+        space = choices_from_spec(file.space)
+    check_spec(file.space, space, "they")
     operations: dict[str, dict[str, Sample]] = {}
-    for number, row in enumerate(payload["operations"], 1):
-        where = f"operation {number}"
-        samples = _samples(row, where)
-        if not isinstance(row.get("name"), str) or row["name"] in operations:
-            raise UserError(f"{where}: name must be a new text, got {row.get('name')!r}")
-        operations[row["name"]] = samples
-    architectures, networks = [], []
-    for number, row in enumerate(payload["networks"], 1):
-        where = f"network {number}"
-        networks.append(_samples(row, where))
-        names = row.get("architecture")
-        if not isinstance(names, dict):
-            raise UserError(f"{where}: architecture must be a table of names, got {names!r}")
+    for number, operation in enumerate(file.operations):
+        where = f"operations[{number}]"
+        _check_samples(operation.metrics, where)
+        if operation.name in operations:
+            raise UserError(f"{where}: name must be a new text, got {operation.name!r}")
+        operations[operation.name] = operation.metrics
+    for number, network in enumerate(file.networks):
+        where = f"networks[{number}]"
+        _check_samples(network.metrics, where)
         try:
-            space.from_names(names)
+            space.from_names(network.architecture)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
-        architectures.append(names)
-    rest = {key: payload[key] for key in kinds if key not in ("operations", "networks")}
     return check_measurements(
         Measurements(
-            operations=operations,
-            architectures=tuple(architectures),
-            networks=tuple(networks),
-            held_out=payload["held_out"],
-            conditions=payload["conditions"],
-            **rest,
+            device=file.device, software=file.software, batch_size=file.batch_size,
+            space=file.space, operations=operations,
+            architectures=tuple(network.architecture for network in file.networks),
+            networks=tuple(network.metrics for network in file.networks),
+            source=file.source, runtime=file.runtime, created=file.created,
+            held_out=file.held_out, conditions=file.conditions,
         ),
         space,
-    )
+        [f"networks[{number}]" for number in range(len(file.networks))],
+    )  # fmt: skip
 
 
-def _samples(row: Any, where: str) -> dict[str, Sample]:
-    if not isinstance(row, dict) or not isinstance(row.get("metrics"), dict) or not row["metrics"]:
-        raise UserError(f"{where}: must be a table of keys with metrics, got {row!r}")
-    samples = {}
-    for metric, values in row["metrics"].items():
+def _check_samples(samples: Mapping[str, Sample], where: str) -> None:
+    if not samples:
+        raise UserError(f"{where}: metrics must not be empty")
+    for metric, sample in samples.items():
         choose(metric, METRICS, f"metric in {where}")
-        if not isinstance(values, dict):
-            raise UserError(f"{where}: {metric} must hold median, iqr, repeats; got {values!r}")
-        given = {field.name: values.get(field.name) for field in dataclasses.fields(Sample)}
-        samples[metric] = Sample(**given)  # type: ignore[arg-type]
-        check_sample(metric, samples[metric], where, zero=True)
-    return samples
+        check_sample(metric, sample, where, zero=True)

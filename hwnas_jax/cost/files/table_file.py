@@ -38,7 +38,9 @@ import numpy as np
 from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.readers.table_checks import check_architectures
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_text import parse_json
 from hwnas_jax.files.npz import numbers, read_npz, text, texts, write_npz
+from hwnas_jax.files.typed import check_value
 from hwnas_jax.spaces.base import SPACES, Choices, Decision
 from hwnas_jax.spaces.core.published import choices_from_spec
 
@@ -222,12 +224,9 @@ def _latencies(arrays: Mapping[str, np.ndarray], count: int) -> dict[str, Any]:
 
 def _json(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
     try:
-        found = json.loads(text(arrays, name))
-    except ValueError as error:
+        return check_value(dict[str, Any], parse_json(text(arrays, name)), name)
+    except UserError as error:
         raise UserError(f"{name} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{name} must be a JSON object, got {found!r:.60}")
-    return found
 
 
 def _whole(arrays: Mapping[str, np.ndarray], name: str, rank: int) -> np.ndarray:

@@ -143,6 +143,7 @@ class FittedModel(CostModel):
       needs_space: whether the model builds or counts a network's operations. A space that is known
         only by its decisions then does not do.
       most_networks: how many networks it can be fitted to; None for any number.
+      knows_costs: whether it predicts costs; otherwise its predictions only rank.
     """
 
     name: ClassVar[str]
@@ -151,6 +152,7 @@ class FittedModel(CostModel):
     Options: ClassVar[type] = NoOptions
     needs_space: ClassVar[bool] = False
     most_networks: ClassVar[int | None] = None
+    knows_costs: bool = True
 
     @classmethod
     def check_count(cls, count: int) -> None:

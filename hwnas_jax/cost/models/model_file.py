@@ -3,9 +3,9 @@
 The array `header` holds `{format, version, model, space, ...}` as text; nothing is pickled.
 """
 
+import dataclasses
 import json
-import os
-import zipfile
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ import numpy as np
 
 from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_text import parse_json
+from hwnas_jax.files.npz import Array, read_npz, text, write_npz
+from hwnas_jax.files.typed import check_value, open_ended
 from hwnas_jax.spaces.base import Choices
 
 _FORMAT = "hwnas_jax.cost_model"
 _VERSION = 1
 _FITTED_TO = "fitted_to"
+_ANY = {"header": Array("text", ()), _FITTED_TO: Array("whole", ("N", "D"), 0, optional=True)}
 
 
 def write_model(
@@ -40,17 +44,21 @@ def write_model(
       fitted_to: `int32[N, D]`, the networks that the model was fitted to; None leaves them out.
     """
     header = {"format": _FORMAT, "version": _VERSION, "model": model, "space": space.spec, **extra}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            plain = {name: np.asarray(array) for name, array in arrays.items()}
-            if fitted_to is not None:
-                plain[_FITTED_TO] = np.asarray(fitted_to, np.int32)
-            np.savez(file, allow_pickle=False, header=np.array(json.dumps(header)), **plain)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    if fitted_to is not None:
+        plain[_FITTED_TO] = np.asarray(fitted_to, np.int32)
+    write_npz(Path(path), {"header": np.array(json.dumps(header)), **plain}, compressed=False)
+
+
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What every model says of itself; the rest is the model's own."""
+
+    format: str
+    version: int
+    model: str
+    space: dict[str, Any]
 
 
 def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -67,51 +75,55 @@ def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[
       UserError: names the file when it is missing, damaged, foreign, or of another space.
     """
     path = Path(path)
+    arrays = _read(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("header")))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no cost model {path}") from error
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        header = parse_json(text(arrays, "header"))
+        said = check_value(_Header, header, "header")
+    except UserError as error:
         raise UserError(f"cost model {path} is damaged: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise UserError(f"{path} is not a {_FORMAT} file")
-    if header.get("version") != _VERSION:
-        raise UserError(f"{path} has version {header.get('version')!r}; known is {_VERSION}")
+    if (said.format, said.version) != (_FORMAT, _VERSION):
+        raise UserError(
+            f"cost model {path} has format {said.format!r:.60} and version {said.version}; known "
+            f"are {_FORMAT!r} and {_VERSION}"
+        )
     if space is not None:
-        check_spec(header.get("space"), space, f"cost model {path}: its contents")
-    arrays.pop(_FITTED_TO, None)
-    return header, arrays
+        check_spec(said.space, space, f"cost model {path}: its contents")
+    left = {name: array for name, array in arrays.items() if name not in ("header", _FITTED_TO)}
+    return header, left
 
 
 def read_fitted_to(path: Path) -> np.ndarray | None:
     """Returns the networks that a model was fitted to, `int32[N, D]`; None if it does not say."""
+    return _read(Path(path)).get(_FITTED_TO)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise UserError(f"there is no cost model {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            rows = file[_FITTED_TO] if _FITTED_TO in file.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(path, _ANY, closed=False)
+    except UserError as error:
         raise UserError(f"cost model {path} is damaged: {error}") from error
-    if rows is not None and (rows.ndim != 2 or not np.issubdtype(rows.dtype, np.integer)):
-        raise UserError(f"cost model {path}: {_FITTED_TO} must be int32[N, D], got {rows.dtype}")
-    return rows
 
 
-def check_array(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def check_array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], least: float = -math.inf
+) -> np.ndarray:
     """Returns an array of a model file as float32.
 
     Args:
       arrays: of the file, by name.
       name: which array.
       shape: that it must have.
+      least: the smallest value.
 
     Raises:
-      UserError: when it is missing, has another shape or type, or is not finite.
+      UserError: when it is missing, has another shape or type, or a value is not finite or too
+        small.
     """
-    array = arrays.get(name)
-    if array is None or array.shape != shape or not np.issubdtype(array.dtype, np.floating):
-        found = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
-        raise UserError(f"{name} must be float32{list(shape)}, found {found}")
-    if not np.isfinite(array).all():
-        raise UserError(f"{name} holds values that are not finite")
+    if name not in arrays:
+        raise UserError(f"{name} is missing, float{list(shape)}")
+    wanted, array = Array("float", shape, least), arrays[name]
+    wanted.check_declared(name, array.dtype, array.shape, {})
+    wanted.check_values(name, array)
     return array.astype(np.float32)

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.cost.models.base import FittedModel
+from hwnas_jax.cost.files.observations import METRICS, Observations, unit
+from hwnas_jax.cost.models.base import FittedModel, predict_architectures
 from hwnas_jax.cost.models.model_file import read_model
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.registry import Part, Registry, checked_options
@@ -20,6 +20,9 @@ from hwnas_jax.spaces.base import Choices, Space
 from hwnas_jax.spaces.core.published import choices_from_spec
 
 _GROUP = "hwnas_jax.cost_models"
+
+_ASKED = 16
+"""Random networks that a model from a file is asked for."""
 
 COST_MODELS: Registry[FittedModel] = Registry("cost model", FittedModel, _GROUP)  # type: ignore[type-abstract]
 
@@ -123,9 +126,24 @@ def _load(
         if kind is None:
             choose(name, COST_MODELS, "cost model")
         assert kind is not None
-        return kind.load(header, arrays, space)
+        model = kind.load(header, arrays, space)
+        if model.knows_costs:
+            _check_costs(model, space)
+        return model
     except UserError as error:
         raise UserError(f"cost model {path}: {error}") from error
+
+
+def _check_costs(model: FittedModel, space: Choices) -> None:
+    """Raises UserError for a model that on average predicts what no network can cost."""
+    some = space.random(np.random.default_rng(0), _ASKED)
+    for metric, values in predict_architectures(model, some, space.num_options).items():
+        mean = float(np.mean(values, dtype=float))
+        if metric in METRICS and not 0 <= mean < np.inf:
+            raise UserError(
+                f"it predicts that networks cost {mean:.3g} {unit(metric)} on average; costs are "
+                "positive and finite"
+            )
 
 
 def _check_predictions(model: FittedModel, space: Choices, name: str) -> None:

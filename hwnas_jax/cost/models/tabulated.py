@@ -70,7 +70,10 @@ class TabulatedForm:
         return {"means": self.means, "variances": self.variances}
 
     @classmethod
-    def load(cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int) -> "TabulatedForm":
-        """Builds the form from what `arrays` returned."""
+    def load(
+        cls, arrays: dict[str, np.ndarray], space: Choices, metrics: int, *, least: float = 0.0
+    ) -> "TabulatedForm":
+        """Builds the form from what `arrays` returned; no mean may be below `least`."""
         shape = (metrics, *(space.num_options,) * space.num_decisions)
-        return cls(*(jnp.asarray(check_array(arrays, n, shape)) for n in ("means", "variances")))
+        limits = {"means": least, "variances": 0.0}
+        return cls(*(jnp.asarray(check_array(arrays, n, shape, limits[n])) for n in limits))

@@ -5,6 +5,7 @@ Legend: `D` decisions, `K` options of the widest decision, `V` source devices, `
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -69,6 +70,11 @@ class TransferModel(ExactModel, FittedModel):
     @property
     def knows_uncertainty(self) -> bool:  # type: ignore[override]
         """Whether the device was sampled."""
+        return self.sampled
+
+    @property
+    def knows_costs(self) -> bool:  # type: ignore[override]
+        """Whether the device was sampled; other devices alone tell ranks."""
         return self.sampled
 
     @classmethod
@@ -146,7 +152,8 @@ class TransferModel(ExactModel, FittedModel):
             raise UserError(f"sampled must be true or false, got {sampled!r}")
         form: Any
         if is_enumerable(space):
-            form = TabulatedForm.load(arrays, space, len(metrics))
+            least = 0.0 if sampled else -math.inf  # without samples it only ranks
+            form = TabulatedForm.load(arrays, space, len(metrics), least=least)
         else:
             form = LinearForm.load(arrays, space, len(metrics), len(devices))
         return cls(form, metrics, devices, sampled)

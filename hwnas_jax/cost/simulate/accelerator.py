@@ -20,7 +20,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +32,8 @@ from hwnas_jax.cost.simulate.layers import Layer, space_layers
 from hwnas_jax.cost.simulate.workers import Progress, run_jobs
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.cache import cache_folder
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import Amount, read_typed
 from hwnas_jax.spaces.base import Space
 
 SOURCE = "simulated"
@@ -230,15 +230,21 @@ def _sizes(accelerator: Accelerator) -> tuple[int, int, int]:
     return sizes  # type: ignore[return-value]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """A layer on disk."""
+
+    cycles: Amount
+    energy_pj: Amount
+    layer: str
+
+
 def _read(path: Path) -> tuple[float, float]:
-    payload = read_json(path, "simulated layer")
     try:
-        values = float(payload["cycles"]), float(payload["energy_pj"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the simulated layer {path} is damaged; delete it") from error
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise UserError(f"the simulated layer {path} is damaged; delete it")
-    return values
+        layer = read_typed(path, _Kept, "simulated layer")
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and it is made again") from error
+    return layer.cycles, layer.energy_pj
 
 
 def _simulate(layer: Layer, accelerator: Accelerator) -> tuple[float, float]:

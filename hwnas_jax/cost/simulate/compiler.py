@@ -27,7 +27,8 @@ from hwnas_jax.cost.simulate.shape_programs import Program, network_program
 from hwnas_jax.cost.simulate.workers import Progress, run_jobs
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.cache import cache_folder
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import Amount, NotNegative, Whole, read_typed
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.nn.precision import compute_dtype
 from hwnas_jax.spaces.base import Space
@@ -71,10 +72,10 @@ class Estimate:
       flops: of convolutions and matrix products for one image, two per multiply-add.
     """
 
-    cycles: int
-    latency_ms: float
-    peak_memory_mib: float
-    flops: float
+    cycles: Whole
+    latency_ms: Amount
+    peak_memory_mib: NotNegative
+    flops: NotNegative
 
 
 def clock_ghz(topology: str) -> float:
@@ -195,9 +196,9 @@ def _code_digest() -> str:
 
 def _read(path: Path) -> Estimate:
     try:
-        return Estimate(**read_json(path, "kept estimate"))
-    except (UserError, TypeError) as error:
-        raise UserError(f"the kept estimate {path} is damaged; delete it") from error
+        return read_typed(path, Estimate, "kept estimate")
+    except UserError as error:
+        raise UserError(f"{error}; delete it, and it is made again") from error
 
 
 def _work(spec: dict[str, Any], form: tuple[int, ...], tpu: TPU) -> Estimate:

@@ -19,6 +19,7 @@ from hwnas_jax.cost.simulate.codesign import RUNTIME, Systolic, joint_costs
 from hwnas_jax.cost.simulate.compiler import TPU
 from hwnas_jax.cost.simulate.workers import Progress
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.typed import check_value
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.codesign import Codesign
 
@@ -132,7 +133,7 @@ def hardware_of(measurements: Measurements) -> Hardware:
             f"the {measurements.source} does not say its {', '.join(missing)}: it cannot be made "
             "again here"
         )
-    return kinds[measurements.source](**{name: given[name] for name in fields})
+    return check_value(kinds[measurements.source], {name: given[name] for name in fields}, "device")
 
 
 def computes(space: Space, config: ProfileConfig) -> bool:

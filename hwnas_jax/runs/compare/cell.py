@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.npz import read_npz
+from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.runs.compare.cases import Case
 from hwnas_jax.runs.compare.outlook import Outlooks, cost_of, published
 from hwnas_jax.runs.compare.plan import Plan
@@ -22,6 +22,14 @@ from hwnas_jax.search.strategies import Strategy, best_so_far, run_strategy
 
 _ROUNDING = 1e-6
 """How far sums of shares may miss a whole number of queries."""
+
+_ARRAYS = {
+    "architectures": Array("whole", ("S", "E", "D"), 0),
+    **{name: Array("whole", ("S", "E"), 0) for name in ("fidelity", "best", "measured")},
+    **{name: Array("float", ("S", "E"), finite=False)
+       for name in ("score", "reported", "cost", "excess", "share", "chance")},
+    "seconds": Array("float", ("T", "F"), finite=False),
+}  # fmt: skip
 
 
 class Cell(NamedTuple):
@@ -56,25 +64,16 @@ class Cell(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **self._asdict())
-        partial.replace(path)
+        write_npz(path, self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> "Cell":
         """Returns what `save` wrote; UserError when the file is damaged."""
         try:
-            arrays = read_npz(path)
-            lacking = [name for name in cls._fields if name not in arrays]
-            if lacking:
-                raise UserError(f"it lacks {', '.join(lacking)}")
-            cell = cls(**{name: arrays[name] for name in cls._fields})
-            shape = cell.architectures.shape[:2]
-            for name in cls._fields[1:]:
-                found = arrays[name].shape
-                if found != shape and not (name == "seconds" and not arrays[name].size):
-                    raise UserError(f"{name} is {list(found)} in place of {list(shape)}")
+            cell = cls(**read_npz(path, _ARRAYS))
+            if cell.seconds.size and cell.seconds.shape != cell.score.shape:
+                found, wanted = cell.seconds.shape, cell.score.shape
+                raise UserError(f"seconds is {list(found)} in place of {list(wanted)}")
             return cell
         except UserError as error:
             raise UserError(

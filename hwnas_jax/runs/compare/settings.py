@@ -1,7 +1,6 @@
 """What is compared: the table, the methods, the seeds, and the budget of queries."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,8 +8,8 @@ from annotated_types import Ge, Gt, Lt
 from tyro.conf import Positional
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
-from hwnas_jax.files.typed import parse_dataclass
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import read_typed
 from hwnas_jax.registry import checked_options
 from hwnas_jax.runs.folder import versions
 from hwnas_jax.tabular import BUILT_IN
@@ -93,9 +92,7 @@ class Comparison:
         """
         if not (folder / FILE).is_file():
             raise UserError(f"{folder} is no folder of a comparison: it has no {FILE}")
-        payload = read_json(folder / FILE, "comparison", file_format=_FORMAT)
-        settings = json.dumps(payload.get("settings"))
-        return parse_dataclass(cls, settings, f"settings of {folder / FILE}")
+        return _read(folder).settings
 
 
 def check_same(given: Comparison, saved: Comparison, folder: Path) -> None:
@@ -127,11 +124,24 @@ def check_tables(folder: Path, fingerprint: str) -> None:
     Raises:
       UserError: when it is another than the one that `save` wrote.
     """
-    if read_json(folder / FILE, "comparison", file_format=_FORMAT).get("tables") != fingerprint:
+    if _read(folder).tables != fingerprint:
         raise UserError(
             f"the tables of the comparison {folder} have other values than when it began, so that "
             "its cells do not go together. Bring the old tables back, or begin in a new folder"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Study:
+    """What `study.json` holds."""
+
+    settings: Comparison
+    tables: str
+    versions: dict[str, Any]
+
+
+def _read(folder: Path) -> _Study:
+    return read_typed(folder / FILE, _Study, "comparison", file_format=_FORMAT)
 
 
 def _shown(value: Any) -> str:

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import finite
+from hwnas_jax.files.whole import write_whole
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.report.compared import Compared
 from hwnas_jax.runs.compare.cell import Cell, Program, make_program, run_cell
@@ -174,6 +175,4 @@ def _write(folder: Path, found: Compared) -> None:
         "results.json": json.dumps(finite(found.to_dict()), indent=1, allow_nan=False) + "\n",
     }
     for name, text in texts.items():
-        partial = folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        write_whole(folder / name, text)

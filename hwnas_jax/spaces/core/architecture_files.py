@@ -1,15 +1,27 @@
 """Architecture files: versioned JSON with the space and the names of the options."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.typed import read_typed
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.build import from_spec
 
 _FORMAT = "hwnas_jax.architecture"
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """What the file holds: the space, the option of each decision, and the same as one text."""
+
+    space: dict[str, Any]
+    architecture: dict[str, str]
+    string: str | None = None
 
 
 def save_architecture(path: Path, space: Space, architecture: np.ndarray) -> None:
@@ -34,11 +46,15 @@ def load_architecture(path: Path) -> tuple[Space, np.ndarray]:
         an unknown space, decision or option.
     """
     path = Path(path)
-    payload = read_json(path, "architecture file", file_format=_FORMAT)
+    found = read_typed(path, _File, "architecture file", file_format=_FORMAT)
     try:
-        space = from_spec(payload["space"])
-        return space, space.from_names(payload["architecture"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"the architecture file {path} is damaged: {error!r}") from error
+        space = from_spec(found.space)
+        architecture = space.from_names(found.architecture)
+        if found.string not in (None, space.to_string(architecture)):
+            raise UserError(
+                f"its string is {found.string!r:.200}, and that of its architecture is "
+                f"{space.to_string(architecture)!r}: change one of them, or leave out the string"
+            )
+        return space, architecture
     except UserError as error:
         raise UserError(f"the architecture file {path}: {error}") from error

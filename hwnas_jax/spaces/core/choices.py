@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.typed import check_value
 
 _DRAWS = 1000
 _LISTED = 2**20
@@ -112,6 +113,7 @@ class Choices:
         Raises:
           UserError: for a pattern that fits nothing, or a decision left without options.
         """
+        check_value(dict[str, tuple[str, ...]], dict(off), "space.off")
         names = [decision.name for decision in self.decisions]
         removed = {name: set(options) for name, options in self.off.items()}
         for pattern, options in off.items():

@@ -3,12 +3,13 @@
 Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import MinLen
 
-from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.build import from_spec
+from hwnas_jax.spaces.build import checked_description, from_spec
 from hwnas_jax.spaces.core.choices import Choices, Decision
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.fbnet import FBNet
@@ -106,23 +107,19 @@ def choices_from_spec(spec: Any) -> Choices:
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
         return from_spec(spec if isinstance(spec, dict) else {})
-    off = spec.get("off", {})
-    if not isinstance(off, dict) or not all(isinstance(value, list) for value in off.values()):
-        raise UserError(f"the description of the space is damaged: {spec}")
-    space = _described({key: value for key, value in spec.items() if key != "off"})
-    return space.restricted(off) if off else space
+    said = checked_description(_Description, spec)
+    decisions = tuple(Decision(name, options) for name, options in said.decisions.items())
+    space = Choices(said.name, decisions)
+    for known in (OnceForAll(), CellChoices(said.name)):
+        if known.spec == space.spec:
+            space = known
+    return space.restricted(said.off) if said.off else space
 
 
-def _described(spec) -> Choices:
-    for known in (OnceForAll(), CellChoices(str(spec.get("name")))):
-        if known.spec == spec:
-            return known
-    name, decisions = spec.get("name"), spec["decisions"]
-    named = isinstance(name, str) and isinstance(decisions, dict) and decisions
-    if not named or not all(
-        isinstance(options, list) and options and all(isinstance(text, str) for text in options)
-        for options in decisions.values()
-    ):
-        raise UserError(f"the description of the space is damaged: {spec}")
-    known_decisions = (Decision(key, tuple(options)) for key, options in decisions.items())
-    return Choices(str(name), tuple(known_decisions))
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What `Choices.spec` says of a space that is known by its decisions."""
+
+    name: str
+    decisions: Annotated[dict[str, Annotated[tuple[str, ...], MinLen(1)]], MinLen(1)]
+    off: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

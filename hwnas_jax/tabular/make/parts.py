@@ -10,6 +10,7 @@ ends, so that another takes the part over and nothing is done twice.
 """
 
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,10 +21,18 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.json_files import read_json, write_json
-from hwnas_jax.files.npz import read_npz, write_npz
+from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.npz import Array, read_npz, write_npz
+from hwnas_jax.files.typed import read_typed
 
 _FORMAT = "hwnas_jax.table_plan"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What `plan.json` holds."""
+
+    plan: dict[str, Any]
 
 
 class Parts:
@@ -60,10 +69,7 @@ class Parts:
             if not path.exists():
                 write_json(path, {"format": _FORMAT, "version": 1, "plan": own})
                 return False
-            payload = read_json(path, "plan of a table", file_format=_FORMAT)
-            held = payload.get("plan")
-            if not isinstance(held, dict):
-                raise UserError(f"{path} is damaged: it holds no plan")
+            held = read_typed(path, _Plan, "plan of a table", file_format=_FORMAT).plan
         differing = [key for key in {**held, **own} if held.get(key) != own.get(key)]
         if differing:
             told = "; ".join(f"{key}: {held.get(key)!r:.90}" for key in differing)
@@ -85,13 +91,10 @@ class Parts:
         """
         path = self._path(name)
         try:
-            arrays = read_npz(path)
-            found = {key: array.shape for key, array in arrays.items() if key in shapes}
-            if found != dict(shapes):
-                raise UserError(f"it must hold {dict(shapes)}, and holds {found}")
+            known = {key: Array("number", shape, finite=False) for key, shape in shapes.items()}
+            return read_npz(path, known)
         except UserError as error:
             raise UserError(f"part {path}: {error}; remove it and it is made again") from error
-        return arrays
 
     def write(self, name: str, arrays: Mapping[str, Any]) -> None:
         """Writes a part, which the process has claimed."""

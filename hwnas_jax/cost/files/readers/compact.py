@@ -10,7 +10,6 @@ Legend: `N` architectures, `V` devices, `T` tasks.
 `train_devices`, `valid_devices`, `test_devices` and `ref_idx` are read where present.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.accel_nasbench import has_networks, read_accelerators
 from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.npz import named, numbers, read_npz, texts
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
 
@@ -35,11 +35,7 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
     Raises:
       UserError: says what is missing, damaged or impossible.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"it is damaged: {error}") from error
+    arrays = read_npz(path)
     if "tasks" in arrays:
         return _of_task(arrays, task, path.name)
     if task is not None:
@@ -49,26 +45,26 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
     if {"ks", "e", "d", "r"} <= arrays.keys():
         space: Choices = published.OnceForAll()
         values = np.concatenate(
-            [_array(arrays, name, 2) for name in ("ks", "e", "d")]
-            + [_array(arrays, "r", 1)[:, None]],
+            [numbers(arrays, name, 2) for name in ("ks", "e", "d")]
+            + [numbers(arrays, "r", 1)[:, None]],
             axis=1,
         )
         architectures = encode_names(space, values.astype(str))
     else:
-        ops, names = _array(arrays, "ops", 2), _texts(arrays, "op_names")
+        ops, names = numbers(arrays, "ops", 2), texts(arrays, "op_names")
         space = published.fbnet() if ops.shape[1] == 22 else published.nasbench201()
-        architectures = encode_names(space, _named(ops, names))
+        architectures = encode_names(space, named(ops, names))
     return make_table(
-        path.name, space, architectures, _texts(arrays, "devices"),
-        {"latency_ms": require_numbers(_array(arrays, "latency_ms", 2), "latency_ms")},
-        {name: _texts(arrays, f"{name}_devices") for name in _SPLITS
+        path.name, space, architectures, texts(arrays, "devices"),
+        {"latency_ms": require_numbers(numbers(arrays, "latency_ms", 2), "latency_ms")},
+        {name: texts(arrays, f"{name}_devices") for name in _SPLITS
          if f"{name}_devices" in arrays},
         arrays.get("ref_idx", np.zeros(0, int)),
     )  # fmt: skip
 
 
 def _of_task(arrays, task, source):
-    tasks = _texts(arrays, "tasks")
+    tasks = texts(arrays, "tasks")
     task = tasks[0] if task is None else choose(task, tasks, "task")
     number = tasks.index(task)
     space: Choices
@@ -79,36 +75,12 @@ def _of_task(arrays, task, source):
             space = published.nasbench201((52, 16, 1), 18)
         case _:  # dense outputs: the cells are the same, the network around them is not
             space = published.CellChoices(f"nasbench201_{task}")
-    architectures = encode_names(
-        space, _named(_array(arrays, "ops", 2), _texts(arrays, "op_names"))
-    )
-    devices = _texts(arrays, "backends")
+    architectures = encode_names(space, named(numbers(arrays, "ops", 2), texts(arrays, "op_names")))
+    devices = texts(arrays, "backends")
     values = {}
     for metric in ("latency_ms", "energy_mj"):
         if metric in arrays:
-            known = require_numbers(_array(arrays, metric, 3)[number].astype(float), metric)
+            known = require_numbers(numbers(arrays, metric, 3)[number].astype(float), metric)
             missing = np.full((len(devices) - len(known), known.shape[1]), np.nan)
             values[metric] = np.concatenate([known, missing])
     return make_table(f"{source}:{task}", space, architectures, devices, values)
-
-
-def _array(arrays, name, rank):
-    array = arrays.get(name)
-    if array is None or array.ndim != rank or not np.issubdtype(array.dtype, np.number):
-        found = "is missing" if array is None else f"is {array.dtype}{list(array.shape)}"
-        raise UserError(f"{name}, an array of numbers with {rank} axes, {found}")
-    return array
-
-
-def _texts(arrays, name):
-    array = arrays.get(name)
-    if array is None or array.ndim != 1 or array.dtype.kind != "U":
-        raise UserError(f"{name}, a list of texts, is missing")
-    return tuple(str(text) for text in array)
-
-
-def _named(ops, names):
-    if ops.size and ops.max() >= len(names):
-        row = int(np.argmax(ops.max(axis=1) >= len(names)))
-        raise UserError(f"row {row}: operation {ops[row].max()} has no name among {len(names)}")
-    return np.array(names)[ops]

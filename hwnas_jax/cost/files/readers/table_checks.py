@@ -55,6 +55,16 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
             f"architectures of {space.name} have {space.num_decisions} decisions, "
             f"the table has shape {list(architectures.shape)}"
         )
+    check_options(space, architectures)
+    _, first, where = np.unique(architectures, axis=0, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[where.ravel()] != np.arange(len(architectures)))
+    if len(again):
+        row = again[0]
+        raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
+
+
+def check_options(space: Choices, architectures: np.ndarray) -> None:
+    """Raises UserError for architectures (`int[N, D]`) with an option that a decision lacks."""
     widths = np.array([len(decision.options) for decision in space.decisions])
     wrong = np.argwhere((architectures < 0) | (architectures >= widths))
     if len(wrong):
@@ -63,11 +73,6 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
             f"row {row}: option {architectures[row, decision]} of "
             f"{space.decisions[decision].name} is not in 0..{widths[decision] - 1}"
         )
-    _, first, where = np.unique(architectures, axis=0, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[where.ravel()] != np.arange(len(architectures)))
-    if len(again):
-        row = again[0]
-        raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
 
 
 def check_table_units(table: CostTable, rows: Sequence[str], batch_size: int = 1) -> None:

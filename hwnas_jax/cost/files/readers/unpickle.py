@@ -18,7 +18,6 @@ import numpy as np
 
 from hwnas_jax.errors import UserError
 
-_MOST_ELEMENTS = 10**8
 _DEEPEST = 50
 _PLAIN = {type(None), bool, int, float, str, bytes}
 _TORCH_TYPES = {
@@ -152,8 +151,12 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     if any(not isinstance(number, int) or number < 0 for number in (offset, *size, *stride)):
         raise UserError("it is damaged: a tensor has a negative size")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > _MOST_ELEMENTS or (math.prod(size) and last >= storage.count):
-        raise UserError(f"it is damaged: a tensor of size {size} does not fit its storage")
+    # A stride of zero lets few numbers stand for many; a file that is saved has no use for it.
+    if math.prod(size) > storage.count or (math.prod(size) and last >= storage.count):
+        raise UserError(
+            f"it is damaged: a tensor of size {size} and strides {stride} does not fit its storage "
+            f"of {storage.count} numbers"
+        )
     return _Tensor(storage, offset, size, stride)
 
 
