@@ -1,6 +1,5 @@
 """A data set as one `.npz` file, read back bit for bit."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npy import Declared, read_arrays
+from hwnas_jax.files.npz import write_npz
 
 _FORMAT = "hwnas_jax.dataset"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
@@ -16,16 +16,10 @@ _TEXTS = ("name", "task", "output_names", "notes")
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
-    """Writes a data set beside `path`, then renames the file into place; nothing is compressed."""
+    """Writes a data set whole or not at all; nothing is compressed."""
     arrays = {key: getattr(dataset, key) for key in _ARRAYS}
     texts = {key: np.array(getattr(dataset, key), dtype=str) for key in _TEXTS}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, format=np.array(_FORMAT), **arrays, **texts)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_npz(path, {"format": np.array(_FORMAT), **arrays, **texts}, compressed=False)
 
 
 def is_stored(declared: Mapping[str, Declared]) -> bool:

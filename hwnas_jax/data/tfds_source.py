@@ -6,7 +6,6 @@ Legend: `N` images, `H, W, C` image height, width, channels.
 import contextlib
 import dataclasses
 import io
-import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.pipeline import holdout
 from hwnas_jax.errors import UserError, nearest
+from hwnas_jax.files.json_files import read_json
 
 FILE_FORMAT = "array_record"
 _CHUNK = 1024
@@ -98,8 +98,8 @@ def prepared_names(path: Path) -> list[str]:
 
 def _name_in(file: Path) -> str | None:
     name = None
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads(file.read_text())
+    with contextlib.suppress(UserError):
+        content = read_json(file, "description of a data set")
         name = content.get("name") if isinstance(content, dict) else None
     return name if isinstance(name, str) else None
 

@@ -11,6 +11,7 @@ Legend: `S` searches, `N` networks, `D` decisions, `K` options of the widest dec
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,12 +295,12 @@ class _File:
 
 def newest_model(folder: Path) -> Path:
     """Returns the file of the cost model that a finished search in `folder` went by last."""
-    fitted = (Path(folder) / FOLDER).glob("step-*.npz")
-    return max(
-        fitted,
-        key=lambda path: int(path.stem.partition("-")[2]),
-        default=Path(folder) / "cost_model.npz",
-    )
+    numbered = {
+        int(path.stem.removeprefix("step-")): path
+        for path in (Path(folder) / FOLDER).glob("step-*.npz")
+        if re.fullmatch(r"step-[0-9]{1,18}", path.stem)
+    }
+    return numbered[max(numbered)] if numbered else Path(folder) / "cost_model.npz"
 
 
 def read_rows(path: Path, space: Space) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 from typing import Any, NamedTuple
@@ -144,6 +145,30 @@ def test_resuming_earlier_forgets_later_lines_and_a_cut_one(tmp_path):
 def test_a_log_without_a_file_has_nothing_to_rewind(tmp_path):
     MetricsLog(tmp_path / "metrics.jsonl").rewind(3)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_line_of_a_log_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, stage="count")
+    log.write(step=1, loss=math.nan)
+    log.write(step=2)
+    good = path.read_bytes()
+    other = b'{"stage": "other", "step": 9}\n'
+    bad = (b"5", b"null", b"\xff", b"[" * 9999, b'{"stage": "count"}', b'{"stage": "count", "step"',
+           b'{"stage": "count", "step": "1"}', b'{"step": 1, "step": 1}', b"\x00" * 40)  # fmt: skip
+    path.write_bytes(b"\n".join(bad) + b"\n" + good + other + bad[0])
+    log.rewind(1)
+    assert path.read_bytes() == good.splitlines(keepends=True)[0] + other
+    assert json.loads(good.splitlines()[0]) == {"stage": "count", "step": 1, "loss": None}
+
+
+def test_a_log_that_is_a_link_is_refused(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "metrics.jsonl").symlink_to(mine)
+    with pytest.raises(UserError, match=r"metrics\.jsonl is a symbolic link"):
+        MetricsLog(tmp_path / "metrics.jsonl").write(step=1)
+    assert mine.read_text() == "mine"
 
 
 def test_parts_have_lines_of_their_own(tmp_path):
