@@ -12,7 +12,7 @@ from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.typed import flat
+from hwnas_jax.files.typed import flat, safe_name
 from hwnas_jax.parallel import distributed
 
 Experiment = Annotated[Config, tyro.conf.arg(name="")]
@@ -126,7 +126,7 @@ def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
 
     if not named and (name is None or reads(name)):
         stem = Path(path).absolute().stem
-        config = dataclasses.replace(load_config("digits"), name=stem or "own")
+        config = dataclasses.replace(load_config("digits"), name=safe_name(stem or "own"))
     if name is None and config.data.name in SOURCES and not reads(config.data.name):
         data = dataclasses.replace(config.data, name=None, args={})
         config = dataclasses.replace(config, data=data)

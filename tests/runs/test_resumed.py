@@ -13,6 +13,7 @@ from hwnas_jax.files.typed import flat
 from hwnas_jax.runs.folder import RunFolder
 from hwnas_jax.runs.resumed import FILE, LAST_STAGE, check_changes, take_config
 from hwnas_jax.runs.run import STAGES
+from tests.report.run_folders import network
 
 CONFIG = override(
     Config(), space__args={"channels": 2, "cells": 1}, parallel__devices=1,
@@ -59,7 +60,7 @@ def test_settings_may_change_until_their_stage(run):
 
 
 def test_retraining_has_begun_with_its_first_checkpoint(run):
-    run.write("networks.json", {"networks": [{"label": "search-1"}]})
+    run.write("networks", {"networks": [network("search-1", None, None)]})
     assert changed(run, retrain__batch_size=8) == ("retrain.batch_size",)
     (run.folder / "checkpoints" / "search-1").mkdir(parents=True)
     with pytest.raises(UserError, match=r"only before retrain, which has begun in .*run"):
