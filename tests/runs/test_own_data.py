@@ -82,8 +82,8 @@ def test_the_command_line_takes_a_path_alone(tmp_path, monkeypatch, capsys):
     made = []
     monkeypatch.setattr(Run, "create", lambda config, *_, **__: made.append(config) or 1 / 0)
     for words, name, run, epochs in (
-        ([], None, "my set", 60),
-        (["--data.name", "idx"], "idx", "my set", 60),
+        ([], None, "my_set", 60),
+        (["--data.name", "idx"], "idx", "my_set", 60),
         (["cluttered_digits"], None, "cluttered_digits", 4),
         (["cluttered_digits", "--data.name=idx"], "idx", "cluttered_digits", 4),
         (["--data.name", "mnist"], "mnist", "cluttered_digits", 4),
