@@ -1,7 +1,11 @@
 """What a person sees in the terminal: stages with the time they have left, results and tables."""
 
+import codecs
 import contextlib
+import os
 import re
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +23,20 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from hwnas_jax.parallel import progress
+from hwnas_jax.parallel import distributed, progress
+
+_SAVING = ("search", "retrain", "table", "compare")
+"""Stages that save their work when they are asked to stop."""
+
+_FRAME_S = 0.1
+_IN_ASCII = {
+    "\u00b1": "+-",
+    "\u00b5": "u",
+    "\u00b7": "*",
+    "\u2026": "...",
+    "\u2192": "->",
+    "\u2013": "-",
+}
 
 _UNSEEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -40,7 +57,13 @@ def plain(text: object) -> str:
 
 
 class Silent:
-    """Shows nothing, for use from Python. A request to stop is noticed all the same."""
+    """Shows nothing, for use from Python. A request to stop is noticed all the same.
+
+    Attributes:
+      goes_on: what is said of how to continue when a stage is stopped.
+    """
+
+    goes_on = ""
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[progress.Progress]:
@@ -58,6 +81,8 @@ class Terminal(Silent):
     """Shows everything in the terminal."""
 
     def __init__(self, console: Console | None = None):
+        if console is None:
+            _print_all(sys.stdout)
         self.console = console or Console(highlight=False)
 
     @contextlib.contextmanager
@@ -73,7 +98,10 @@ class Terminal(Silent):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, speed_estimate_period=60) as bars:
+        bars = Progress(
+            *columns, console=self.console, speed_estimate_period=60, auto_refresh=False
+        )
+        with self._ended_soon(name), bars, _drawn(bars):
             tasks: dict[str, TaskID] = {}
 
             def report(done: int, total: int, what: str) -> None:
@@ -87,6 +115,22 @@ class Terminal(Silent):
 
             yield report
 
+    @contextlib.contextmanager
+    def _ended_soon(self, name: str) -> Iterator[None]:
+        """Ends the program some seconds after a signal, in a stage that saves nothing."""
+
+        def end(signum: int) -> None:
+            self.console.show_cursor()
+            message = f"stopped during {name}"
+            stderr = sys.__stderr__ or sys.stderr  # past the bars, which print for sys.stderr
+            stderr.write(f"\n{distributed.name()}{message}{self.goes_on}\n")
+            stderr.flush()
+            distributed.fail(128 + signum, message)
+            os._exit(128 + signum)
+
+        with contextlib.nullcontext() if name in _SAVING else progress.StopRequest.hurried(end):
+            yield
+
     def say(self, text: str) -> None:
         self.console.print(Text(f"          {plain(text)}"), soft_wrap=True)
 
@@ -98,6 +142,42 @@ class Terminal(Silent):
         for row in rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
         self.console.print(table)
+
+
+@contextlib.contextmanager
+def _drawn(bars: Progress) -> Iterator[None]:
+    """Draws bars again and again from a thread of its own; a frame that fails is left out.
+
+    Frames fail while a library is imported that puts a hook of its own in the place of Python's
+    import, as TFDS does: drawing imports too.
+    """
+    done = threading.Event()
+
+    def draw() -> None:
+        while not done.wait(_FRAME_S):
+            with contextlib.suppress(Exception):
+                bars.refresh()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _print_all(stream: Any) -> None:
+    """Lets a stream print what its encoding lacks by other characters, in place of an error."""
+
+    def in_ascii(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        lacking = error.object[error.start : error.end]
+        return "".join(_IN_ASCII.get(letter, "?") for letter in lacking), error.end
+
+    codecs.register_error("hwnas_ascii", in_ascii)
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="hwnas_ascii")
 
 
 def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:

@@ -162,12 +162,28 @@ def data_and_space(config: Config) -> tuple[Any, Any]:
     return data, space
 
 
-def join(config: Config) -> None:
-    """Joins the job of several processes that the config describes, if any."""
-    distributed.start(config.parallel)
+def join(options: Any, folder: Path) -> None:
+    """Joins the job of several processes that the options of a command describe, if any.
+
+    Args:
+      options: a dataclass with a field `config`.
+      folder: what the command will write; a folder above it that exists is where they meet.
+
+    Raises:
+      UserError: when the processes cannot meet, or were not given the same options.
+    """
+    config = options.config
+    above = [place for place in (folder, *folder.absolute().parents) if place.is_dir()]
+    distributed.start(config.parallel, above[0])
     parallel = dataclasses.replace(alone(config.parallel), initialization_timeout_s=1)
     values = dataclasses.asdict(dataclasses.replace(config, parallel=parallel))
-    distributed.check_same(flat(values), "config")
+    own = {
+        f"--{field.name.replace('_', '-')}": getattr(options, field.name)
+        for field in dataclasses.fields(options)
+        if field.name != "config"
+    }
+    paths = {name: str(value) if isinstance(value, Path) else value for name, value in own.items()}
+    distributed.check_same({**paths, **flat(values)}, "options")
 
 
 def take_resumed(options: RunOptions, run: Any, *free: str) -> None:

@@ -34,7 +34,7 @@ def run(words: list[str]) -> None:
     from hwnas_jax.tasks import TASKS, task_for
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
-    join(options.config)
+    join(options, options.out or Path())
     space, architecture = load_or_offer(options.architecture, load_architecture)
     data = load_data(options.config.data)
     if (data.input_shape, data.num_outputs) != (space.input_shape, space.num_outputs):

@@ -33,7 +33,7 @@ def run(words: list[str]) -> None:
     if options.compile_for is not None:
         _compile_for(options, options.compile_for)
         return
-    join(options.config)
+    join(options, options.resume or options.run_dir or Path("runs"))
     open_run = _new_run if options.resume is None else _resumed_run
     if distributed.is_first():
         run = open_run(options)
@@ -45,8 +45,7 @@ def run(words: list[str]) -> None:
     try:
         run.all(until=options.until, from_step=options.from_step)
     except Interrupted as stop:
-        message = f"{stop}; continue with: hwnas search --resume {run.folder}"
-        raise Interrupted(message, stop.signum) from None
+        raise Interrupted(f"{stop}; {run.goes_on}", stop.signum) from None
     if distributed.is_first() and run.finished("report"):
         show_result(run)
 
@@ -124,5 +123,6 @@ def _resumed_run(options: SearchOptions) -> Any:
     if run.wanted.several:
         raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
     run.display = job_display()
-    take_resumed(options, run, "parallel")
+    with run.writing():
+        take_resumed(options, run, "parallel")
     return run

@@ -41,8 +41,7 @@ def run(words: list[str]) -> None:
     try:
         run.all(until=options.until, from_step=options.from_step)
     except Interrupted as stop:
-        message = f"{stop}; continue with: hwnas sweep --resume {run.folder}"
-        raise Interrupted(message, stop.signum) from None
+        raise Interrupted(f"{stop}; {run.goes_on}", stop.signum) from None
     if run.finished("report"):
         show_result(run)
 
@@ -88,5 +87,6 @@ def _resumed(options: SweepOptions, folder: Path) -> "Run":
     if not options.retrain and run.wanted.retrain:
         raise UserError("a resumed sweep keeps its --retrain; leave out --no-retrain")
     run.display = Terminal()
-    take_resumed(options, run, "sweep.devices", "sweep.within")
+    with run.writing():
+        take_resumed(options, run, "sweep.devices", "sweep.within")
     return run

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -31,11 +32,15 @@ _leaving = threading.Lock()
 _last_words: list[Callable[[], str]] = []
 
 
-def start(config: ParallelConfig) -> None:
+def start(config: ParallelConfig, folder: Path = Path()) -> None:
     """Joins the job that `config` describes, if it describes one.
 
     From then on all processes end when one of them is lost or ends before `finish`. Each says
     which checkpoint is safe on disk, and exits with code 1.
+
+    Args:
+      config: where the processes meet.
+      folder: as `hwnas_jax.parallel.sockets.gather` takes it.
 
     Raises:
       UserError: when flags are missing or out of range, no cluster is detected, the coordinator
@@ -50,7 +55,7 @@ def start(config: ParallelConfig) -> None:
         raise RuntimeError("this process is in a job already")
     coordinator, processes, process, local_devices = place
     started = time.monotonic()
-    job = gather(coordinator, processes, process, config.initialization_timeout_s)
+    job = gather(coordinator, processes, process, config.initialization_timeout_s, folder)
     job.watch(_on_lost)
     _job = job
     _libc_signal(signal.SIGABRT, _on_abort)
@@ -203,13 +208,15 @@ def _place(config: ParallelConfig) -> tuple[str, int, int, Any] | None:
                 f"not parallel.{', parallel.'.join(missing)}: a job of several processes needs "
                 "all three; or leave all to --parallel.distributed on Slurm, Cloud TPU or Open MPI"
             )
-        assert config.coordinator and config.processes and config.process is not None
-        if config.process >= config.processes:
+        coordinator, processes, process = config.coordinator, config.processes, config.process
+        assert coordinator is not None and processes is not None and process is not None
+        address(coordinator)
+        if process >= processes:
             raise UserError(
-                f"parallel.process = {config.process} must lie in [0, {config.processes}), "
-                "the number of parallel.processes"
+                f"parallel.process = {process} must lie in [0, {processes}), the number of "
+                "parallel.processes"
             )
-        return config.coordinator, config.processes, config.process, None
+        return coordinator, processes, process, None
     return _detect(config.initialization_timeout_s) if config.distributed else None
 
 

@@ -15,9 +15,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.secret import Secret, kept_secret, new_question, read_secret
 
 BEAT_S = 2.0
 SILENT_BEATS = 6
@@ -152,7 +154,9 @@ def bind_host(host: str) -> str:
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 
-def gather(coordinator: str, processes: int, process: int, timeout_s: float) -> Job:
+def gather(
+    coordinator: str, processes: int, process: int, timeout_s: float, folder: Path = Path()
+) -> Job:
     """Waits until every process of the job is there.
 
     Args:
@@ -160,20 +164,24 @@ def gather(coordinator: str, processes: int, process: int, timeout_s: float) -> 
       processes: how many there are.
       process: the number of this one.
       timeout_s: how many seconds to wait.
+      folder: of process 0, one that the others can read as well; there they learn the secret by
+        which they are told from strangers.
 
     Raises:
-      UserError: when the coordinator does not answer, its port is taken, processes stay away, or
-        two disagree about their number.
+      UserError: when the coordinator does not answer, its port is taken, processes stay away, two
+        disagree about their number, or one cannot read the folder.
     """
     host, port = address(coordinator)
     deadline = time.monotonic() + timeout_s
     if process == 0:
-        return Job(0, _await_others(host, port, processes, deadline, timeout_s), processes)
+        with kept_secret(folder) as secret:
+            links = _await_others(host, port, processes, secret, deadline, timeout_s)
+        return Job(0, links, processes)
     return Job(process, {0: _join(coordinator, processes, process, deadline, timeout_s)}, processes)
 
 
 def _await_others(
-    host: str, port: int, processes: int, deadline: float, timeout_s: float
+    host: str, port: int, processes: int, secret: Secret, deadline: float, timeout_s: float
 ) -> dict[int, socket.socket]:
     bind = bind_host(host)
     try:
@@ -200,22 +208,41 @@ def _await_others(
                     "--parallel.coordinator, or allow more time with "
                     "--parallel.initialization-timeout-s"
                 ) from None
-            hello = _read_line(link, _HELLO_S)
-            number = hello.get("process")
-            if not isinstance(number, int) or "processes" not in hello:
+            number = _welcomed(link, processes, secret, links)
+            if number is None:
                 link.close()
-                continue
-            refusal = _refusal(number, hello["processes"], processes, links)
-            _write_line(link, {"refused": refusal})
-            if refusal is None:
-                links[number] = link
             else:
-                link.close()
+                links[number] = link
         for link in links.values():
             _write_line(link, {"complete": True})
     for link in links.values():
         link.settimeout(None)
     return links
+
+
+def _welcomed(
+    link: socket.socket, processes: int, secret: Secret, links: dict[int, socket.socket]
+) -> int | None:
+    """Returns the number of the process at the other end; None when it is refused, or a stranger.
+
+    A stranger learns no more than whether its number is one that the job still waits for.
+    """
+    hello = _read_line(link, _HELLO_S)
+    number, claimed = hello.get("process"), hello.get("processes")
+    if type(number) is not int or "processes" not in hello:
+        return None
+    refusal = _refusal(number, claimed, processes, links)
+    if refusal is not None:
+        _write_line(link, {"refused": refusal})
+        return None
+    question = new_question()
+    _write_line(link, {"file": str(secret.path), "question": question})
+    answer = _read_line(link, _HELLO_S)
+    own_question = answer.get("question")
+    if not secret.accepts(answer.get("answer"), question, number):
+        return None
+    _write_line(link, {"refused": None, "answer": secret.answer(str(own_question), number)})
+    return number
 
 
 def _refusal(
@@ -225,6 +252,8 @@ def _refusal(
         return f"it was started with parallel.processes = {processes}, this one with {claimed}"
     if number in links or number == 0:
         return f"there is already a process {number}; give every one its own parallel.process"
+    if not 0 < number < processes:
+        return f"parallel.process = {number} must lie in [0, {processes})"
     return None
 
 
@@ -239,11 +268,7 @@ def _join(
             reason = error.strerror or str(error)
             time.sleep(0.2)
             continue
-        _write_line(link, {"process": process, "processes": processes})
-        answer = _read_line(link, min(_HELLO_S, timeout_s))
-        if answer.get("refused"):
-            raise UserError(f"the coordinator {coordinator} refuses: {answer['refused']}")
-        if "refused" in answer:
+        if _known(link, coordinator, processes, process, min(_HELLO_S, timeout_s)):
             # The coordinator gives up no later than this process would, so its answer comes first.
             if _read_line(link, max(0.1, deadline - time.monotonic()) + _HELLO_S):
                 link.settimeout(None)
@@ -261,6 +286,26 @@ def _join(
     )
 
 
+def _known(
+    link: socket.socket, coordinator: str, processes: int, process: int, patience_s: float
+) -> bool:
+    """Returns whether process 0 of this job is at the other end and knows this process.
+
+    Raises:
+      UserError: when process 0 refuses this one, or its file cannot be read here.
+    """
+    _write_line(link, {"process": process, "processes": processes})
+    told = _read_line(link, patience_s)
+    if told.get("refused"):
+        raise UserError(f"the coordinator {coordinator} refuses: {told['refused']}")
+    if "question" not in told:
+        return False
+    secret, question = read_secret(told.get("file")), new_question()
+    answer = secret.answer(str(told["question"]), process)
+    _write_line(link, {"answer": answer, "question": question})
+    return secret.accepts(_read_line(link, patience_s).get("answer"), question, process)
+
+
 def _numbers(missing: list[int]) -> str:
     shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
     return f"number{'s' if len(missing) > 1 else ''} {shown}"
@@ -273,16 +318,17 @@ def _write_line(link: socket.socket, message: dict[str, Any]) -> None:
 
 def _read_line(link: socket.socket, timeout_s: float) -> dict[str, Any]:
     """Returns one message, or an empty dictionary when none comes in time."""
-    link.settimeout(timeout_s)
+    deadline = time.monotonic() + timeout_s
     line = b""
     try:
         # Reading byte by byte leaves the next message in the socket.
         while not line.endswith(b"\n"):
+            link.settimeout(max(0.001, deadline - time.monotonic()))
             byte = link.recv(1)
             if not byte or len(line) > 1 << 16:
                 return {}
             line += byte
         message = json.loads(line)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

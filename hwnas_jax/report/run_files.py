@@ -176,6 +176,27 @@ class Stage:
     seconds: NotNegative
 
 
+_Count = Annotated[int, Interval(ge=1, lt=2**31)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Began:
+    """On how many devices an experiment began, and in how many parts each took its share.
+
+    Devices that average their batch statistics count as one.
+    """
+
+    devices: _Count
+    parts: _Count
+
+
+@dataclasses.dataclass(frozen=True)
+class SharesFile:
+    """`shares.json`: how the experiments of a run began, by their names."""
+
+    began: dict[str, Began]
+
+
 @open_ended
 @dataclasses.dataclass(frozen=True)
 class _Versions:
@@ -245,6 +266,7 @@ FILES: dict[str, tuple[Any, int]] = {
     "targets": (Targets, 1),
     "architecture": (_Architecture, 1),
     "networks": (Networks, 1),
+    "shares": (SharesFile, 1),
     "stages": (dict[str, Stage], 1),
 }
 """The schema and version of each file, by its name without `.json`."""

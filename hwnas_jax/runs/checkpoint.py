@@ -5,9 +5,14 @@ checksum of every array, so that damage is found before it is trained on. In a j
 processes, process 0 reads and writes for all.
 """
 
+import contextlib
+import errno
 import logging
+import os
+import shutil
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.disk import is_full
 from hwnas_jax.parallel import distributed
 
+_UNFINISHED = ".orbax-checkpoint-tmp"
 _WRITING_S = 10.0
+_STEP = "step"
+"""Names the step beside the checksums of arrays, whose names begin with a dot or a bracket."""
 
 
 class Checkpoints:
@@ -27,35 +36,43 @@ class Checkpoints:
 
     Attributes:
       folder: where they lie, one subfolder per step.
+      last: the step at which it all ends; a checkpoint of a later one belongs to something else.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 3):
-        self.folder = Path(folder).resolve()
+    def __init__(self, folder: Path, *, keep: int = 3, last: int | None = None):
+        self.folder, self.last = Path(folder).resolve(), last
         self._manager: Any = None
         if distributed.is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._drop_unfinished()
             self._manager = _open(self.folder, keep)
 
     def steps(self) -> list[int]:
         """Returns the steps there are, oldest first."""
         if self._manager is None:
-            return _steps_on_disk(self.folder)
+            return steps_on_disk(self.folder)
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any) -> None:
-        """Saves `state` in the background; a step that is there already is left alone."""
+        """Saves `state` in the background; a step that is there already is left alone.
+
+        Raises:
+          OSError: when the disk is full; perhaps only at the next `save` or at `close`.
+        """
         if self._manager is None or step in self._manager.all_steps():
             return
         from orbax.checkpoint import args
 
         plain = jax.tree.map(_plain, state)
-        self._manager.save(
-            step,
-            args=args.Composite(
-                state=args.StandardSave(plain), checksums=args.JsonSave(_checksums(plain))
-            ),
-            force=True,
-        )
+        checksums = {**_checksums(plain), _STEP: step}
+        with self._on_disk():
+            self._manager.save(
+                step,
+                args=args.Composite(
+                    state=args.StandardSave(plain), checksums=args.JsonSave(checksums)
+                ),
+                force=True,
+            )
 
     def safe(self) -> str:
         """Says which checkpoint holds when this run ends now, whatever it is doing."""
@@ -63,7 +80,7 @@ class Checkpoints:
             writing = threading.Thread(target=self._manager.wait_until_finished, daemon=True)
             writing.start()
             writing.join(_WRITING_S)
-        steps = _steps_on_disk(self.folder)
+        steps = steps_on_disk(self.folder)
         if not steps:
             return "there is no checkpoint yet"
         return f"the checkpoint of step {steps[-1]} is safe in {self.folder}"
@@ -76,7 +93,8 @@ class Checkpoints:
           step: which one; later ones are then set aside.
 
         Raises:
-          UserError: names a damaged checkpoint and the newest good one.
+          UserError: names a checkpoint that is damaged, or of no step that there is, and the newest
+            good one.
         """
         found = None if self._manager is None else self._restore(template, step)
         if distributed.processes() == 1:
@@ -93,7 +111,10 @@ class Checkpoints:
         if not steps:
             return None
         wanted = steps[-1] if step is None else step
+        path = self.folder / str(wanted)
         try:
+            if self.last is not None and wanted > self.last:
+                raise _Damaged(f"all ends at step {self.last}")
             state = self._load(template, wanted)
         except _Damaged as error:
             good = self._newest_good(template, [s for s in steps if s != wanted])
@@ -102,20 +123,35 @@ class Checkpoints:
                 if good is not None
                 else "there is no other good one; delete the folder to start this stage again"
             )
-            path = self.folder / str(wanted)
             raise UserError(f"checkpoint {path} is damaged ({error}); {hint}") from error
         for later in steps:
             if later > wanted:
-                path = self.folder / str(later)
-                path.rename(path.with_name(f"{later}.set-aside"))
+                _set_aside(self.folder / str(later))
         self._manager.reload()
         return wanted, state
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
+        """Waits until everything is on disk; OSError when that is full."""
         if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
+            with self._on_disk():
+                self._manager.wait_until_finished()
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Says it in the system's words when the disk is full, and frees what a part has taken."""
+        try:
+            yield
+        except Exception as error:
+            if not is_full(error):
+                raise
+            self._drop_unfinished()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder)) from error
+
+    def _drop_unfinished(self) -> None:
+        """Removes what is left of checkpoints that were never finished."""
+        for path in self.folder.glob(f"*{_UNFINISHED}*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _load(self, template: Any, step: int) -> Any:
         from orbax.checkpoint import args
@@ -127,12 +163,18 @@ class Checkpoints:
         except Exception as error:
             reason = str(error).strip().partition("\n")[0][:160]
             raise _Damaged(f"{type(error).__name__}: {reason}") from error
-        if _checksums(restored["state"]) != restored["checksums"]:
+        checksums = restored["checksums"]
+        holds = checksums.pop(_STEP, step)
+        if _checksums(restored["state"]) != checksums:
             raise _Damaged("the checksums differ")
+        if holds != step:
+            raise _Damaged(f"it holds step {holds}")
         return jax.tree.map(_like, template, restored["state"])
 
     def _newest_good(self, template: Any, steps: list[int]) -> int | None:
         for step in reversed(steps):
+            if self.last is not None and step > self.last:
+                continue
             try:
                 self._load(template, step)
             except _Damaged:
@@ -157,7 +199,7 @@ def _open(folder: Path, keep: int) -> Any:
             del step
             return False
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails in the background is raised
     alone = ocp.options.MultiprocessingOptions(
         primary_host=0, active_processes={0}, barrier_sync_key_prefix="hwnas"
     )
@@ -167,6 +209,15 @@ def _open(folder: Path, keep: int) -> Any:
     return Manager(folder, options=options, item_names=("state", "checksums"))
 
 
+def _set_aside(path: Path) -> None:
+    """Renames a checkpoint, so that it is kept but not found."""
+    aside, number = path.with_name(f"{path.name}.set-aside"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.set-aside-{number}")
+    path.rename(aside)
+
+
 def _checksums(plain: Any) -> dict[str, int]:
     return {
         jax.tree_util.keystr(path): zlib.crc32(leaf.tobytes())
@@ -174,11 +225,12 @@ def _checksums(plain: Any) -> dict[str, int]:
     }
 
 
-def _steps_on_disk(folder: Path) -> list[int]:
+def steps_on_disk(folder: Path) -> list[int]:
     """Returns the steps of finished checkpoints; one being written has another name."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    names = (path.name for path in folder.iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def _is_key(leaf: Any) -> bool:

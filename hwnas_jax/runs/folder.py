@@ -13,6 +13,8 @@ from hwnas_jax.config import Config, alone, load_config, override, save_config
 from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.disk import is_full, no_room
+from hwnas_jax.files.writer import Writer
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.report.run_files import read_run_file, write_run_file
@@ -32,6 +34,7 @@ class RunFolder:
     def __init__(self, folder: Path, config: Config, display: Silent, wanted: Wanted | None = None):
         self.folder, self.config, self.display = Path(folder), config, display
         self.wanted = wanted or Wanted()
+        self._writer = Writer(self.folder)
 
     @classmethod
     def open(cls, folder: Path, *, display: Silent | None = None) -> Self:
@@ -44,22 +47,36 @@ class RunFolder:
         config = load_config(str(folder / "config.json"))
         return cls(folder, config, display or Silent(), Wanted.load(folder))
 
-    def make(self, decisions: Any) -> None:
-        """Makes the folder, with the files that say what the run is.
+    @contextlib.contextmanager
+    def beginning(self, *, named: bool) -> Iterator[None]:
+        """Makes the folder and writes to it; what fails inside leaves nothing behind.
 
         Args:
-          decisions: of the space.
+          named: whether the user named it. A name of `new_folder` that another start has taken
+            gives way to the next.
 
         Raises:
           UserError: when the folder exists; nothing is ever overwritten.
         """
+        missing = [place for place in self.folder.parents if not place.exists()]
+        self.folder = make_folder(self.folder, named=named)
+        self._writer = Writer(self.folder)
         try:
-            self.folder.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(
-                f"the run folder {self.folder} exists and is not overwritten: continue it with "
-                f"--resume {self.folder}, or name another"
-            ) from None
+            with self.writing():
+                yield
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            for place in missing:
+                with contextlib.suppress(OSError):  # others may have put something there
+                    place.rmdir()
+            raise
+
+    def describe(self, decisions: Any) -> None:
+        """Writes the files that say what the run is.
+
+        Args:
+          decisions: of the space.
+        """
         # Where the processes of a job are belongs to its start, not to the experiment.
         parallel = alone(self.config.parallel)
         save_config(override(self.config, parallel=parallel), self.folder / "config.json")
@@ -68,9 +85,37 @@ class RunFolder:
         own = [{"name": d.name, "options": list(d.options)} for d in decisions]
         write_run_file(self.folder, "space", {"decisions": own})
 
-    def remove(self) -> None:
-        """Removes the folder of a run that could not begin."""
-        shutil.rmtree(self.folder)
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keeps other commands from writing to the folder; a block may lie in another.
+
+        In a job of several processes, process 0 does so for all.
+
+        Raises:
+          UserError: names the command that is writing; or says that the disk is full, and how the
+            run goes on.
+        """
+        if not distributed.is_first():
+            yield
+            return
+        try:
+            with self._writer.alone() as died:
+                if died is not None:
+                    self.display.say(f"the command that wrote here last was cut off: {died}")
+                yield
+        except Exception as error:
+            if isinstance(error, UserError) or not is_full(error):
+                raise
+            raise UserError(
+                f"{no_room(self.folder)}. What is whole on the disk is kept: make room, then "
+                f"{self.goes_on}"
+            ) from error
+
+    @property
+    def goes_on(self) -> str:
+        """Says how the run is continued."""
+        command = "sweep" if self.wanted.several else "search"
+        return f"continue with: hwnas {command} --resume {self.folder}"
 
     def finished(self, stage: str) -> bool:
         """Returns whether the stage has left its files."""
@@ -85,10 +130,12 @@ class RunFolder:
         """Shows a stage's progress, and notes its time when it ends well."""
         drop_if_many()
         started = time.perf_counter()
-        with self.display.stage(name) as report:
-            yield report
-        if name != "report" or self.finished("measure"):
-            self.finish(name, round(time.perf_counter() - started, 2))
+        self.display.goes_on = f"; {self.goes_on}"
+        with self.writing():
+            with self.display.stage(name) as report:
+                yield report
+            if name != "report" or self.finished("measure"):
+                self.finish(name, round(time.perf_counter() - started, 2))
 
     def read(self, stem: str) -> dict[str, Any]:
         """Returns a JSON file of the run by its name without `.json`, checked."""
@@ -106,10 +153,41 @@ class RunFolder:
 def new_folder(name: str) -> Path:
     """Returns a path `runs/<name>-<time>` that does not exist yet."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder, number = Path("runs") / f"{name}-{stamp}", 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{stamp}-{number}", number + 1
-    return folder
+    folder = Path("runs") / f"{name}-{stamp}"
+    return _next(folder) if folder.exists() else folder
+
+
+def make_folder(folder: Path, *, named: bool) -> Path:
+    """Makes a new folder and returns it; of several starts at once only one can make it.
+
+    Args:
+      folder: its path.
+      named: whether it must be that one. Otherwise the next free number is added where it exists.
+
+    Raises:
+      UserError: when a named folder exists.
+    """
+    place = folder
+    while True:
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            if named:
+                raise UserError(
+                    f"the run folder {folder} exists and is not overwritten: continue it with "
+                    f"--resume {folder}, or name another"
+                ) from None
+            place = _next(folder)
+        else:
+            return place
+
+
+def _next(folder: Path) -> Path:
+    """Returns the first path with a number added that does not exist."""
+    number = 2
+    while (path := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return path
 
 
 def versions() -> dict[str, Any]:

@@ -20,6 +20,7 @@ from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import AXIS, Replicas, statistics_axis
 from hwnas_jax.runs.loop import run_experiment
+from hwnas_jax.runs.shares import keep_shares
 from hwnas_jax.search.candidates import bounded_costs
 from hwnas_jax.search.evaluators import Data
 from hwnas_jax.search.gradient import HALVES, Methods, Search, SearchState, make_search
@@ -131,8 +132,11 @@ def search_architecture(
         measurements that cannot be taken, or methods that do not go together.
       Interrupted: when a stop was asked for; the state is on disk.
     """
-    settings = config.search
     replicas = Replicas.from_config(config.parallel)
+    config, note = keep_shares(folder, stage, config, replicas.count)
+    if note:
+        progress(0, 0, note)
+    settings = config.search
     replicas.check_batch(settings.batch_size, "search.batch_size", settings.parts)
     task = make_task(config.task, dataset)
     methods = make_methods(space, task, config, sync_axis=statistics_axis(config.parallel))

@@ -84,7 +84,7 @@ def run_experiment(
     checkpoints = log = None
     if folder is not None:
         where = inner_folder(inner_folder(folder, "checkpoints"), experiment.name)
-        checkpoints = Checkpoints(where, keep=experiment.keep)
+        checkpoints = Checkpoints(where, keep=experiment.keep, last=experiment.total)
         if distributed.is_first():
             log = MetricsLog(folder / "metrics.jsonl", **experiment.log)
     try:
@@ -132,6 +132,9 @@ def _run(
                 program = compile_ahead(dispatch, own_state, own_data, describe, experiment.helps)
                 program.check_fits(place.devices, describe, experiment.helps)
                 progress(0, 0, program.summary)
+            # Without this, one that still compiles would keep the others waiting in a collective,
+            # which gives up after half a minute.
+            distributed.exchange(None)
             placed, info = program.call(placed, read)
             info = jax.tree.map(np.asarray, place.read(info))
             infos = experiment.parts(info)

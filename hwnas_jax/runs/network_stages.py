@@ -15,7 +15,7 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.whole import inner_folder
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress, quiet
-from hwnas_jax.parallel.replicas import statistics_axis
+from hwnas_jax.parallel.replicas import Replicas, statistics_axis
 from hwnas_jax.report.outcome import decided_in_words
 from hwnas_jax.report.run_files import check_networks, write_run_file
 from hwnas_jax.runs.confirm import Groups, confirm, describe
@@ -25,6 +25,7 @@ from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.proposals import Proposals
 from hwnas_jax.runs.retrain import train
+from hwnas_jax.runs.shares import keep_shares
 from hwnas_jax.search.candidates import Candidate
 from hwnas_jax.search.decided import Decided
 from hwnas_jax.spaces.core.architecture_files import save_architecture
@@ -256,7 +257,8 @@ class NetworkStages(RunParts):
     def trained(self, label: str | None = None) -> Trained:
         """Returns a retrained network by its label; the selected one when none is named."""
         entry = self.network(label)
-        return self._train(_twin(entry, self._networks()["networks"]), None)
+        with self.writing():
+            return self._train(_twin(entry, self._networks()["networks"]), None)
 
     def network(self, label: str | None = None) -> dict[str, Any]:
         """Returns what `networks.json` has about a network; about the selected one by default."""
@@ -267,13 +269,19 @@ class NetworkStages(RunParts):
         return next(e for e in networks if e["label"] == label)
 
     def _train(self, entry: dict[str, Any], report: Progress | None) -> Trained:
+        devices = Replicas.from_config(self.config.parallel).count
+        config, note = keep_shares(
+            self.folder, entry["label"], self.config, devices, part="retrain"
+        )
+        if note:
+            self.display.say(note)
         build = functools.partial(
             self.space.network,
             self.space.from_names(entry["architecture"]),
-            axis_name=statistics_axis(self.config.parallel),
+            axis_name=statistics_axis(config.parallel),
         )
         return train(
-            build, self.dataset, override(self.config, seed=entry["seed"]),
+            build, self.dataset, override(config, seed=entry["seed"]),
             label=entry["label"], seed=entry["training_seed"], folder=self.folder,
             progress=report or quiet,
         )  # fmt: skip

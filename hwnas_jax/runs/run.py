@@ -96,18 +96,17 @@ class Run(NetworkStages):
         if data is not None:
             run.take(data)
         run._check()
-        run.make(run.space.decisions)
-        for note in run.dataset.notes:
-            run.display.say(note)
-        try:
+        with run.beginning(named=folder is not None):
+            if data is not None:
+                run.take(data)  # the folder may have become another since
+            run.describe(run.space.decisions)
+            for note in run.dataset.notes:
+                run.display.say(note)
             if data is not None:
                 save_dataset(data, run.kept_data)
             run.adopt(measurements=measurements, cost_model=cost_model)
             counted = run.count_costs() if measurements is cost_model is None else False
             run.check_costs(fitted=counted or cost_model is not None)
-        except (UserError, OSError):
-            run.remove()
-            raise
         return run
 
     def _check(self) -> None:
@@ -194,8 +193,15 @@ class Run(NetworkStages):
         Args:
           until: the last stage to run.
           from_step: the search checkpoint to continue from; None takes the newest.
+
+        Raises:
+          UserError: when another command is writing to the folder, or whatever a stage raises.
         """
         choose(until, STAGES, "stage")
+        with self.writing():
+            self._all(until, from_step)
+
+    def _all(self, until: str, from_step: int | None) -> None:
         for stage in STAGES[: STAGES.index(until) + 1]:
             if stage == "retrain" and not self.wanted.retrain:
                 continue

@@ -1,7 +1,11 @@
+import time
+
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
+from hwnas_jax.cost.measure import build
 from hwnas_jax.cost.measure.build import compile_all
 from tests.cost.toy import ToySpace
 
@@ -40,3 +44,21 @@ def test_many_come_back_in_order():
     assert [call().shape[1] for call in parts] == [4, 4, 3]
     assert done[-1] == 5
     assert done == sorted(done)
+
+
+def test_a_stop_does_not_wait_for_all_that_was_asked_for(monkeypatch):
+    compiled = []
+
+    def slow(*lowered):
+        time.sleep(0.05)
+        compiled.append(lowered)
+
+    def stop(done):
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "_compile", slow)
+    monkeypatch.setattr(build, "_lower_network", lambda *given: given)
+    with pytest.raises(KeyboardInterrupt):
+        compile_all(ToySpace(), [np.zeros(5, int)] * 300, (), 4, stop)
+    assert 0 < len(compiled) < 150

@@ -1,5 +1,6 @@
 """Several processes compute what one computes, and when one dies the others say so and stop."""
 
+import dataclasses
 import json
 import os
 import queue
@@ -15,10 +16,13 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cli import main
+from hwnas_jax.commands.options import join
+from hwnas_jax.commands.search import SearchOptions
 from hwnas_jax.config import ParallelConfig
 from hwnas_jax.cost import load_cost_model
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
+from hwnas_jax.parallel.secret import kept_secret, read_secret
 from hwnas_jax.parallel.sockets import gather
 from hwnas_jax.search import refine
 from tests.parallel import measuring
@@ -47,6 +51,8 @@ def place(**flags):
         ({"processes": 2, "process": 0}, "given, but not parallel.coordinator"),
         ({"coordinator": "h:1", "processes": 2, "process": 2}, r"process = 2 must lie in \[0, 2\)"),
         ({"coordinator": "h", "processes": 2, "process": 0}, "'h' must be host:port"),
+        ({"coordinator": "", "processes": 2, "process": 0}, "'' must be host:port"),
+        ({"coordinator": "", "processes": 2}, "given, but not parallel.process:"),
         ({"distributed": True}, "found no Slurm, Cloud TPU, Open MPI"),
     ],
 )
@@ -141,6 +147,118 @@ def test_disagreement_about_the_job_is_named():
             gather(coordinator, 3, 1, 5.0)
         gather(coordinator, 2, 1, 5.0)
         first.result(timeout=5)
+
+
+def hello(port, line):
+    """Returns what process 0 answers to a stranger; empty when it hangs up."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            link = socket.create_connection(("127.0.0.1", port), timeout=5)
+            break
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    with link, link.makefile("rwb") as file:
+        file.write(line + b"\n")
+        file.flush()
+        told = file.readline()
+        if b"question" not in told:
+            return told
+        file.write(json.dumps({"answer": "0" * 64, "question": "q"}).encode() + b"\n")
+        file.flush()
+        return file.readline()
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        (b'{"process": 1, "processes": 2}', b""),
+        (b'{"process": true, "processes": 2}', b""),
+        (b'{"process": 1.0, "processes": 2}', b""),
+        (b"[" * 50_000, b""),
+        (b"GET / HTTP/1.1", b""),
+        (b'{"process": -5, "processes": 2}', b"must lie in [0, 2)"),
+        (b'{"process": 99, "processes": 2}', b"must lie in [0, 2)"),
+    ],
+)
+def test_a_stranger_takes_no_place(line, answer, tmp_path):
+    port = free_port()
+    coordinator = f"127.0.0.1:{port}"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(gather, coordinator, 2, 0, 10.0, tmp_path)
+        said = hello(port, line)
+        assert answer in said if answer else said == b""
+        assert not first.done()
+        assert gather(coordinator, 2, 1, 10.0).process == 1
+        assert first.result(timeout=5).processes == 2
+    assert not list(tmp_path.iterdir())  # the secret is gone
+
+
+def test_a_process_that_cannot_read_the_folder_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("hwnas_jax.parallel.secret._PATIENCE_S", 0.1)
+    coordinator = f"127.0.0.1:{free_port()}"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(gather, coordinator, 2, 0, 1.0, tmp_path)
+        while not (files := list(tmp_path.iterdir())):
+            time.sleep(0.01)
+        assert files[0].stat().st_mode & 0o077 == 0
+        files[0].unlink()
+        with pytest.raises(UserError, match=r"cannot read .*hwnas-job-.*a file system they share"):
+            gather(coordinator, 2, 1, 5.0)
+        with pytest.raises(UserError, match="number 1 did not come"):
+            first.result(timeout=5)
+
+
+def test_a_coordinator_that_names_another_file_is_none():
+    with pytest.raises(UserError, match="names no file of a job"):
+        read_secret("/etc/passwd")
+
+
+def test_an_impostor_cannot_play_process_0(tmp_path):
+    """It knows where a file of a job lies, but not what is in it."""
+    with kept_secret(tmp_path) as secret, socket.create_server(("127.0.0.1", 0)) as impostor:
+
+        def play():
+            link = impostor.accept()[0]
+            with link, link.makefile("rwb") as file:
+                file.readline()
+                file.write(json.dumps({"file": str(secret.path), "question": "q"}).encode())
+                file.write(b"\n")
+                file.flush()
+                file.readline()
+                file.write(b'{"refused": null, "answer": "' + b"0" * 64 + b'"}\n')
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(play)
+            port = impostor.getsockname()[1]
+            with pytest.raises(UserError, match="what answers there is no process 0"):
+                gather(f"127.0.0.1:{port}", 2, 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"until": "search"}, "--until is 'report' here and 'search' in process 0"),
+        ({"run_dir": Path("b")}, "--run-dir is 'a' here and 'b' in process 0"),
+        ({"config": settings(search__steps=13)}, "search.steps is 12 here and 13 in process 0"),
+        ({}, None),
+    ],
+)
+def test_processes_need_the_same_options(changes, named, monkeypatch, tmp_path):
+    own = SearchOptions(run_dir=Path("a"), config=settings())
+    first, told = dataclasses.replace(own, **changes), []
+    monkeypatch.setattr(distributed, "exchange", lambda value: (told.append(value), [told[0]])[1])
+    folder = tmp_path / "runs" / "new"
+    met = []
+    monkeypatch.setattr(distributed, "start", lambda config, above: met.append(above))
+    join(first, folder)
+    assert met == [tmp_path]  # the nearest folder that exists
+    if named is None:
+        join(own, folder)
+        return
+    with pytest.raises(UserError, match=f"need the same options: {named}"):
+        join(own, folder)
 
 
 def free_port():

@@ -32,7 +32,7 @@ def main(options: dict) -> int:
     config = settings(**options["config"])
     try:
         with StopRequest.listening():
-            distributed.start(config.parallel)
+            distributed.start(config.parallel, Path(options["folder"]).parent)
             search(config, options)
             distributed.finish()
     except UserError as error:

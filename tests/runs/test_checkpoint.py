@@ -1,5 +1,7 @@
 """Checkpoints: the state comes back to the bit, and damage is named."""
 
+import errno
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -92,3 +94,72 @@ def test_all_damaged(folder):
 def test_unknown_step(folder):
     with pytest.raises(UserError, match=r"no checkpoint of step 7.*\[1, 2, 3\]"):
         Checkpoints(folder).restore(state(0), step=7)
+
+
+def test_a_step_can_be_gone_back_to_again_and_again(folder):
+    for number in range(3):
+        checkpoints = Checkpoints(folder)
+        assert checkpoints.restore(state(0), step=2)[0] == 2
+        checkpoints.save(3, state(3 + number))
+        checkpoints.close()
+    names = {path.name for path in folder.iterdir()}
+    assert {"3.set-aside", "3.set-aside-2", "3.set-aside-3"} <= names
+    assert Checkpoints(folder).restore(state(0))[1].weights[1] == 5  # the last that was saved
+
+
+def test_a_checkpoint_of_no_step_there_is(folder):
+    """A folder that was copied from elsewhere, or renamed."""
+    shutil.copytree(folder / "3", folder / "777")
+    match = r"777 is damaged \(all ends at step 200\).*--from-step 3"
+    with pytest.raises(UserError, match=match):
+        Checkpoints(folder, last=200).restore(state(0))
+    step, _ = Checkpoints(folder, last=200).restore(state(0), step=3)
+    assert step == 3 and (folder / "777.set-aside").is_dir()
+
+
+def test_a_renamed_checkpoint(folder):
+    (folder / "3").rename(folder / "100")
+    with pytest.raises(UserError, match=r"100 is damaged \(it holds step 3\).*--from-step 2"):
+        Checkpoints(folder, last=200).restore(state(0))
+
+
+def test_an_empty_folder_in_the_place_of_a_checkpoint(folder):
+    (folder / "100").mkdir()
+    with pytest.raises(UserError, match=r"100 is damaged .*--from-step 3"):
+        Checkpoints(folder, last=200).restore(state(0))
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(folder, monkeypatch):
+    """As TensorStore says it: by an error of its own, after a part has been written."""
+    words = "RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device [os_error=28]"
+    checkpoints = Checkpoints(folder)
+    half = folder / "4.orbax-checkpoint-tmp"
+
+    def fail(step, **options):
+        half.mkdir()
+        (half / "part").write_bytes(b"x")
+        raise ValueError(words)
+
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(OSError, match="No space left") as full:
+        checkpoints.save(4, state(4))
+    assert full.value.errno == errno.ENOSPC
+    assert not half.exists()
+    checkpoints.close()
+    half.mkdir()
+    again = Checkpoints(folder)
+    assert not half.exists()
+    step, restored = again.restore(state(0))
+    assert step == 3
+    np.testing.assert_array_equal(restored.weights, state(3).weights)
+
+
+def test_other_errors_of_saving_stay_what_they_are(folder, monkeypatch):
+    checkpoints = Checkpoints(folder)
+
+    def fail(step, **options):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        checkpoints.save(4, state(4))

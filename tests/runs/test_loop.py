@@ -223,3 +223,31 @@ def test_a_step_that_does_not_fit_is_refused_before_it_runs(tmp_path, monkeypatc
 @pytest.mark.parametrize(("total", "wanted", "size"), [(100, 30, 25), (97, 50, 1), (10, 50, 10)])
 def test_calls_divide_the_steps(total, wanted, size):
     assert steps_per_dispatch(total, wanted) == size
+
+
+def test_processes_wait_for_each_other_before_every_call(tmp_path, monkeypatch):
+    """One that compiles for minutes must not leave the others in a collective."""
+    happened = []
+    compile_ahead = loop.compile_ahead
+
+    def compiled(*args):
+        program = compile_ahead(*args)
+
+        def call(*given):
+            happened.append("call")
+            return program.call(*given)
+
+        happened.append("compiled")
+        return dataclasses.replace(program, call=call)
+
+    def exchange(value, idle=None):
+        happened.append("met")
+        return [value]
+
+    monkeypatch.setattr(loop, "compile_ahead", compiled)
+    monkeypatch.setattr("hwnas_jax.parallel.distributed.exchange", exchange)
+    small, large = jnp.zeros(1, jnp.int32), jnp.ones(2, jnp.int32)
+    run(tmp_path, inputs=lambda step, _: {"more": small if step < 10 else large})
+    assert happened.count("call") == 4 and happened.count("compiled") == 2
+    calls = [number for number, what in enumerate(happened) if what == "call"]
+    assert {happened[number - 1] for number in calls} == {"met"}

@@ -24,7 +24,8 @@ CONFIG = override(
 @pytest.fixture
 def run(tmp_path):
     made = RunFolder(tmp_path / "run", CONFIG, Silent())
-    made.make(())
+    with made.beginning(named=True):
+        made.describe(())
     return made
 
 

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces.base import Operation, Space
 
 Call = Callable[[], jax.Array]
+_LOOK_S = 0.5
 _FILLED = {"mean": 0.0, "bias": 0.0, "var": 1.0, "scale": 1.0}
 
 
@@ -53,15 +54,24 @@ def compile_all(
     parts: list[Future] = []
     with no_garbage_collection(), ThreadPoolExecutor(usable_cores()) as pool:
 
-        def submit(pending: list[Future], lowered: Any) -> None:
-            pending.append(pool.submit(_compile, *lowered))
+        def told() -> None:
             if on_compiled is not None:
                 on_compiled(sum(future.done() for future in networks + parts))
 
-        for architecture in architectures:
-            submit(networks, _lower_network(space, architecture, batch_size, device))
-        for operation in operations:
-            submit(parts, _lower_operation(operation, batch_size, device))
+        def submit(pending: list[Future], lowered: Any) -> None:
+            pending.append(pool.submit(_compile, *lowered))
+            told()
+
+        try:
+            for architecture in architectures:
+                submit(networks, _lower_network(space, architecture, batch_size, device))
+            for operation in operations:
+                submit(parts, _lower_operation(operation, batch_size, device))
+            while wait(networks + parts, _LOOK_S).not_done:
+                told()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # leaving would wait for all of them
+            raise
         calls = [future.result() for future in networks], [future.result() for future in parts]
     if on_compiled is not None:
         on_compiled(len(networks) + len(parts))
