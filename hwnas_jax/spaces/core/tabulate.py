@@ -9,6 +9,7 @@ from flax import nnx
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.quantised import FewBits
 from hwnas_jax.spaces.base import Operation, Place
+from hwnas_jax.spaces.core.bounds import MOST_OPERATIONS, MOST_PLACES, too_much
 
 
 class OperationTable:
@@ -41,7 +42,16 @@ class OperationTable:
             `FewBits` and counts these too.
           when: the `Place.when`.
           count: the `Place.count`.
+
+        Raises:
+          UserError: when a space has too many places or operations to be listed.
         """
+        for found, most, what in (
+            (self.places, MOST_PLACES, "places of operations"),
+            (self.operations, MOST_OPERATIONS, "different operations"),
+        ):
+            if len(found) >= most:
+                raise too_much(len(found) + 1, most, what)
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
             module: Any = abstract(build)
