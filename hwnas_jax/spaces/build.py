@@ -45,7 +45,7 @@ def make_space(
     )
     if name not in SPACES:
         space.registered_as = name
-    check_extent(space, space.num_layers)
+    check_extent(space, space.num_layers, args)
     return space.restricted(off) if off else space
 
 

@@ -196,8 +196,8 @@ OWN_SPACES = """
 def test_the_bounds_hold_for_spaces_of_ones_own(tmp_path):
     file = tmp_path / "large_spaces.py"
     file.write_text(textwrap.dedent(OWN_SPACES))
-    with pytest.raises(UserError, match="30000 operations in a network; at most 4096"):
-        default(f"{file}:Deep")
+    with pytest.raises(UserError, match=r"cells = 5 has 30000 operations.*; at most 4096"):
+        default(f"{file}:Deep", cells=5)
     with pytest.raises(UserError, match="100000 options of all decisions together; at most 32768"):
         default(f"{file}:Wide")
     with pytest.raises(UserError, match="5000 decisions; at most 4096"):

@@ -5,7 +5,7 @@ options mean together, and for spaces that nobody here knows.
 """
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwnas_jax.errors import UserError, shown
@@ -52,15 +52,16 @@ def check_examples(input_shape: Sequence[Any], num_outputs: Any) -> None:
         )
 
 
-def check_extent(space: Choices, num_layers: int) -> None:
+def check_extent(space: Choices, num_layers: int, given: Mapping[str, Any]) -> None:
     """Checks that the networks of a space are not too large to be built.
 
     Args:
       space: the decisions.
       num_layers: how many operations the largest network has.
+      given: the options that the space was made with, for the message.
 
     Raises:
-      UserError: names the size and what is allowed.
+      UserError: names the options, the size, and what is allowed.
     """
     options = sum(len(decision.options) for decision in space.decisions)
     for count, most, what in (
@@ -69,18 +70,20 @@ def check_extent(space: Choices, num_layers: int) -> None:
         (options, MOST_OPTIONS, "options of all decisions together"),
     ):
         if count > most:
-            raise too_much(count, most, what)
+            raise too_much(count, most, what, given)
 
 
-def too_much(count: int, most: int, what: str) -> UserError:
+def too_much(count: int, most: int, what: str, given: Mapping[str, Any] | None = None) -> UserError:
     """Returns the error that tells of a space that is too large.
 
     Args:
       count: how many of something the space has.
       most: how many it may have.
       what: what is counted, in the plural.
+      given: the options that the space was made with, where they are known.
     """
+    options = ", ".join(f"{key} = {shown(value)}" for key, value in (given or {}).items())
     return UserError(
-        f"the search space with these options has {count} {what}; at most {most} are "
-        f"allowed, so ask for fewer layers, cells, blocks or options"
+        f"the search space with {options or 'these options'} has {count} {what}; at most {most} "
+        f"are allowed, so ask for fewer layers, cells, blocks or options"
     )
