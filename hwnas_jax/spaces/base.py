@@ -118,7 +118,7 @@ class Space(Choices, abc.ABC):
 
     @property
     def num_layers(self) -> int:
-        """How many operations the supernet's largest network has, which bounds the space.
+        """How many operations the largest network has; a space with very many is refused.
 
         By default one for each decision.
         """

@@ -149,7 +149,9 @@ def test_a_genotype_of_another_form_is_refused(text):
     "off", [{"*": 5}, {"*": "none"}, {"*": (1,)}, {2: ("none",)}, 5, ["none"], {"*": None}]
 )
 def test_what_is_no_list_of_options_cannot_be_switched_off(off):
-    with pytest.raises(UserError, match=r"lists of names by decision, as in .*; got"):
+    with pytest.raises(
+        UserError, match=r"space.off gives lists of names by decision, as in .*; got"
+    ):
         make_space("nasbench201", {}, input_shape=(8, 8, 1), num_outputs=2, off=off)
 
 

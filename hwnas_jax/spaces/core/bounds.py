@@ -29,8 +29,8 @@ def check_examples(input_shape: Sequence[Any], num_outputs: Any) -> None:
     """Checks the shape of an example and the number of outputs before a space is built for them.
 
     Raises:
-      UserError: unless they are one to three whole numbers above zero and one, of a size that a
-        network can read.
+      UserError: for more than three dimensions, for anything but whole numbers above zero, and for
+        examples or outputs that are too large.
     """
     sizes = list(input_shape)
     values = 1

@@ -46,14 +46,13 @@ class OperationTable:
         Raises:
           UserError: when a space has too many places or operations to be listed.
         """
-        for found, most, what in (
-            (self.places, MOST_PLACES, "places of operations"),
-            (self.operations, MOST_OPERATIONS, "different operations"),
-        ):
-            if len(found) >= most:
-                raise too_much(len(found) + 1, most, what)
+        if len(self.places) >= MOST_PLACES:
+            raise too_much(len(self.places) + 1, MOST_PLACES, "places of operations")
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
+            if len(self.operations) >= MOST_OPERATIONS:
+                count = len(self.operations) + 1
+                raise too_much(count, MOST_OPERATIONS, "different operations")
             module: Any = abstract(build)
             params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
             few = isinstance(module, FewBits)
