@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 
 T = TypeVar("T")
 
@@ -210,6 +210,11 @@ class Registry(Generic[T]):
 
     def _import(self, name: str) -> Any:
         where, _, attribute = name.rpartition(":")
+        if not where.removesuffix(".py") or not attribute:
+            raise UserError(
+                f"{name!r} names no {self.kind}: write a file or a module, a colon and a class, "
+                f"as in my_method.py:MyMethod"
+            )
         module = import_module(where, name)
         if not hasattr(module, attribute):
             own = [
@@ -286,7 +291,12 @@ def checked_options(
         try:
             checked[key] = adapter.validate_python(value, strict=True)
         except ValidationError as error:
-            raise UserError(f"{what}: {key} = {value!r} {reason(error.errors()[0])}") from None
+            why = reason(error.errors()[0])
+            raise UserError(f"{what}: {key} = {shown(value)} {why}") from None
+        if isinstance(value, bool) and not isinstance(checked[key], bool):
+            raise UserError(  # a literal 1 takes True for itself
+                f"{what}: {key} = {value} must be a number, not true or false"
+            )
     missing = [
         name
         for name in own

@@ -10,16 +10,32 @@ from flax import nnx
 from jax.extend import random as extend
 from jax.flatten_util import ravel_pytree
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.nn.variables import Replaced
 
 _WIDTHS = {8: jnp.uint8, 16: jnp.uint16, 32: jnp.uint32}
 
 _Built = TypeVar("_Built")
 
+_MOST_WEIGHTS = 2**31 - 1
+"""All weights of a supernet stand in one array, whose positions are 32-bit integers."""
+
 
 def abstract(build: Callable[[nnx.Rngs], _Built]) -> _Built:
-    """Returns the result of `build`, with shapes and types in place of arrays."""
-    return nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
+    """Returns the result of `build`, with shapes and types in place of arrays.
+
+    Raises:
+      UserError: for more weights than one array can hold. Nothing was allocated for them.
+    """
+    built = nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(built) if hasattr(leaf, "shape"))
+    if count > _MOST_WEIGHTS:
+        raise UserError(
+            f"this network, or a part of it, would have {count} weights, "
+            f"{4 * count / 2**30:.1f} GiB; at most {_MOST_WEIGHTS} are allowed: lower its "
+            f"channels, width or depth"
+        )
+    return built
 
 
 def flat_form(shapes: Any) -> tuple[jax.ShapeDtypeStruct, Callable[[jax.Array], Any]]:

@@ -27,7 +27,7 @@ __all__ = [
 _FIGURES = {
     "plot_cell": "cell",
     "plot_cost_fit": "network_plots",
-    "plot_probabilities": "search_plots",
+    "plot_probabilities": "probability_plot",
     "plot_progress": "search_plots",
     "plot_retraining": "network_plots",
     "plot_strategy": "search_plots",

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.path import Path
 
+from hwnas_jax.errors import shortened
 from hwnas_jax.report.style import (
     FONT_SIZE,
     INK,
@@ -27,6 +28,10 @@ _RADIUS = 0.2
 _LANE = 0.62
 _MARGIN = 0.95
 _PER_ROW = 5
+_MOST_DRAWN = 100
+"""Most edges or decisions that are drawn."""
+_WORD, _NOTE = 40, 300
+"""Most characters of a name, and of the line of decisions below a graph."""
 
 
 def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = None) -> Figure:
@@ -38,6 +43,9 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
     listed below the graph; without edges, all are drawn as a chain of choices. Where one decision
     is the "depth", a whole number, those of blocks beyond it ("block3.heads") are left out.
 
+    Of very many edges, those that carry an operation are drawn first, and of very many decisions
+    the first; a line says how many more there are. Long names lose their end.
+
     Args:
       names: `{decision name: option name}`.
       colours: hex colour of each option; `option_colours` of the options present by default.
@@ -45,8 +53,25 @@ def plot_cell(names: Mapping[str, str], *, colours: Mapping[str, str] | None = N
     colours = {**option_colours(names.values()), **(colours or {})}
     graphs, rest = _edges(names)
     if graphs:
-        return _graphs(graphs, colours, "  ·  ".join(f"{n} {option}" for n, option in rest.items()))
+        drawn, left = _most_important(graphs)
+        words = "  ·  ".join(f"{n} {option}" for n, option in rest.items())
+        notes = [f"{left} more edges" if left else "", shortened(words, _NOTE)]
+        return _graphs(drawn, colours, "  ·  ".join(filter(None, notes)))
     return _chain(_within_depth(names), colours)
+
+
+def _most_important(
+    graphs: Mapping[str, Mapping[tuple[int, int], str]],
+) -> tuple[dict[str, dict[tuple[int, int], str]], int]:
+    """Returns the edges that are drawn, and how many are left out."""
+    every = [(graph, edge, option) for graph, own in graphs.items() for edge, option in own.items()]
+    kept = every
+    if len(every) > _MOST_DRAWN:
+        kept = sorted(every, key=lambda one: one[2] == "none")[:_MOST_DRAWN]
+    drawn: dict[str, dict[tuple[int, int], str]] = {}
+    for graph, edge, option in kept:
+        drawn.setdefault(graph, {})[edge] = option
+    return drawn, len(every) - len(kept)
 
 
 def _edges(
@@ -92,6 +117,7 @@ def _canvas(width: float, height: float):
 
 def _draw_option(ax, x: float, y: float, option: str, colour: str) -> None:
     empty = option == "none"
+    option = shortened(option, _WORD)
     ax.text(
         x, y, option, ha="center", va="center_baseline", fontsize=FONT_SIZE - 0.5, zorder=4,
         color=MUTED if empty else text_colour_on(colour),
@@ -122,7 +148,8 @@ def _graphs(
     graphs: Mapping[str, Mapping[tuple[int, int], str]], colours: Mapping[str, str], note: str
 ) -> Figure:
     lanes = {name: _lanes(edges) for name, edges in graphs.items()}
-    longest = max(len(option) for edges in graphs.values() for option in edges.values())
+    options = (option for edges in graphs.values() for option in edges.values())
+    longest = min(max(map(len, options)), _WORD)
     count = max(len({node for edge in edges for node in edge}) for edges in graphs.values())
     spacing = max(0.085 * longest + 0.85, min(2.3, 7.1 / (count - 1)))
     title = 0.35 if len(graphs) > 1 else 0.0
@@ -204,12 +231,19 @@ def _arc(x0: float, x1: float, level: float, height: float) -> Path:
 
 
 def _chain(names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
-    columns = max(1, min(_PER_ROW, len(names)))
-    rows = max(1, math.ceil(len(names) / columns))
-    longest = max((len(word) for item in names.items() for word in item), default=0)
+    items = [(shortened(name, _WORD), option) for name, option in names.items()][:_MOST_DRAWN]
+    left = len(names) - len(items)
+    columns = max(1, min(_PER_ROW, len(items)))
+    rows = max(1, math.ceil(len(items) / columns)) + bool(left)
+    longest = min(max((len(word) for item in items for word in item), default=0), _WORD)
     pitch, drop = max(1.7, 0.08 * longest + 0.5), 0.75
     figure, ax = _canvas(pitch * columns, drop * rows)
-    for i, (decision, option) in enumerate(names.items()):
+    if left:
+        ax.text(
+            pitch * columns / 2, drop / 2, f"{left} more decisions", ha="center",
+            va="center_baseline", color=MUTED, fontsize=FONT_SIZE,
+        )  # fmt: skip
+    for i, (decision, option) in enumerate(items):
         x = pitch * (i % columns + 0.5)
         y = drop * (rows - i // columns - 0.5)
         ax.text(
@@ -217,7 +251,7 @@ def _chain(names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
             fontsize=FONT_SIZE - 1,
         )  # fmt: skip
         _draw_option(ax, x, y - 0.12, option, colours.get(option, NONE_COLOUR))
-        if (i + 1) % columns and i + 1 < len(names):
+        if (i + 1) % columns and i + 1 < len(items):
             ax.text(
                 x + pitch / 2, y - 0.12, "→", ha="center", va="center_baseline", color=MUTED,
                 fontsize=FONT_SIZE + 1,

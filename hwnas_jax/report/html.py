@@ -8,7 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from hwnas_jax.display import plain
+from hwnas_jax.errors import shortened
 from hwnas_jax.report.style import to_svg
+
+_ROWS, _CELL, _TEXT = 500, 600, 6000
+"""Most rows of a table, and most characters of a cell and of a paragraph."""
 
 
 def document(title: str, body: str) -> str:
@@ -28,8 +32,11 @@ def escaped(value: Any) -> str:
 
 
 def sentences(value: str) -> str:
-    """Returns escaped text in which percent signs stay on the line of their numbers."""
-    return escaped(value).replace(" %", "\u00a0%")
+    """Returns escaped text in which percent signs stay on the line of their numbers.
+
+    A text of many pages loses its end.
+    """
+    return escaped(shortened(value, _TEXT)).replace(" %", "\u00a0%")
 
 
 def section(title: str, *parts: str) -> str:
@@ -55,12 +62,25 @@ def note(*parts: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], marked: Sequence[bool] = ()) -> str:
-    """Returns a table whose first column names the rows; `marked` rows are highlighted."""
+    """Returns a table whose first column names the rows; `marked` rows are highlighted.
+
+    Long cells lose their end. Of very many rows, the marked ones and the first are shown, and a
+    line says how many were left out.
+    """
     rows = list(rows)
-    cells = "".join(f'<th scope="col">{escaped(h)}</th>' for h in head)
+    cells = "".join(f'<th scope="col">{_cell(h)}</th>' for h in head)
     lines = [f'<div class="scroll"><table>\n<thead><tr>{cells}</tr></thead>\n<tbody>']
-    for i, (first, *rest) in enumerate(rows):
-        mark = ' class="chosen"' if i < len(marked) and marked[i] else ""
-        data = "".join(f"<td>{escaped(cell)}</td>" for cell in rest)
-        lines.append(f'<tr{mark}><th scope="row">{escaped(first)}</th>{data}</tr>')
-    return "\n".join([*lines, "</tbody>\n</table></div>"])
+    flags = [i < len(marked) and bool(marked[i]) for i in range(len(rows))]
+    kept = sorted(sorted(range(len(rows)), key=lambda i: not flags[i])[:_ROWS])
+    for i in kept:
+        first, *rest = rows[i]
+        mark = ' class="chosen"' if flags[i] else ""
+        data = "".join(f"<td>{_cell(cell)}</td>" for cell in rest)
+        lines.append(f'<tr{mark}><th scope="row">{_cell(first)}</th>{data}</tr>')
+    left = len(rows) - len(kept)
+    lines += ["</tbody>\n</table></div>", note(f"{left} more rows are left out.") if left else ""]
+    return "\n".join(filter(None, lines))
+
+
+def _cell(value: Any) -> str:
+    return escaped(shortened(value, _CELL))

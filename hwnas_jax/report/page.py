@@ -130,7 +130,7 @@ def _network(run: RunFiles) -> str:
     if not any("<-" in name for name in network_names(run)):
         caption = "What was decided, in order."
     string = run.architecture.get("string")
-    code = f'<p class="string"><code>{escaped(string)}</code></p>' if string else ""
+    code = f'<p class="string"><code>{sentences(string)}</code></p>' if string else ""
     return section(title, figure(drawn, "cell", caption), code)
 
 

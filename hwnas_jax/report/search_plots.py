@@ -1,10 +1,9 @@
 """Figures of how searches went, drawn from their log.
 
-Legend: `T` logged steps, `D` decisions, `K` options of the widest decision.
+Legend: `T` logged steps.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -12,23 +11,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from hwnas_jax.report.series import Rows, best_within_budget, column, evenly_spread
 from hwnas_jax.report.style import (
-    FONT_SIZE,
     GRID,
     INK,
     MULTIPLIER,
     MUTED,
     RANDOM,
     SEARCH,
-    SURFACE,
     legend,
     metric_label,
     new_figure,
-    option_colours,
     percent_axis,
     room_above,
     step_axis,
@@ -36,7 +30,6 @@ from hwnas_jax.report.style import (
 )
 from hwnas_jax.report.task_metric import TaskMetric
 
-_POINTS = 30_000
 _DASHES = (0, (4, 2))
 _MOST_NAMED = 12
 
@@ -103,70 +96,6 @@ def plot_progress(
         ax.set_xlim(0, max(float(np.nanmax(steps)), 1.0))
         step_axis(ax)
     figure.align_ylabels()
-    return figure
-
-
-def plot_probabilities(
-    steps: Sequence[int],
-    probabilities: Sequence[Sequence[Sequence[float]]],
-    decisions: Mapping[str, Sequence[str]],
-    *,
-    warmup_steps: int | None = None,
-    colours: Mapping[str, str] | None = None,
-) -> Figure:
-    """Draws how the probabilities of the options moved, one stacked panel for every decision.
-
-    Args:
-      steps: `[T]`.
-      probabilities: `[T, D, K]`; columns beyond a decision's options are not read.
-      decisions: `{decision name: its options}`, `D` of them.
-      warmup_steps: marked when given.
-      colours: hex colour of each option.
-
-    Raises:
-      ValueError: when the shapes do not fit each other.
-    """
-    every_option = list(dict.fromkeys(o for options in decisions.values() for o in options))
-    colours = {**option_colours(every_option), **(colours or {})}
-    table = np.asarray(probabilities, float)
-    widest = max((len(options) for options in decisions.values()), default=0)
-    if table.ndim != 3 or not table.size or table.shape[:2] != (len(steps), len(decisions)):
-        raise ValueError(
-            f"probabilities must be [{len(steps)}, {len(decisions)}, K], got {table.shape}"
-        )
-    if table.shape[2] < widest:
-        raise ValueError(f"probabilities have {table.shape[2]} columns for {widest} options")
-    kept = evenly_spread(len(steps), min(200, _POINTS // table[0].size))
-    x, table = np.asarray(steps)[kept], table[kept]
-
-    columns = min(3 if len(decisions) <= 9 else 4, len(decisions))
-    rows = math.ceil(len(decisions) / columns)
-    figure = new_figure(9.0, 1.6 * rows + 0.55)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for d, (name, options) in enumerate(decisions.items()):
-        ax = grid.flat[d]
-        ax.stackplot(
-            x, table[:, d, : len(options)].T, colors=[colours[o] for o in options],
-            edgecolor=SURFACE, linewidth=0.6,
-        )  # fmt: skip
-        style_axes(ax, title=name, x="step" if d + columns >= len(decisions) else None)
-        best = int(np.argmax(table[-1, d, : len(options)]))
-        ax.set_title(
-            f"{options[best]} {table[-1, d, best] * 100:.0f} %", loc="right", color=MUTED,
-            fontsize=FONT_SIZE - 1,
-        )  # fmt: skip
-        ax.set(xlim=(x[0], x[-1]) if len(x) > 1 else None, ylim=(0, 1), yticks=(0, 0.5, 1))
-        ax.tick_params(labelbottom=d + columns >= len(decisions))
-        percent_axis(ax)
-        step_axis(ax, 5)
-        if warmup_steps and x[0] < warmup_steps < x[-1]:
-            ax.axvline(warmup_steps, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
-    for ax in grid.flat[len(decisions) :]:
-        ax.set_axis_off()
-    handles: list[Any] = [Patch(facecolor=colours[o], label=o) for o in every_option]
-    if warmup_steps:
-        handles.append(Line2D([], [], color=INK, lw=0.9, ls=(0, (2, 2)), label="warm-up ends"))
-    legend(figure, handles=handles, loc="outside upper center", ncols=min(len(handles), 6))
     return figure
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shortened
 from hwnas_jax.report.catalogue import methods_used
 from hwnas_jax.report.comparison import comparison_note, comparison_table, each_search_table
 from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
@@ -16,10 +16,10 @@ from hwnas_jax.report.outcome import (
     decided_rows,
     strategy_in_words,
 )
+from hwnas_jax.report.probability_plot import MOST_PANELS, plot_probabilities
 from hwnas_jax.report.read import RunFiles
 from hwnas_jax.report.search_plots import (
     has_multiplier,
-    plot_probabilities,
     plot_progress,
     plot_searches,
     plot_strategy,
@@ -31,6 +31,8 @@ from hwnas_jax.report.summary import measured_during_search
 
 _NAMED = 12
 """Most classes whose names the head of a page lists."""
+_FACT = 300
+"""Most characters of a fact in the head of a page."""
 
 
 def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
@@ -52,10 +54,12 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         (None if run.several else run.settings("seed"), "seed {}"),
         ((run.versions or {}).get("started"), "started {}"),
     ]
-    line = " · ".join(escaped(form.format(value)) for value, form in facts if value is not None)
+    line = " · ".join(
+        escaped(form.format(shortened(value, _FACT))) for value, form in facts if value is not None
+    )
     return (
         f'<header>\n<p class="kicker">{escaped(kind)}</p>\n'
-        f'<h1>{escaped(run.name)}</h1>\n<p class="facts">{line}</p>\n'
+        f'<h1>{escaped(shortened(run.name, _FACT))}</h1>\n<p class="facts">{line}</p>\n'
         f'<p class="verdict">{sentences(verdict)}</p>\n{tiles}\n</header>'
     )
 
@@ -206,6 +210,9 @@ def _probabilities(run: RunFiles, rows: list[dict[str, Any]], warmup: Any) -> st
         "The probability of each option over time, with a panel for every decision. Above each "
         "panel, on the right, stands the option that ended as the most probable."
     )
+    more = len(run.space["decisions"]) - MOST_PANELS
+    if more > 0:
+        caption += f" {more} more decisions are left out."
     return figure(drawn, "probabilities", caption)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.nn.entangled import leading, leading_branch
 from hwnas_jax.nn.hierarchical import width_mask
 from hwnas_jax.nn.layerwise import run_drawn_block, stacked
@@ -208,9 +208,9 @@ class AutoFormer(Governed, Space):
         split = [word.partition("x") for word in blocks]
         if len(blocks) not in self.depths or not all(x and ratio for _, x, ratio in split):
             raise UserError(
-                f"{text!r} is no network of {self.name}: an embedding and {joined(self.depths)} "
-                f"blocks joined by '-' are wanted, each of heads and ratio, as in "
-                f"'{self.embeddings[0]}-{self.heads[0]}x{self.ratios[0]:g}-...'"
+                f"{shown(text)} is no network of {self.name}: an embedding and "
+                f"{joined(self.depths)} blocks joined by '-' are wanted, each of heads and ratio, "
+                f"as in '{self.embeddings[0]}-{self.heads[0]}x{self.ratios[0]:g}-...'"
             )
         firsts = self.mask.argmax(1)
         names = {d.name: d.options[i] for d, i in zip(self.decisions, firsts, strict=True)}

@@ -116,6 +116,14 @@ class Space(Choices, abc.ABC):
     adds_options: ClassVar[bool] = False
     has_features: ClassVar[bool] = False
 
+    @property
+    def num_layers(self) -> int:
+        """How many operations the largest network has; a space with very many is refused.
+
+        By default one for each decision.
+        """
+        return self.num_decisions
+
     @abc.abstractmethod
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False

@@ -13,9 +13,7 @@ and Yang, "NAS-Bench-201", ICLR 2020 (the cell).
 
 import functools
 from collections.abc import Callable
-from typing import Annotated
 
-from annotated_types import Ge
 from flax import nnx
 
 from hwnas_jax.errors import UserError
@@ -24,6 +22,7 @@ from hwnas_jax.nn.cell_operations import AVG_POOL_3X3, NONE, SKIP_CONNECT
 from hwnas_jax.nn.normalisation import Norm
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.spaces.base import SPACES
+from hwnas_jax.spaces.core.arguments import Cells, Channels
 from hwnas_jax.spaces.nasbench201 import NasBench201
 
 _SIZES = (3, 5)
@@ -41,8 +40,8 @@ class BNAS(NasBench201):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: Annotated[int, Ge(1)] = 16,
-        cells: Annotated[int, Ge(1)] = 5,
+        channels: Channels = 16,
+        cells: Cells = 5,
         binary: bool = True,
         projected: bool = False,
     ):

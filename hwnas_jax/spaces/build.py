@@ -10,6 +10,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import check_value
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import SPACES, Space
+from hwnas_jax.spaces.core.bounds import check_examples, check_extent
 
 T = TypeVar("T")
 
@@ -35,13 +36,16 @@ def make_space(
       off: options to switch off, as `Space.restricted` takes them.
 
     Raises:
-      UserError: for an unknown space or option, or a value the space refuses.
+      UserError: for an unknown space or option, a value the space refuses, or a space whose
+        networks are too large.
     """
+    check_examples(input_shape, num_outputs)
     space = SPACES.make(
         Part(name, dict(args)), input_shape=tuple(input_shape), num_outputs=num_outputs
     )
     if name not in SPACES:
         space.registered_as = name
+    check_extent(space, space.num_layers, args)
     return space.restricted(off) if off else space
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual
@@ -219,7 +219,7 @@ class Channels(Space):
         if len(words) != self.num_decisions:
             some = self.to_string(self.mask.argmax(-1).astype(np.int32))
             raise UserError(
-                f"{text!r} is no network of {self.name}: it has {len(words)} layers where "
+                f"{shown(text)} is no network of {self.name}: it has {len(words)} layers where "
                 f"{self.num_decisions} are wanted, as in {some!r}"
             )
         names = [decision.name for decision in self.decisions]

@@ -12,6 +12,7 @@ References: Choi et al., "DANCE: Differentiable Accelerator/Network Co-Explorati
 import dataclasses
 import functools
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
@@ -19,10 +20,10 @@ from typing import Annotated, Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Gt, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Forms, Operation, Place, Space
 from hwnas_jax.spaces.build import from_spec
@@ -32,6 +33,9 @@ _HARDWARE = re.compile(
     r"(?:(?P<template>[a-z-]+-like),?)?(?:(?P<rows>\d+)x(?P<columns>\d+),?)?"
     r"(?:(?P<buffer_kib>\d+)KiB,?)?(?P<dataflow>[a-z]+)?"
 )
+_SIZE = re.compile("[1-9][0-9]{0,9}")
+_LARGEST = 1_000_000
+_MOST_DESIGNS = 65_536
 _DECISIONS = {
     "template": "template", "rows": "array_rows", "columns": "array_columns",
     "buffer_kib": "buffer_kib", "dataflow": "dataflow",
@@ -70,8 +74,8 @@ class Codesign(Space):
         buffer_kib: str = "32,64,128,256",
         dataflow: str = "ws,os,rs",
         template: str = "",
-        clock_mhz: Annotated[float, Gt(0)] | None = None,
-        area_limit_mm2: Annotated[float, Gt(0)] | None = None,
+        clock_mhz: Annotated[float, Gt(0), Le(100_000)] | None = None,
+        area_limit_mm2: Annotated[float, Gt(0), Le(1_000_000)] | None = None,
     ):
         """Sets the options of the hardware; lists are separated by commas.
 
@@ -121,6 +125,7 @@ class Codesign(Space):
                     )
         if ("rows" in self._parts) != ("columns" in self._parts):
             raise UserError("space.args.rows and columns are given together, or neither")
+        self._check_count()
         self.decisions = (
             *self.network_space.decisions,
             *(Decision(_DECISIONS[key], options) for key, options in self._parts.items()),
@@ -242,9 +247,19 @@ class Codesign(Space):
                 for key in self._parts
                 if key != "columns"
             )
-            raise UserError(f"{text!r} is no {self.name}; the form is <network> @ {form}")
+            raise UserError(f"{shown(text)} is no {self.name}; the form is <network> @ {form}")
         names = self.network_space.to_names(self.network_space.from_string(network.strip()))
         return self.from_names({**names, **{_DECISIONS[key]: chosen[key] for key in self._parts}})
+
+    def _check_count(self) -> None:
+        """Raises UserError when the lists together name too many accelerators to list them all."""
+        count = math.prod(len(options) for options in self._parts.values())
+        if count > _MOST_DESIGNS:
+            each = ", ".join(f"{len(options)} {key}" for key, options in self._parts.items())
+            raise UserError(
+                f"space.args: {each} make {count} accelerators; at most {_MOST_DESIGNS} are "
+                f"allowed, so name fewer options"
+            )
 
     def _hardware_mask(self) -> np.ndarray:
         """Returns which designs have no option that is off, `bool` with an axis per decision."""
@@ -292,12 +307,13 @@ def _options(key: str, text: str) -> tuple[str, ...]:
     for word in words:
         if key in known:
             choose(word, known[key], f"{key} in space.args.{key}")
-        elif not word.isdecimal() or int(word) < 1 or word != str(int(word)):
+        elif not _SIZE.fullmatch(word) or int(word) > _LARGEST:
             raise UserError(
-                f"space.args.{key} must list whole numbers above 0, as in '8,16'; got {word!r}"
+                f"space.args.{key} must list whole numbers from 1 to {_LARGEST}, as in '8,16'; "
+                f"got {shown(word)}"
             )
     if len(set(words)) < len(words):
-        raise UserError(f"space.args.{key} = {text!r} names an option twice")
+        raise UserError(f"space.args.{key} = {shown(text)} names an option twice")
     return words
 
 
@@ -308,7 +324,7 @@ def _arguments(text: str) -> dict[str, Any]:
         key, sign, value = (word.strip() for word in part.partition("="))
         if not sign or not value:
             raise UserError(
-                f"space.args.network_args must be as 'channels=8,cells=1', got {text!r}"
+                f"space.args.network_args must be as 'channels=8,cells=1', got {shown(text)}"
             )
         found[key] = _value(value)
     return found

@@ -16,10 +16,10 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
@@ -27,7 +27,7 @@ from hwnas_jax.nn.paths import on_open_path, open_paths
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Positive, image
+from hwnas_jax.spaces.core.arguments import Channels, image
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
@@ -129,9 +129,9 @@ class CompleteGraph(Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: Positive = 16,
-        nodes: Annotated[int, Ge(2)] = 6,
-        stages: Positive = 3,
+        channels: Channels = 16,
+        nodes: Annotated[int, Ge(2), Le(64)] = 6,
+        stages: Annotated[int, Ge(1), Le(8)] = 3,
     ):
         """Sets the size.
 
@@ -249,7 +249,11 @@ class CompleteGraph(Space):
         for word in text.split():
             found = _EDGE.fullmatch(word)
             if not found:
-                raise UserError(f"{word!r} is no edge of {self.name}; the form is 2<-0:conv_3x3")
-            edge = choose(f"{found[1]}<-{found[2]}", list(names), f"edge in {text!r}")
-            names[edge] = choose(found[3], OPTIONS, f"operation in {text!r}")
+                raise UserError(
+                    f"{shown(word)} is no edge of {self.name}; the form is 2<-0:conv_3x3"
+                )
+            edge = choose(f"{found[1]}<-{found[2]}", list(names), f"edge in {shown(text)}")
+            if names[edge] != "none":
+                raise UserError(f"{shown(text)} names the edge {edge} twice")
+            names[edge] = choose(found[3], OPTIONS, f"operation in {shown(text)}")
         return self.from_names(names)

@@ -141,6 +141,10 @@ class Darts(Governed, Space):
             "drop_path": self.drop_path,
         }  # fmt: skip
 
+    @property
+    def num_layers(self) -> int:
+        return max(self.cells, self.network_cells) * (len(EDGES) + INPUTS)
+
     def layout(self, channels: int, cells: int) -> list[CellShape]:
         """Returns the shape of each cell of a network or supernet."""
         height, width, _ = self.input_shape

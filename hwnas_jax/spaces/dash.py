@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
@@ -27,7 +27,15 @@ from hwnas_jax.nn.tally import relu
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers, odd
+from hwnas_jax.spaces.core.arguments import (
+    Channels,
+    Numbers,
+    Repeats,
+    image,
+    joined,
+    numbers,
+    odd,
+)
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 _init = nnx.initializers.he_uniform()
@@ -161,8 +169,8 @@ class Dash(Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: Positive = 16,
-        blocks: Positive = 1,
+        channels: Channels = 16,
+        blocks: Repeats = 1,
         kernels: Numbers | None = None,
         dilations: Numbers | None = None,
     ):
@@ -288,9 +296,9 @@ class Dash(Space):
         words = text.split("-")
         if len(words) != self.num_decisions or not all(map(_OPTION.fullmatch, words)):
             raise UserError(
-                f"{text!r} is no {self.name} network; it has {self.num_decisions} choices such as "
-                f"{self.decisions[0].options[0]}, joined by '-'"
+                f"{shown(text)} is no {self.name} network; it has {self.num_decisions} choices "
+                f"such as {self.decisions[0].options[0]}, joined by '-'"
             )
         names = self.decisions[0].options
-        options = [choose(word, names, f"option in {text!r}") for word in words]
+        options = [choose(word, names, f"option in {shown(text)}") for word in words]
         return self.from_names(dict(zip([d.name for d in self.decisions], options, strict=True)))

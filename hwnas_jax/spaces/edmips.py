@@ -15,14 +15,15 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.quantise import FULL
 from hwnas_jax.nn.quantised import (
@@ -35,7 +36,14 @@ from hwnas_jax.nn.quantised import (
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Numbers, Positive, image, joined, numbers
+from hwnas_jax.spaces.core.arguments import (
+    Channels,
+    Numbers,
+    Repeats,
+    image,
+    joined,
+    numbers,
+)
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -124,10 +132,10 @@ class EdMIPS(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: Positive = 16,
-        blocks: Positive = 1,
-        stages: Positive = 3,
-        growth: Positive = 2,
+        channels: Channels = 16,
+        blocks: Repeats = 1,
+        stages: Annotated[int, Ge(1), Le(8)] = 3,
+        growth: Annotated[int, Ge(1), Le(8)] = 2,
         weights: Numbers = "1,2,3,4",
         activations: Numbers = "2,3,4",
         ends: Literal[1, 2, 3, 4, 5, 6, 7, 8, 32] = 8,
@@ -332,7 +340,7 @@ class EdMIPS(Governed, Space):
                 }
             elif found is not None:
                 for decision, bits in zip(part, found.groups(), strict=True):
-                    what = f"bits of {decision.name} in {text!r}"
+                    what = f"bits of {decision.name} in {shown(text)}"
                     names[decision.name] = choose(bits, decision.options, what)
             row += len(part)
         if row != self.num_decisions:
@@ -342,8 +350,8 @@ class EdMIPS(Governed, Space):
     def _foreign(self, text):
         skip = f", or {_SKIP} in place of two" if self.skips else ""
         return UserError(
-            f"{text!r} is no {self.name} network; it has {self.num_decisions // 2} convolutions, "
-            f"each such as w2a3{skip}, joined by '-'"
+            f"{shown(text)} is no {self.name} network; it has {self.num_decisions // 2} "
+            f"convolutions, each such as w2a3{skip}, joined by '-'"
         )
 
 
@@ -352,6 +360,6 @@ def _bits(name, given, least):
     if any(_MOST < bits < FULL for bits in found):
         raise UserError(
             f"space.args.{name} must be {least} to {_MOST} bits, or {FULL}, such as '2,3,4'; got "
-            f"{given!r}"
+            f"{shown(given)}"
         )
     return found

@@ -17,7 +17,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.hierarchical import (
     KERNELS,
@@ -255,8 +255,9 @@ class MnasNet(Governed, Space):
         blocks = [word.split("_") for word in text.split("|")]
         if len(blocks) != len(self.depths) or any(len(block) != 6 for block in blocks):
             raise UserError(
-                f"{text!r} is no network of {self.name}: {len(self.depths)} blocks joined by '|' "
-                f"are wanted, each of {'_'.join(PER_BLOCK)}, as in 'mbconv6_3_0.25_identity_1.0_0'"
+                f"{shown(text)} is no network of {self.name}: {len(self.depths)} blocks joined "
+                f"by '|' are wanted, each of {'_'.join(PER_BLOCK)}, as in "
+                f"'mbconv6_3_0.25_identity_1.0_0'"
             )
         words = itertools.chain.from_iterable(blocks)
         names = (decision.name for decision in self.decisions)

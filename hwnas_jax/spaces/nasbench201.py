@@ -14,11 +14,10 @@ Search", ICLR 2020.
 import functools
 import itertools
 import re
-from typing import Annotated, ClassVar, cast
+from typing import ClassVar, cast
 
 import jax
 import numpy as np
-from annotated_types import Ge
 from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
@@ -36,6 +35,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space, Step
+from hwnas_jax.spaces.core.arguments import Cells, Channels, image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -98,8 +98,8 @@ class NasBench201(CellChoices, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
-        channels: Annotated[int, Ge(1)] = 16,
-        cells: Annotated[int, Ge(1)] = 5,
+        channels: Channels = 16,
+        cells: Cells = 5,
     ):
         """Sets the size.
 
@@ -114,9 +114,7 @@ class NasBench201(CellChoices, Space):
         """
         if min(input_shape[:2]) < 4:
             raise UserError(f"{self.name} needs images of at least 4x4, got {input_shape}")
-        height, width, features = (int(size) for size in input_shape)
-        self.input_shape = (height, width, features)
-        self.num_outputs = int(num_outputs)
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         self.channels, self.cells = channels, cells
         self.args = {"channels": channels, "cells": cells}
         self._decide()
@@ -125,6 +123,10 @@ class NasBench201(CellChoices, Space):
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
         return tuple(self.channels * 2**stage for stage in range(self.num_stages))
+
+    @property
+    def num_layers(self) -> int:
+        return self.num_stages * self.cells * len(EDGES)
 
     def reduction(self, narrow: int, wide: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         """Builds the part between two stages, which halves the image."""

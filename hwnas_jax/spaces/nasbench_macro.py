@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
 
@@ -38,8 +38,9 @@ class NasBenchMacro(Layerwise):
         fits = len(text) == self.num_decisions and set(text) <= set("012")
         if not fits:
             raise UserError(
-                f"{text!r} is no network of {self.name}: it is {self.num_decisions} digits from "
-                f"0 (Identity), 1 (MB3_K3), 2 (MB6_K5), as in {'012' * 3:.{self.num_decisions}}"
+                f"{shown(text)} is no network of {self.name}: it is {self.num_decisions} digits "
+                f"from 0 (Identity), 1 (MB3_K3), 2 (MB6_K5), as in "
+                f"{'012' * 3:.{self.num_decisions}}"
             )
         names = list(self.blocks)
         chosen = [names[int(digit)] for digit in text]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn.elastic import Drawn, ElasticStage, LayerSizes, Mixture
 from hwnas_jax.nn.mbconv import ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.mobilenetv3 import InvertedResidual, MixedHead, excited_width
@@ -110,7 +110,7 @@ class OFA(Governed, Space):
         if any(size % 4 or size < least for size in self.resolutions):
             raise UserError(
                 f"space.args.resolutions must be multiples of 4 and at least {least}, which is "
-                f"halved {self.strides.count(2)} times; got {resolutions!r}"
+                f"halved {self.strides.count(2)} times; got {shown(resolutions)}"
             )
         self.args = {
             "width": self.width, "units": joined(chosen), "depths": joined(self.depths),
@@ -291,14 +291,14 @@ class OFA(Governed, Space):
         known = known and all(_LAYER.fullmatch(word) for unit in units for word in unit)
         if not known:
             some = self.to_string(self.mask.argmax(-1).astype(np.int32))
-            raise UserError(f"{text!r} is no network of {self.name}; the form is {some!r}")
+            raise UserError(f"{shown(text)} is no network of {self.name}; the form is {some!r}")
         words = self.to_names(self.idle)
         if size:
             words["resolution"] = size
         for number, unit in enumerate(units, 1):
             depths = tuple(map(str, self.depths))
             words[f"unit{number}.depth"] = choose(
-                str(len(unit)), depths, f"number of layers of unit {number} in {text!r}"
+                str(len(unit)), depths, f"number of layers of unit {number} in {shown(text)}"
             )
             for layer, word in enumerate(unit, 1):
                 kernel, expansion = cast(re.Match, _LAYER.fullmatch(word)).groups()

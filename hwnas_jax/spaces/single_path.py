@@ -22,7 +22,7 @@ from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Head, Positive, Width
+from hwnas_jax.spaces.core.arguments import Halvings, Head, Repeats, Width
 from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
@@ -66,8 +66,8 @@ class SinglePath(Governed, Space):
         num_outputs: int,
         width: Width = 1.0,
         stages: Annotated[int, Ge(1), Le(_STAGES)] = _STAGES,
-        depth: Positive | None = None,
-        halvings: Annotated[int, Ge(0)] | None = None,
+        depth: Repeats | None = None,
+        halvings: Halvings | None = None,
         head: Head | None = None,
         activation: str | None = None,
         thresholds: bool = False,

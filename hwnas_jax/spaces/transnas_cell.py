@@ -17,7 +17,7 @@ import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.nn.cell_operations import NONE, SKIP_CONNECT, CellOperation, names, relu_conv_norm
 from hwnas_jax.nn.cells import FixedCell, mixed_cells
 from hwnas_jax.nn.classifier import Classifier
@@ -27,6 +27,7 @@ from hwnas_jax.nn.transnas import Stem
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space
+from hwnas_jax.spaces.core.arguments import image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
@@ -94,9 +95,9 @@ class TransNASCell(FourNodes, Space):
         if not re.fullmatch("[1-4]{1,8}", macro):
             raise UserError(
                 f"space.args.macro must be one to eight digits from 1 to 4, as in '41414', got "
-                f"{macro!r}"
+                f"{shown(macro)}"
             )
-        height, width, features = (int(size) for size in input_shape)
+        height, width, features = image(input_shape)
         halvings = stem_halvings + sum(digit in _HALVES for digit in macro)
         if min(height, width) < 2**halvings:
             raise UserError(
@@ -204,7 +205,7 @@ class TransNASCell(FourNodes, Space):
         options = names(self.cell_operations)
         if found is None or (found[1], found[2]) != (str(self.channels), self.macro):
             raise UserError(
-                f"{text!r} is no cell of {self.name} here; the form is "
+                f"{shown(text)} is no cell of {self.name} here; the form is "
                 f"'{self.channels}-{self.macro}-1_02_333', with digits from 0 to 3 for "
                 f"{', '.join(options)}"
             )

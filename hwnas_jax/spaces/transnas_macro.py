@@ -19,7 +19,7 @@ import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.nn.classifier import Classifier
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run_mixed
@@ -123,14 +123,15 @@ class TransNASMacro(Space):
 
     def from_string(self, text: str) -> np.ndarray:
         found = re.fullmatch(r"(\d+)-([1-4]+)-basic", text)
-        if found is None or int(found[1]) != self.channels:
+        if found is None or found[1] != str(self.channels):
             raise UserError(
-                f"{text!r} is no {self.name} network of {self.channels} channels; the form is "
+                f"{shown(text)} is no {self.name} network of {self.channels} channels; the form is "
                 f"'{self.channels}-1234-basic'"
             )
         if not self.least <= len(found[2]) <= self.most:
             raise UserError(
-                f"{text!r} has {len(found[2])} modules; {self.least} to {self.most} are allowed"
+                f"{shown(text)} has {len(found[2])} modules; {self.least} to {self.most} are "
+                f"allowed"
             )
         digits = [*found[2], *[NONE] * (self.most - len(found[2]))]
         return self.from_names(

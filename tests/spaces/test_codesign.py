@@ -81,7 +81,7 @@ def test_templates_give_what_is_not_decided():
     [
         ({"dataflow": "ws,weight"}, "unknown dataflow in space.args.dataflow 'weight'"),
         ({"template": "tpu"}, "Did you mean 'tpu-like'"),
-        ({"rows": "0,8"}, "rows must list whole numbers above 0.* got '0'"),
+        ({"rows": "0,8"}, "rows must list whole numbers from 1 to .* got '0'"),
         ({"rows": "8,8"}, "names an option twice"),
         ({"buffer_kib": ""}, "buffer_kib is empty"),
         ({"template": "tpu-like", "rows": ""}, "together, or neither"),

@@ -5,16 +5,22 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 
-Positive = Annotated[int, Ge(1)]
-"""A whole number above zero."""
+Channels = Annotated[int, Ge(1), Le(4096)]
+"""Channels of the first layers."""
+Cells = Annotated[int, Ge(1), Le(100)]
+"""Cells of a stage."""
+Repeats = Annotated[int, Ge(1), Le(64)]
+"""How many blocks, layers or nodes stand in a part of the network."""
 Width = Annotated[float, Gt(0), Le(8)]
 """A factor on all channels."""
 Halvings = Annotated[int, Ge(0), Le(5)]
 """How often the image is halved."""
 Head = Annotated[int, Ge(1), Le(16_384)]
 """Channels of the last convolution."""
+MOST_NUMBERS = 32
+"""How many numbers an option that lists several may have."""
 Numbers = Sequence[int] | str
 """Several whole numbers, as a list or as text: "3,5,7"."""
 
@@ -50,13 +56,17 @@ def numbers(
       kind: `int` for whole numbers, `float` for any.
 
     Raises:
-      UserError: unless they are different numbers within the limits.
+      UserError: unless they are different numbers within the limits, at most `MOST_NUMBERS`.
 
     >>> numbers("kernels", "5,3", 1, 9)
     (3, 5)
     """
     words = given.split(",") if isinstance(given, str) else given
     words = words if isinstance(words, Sequence) else (words,)
+    if len(words) > MOST_NUMBERS:
+        raise UserError(
+            f"space.args.{name} lists {len(words)} numbers; at most {MOST_NUMBERS} are allowed"
+        )
     try:
         found = tuple(sorted(kind(str(word)) for word in words))
     except ValueError:
@@ -65,7 +75,7 @@ def numbers(
     if not fine or len(set(found)) < len(found):
         raise UserError(
             f"space.args.{name} must be different {'whole ' if kind is int else ''}numbers from "
-            f"{least:g} to {most:g}, joined by commas; got {given!r}"
+            f"{least:g} to {most:g}, joined by commas; got {shown(given)}"
         )
     return found
 
@@ -86,7 +96,12 @@ def odd(name: str, sizes: Sequence[int]) -> None:
 
 
 def image(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Returns the shape of an image as `(H, W, C)`."""
+    """Returns the shape of an image as `(H, W, C)`; UserError when it is another shape."""
+    if len(shape) != 3:
+        raise UserError(
+            f"this search space needs images of height, width and channels, got examples of the "
+            f"shape {tuple(shape)}"
+        )
     height, width, features = (int(size) for size in shape)
     return height, width, features
 

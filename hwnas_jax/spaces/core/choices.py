@@ -7,20 +7,39 @@ group, `P` forms of a group, `S` statistics.
 import copy
 import dataclasses
 import fnmatch
+import functools
 import math
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.typed import check_value
+from hwnas_jax.errors import UserError, choose, shown
 
 _DRAWS = 1000
 _LISTED = 2**20
+_AROUND, _ALONE = 16, 512
+"""Characters around the option of a decision, and those of a string that belong to no decision."""
+
+_Read = TypeVar("_Read", bound=Callable[..., np.ndarray])
+
+
+def of_fitting_length(read: _Read) -> _Read:
+    """Returns a `from_string` that refuses texts longer than any architecture's string."""
+
+    @functools.wraps(read)
+    def bounded(space: "Choices", text: str) -> np.ndarray:
+        if len(text) > space.longest_string:
+            raise UserError(
+                f"{shown(text)} has {len(text)} characters, more than any architecture of "
+                f"{space.name}"
+            )
+        return read(space, text)
+
+    return bounded  # type: ignore[return-value]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +90,12 @@ class Choices:
     constrained: ClassVar[bool] = False
     mixes_canonical: bool = False
 
+    def __init_subclass__(cls, **more: Any):
+        """Gives the `from_string` of a subclass only texts that are not too long for the space."""
+        super().__init_subclass__(**more)
+        if "from_string" in cls.__dict__:
+            cls.from_string = of_fitting_length(cls.from_string)  # type: ignore[method-assign]
+
     def __init__(self, name: str, decisions: tuple[Decision, ...]):
         self.name, self.decisions = name, decisions
 
@@ -113,7 +138,7 @@ class Choices:
         Raises:
           UserError: for a pattern that fits nothing, or a decision left without options.
         """
-        check_value(dict[str, tuple[str, ...]], dict(off), "space.off")
+        _check_off(off)
         names = [decision.name for decision in self.decisions]
         removed = {name: set(options) for name, options in self.off.items()}
         for pattern, options in off.items():
@@ -283,10 +308,20 @@ class Choices:
             columns.append(decision.options.index(option))
         return np.array(columns, np.int32)
 
+    @property
+    def longest_string(self) -> int:
+        """How many characters `from_string` reads: more than any architecture's string has."""
+        words = sum(
+            len(decision.name) + max(map(len, decision.options)) + _AROUND
+            for decision in self.decisions
+        )
+        return words + _ALONE
+
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the architecture in the space's customary notation; options between slashes."""
         return "/".join(self.to_names(architecture).values())
 
+    @of_fitting_length
     def from_string(self, text: str) -> np.ndarray:
         """Returns the architecture `int32[D]` of a string; raises UserError when malformed."""
         options = text.strip().split("/")
@@ -314,3 +349,17 @@ class Choices:
         if (array < 0).any() or (array >= widths).any():
             raise ValueError(f"option indices must be in [0, {widths}), got {array.tolist()}")
         return array
+
+
+def _check_off(off: Any) -> None:
+    fine = isinstance(off, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(options, list | tuple)
+        and all(isinstance(option, str) for option in options)
+        for name, options in off.items()
+    )
+    if not fine:
+        raise UserError(
+            "space.off gives lists of names by decision, as in "
+            f"{{'*': ['avg_pool_3x3']}}; got {shown(off)}"
+        )

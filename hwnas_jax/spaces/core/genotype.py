@@ -6,7 +6,7 @@ References: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019.
 import ast
 from collections.abc import Mapping, Sequence
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 
 KINDS = ("normal", "reduce")
 _NODES = 4
@@ -31,7 +31,7 @@ def read_genotype(text: str) -> dict[str, list[tuple[str, int]]]:
     Raises:
       UserError: for a text of another form.
     """
-    problem = UserError(f"{text!r} is no genotype of darts; the form is {_FORM}")
+    problem = UserError(f"{shown(text)} is no genotype of darts; the form is {_FORM}")
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if not isinstance(call, ast.Call) or ast.unparse(call.func) != "Genotype" or call.args:
@@ -39,13 +39,13 @@ def read_genotype(text: str) -> dict[str, list[tuple[str, int]]]:
         given = {str(word.arg): word.value for word in call.keywords}
         cells = {kind: ast.literal_eval(given[kind]) for kind in KINDS}
         joined = {ast.unparse(given[f"{kind}_concat"]) for kind in KINDS}
-    except (SyntaxError, ValueError, KeyError):
+    except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError):
         raise problem from None
     if len(given) != 2 * len(KINDS) or not joined <= {_CONCAT, _LISTED}:
         raise problem
     for edges in cells.values():
         fine = isinstance(edges, list) and len(edges) == 2 * _NODES
         fine = fine and all(isinstance(edge, tuple) and len(edge) == 2 for edge in edges)
-        if not fine or not all(isinstance(a, str) and isinstance(b, int) for a, b in edges):
+        if not fine or not all(isinstance(a, str) and type(b) is int for a, b in edges):
             raise problem
     return cells

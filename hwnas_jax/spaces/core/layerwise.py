@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.layerwise import MixedLayer, MixedStage
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
@@ -23,7 +23,15 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Head, Positive, Width, halve, image, whole
+from hwnas_jax.spaces.core.arguments import (
+    Halvings,
+    Head,
+    Repeats,
+    Width,
+    halve,
+    image,
+    whole,
+)
 from hwnas_jax.spaces.core.tabulate import OperationTable
 
 
@@ -132,8 +140,8 @@ class Layerwise(Space, abc.ABC):
         input_shape: tuple[int, int, int],
         num_outputs: int,
         width: Width = 1.0,
-        depth: Positive | None = None,
-        halvings: Annotated[int, Ge(0)] | None = None,
+        depth: Repeats | None = None,
+        halvings: Halvings | None = None,
         head: Head | None = None,
         activation: str | None = None,
         se: bool | None = None,
@@ -353,7 +361,7 @@ class Layerwise(Space, abc.ABC):
         words = text.split(self.separator) if self.separator else list(text)
         if len(words) != self.num_decisions:
             raise UserError(
-                f"{text!r} is no network of {self.name}: it has {len(words)} blocks where "
+                f"{shown(text)} is no network of {self.name}: it has {len(words)} blocks where "
                 f"{self.num_decisions} are wanted, as in {self.to_string(self._some())!r}"
             )
         names = [decision.name for decision in self.decisions]

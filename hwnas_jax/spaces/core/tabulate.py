@@ -9,6 +9,7 @@ from flax import nnx
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.quantised import FewBits
 from hwnas_jax.spaces.base import Operation, Place
+from hwnas_jax.spaces.core.bounds import MOST_OPERATIONS, MOST_PLACES, too_much
 
 
 class OperationTable:
@@ -41,9 +42,17 @@ class OperationTable:
             `FewBits` and counts these too.
           when: the `Place.when`.
           count: the `Place.count`.
+
+        Raises:
+          UserError: when a space has too many places or operations to be listed.
         """
+        if len(self.places) >= MOST_PLACES:
+            raise too_much(len(self.places) + 1, MOST_PLACES, "places of operations")
         name = f"{label} {'x'.join(map(str, shape))}"
         if name not in self.operations:
+            if len(self.operations) >= MOST_OPERATIONS:
+                count = len(self.operations) + 1
+                raise too_much(count, MOST_OPERATIONS, "different operations")
             module: Any = abstract(build)
             params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
             few = isinstance(module, FewBits)
