@@ -205,7 +205,7 @@ def test_units_that_cannot_be_right_are_refused(tmp_path):
         _reload(tmp_path, _cells(fine * 1e6, device={"kind": "chip"}))
     mixed = fine.copy()
     mixed[7] *= 1e3
-    with pytest.raises(UserError, match=r"network 8: latency_ms 12000 is .* times slower"):
+    with pytest.raises(UserError, match=r"networks\[7\]: latency_ms 12000 is .* times slower"):
         _reload(tmp_path, _cells(mixed))
 
 
