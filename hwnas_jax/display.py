@@ -190,10 +190,10 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
     rows: list[tuple[str, ...]] = [
         (
             str(model["label"]),
-            "-" if model["spearman"] is None else f"{model['spearman']:.3f}",
-            f"{model['mape']:.1%}",
-            f"{model['within_10']:.0%}",
-            "-" if model.get("covered_90") is None else f"{model['covered_90']:.0%}",
+            _shown(model["spearman"], ".3f"),
+            _shown(model["mape"], ".1%"),
+            _shown(model["within_10"], ".0%"),
+            _shown(model.get("covered_90"), ".0%"),
         )
         for model in fitted["models"]
     ]
@@ -202,3 +202,7 @@ def cost_fit_table(fitted: dict[str, Any]) -> tuple[str, tuple[str, ...], list[t
     if near_zero:
         title += f"; {near_zero} cost next to nothing and are left out of relative errors"
     return title, header, rows
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

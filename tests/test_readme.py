@@ -1,6 +1,7 @@
 """What the README says exists: its paths, commands, options and names, and its example runs."""
 
 import dataclasses
+import inspect
 import re
 import typing
 from pathlib import Path
@@ -12,6 +13,7 @@ from hwnas_jax.budgets import BUDGETS
 from hwnas_jax.cli import COMMANDS
 from hwnas_jax.config import Config
 from hwnas_jax.cost import COST_MODELS
+from hwnas_jax.cost.files.plain_text import parse_text
 from hwnas_jax.data import SOURCES
 from hwnas_jax.registry import Part
 from hwnas_jax.relax import RELAXATIONS, check_relaxation
@@ -19,7 +21,7 @@ from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
 from hwnas_jax.search.strategies import STRATEGIES
-from hwnas_jax.spaces import SPACES
+from hwnas_jax.spaces import SPACES, make_space
 from hwnas_jax.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +89,15 @@ def test_its_example_keeps_the_contract(tmp_path):
     assert float(relaxation.penalty(even, mask, 0.5)) == pytest.approx(0.2 * 0.5 * np.log(4))
     sure = np.array([[50.0, 0, 0, 0]] * 2, np.float32)
     assert float(relaxation.penalty(sure, mask, 1.0)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_its_table_of_a_phone_is_read():
+    (block,) = re.findall(r"\n((?:    .*\n)*    architecture,latency.*\n(?:    .*\n)+)", TEXT)
+    found = parse_text(inspect.cleandoc(block) + "\n")
+    space = Config().space
+    made = make_space(space.name, space.args, input_shape=(8, 8, 1), num_outputs=10)
+    assert found.space == made.spec and found.device == {"kind": "Pixel 8"}
+    assert found.latencies_ms.tolist() == [1.93]
 
 
 def test_its_python_is_short_and_names_what_there_is():

@@ -51,7 +51,7 @@ def run(words: list[str]) -> None:
             seen.space, observed, options.config.cost,
             seed=options.config.seed, progress=report,
         )  # fmt: skip
-        model.save(options.out, seen.space, observed.architectures)
+        model.save(options.out, seen.space, observed.architectures, seen.origin)
     display.table(*cost_fit_table(fitted.to_dict()))
     for note in (*seen.notes, *fitted.warnings):
         display.say(note)

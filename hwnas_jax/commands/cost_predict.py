@@ -9,8 +9,10 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from hwnas_jax.cost.files.architectures import parse_architecture, read_architecture
+from hwnas_jax.cost.files.columns import understand
 from hwnas_jax.cost.files.measurements import check_spec
-from hwnas_jax.cost.files.sheet import parse_architecture, parse_sheet
+from hwnas_jax.cost.files.sheet import decode, parse_sheet
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.registry import open_cost_model
 from hwnas_jax.display import plain
@@ -28,8 +30,9 @@ class CostPredictOptions:
     model: tyro.conf.Positional[Path]
     """the cost model"""
     architectures: tyro.conf.Positional[tuple[str, ...]]
-    """each a string in the space's notation, an architecture file, a CSV file with a column
-    architecture (or one per decision), or - for strings on standard input, one a line"""
+    """each a string in the space's notation, the numbers of its options as [0,3,1], an architecture
+    file, a CSV file with a column architecture (or one per decision), or - for strings on standard
+    input, one a line"""
     space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
     """the Python path of the model's search space, where that is code of your own"""
     json: bool = False
@@ -51,35 +54,41 @@ def read_architectures(words: tuple[str, ...], space: Choices) -> np.ndarray:
         if word == "-":
             for number, line in enumerate(sys.stdin, 1):
                 if line.strip():
-                    found.append(_parse(line.strip(), space, f"standard input, line {number}"))
-        elif word.endswith(".csv"):
+                    place = f"standard input, line {number}"
+                    found.append(read_architecture(line.strip(), space, place))
+        elif word.lower().endswith(".csv"):
             found += _of_csv(Path(word), space)
-        elif Path(word).is_file():
+        elif _is_file(word):
             of, architecture = load_architecture(Path(word))
             check_spec(of.spec, space, f"architecture file {word}: its contents")
             found.append(architecture)
         elif word.endswith(".json"):
             raise UserError(f"no architecture file {word}")
         else:
-            found.append(_parse(word, space, "the command line"))
+            found.append(read_architecture(word, space, "the command line"))
     if not found:
         raise UserError("no architecture was given")
     return np.stack(found)
 
 
-def _parse(text, space, where):
-    return parse_architecture({"architecture": text}, space, where)
+def _is_file(word):
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # too long for a name, or with characters that no name has
+        return False
 
 
 def _of_csv(path, space):
     try:
-        sheet = parse_sheet(path.read_text(encoding="utf-8-sig"))
+        sheet = parse_sheet(decode(path.read_bytes()))
         if sheet.spec is not None:
             check_spec(sheet.spec, space, "its rows")
-        return [parse_architecture(row, space, f"line {line}") for line, row in sheet.rows]
+        names = [decision.name for decision in space.decisions]
+        columns = understand(sheet, names, metrics=False)
+        return [parse_architecture(columns, row, space, f"line {line}") for line, row in sheet.rows]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (UserError, ValueError) as error:
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 

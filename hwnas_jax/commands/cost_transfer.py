@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from hwnas_jax.commands.cost_eval import LEVEL, evaluate
+from hwnas_jax.cost.files.measurements import Origin
 from hwnas_jax.cost.files.observations import CostTable, Observations
 from hwnas_jax.cost.files.readers import load_observations, load_table
 from hwnas_jax.cost.models.prior import (
@@ -36,7 +37,8 @@ class CostTransferOptions:
     table: tyro.conf.Positional[str]
     """a published table of several devices; a file of the folder HWNAS_DATA needs only its name"""
     samples: str = "20"
-    """a file with measurements of the new device, or how many networks to choose; 0 chooses none"""
+    """a file with measurements of the new device, in which a column index may name networks by
+    their row of the table; or how many networks to choose; 0 chooses none"""
     device: str | None = None
     """the new device, when the table has it: it is sampled there and judged on the rest"""
     sources: tuple[str, ...] = ()
@@ -67,7 +69,9 @@ def run(words: list[str]) -> None:
         table.row(options.device)
     given = None
     if count is None:
-        observed = load_observations(options.samples, space=table.space)
+        observed = load_observations(
+            options.samples, space=table.space, numbered=table.architectures
+        )
         given = observed.observations
         given.require(1, "transfer")
     check_samples(len(given) if given is not None else count or 0)
@@ -104,7 +108,11 @@ def run(words: list[str]) -> None:
             f"scale, and {', '.join(model.metrics)} are given at that of the sources"
         )
     if options.out is not None:
-        model.save(options.out, table.space, None if given is None else given.architectures)
+        origin = observed.origin if count is None else None
+        if options.device is not None:
+            origin = Origin({"kind": options.device}, source="published")
+        fitted_to = None if given is None else given.architectures
+        model.save(options.out, table.space, fitted_to, origin)
         display.say(f"wrote {options.out}")
 
 

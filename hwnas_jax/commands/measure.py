@@ -1,35 +1,68 @@
-"""`hwnas measure`: times one network."""
+"""`hwnas measure`: times one network, or takes what was measured elsewhere."""
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from hwnas_jax.commands.options import Experiment, parse
+from hwnas_jax.commands.search import show_result
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
-from hwnas_jax.errors import choose
+from hwnas_jax.errors import UserError, choose
 
 
 @dataclasses.dataclass(frozen=True)
 class MeasureOptions:
-    """Times the network of an architecture file on this device."""
+    """Times the network of an architecture file on this device.
+
+    With --from it takes a run that searched for a device elsewhere, and what you measured there.
+    """
 
     architecture: tyro.conf.Positional[Path]
-    """the architecture file"""
+    """the architecture file; with --from, the run folder"""
+    taken: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """to_measure.csv of the run folder with its empty column filled, or as much of it as is known;
+    the page of the run is written again"""
     cost_model: Path | None = None
     """a cost model whose prediction is shown beside"""
     config: Experiment = Config()
 
 
 def run(words: list[str]) -> None:
-    """Times one network and prints it."""
+    """Times one network and prints it, or notes the measurements in a run."""
+    options = parse(MeasureOptions, words, "measure", files=1)
+    if options.taken is not None:
+        if options.cost_model is not None:
+            raise UserError("--cost-model does not go with --from: the run has a cost model")
+        _take_back(options.architecture, options.taken)
+    elif options.architecture.is_dir():
+        raise UserError(
+            f"{options.architecture} is a directory: name an architecture file, or with --from "
+            "what was measured of a run's networks elsewhere"
+        )
+    else:
+        _time(options)
+
+
+def _take_back(folder: Path, path: Path) -> None:
+    from hwnas_jax.runs.run import Run
+
+    display = Terminal()
+    run = Run.open(folder, display=display)
+    for said in run.take_back(path):
+        display.say(said)
+    run.report()
+    show_result(run)
+
+
+def _time(options: MeasureOptions) -> None:
     from hwnas_jax.cost import load_cost_model, measure_networks
     from hwnas_jax.cost.models.base import predict_architectures
     from hwnas_jax.files.json_files import load_or_offer
     from hwnas_jax.spaces.core.architecture_files import load_architecture
 
-    options = parse(MeasureOptions, words, "measure", files=1)
     space, architecture = load_or_offer(options.architecture, load_architecture)
     model = None
     if options.cost_model is not None:

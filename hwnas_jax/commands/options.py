@@ -36,9 +36,9 @@ class RunOptions:
     until: str = "report"
     """the last stage to run: profile, fit_cost, search, derive, retrain, measure or report"""
     measurements: Path | None = None
-    """a measurement file to use in place of profiling"""
+    """a measurement file to use in place of profiling, also of a device that is not here"""
     cost_model: Path | None = None
-    """a cost model to use in place of profiling and fitting"""
+    """a cost model to use in place of profiling and fitting, also of a device that is not here"""
     config: Experiment = Config()
 
     def check(self) -> None:

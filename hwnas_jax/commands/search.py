@@ -96,7 +96,7 @@ def _new_run(options: SearchOptions) -> Any:
 
     return Run.create(
         options.config, options.run_dir,
-        measurements=options.measurements, cost_model=options.cost_model,
+        measurements=options.measurements, cost_model=options.cost_model, display=job_display(),
     )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ def _new(options: SweepOptions) -> "Run":
         wanted=_wanted(options),
         measurements=options.measurements,
         cost_model=options.cost_model,
+        display=Terminal(),
     )
 
 

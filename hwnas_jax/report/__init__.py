@@ -117,5 +117,6 @@ def _payload(run: RunFiles) -> dict[str, Any]:
         "measurements_during_search": run.measurements_during_search,
         "stages": run.stages,
         "versions": run.versions,
+        "device": run.device,
         "config": run.config and run.config["config"],
     }

@@ -25,6 +25,7 @@ from hwnas_jax.report.sections import (
     header,
     network_colours,
     network_names,
+    predictions,
     search,
 )
 from hwnas_jax.report.summary import (
@@ -43,11 +44,11 @@ def render(run: RunFiles) -> str:
     """Returns the whole page."""
     if run.several:
         parts = [sweep_page.head(run), sweep_page.result(run), sweep_page.front(run), search(run),
-                 cost_model(run), details(run)]  # fmt: skip
+                 cost_model(run), predictions(run), details(run)]  # fmt: skip
         return document(f"{run.name}: sweep report", "\n".join(parts))
     head = header(run, "Hardware-aware architecture search", verdict(run), _tiles(run))
-    parts = [head, _result(run), _network(run), search(run), cost_model(run), _trained(run),
-             details(run)]  # fmt: skip
+    parts = [head, _result(run), _network(run), search(run), cost_model(run), predictions(run),
+             _trained(run), details(run)]  # fmt: skip
     return document(f"{run.name}: search report", "\n".join(parts))
 
 
@@ -64,9 +65,10 @@ def _tiles(run: RunFiles) -> str:
         ("predicted", number(found.get("predicted")), run.unit,
          _joined(_plus_minus(found.get("predicted_std"), found.get("predicted"), run.unit),
                  bound_in_words(run, found))),
-        (run.obtained, number(found.get("measured")), run.unit,
+        (run.obtained_where, number(found.get("measured")), run.unit,
          _joined(_plus_minus(half(found.get("measured_iqr")), found.get("measured"), run.unit),
-                 "" if over is None else f"{percent(over, sign=True)} vs target")),
+                 "" if over is None else f"{percent(over, sign=True)} vs target",
+                 "not measured here" if run.elsewhere and over is None else "")),
         (f"test {run.task.name}", tested.removesuffix(" %"), "%" if tested.endswith(" %") else "",
          "" if best is None else f"{name_of(best.control)} {run.task.show(best.value)}"),
     ]  # fmt: skip
@@ -98,17 +100,18 @@ def _result(run: RunFiles) -> str:
         [network_row(run, network) for network in run.found],
         [any(network is one for one in found) for network in run.found],
     )
-    selection = (
-        "The highlighted network of each origin was chosen on the validation data, among those "
-        f"that met the budget when {run.obtained} before the training, if any did."
-    )
+    among = f", among those that met the budget when {run.obtained} before the training, if any did"
+    if run.elsewhere:
+        measured = f", among those that met the budget when {run.obtained_where}, if any did"
+        among = measured if run.handed_back else ""
+    selection = f"The highlighted network of each origin was chosen on the validation data{among}."
     notes = note(selection, confirmations_note(run)), note(*cost_notes(run))
     return section("Result", rows, *notes, *beside_controls(run))
 
 
 def cost_notes(run: RunFiles) -> list[str]:
     """Returns what a reader has to know about the costs on a page."""
-    batch = (run.measurements or {}).get("batch_size")
+    batch = (run.measurements or run.device or {}).get("batch_size")
     limits = (run.targets or {}).get("limits") or {}
     others = ", ".join(f"{metric} at most {number(float(most))}" for metric, most in limits.items())
     return [
@@ -136,16 +139,16 @@ def _network(run: RunFiles) -> str:
 
 def _trained(run: RunFiles) -> str:
     parts = []
+    rows, obtained = run.found, run.obtained
+    if run.elsewhere and not run.handed_back:
+        rows, obtained = [{**row, "measured": row.get("predicted")} for row in rows], "predicted"
     known: list[Any] = [
-        network for network in run.found
-        if None not in (network.get("measured"), network.get("test_metric"))
-    ]  # fmt: skip
+        row for row in rows if None not in (row.get("measured"), row.get("test_metric"))
+    ]
     if known:
-        drawn = plot_tradeoff(
-            run.found, run.target, metric=run.metric, task=run.task, obtained=run.obtained
-        )
+        drawn = plot_tradeoff(rows, run.target, metric=run.metric, task=run.task, obtained=obtained)
         caption = (
-            f"Retrained networks: test {run.task.name} and {run.obtained} cost. Filled ones were "
+            f"Retrained networks: test {run.task.name} and {obtained} cost. Filled ones were "
             "chosen on the validation data."
         )
         parts.append(figure(drawn, "tradeoff", caption))

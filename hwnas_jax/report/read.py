@@ -97,6 +97,7 @@ class RunFiles:
     right: dict[str, np.ndarray]
     config: dict[str, Any] | None
     versions: dict[str, Any] | None
+    device: dict[str, Any] | None
     space: dict[str, Any] | None
     searches: dict[str, Any] | None
     measurements: dict[str, Any] | None
@@ -154,7 +155,24 @@ class RunFiles:
     @property
     def obtained(self) -> str:
         """How the costs of the finished networks were obtained, in the metric of the budget."""
-        return "counted" if self.metric in COUNTED else self.source
+        if self.metric in COUNTED:
+            return "counted"
+        return "measured" if self.device else self.source
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The device that the budget is for where that is not here; None where it is."""
+        return str(self.device["device"]) if self.device and self.obtained != "counted" else None
+
+    @property
+    def obtained_where(self) -> str:
+        """How the costs of the finished networks were obtained, with the device if not here."""
+        return f"measured on {self.elsewhere}" if self.elsewhere else self.obtained
+
+    @property
+    def handed_back(self) -> list[dict[str, Any]]:
+        """The networks that were measured on a device that is not here."""
+        return [n for n in self.found if self.elsewhere and n.get("measured") is not None]
 
     @property
     def found(self) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ class NetworkEntry:
     measured: NotNegative | None = None
     measured_iqr: NotNegative | None = None
     measured_now: NotNegative | None = None
+    measured_limits: dict[str, NotNegative] | None = None
     drift: NotNegative | None = None
     supernet_metric: float | None = None
     validation_metric: float | None = None
@@ -114,6 +115,16 @@ class Targets:
     limits: dict[str, Amount] = dataclasses.field(default_factory=dict)
     budget: str = ""
     quantiles: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceFile:
+    """`device.json`: a device that is not here, and why a timing here would not mean the same."""
+
+    device: str
+    runtime: str
+    batch_size: Whole
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,6 +269,7 @@ class _Architecture:
 FILES: dict[str, tuple[Any, int]] = {
     "config": (_Config, 2),
     "versions": (_Versions, 1),
+    "device": (DeviceFile, 1),
     "space": (SpaceFile, 1),
     "searches": (_Searches, 1),
     "measurements": (_Measurements, 2),

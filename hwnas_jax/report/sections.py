@@ -7,6 +7,7 @@ from typing import Any
 from hwnas_jax.errors import UserError, shortened
 from hwnas_jax.report.catalogue import methods_used
 from hwnas_jax.report.comparison import comparison_note, comparison_table, each_search_table
+from hwnas_jax.report.elsewhere import prediction_rows, predictions_in_words
 from hwnas_jax.report.html import escaped, figure, missing, note, section, sentences, table
 from hwnas_jax.report.network_plots import plot_cost_fit
 from hwnas_jax.report.numbers import NOTHING, percent
@@ -50,7 +51,7 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
         (_data(run), "data {}"),
         (_classes(run), "classes {}"),
         (run.settings("task", "name"), "task {}"),
-        (device.get("kind") or device.get("platform"), "device {}"),
+        (run.elsewhere or device.get("kind") or device.get("platform"), "device {}"),
         (None if run.several else run.settings("seed"), "seed {}"),
         ((run.versions or {}).get("started"), "started {}"),
     ]
@@ -241,6 +242,11 @@ def cost_model(run: RunFiles) -> str:
         "correlation, the mean of the absolute relative errors, the share of the networks that "
         "were predicted within 10 %, and the share inside the model's own 90 % intervals."
     )
+    if not held_out:
+        explained = (
+            f"The costs of single operations were {source}, and those of networks are their sums. "
+            "No network was left to judge them by."
+        )
     searched = (run.measurements_during_search or {"networks": []})["networks"]
     more = measured_during_search(searched) if searched else ""
     drawn = missing("scatter of predictions", f"{source} networks in cost_fit.json")
@@ -254,6 +260,17 @@ def cost_model(run: RunFiles) -> str:
         )
     judged = f"<div>{table(head, rows)}{note(explained, more)}</div>"
     return section(title, f'<div class="pair">{drawn}\n{judged}</div>')
+
+
+def predictions(run: RunFiles) -> str:
+    """Returns the section on what was handed back from a device that is not here, if anything."""
+    head, *rows = prediction_rows(run) or [()]
+    if not rows:
+        return ""
+    said = note(
+        predictions_in_words(run), "Deviations count the standard deviations of the cost model."
+    )
+    return section(f"Prediction and measurement on {run.elsewhere}", table(head, rows), said)
 
 
 def details(run: RunFiles) -> str:
@@ -272,6 +289,9 @@ def details(run: RunFiles) -> str:
         parts.append(missing("times of the stages", "stages.json"))
     if run.versions:
         rows = [(key, _value(value)) for key, value in _flat(run.versions)]
+        if run.device:
+            shown = {key: run.device[key] for key in ("device", "runtime", "batch_size", "reason")}
+            rows = [(f"costs.{key}", _value(value)) for key, value in shown.items()] + rows
         if run.measurements:
             for key in ("operations", "networks"):
                 done = str(len(run.measurements.get(key) or []))

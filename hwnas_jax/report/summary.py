@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hwnas_jax.report.comparison import against_best, chosen, comparisons, gain, trainings
+from hwnas_jax.report.elsewhere import predictions_in_words
 from hwnas_jax.report.numbers import (
     count,
     half,
@@ -28,9 +29,16 @@ def headings(run: RunFiles) -> tuple[str, ...]:
     """Returns what the cells of `network_row` are called."""
     unit, metric = run.unit, run.task.name
     return (
-        "network", f"target ({unit})", f"predicted ({unit})", f"{run.obtained} ({unit})",
+        "network", f"target ({unit})", f"predicted ({unit})", f"{run.obtained_where} ({unit})",
         "vs target", f"validation {metric}", f"test {metric}", "params", "MACs",
     )  # fmt: skip
+
+
+def measured_cell(run: RunFiles, network: dict[str, Any]) -> str:
+    """Returns what a network costs for certain, or that this is not measured here."""
+    if run.elsewhere and network.get("measured") is None:
+        return "not measured here"
+    return with_deviation(network.get("measured"), half(network.get("measured_iqr")))
 
 
 def network_row(run: RunFiles, network: dict[str, Any]) -> tuple[str, ...]:
@@ -39,7 +47,7 @@ def network_row(run: RunFiles, network: dict[str, Any]) -> tuple[str, ...]:
         network["label"],
         number(network.get("target") or run.target),
         with_deviation(network.get("predicted"), network.get("predicted_std")),
-        with_deviation(network.get("measured"), half(network.get("measured_iqr"))),
+        measured_cell(run, network),
         percent(over_target(run, network), sign=True),
         run.task.show(network.get("validation_metric")),
         run.task.show(network.get("test_metric")),
@@ -73,7 +81,8 @@ def verdict(run: RunFiles) -> str:
     if run.target is None:
         return "This run is not finished: it has no target yet."
     unit = run.unit
-    goal = f"Target {number(run.target)} {unit}"
+    where = f" on {run.elsewhere}" if run.elsewhere else ""
+    goal = f"Target {number(run.target)} {unit}{where}"
     if not found:
         return f"{goal}. This run is not finished: no network was derived yet."
     parts = [goal]
@@ -84,10 +93,10 @@ def verdict(run: RunFiles) -> str:
         predicted = with_deviation(found["predicted"], found.get("predicted_std"))
         parts.append(f"predicted {predicted} {unit}{f' ({bound})' if bound else ''}")
     if found.get("measured") is None:
-        parts.append(f"not {run.obtained} yet")
+        parts.append("not measured here" if run.elsewhere else f"not {run.obtained} yet")
     else:
         cost = with_deviation(found["measured"], half(found.get("measured_iqr")))
-        parts.append(f"{run.obtained} {cost} {unit}")
+        parts.append(f"{run.obtained_where} {cost} {unit}")
     if found.get("test_metric") is None:
         parts.append("not tested yet")
     else:
@@ -96,8 +105,12 @@ def verdict(run: RunFiles) -> str:
 
 
 def conclusion(run: RunFiles) -> list[str]:
-    """Returns the search beside its best control, and whether it failed to decide, in sentences."""
-    return list(filter(None, (against_best(run), undecided(run))))
+    """Returns what there is to say of a search beside its figures, in sentences.
+
+    That is how predictions did on a device that is not here, the search beside its best control,
+    and whether it failed to decide.
+    """
+    return list(filter(None, (predictions_in_words(run), against_best(run), undecided(run))))
 
 
 def bound_in_words(run: RunFiles, network: dict[str, Any]) -> str:

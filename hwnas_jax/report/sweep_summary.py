@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.report.comparison import name_of
-from hwnas_jax.report.numbers import half, number, percent, plural, with_deviation
+from hwnas_jax.report.numbers import number, percent, plural, with_deviation
 from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
 from hwnas_jax.report.read import RunFiles
-from hwnas_jax.report.summary import conclusion, over_target
+from hwnas_jax.report.summary import conclusion, measured_cell, over_target
 from hwnas_jax.report.task_metric import TaskMetric
 
 _COSTS = ("measured", "predicted")
@@ -111,7 +111,7 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
         return []
     table: list[tuple[str, ...]] = [
         (
-            "search", f"target ({unit})", f"predicted ({unit})", f"{run.obtained} ({unit})",
+            "search", f"target ({unit})", f"predicted ({unit})", f"{run.obtained_where} ({unit})",
             "vs target", f"supernet {task.name}", f"validation {task.name}", f"test {task.name}",
             "front",
         )
@@ -122,7 +122,7 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
                 network["label"],
                 number(network.get("target")),
                 with_deviation(network.get("predicted"), network.get("predicted_std")),
-                with_deviation(network.get("measured"), half(network.get("measured_iqr"))),
+                measured_cell(run, network),
                 percent(over_target(run, network), sign=True),
                 task.show(network.get("supernet_metric")),
                 task.show(network.get("validation_metric")),

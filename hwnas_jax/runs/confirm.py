@@ -41,7 +41,6 @@ def confirm(
       The groups, each with those that meet the budget in their order, then the others by their
       distance to it; and one plain row per candidate.
     """
-    least = LEAST_USED if budget.both_sides else 0.0
     ordered, rows = {}, []
     for (search, origin), group in groups.items():
         kept: list[tuple[float, Candidate]] = []
@@ -49,9 +48,7 @@ def confirm(
         for candidate in group:
             string = space.to_string(candidate.architecture)
             found = measured[string].median
-            # What a confidence keeps free is not expected to be used.
-            expected = target.value - (candidate.bound - candidate.predicted)
-            meets = least * expected <= found <= target.value
+            meets = meets_budget(found, candidate.predicted, candidate.bound, target.value, budget)
             (kept if meets else missed).append((abs(found - target.value), candidate))
             rows.append(
                 {
@@ -66,6 +63,23 @@ def confirm(
         missed.sort(key=lambda pair: pair[0])
         ordered[search, origin] = [candidate for _, candidate in kept + missed]
     return ordered, rows
+
+
+def meets_budget(
+    measured: float, predicted: float, bound: float, target: float, budget: Budget
+) -> bool:
+    """Returns whether a network meets a budget by its measured cost.
+
+    Args:
+      measured: what it costs, in the unit of the target.
+      predicted: what it was predicted to cost.
+      bound: the upper bound of that, which is the prediction itself without a confidence.
+      target: the most that it may cost.
+      budget: says whether networks that leave much of it unused meet it.
+    """
+    # What a confidence keeps free is not expected to be used.
+    least = LEAST_USED * (target - (bound - predicted)) if budget.both_sides else 0.0
+    return least <= measured <= target
 
 
 def describe(

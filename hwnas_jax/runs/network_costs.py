@@ -60,6 +60,8 @@ def cost_of(
         display.say(f"{len(networks)} networks counted: {target.metric}")
         return counted
     known = _measurements(folder, space)
+    if known is not None and not known.networks:
+        known = None  # operations alone, which no network can be timed beside
     hardware, batch_size = _simulated(space, known, config)
     if hardware is not None:
         figures = estimate(space, networks, hardware, batch_size=batch_size, progress=progress)
@@ -97,7 +99,7 @@ def check_costs(space: Space, metric: str, folder: Path, config: Config) -> None
         if _simulated(space, known, config)[0] is not None:
             return
         choose(metric, _MEASURED, "metric that networks can be measured by")
-        if metric == "latency_ms" and known is not None:
+        if metric == "latency_ms" and known is not None and known.networks:
             check_comparable(space, known, make_runtime(config.profile), config.profile.batch_size)
     except UserError as error:
         raise UserError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import override
-from hwnas_jax.cost import Measured
+from hwnas_jax.cost import AnalyticModel, Measured
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.whole import inner_folder
@@ -20,6 +20,7 @@ from hwnas_jax.report.outcome import decided_in_words
 from hwnas_jax.report.run_files import check_networks, write_run_file
 from hwnas_jax.runs.confirm import Groups, confirm, describe
 from hwnas_jax.runs.controls import controls_of
+from hwnas_jax.runs.elsewhere import TEMPLATE, Elsewhere, write_template
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.parts import RunParts
@@ -67,6 +68,22 @@ class NetworkStages(RunParts):
             return self.proposals.control(control, number, target, member.seed, progress)
         return self.proposals.of(number, target, member.seed, progress, label=member.label)
 
+    @functools.cached_property
+    def unmeasured(self) -> Elsewhere | None:
+        """The device that the networks cost something on, where that must be measured elsewhere.
+
+        None for a run of this machine, and for a metric that is counted.
+        """
+        if self.target.metric in AnalyticModel.counted_metrics(self.space):
+            return None
+        return Elsewhere.load(self.folder)
+
+    @property
+    def metrics_to_measure(self) -> tuple[str, ...]:
+        """The metrics with a limit that are not counted; that of the budget comes first."""
+        counted = AnalyticModel.counted_metrics(self.space)
+        return tuple(metric for metric in self.target.limits if metric not in counted)
+
     @property
     def origins(self) -> tuple[str, ...]:
         """Where the run's networks come from: the search first, then the controls."""
@@ -103,13 +120,26 @@ class NetworkStages(RunParts):
             }
             write_run_file(self.folder, "networks", payload)
             self._save_architectures(networks)
+            if self.unmeasured:
+                write_template(
+                    self.folder, self.space, self.unmeasured, self.metrics_to_measure, networks
+                )
         for decided in self._decided(networks):
             self.display.say(decided_in_words(decided))
-        self.display.say(
-            f"{networks[0]['string']}, predicted {networks[0]['predicted']:.4g} "
-            f"{unit(self.target.metric)}"
-        )
+        self.display.say(f"{networks[0]['string']}, predicted {self._predicted(networks[0])}")
+        if self.unmeasured:
+            self.display.say(
+                f"not measured here: the networks are in {self.folder / TEMPLATE}, for "
+                f"{self.unmeasured}"
+            )
         return networks
+
+    def _predicted(self, entry: dict[str, Any]) -> str:
+        """Returns what a network is predicted to cost, with the deviation and the device."""
+        name = unit(self.target.metric)
+        deviation = f" ± {entry['predicted_std']:.2g}" if entry.get("predicted_std") else ""
+        where = f" on {self.unmeasured.device}" if self.unmeasured else ""
+        return f"{entry['predicted']:.4g}{deviation} {name}{where}"
 
     def _described(
         self, groups: Groups, search: int, confirmations: list[dict[str, Any]]
@@ -167,9 +197,10 @@ class NetworkStages(RunParts):
     ) -> tuple[Groups, list[dict[str, Any]]]:
         """Measures the first candidates of each group; `confirm` says what becomes of them.
 
-        A network that several groups propose is measured once.
+        A network that several groups propose is measured once. Where the device is not here the
+        candidates stay in their order.
         """
-        if not self.config.derive.confirm:
+        if not self.config.derive.confirm or self.unmeasured:
             return groups, []
         count = max(self.config.derive.confirm, self.config.retrain.networks)
         groups = {whose: group[:count] for whose, group in groups.items()}
@@ -213,7 +244,7 @@ class NetworkStages(RunParts):
         Of each search and origin, the best on the validation data among those that met the budget
         when measured is marked selected.
         """
-        payload = self._networks()
+        payload = self.networks
         networks = payload["networks"]
         distributed.exchange(None)  # process 0 writes the file, so all have read it
         with self.stage("retrain") as report:
@@ -258,11 +289,11 @@ class NetworkStages(RunParts):
         """Returns a retrained network by its label; the selected one when none is named."""
         entry = self.network(label)
         with self.writing():
-            return self._train(_twin(entry, self._networks()["networks"]), None)
+            return self._train(_twin(entry, self.networks["networks"]), None)
 
     def network(self, label: str | None = None) -> dict[str, Any]:
         """Returns what `networks.json` has about a network; about the selected one by default."""
-        networks = self._networks()["networks"]
+        networks = self.networks["networks"]
         if label is None:
             label = next((e["label"] for e in networks if e.get("selected")), networks[0]["label"])
         choose(label, [e["label"] for e in networks], "network")
@@ -290,10 +321,23 @@ class NetworkStages(RunParts):
         """Measures the networks on this device, those of a target together and each once.
 
         `measured` is at the speed that the device had when it was profiled, `measured_now` is as
-        the clock said.
+        the clock said. Where the device is not here, nothing is measured: `handed_back` takes
+        what a person has measured there.
         """
-        payload = self._networks()
+        payload = self.networks
         networks = payload["networks"]
+        if self.unmeasured:
+            with self.stage("measure") as report:
+                report(1, 1, f"not here: {self.unmeasured.device}")
+            if any(entry.get("measured") is None for entry in networks):
+                listed = self.folder / TEMPLATE
+                self.display.say(
+                    f"not measured here: measure the networks of {listed} on {self.unmeasured}, "
+                    f"fill its empty column ({', '.join(self.metrics_to_measure)}), and hand the "
+                    "file back with: "
+                    f"hwnas measure {self.folder} --from {listed}"
+                )
+            return networks
         with self.stage("measure") as report:
             for target, numbers in self._by_target():
                 labels = {self.members[i].label for i in numbers}
@@ -313,12 +357,26 @@ class NetworkStages(RunParts):
             write_run_file(self.folder, "networks", payload)
         return networks
 
+    def choose_again(self, payload: dict[str, Any]) -> None:
+        """Chooses among the networks again, where they are trained, and writes `networks.json`.
+
+        Args:
+          payload: its content, with what was measured since.
+        """
+        networks = payload["networks"]
+        if all(entry.get("validation_metric") is not None for entry in networks):
+            self._select(networks)
+        write_run_file(self.folder, "networks", payload)
+        self._save_architectures(networks)
+
     def _by_target(self) -> Iterator[tuple[Target, list[int]]]:
         """Yields every target with the numbers of its searches."""
         for target in dict.fromkeys(member.target for member in self.members):
             yield target, [i for i, m in enumerate(self.members) if m.target == target]
 
-    def _networks(self) -> dict[str, Any]:
+    @property
+    def networks(self) -> dict[str, Any]:
+        """The content of `networks.json`; UserError when it is absent or damaged."""
         payload = self.read("networks")
         path, networks = self.folder / "networks.json", payload["networks"]
         check_networks(payload, self.read("targets"), path)

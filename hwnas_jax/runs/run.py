@@ -8,7 +8,8 @@ anywhere:
   fit_cost  -> cost_model.npz, cost_fit.json
   search    -> targets.json, checkpoints/search, metrics.jsonl, search.npz; where it measures,
                measurements_during_search.json, cost_models/
-  derive    -> networks.json, architecture.json or architectures/<search>.json
+  derive    -> networks.json, architecture.json or architectures/<search>.json; to_measure.csv
+               where the device is not here, which device.json says from the start
   retrain   -> checkpoints/<network>, tested.npz, networks.json, architecture.json
   measure   -> networks.json
   report    -> report.html, report.json
@@ -34,6 +35,8 @@ from hwnas_jax.cost import (
 )
 from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.files.unit_doubts import measurement_doubts
+from hwnas_jax.cost.models.model_file import read_origin
+from hwnas_jax.cost.simulate.estimates import computes
 from hwnas_jax.data import Dataset, recognised
 from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.data.stored import save_dataset
@@ -46,7 +49,9 @@ from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
 from hwnas_jax.report.run_files import write_run_file
 from hwnas_jax.runs.checks import check_config, check_limits, check_methods
+from hwnas_jax.runs.elsewhere import Elsewhere
 from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.handed_back import take_back
 from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
@@ -153,17 +158,26 @@ class Run(NetworkStages):
           UserError: names the metric, or the target, and what is allowed.
         """
         config, path = self.config, self.folder / "measurements.json"
+        elsewhere = Elsewhere.load(self.folder)
+        if elsewhere is not None and config.target.measurements:
+            raise UserError(
+                f"target.measurements = {config.target.measurements}: {elsewhere} is not here, so "
+                f"nothing can be measured during the search ({elsewhere.reason})"
+            )
         if fitted:
             self.resolve_targets()
         else:
             known = load_measurements(path, self.space) if path.exists() else None
-            observed = None if known is None else known.metrics
+            observed = None if known is None else known.metrics or ("latency_ms",)
             check_limits(config, self.budget, self.space, observed)
-        if config.derive.confirm:
+        if config.derive.confirm and elsewhere is None:
             check_costs(self.space, config.target.metric, self.folder, config)
 
     def adopt(self, *, measurements: Path | None = None, cost_model: Path | None = None) -> None:
         """Takes files of another run in place of the stages that would make them.
+
+        Where their costs are of a device that this machine cannot speak for, the run notes that:
+        it times nothing then.
 
         Args:
           measurements: a measurement file, in place of profiling.
@@ -172,17 +186,29 @@ class Run(NetworkStages):
         Raises:
           UserError: when a file is damaged or belongs to another space.
         """
+        origin = None
         if measurements is not None:
             given = load_or_offer(measurements, lambda path: load_measurements(path, self.space))
+            origin = given.origin
             for note in (*given.notes, *measurement_doubts(given, self.space)):
                 self.display.say(note)
+            if not given.networks:
+                fit_cost(self.space, given, self.config.cost)  # refuses a table with a gap
             save_measurements(given, self.folder / "measurements.json")
             self.finish("profile", 0.0)
         if cost_model is not None:
             load_or_offer(cost_model, lambda path: load_cost_model(path, self.space))
+            origin = origin or read_origin(cost_model)
             shutil.copyfile(cost_model, self.folder / "cost_model.npz")
             for stage in ("profile", "fit_cost"):
                 self.finish(stage, 0.0)
+        if measurements is cost_model is None or computes(self.space, self.config.profile):
+            return
+        elsewhere = Elsewhere.find(origin, self.config.profile, model_alone=measurements is None)
+        if elsewhere is not None:
+            elsewhere.save(self.folder)
+            if self.config.target.metric not in AnalyticModel.counted_metrics(self.space):
+                self.display.say(elsewhere.announcement)
 
     def all(self, *, until: str = "report", from_step: int | None = None) -> None:
         """Runs the stages that are not finished yet, in order.
@@ -248,7 +274,7 @@ class Run(NetworkStages):
             model, fitted = fit_cost(
                 self.space, measured, self.config.cost, seed=self.config.seed, progress=report
             )
-            model.save(path, self.space, measured.encoded(self.space))
+            model.save(path, self.space, measured.encoded(self.space), measured.origin)
             write_run_file(self.folder, "cost_fit", fitted.to_dict())
         self.__dict__.pop("cost_model", None)
         self.display.table(*cost_fit_table(fitted.to_dict()))
@@ -307,6 +333,7 @@ class Run(NetworkStages):
         self.__dict__.pop("members", None)
         name, values = unit(settings.metric), [target.value for target in targets]
         each = " per call" if name == "ms" else ""
+        each += f" on {self.unmeasured.device}" if self.unmeasured else ""
         count = f"target {values[0]:.4g}"
         if len(values) > 1:
             count = f"{len(values)} targets, {min(values):.4g} to {max(values):.4g}"
@@ -333,6 +360,20 @@ class Run(NetworkStages):
                 found.save(self.folder)
         for name in ("cost_model", "proposals"):
             self.__dict__.pop(name, None)
+
+    def take_back(self, path: Path) -> list[str]:
+        """Takes what a person has measured of the networks on a device that is not here.
+
+        Args:
+          path: the filled `to_measure.csv`, or a measurement file of the same networks.
+
+        Returns:
+          Sentences for people.
+
+        Raises:
+          UserError: as `handed_back.take_back`.
+        """
+        return take_back(self, path)
 
     def report(self) -> Path:
         """Writes the page and its figures as JSON; returns the page."""

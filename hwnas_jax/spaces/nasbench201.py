@@ -13,14 +13,13 @@ Search", ICLR 2020.
 
 import functools
 import itertools
-import re
 from typing import ClassVar, cast
 
 import jax
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, shortened
 from hwnas_jax.nn import operations as ops
 from hwnas_jax.nn.cell_operations import (
     AVG_POOL_3X3,
@@ -67,16 +66,21 @@ class CellChoices(FourNodes):
         return "+".join(nodes)
 
     def from_string(self, text: str) -> np.ndarray:
-        found = re.findall(r"([^|~+]+)~(\d)", text)
-        if [int(source) for _, source in found] != [source for _, source in EDGES]:
-            raise UserError(f"{text!r} is no {self.name} cell; the form is {_FORM}")
-        known = names(self.cell_operations)
-        chosen = [choose(name, known, f"operation in {text!r}") for name, _ in found]
+        edges = [edge.rpartition("~") for edge in self._edges(text)]
+        if [source for _, _, source in edges] != [str(source) for _, source in EDGES]:
+            raise UserError(f"{shortened(text)!r} is no {self.name} cell; the form is {_FORM}")
         decisions = [decision.name for decision in self.decisions]
-        architecture = self.from_names(dict(zip(decisions, chosen, strict=True)))
-        if self.to_string(architecture) != text:
-            raise UserError(f"{text!r} is malformed; meant is {self.to_string(architecture)!r}?")
-        return architecture
+        return self.from_names({d: name for d, (name, _, _) in zip(decisions, edges, strict=True)})
+
+    def _edges(self, text: str) -> list[str]:
+        """Returns what stands between the bars of a cell; nothing for a text of another form."""
+        nodes = [node.strip() for node in text.strip().split("+")]
+        if not all(len(node) > 1 and node[0] == node[-1] == "|" for node in nodes):
+            return []
+        edges = [node[1:-1].split("|") for node in nodes]
+        if [len(into) for into in edges] != [1, 2, 3]:
+            return []
+        return [edge.strip() for into in edges for edge in into]
 
 
 @SPACES.add

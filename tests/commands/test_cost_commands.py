@@ -12,10 +12,12 @@ from scipy import stats
 
 from hwnas_jax.cli import main
 from hwnas_jax.commands.cost_eval import evaluate
+from hwnas_jax.cost.files.measurements import Origin
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.files.plain_text import parse_text, to_text
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import CostModel, predict_architectures
+from hwnas_jax.cost.models.model_file import read_origin
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core import published
@@ -110,9 +112,10 @@ def test_predict_takes_strings_files_and_standard_input(here, capsys, monkeypatc
     save_architecture(here / "a.json", CELLS, ROWS[1])
     (here / "some.csv").write_text("id,architecture\n1," + strings[2] + "\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{strings[3]}\n"))
-    rows = _predicted(capsys, strings[0], "a.json", "some.csv", "-")
-    assert [row["architecture"] for row in rows] == strings
-    assert [row["macs"]["value"] for row in rows] == pytest.approx(MACS[:4])
+    numbers, spelled = str(ROWS[0].tolist()), strings[0].replace("nor_conv_3x3", "conv3x3")
+    rows = _predicted(capsys, strings[0], "a.json", "some.csv", "-", numbers, spelled)
+    assert [row["architecture"] for row in rows] == [*strings, strings[0], strings[0]]
+    assert [row["macs"]["value"] for row in rows[:4]] == pytest.approx(MACS[:4])
     assert rows[0]["latency_ms"]["std"] == 0
     assert main(["cost", "predict", "model.npz", strings[0]]) == 0
     shown = capsys.readouterr().out
@@ -153,6 +156,7 @@ def test_a_model_is_fitted_to_a_device_of_a_table(here, capsys):
     words = "cost fit table.csv --device board --out fitted.npz --cost.model analytic"
     assert main(words.split()) == 0
     assert "wrote fitted.npz" in capsys.readouterr().out
+    assert read_origin(here / "fitted.npz") == Origin({"kind": "board"}, source="published")
     words = ["cost", "eval", "fitted.npz", "table.csv", "--device", "board", "--json"]
     assert main([*words, "--fitted"]) == 0
     found = json.loads(capsys.readouterr().out)["metrics"]["latency_ms"]

@@ -9,6 +9,7 @@ from hwnas_jax.cli import main
 from hwnas_jax.commands import cost_transfer
 from hwnas_jax.cost import load_cost_model, predict_architectures, spearman
 from hwnas_jax.cost.files.readers import load_table
+from hwnas_jax.cost.models.model_file import read_origin
 from hwnas_jax.cost.models.transfer import TransferModel
 from tests.cost.test_transfer import ALL, SPACE, TABLE
 
@@ -54,11 +55,13 @@ def test_networks_are_named_to_measure_and_their_file_is_fitted(here, capsys):
     names = (here / "plan.csv").read_text().split()
     assert names[0] == "architecture" and len(set(names[1:])) == 8
     costs = dict(zip(map(SPACE.to_string, ALL), TABLE.values["latency_ms"][0], strict=True))
-    lines = [f"# space: {json.dumps(SPACE.spec)}", "architecture,latency_ms"]
-    lines += [f"{name},{costs[name]}" for name in names[1:]]
+    numbered = [SPACE.to_string(row) for row in load_table(here / "table.csv").architectures]
+    lines = [f"# space: {json.dumps(SPACE.spec)}", "# device: board", "index,latency_ms"]
+    lines += [f"{numbered.index(name)},{costs[name]}" for name in names[1:]]
     (here / "mine.csv").write_text("\n".join(lines) + "\n")
     assert run("--samples", "mine.csv", "--sources", "d1", "d2", "d3", "--out", "m.npz") == 0
     assert "wrote m.npz" in capsys.readouterr().out
+    assert read_origin(here / "m.npz").name == "board"
     predicted = predict_architectures(load_cost_model(here / "m.npz", SPACE), ALL, 4)["latency_ms"]
     assert np.abs(predicted / TABLE.values["latency_ms"][0] - 1).mean() < 0.15
 

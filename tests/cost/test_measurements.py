@@ -131,7 +131,7 @@ def test_truncated_missing_and_binary_files(tmp_path, measurements):
     with pytest.raises(UserError, match=r"m\.json is damaged"):
         load_measurements(path, ToySpace())
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"m\.json is damaged"):
+    with pytest.raises(UserError, match=r"m\.json: it is not text"):
         load_measurements(path, ToySpace())
     with pytest.raises(UserError, match=r"none\.json"):
         load_measurements(tmp_path / "none.json", ToySpace())

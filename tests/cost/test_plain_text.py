@@ -117,17 +117,30 @@ ROW = f"{THREE},12.5\n"
          "'# batchsize:'; did you mean 'batch_size'"),
         (HEADER + "# version: 7\narchitecture,latency_ms\n" + ROW, "version 7; known is 2"),
         (HEADER + "architecture,latency_ms\n", "no row"),
-        (HEADER + "architecture,latency_s\n" + ROW, "'latency_s' has a unit.*convert.*latency_ms"),
+        (HEADER + "architecture,latency_h\n" + ROW, "'latency_h' has a unit.*convert.*latency_ms"),
         (HEADER + "architecture,latency\n" + ROW, "'latency' has a unit.*milliseconds"),
-        (HEADER + "architecture,Energy_J\n" + ROW, "'Energy_J' has a unit.*energy_mj"),
+        (HEADER + "architecture,Energy_Wh\n" + ROW, "'Energy_Wh' has a unit.*energy_mj"),
         (HEADER + "architecture,speed\n" + ROW, "no column is a metric"),
-        (HEADER + "architecture,latency_ms,repeat\n" + f"{THREE},1,2\n", "Did you mean 'repeats'"),
         (HEADER + "architecture,latency_ms,latency_ms\n" + f"{THREE},1,2\n", "line 4.*distinct"),
-        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP}\n", "line 6: 1 cells.*2 columns"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP}", "line 6: 1 cells.*2 columns"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP}\n", "line 6: latency_ms.*empty"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},1,2\n", "line 6: 3 cells.*2 col"),
+        (HEADER + "architecture,latency_us,latency_s\n" + f"{SKIP},1,2\n", "both give latency_ms"),
+        (HEADER + "# batch size: 3\narchitecture,latency_ms\n" + ROW, "line 4.*'# batch_size:'"),
         (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},0\n", "line 6: latency_ms.*posi"),
         (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},-3\n", "line 6: latency_ms.*-3"),
         (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},nan\n", "line 6: latency_ms.*nan"),
-        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},\n", "line 6: latency_ms.*number"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},\n", "line 6: latency_ms.*empty"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},١٢\n", "line 6: latency_ms.*numb"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},1_0\n", "line 6: latency_ms.*1_0"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},1e999\n", "line 6.*finite"),
+        (HEADER + "architecture,latency_ms\n" + ROW + f'{SKIP},"1,234"\n', "some numbers.*comma"),
+        (HEADER + "architecture,latency_ms\n" + f'{SKIP},"1,234"\n', "no separator of thousands"),
+        (HEADER + "architecture,device,latency_ms\n" + f"{SKIP},a,5\n{THREE},b,5\n",
+         "several devices, a, b"),
+        (HEADER + "architecture;latency_ms\n[0,0,0,0,0,7];5\n", "line 5: 3<-2 .*0 to 4, got 7"),
+        (HEADER + "architecture;latency_ms\n[0,0];5\n", "line 5: 2 numbers.*6 decisions"),
+
         (HEADER + "architecture,latency_ms\n" + ROW + f"{SKIP},fast\n", "line 6.*'fast'"),
         (HEADER + "architecture,latency_ms,repeats\n" + f"{SKIP},3,2.5\n", "line 5: repeats.*2.5"),
         (HEADER + "architecture,latency_ms\n" + ROW + ROW.replace("12.5", "13"),
@@ -192,7 +205,7 @@ def test_units_that_cannot_be_right_are_refused(tmp_path):
         _reload(tmp_path, _cells(fine * 1e6, device={"kind": "chip"}))
     mixed = fine.copy()
     mixed[7] *= 1e3
-    with pytest.raises(UserError, match=r"network 8: latency_ms 12000 is .* times slower"):
+    with pytest.raises(UserError, match=r"networks\[7\]: latency_ms 12000 is .* times slower"):
         _reload(tmp_path, _cells(mixed))
 
 

@@ -235,9 +235,9 @@ def test_a_csv_of_several_devices(tmp_path):
     ("text", "said"),
     [
         ("architecture,latency_ms\nblock0,1\n", "of which space"),
-        (f"architecture,latency_s\n{CELL[0]},1\n", "'latency_s' has a unit"),
+        (f"architecture,latency_h\n{CELL[0]},1\n", "'latency_h' has a unit"),
         (f"architecture,latency_ms\n{CELL[0]},1\n{CELL[1]},0\n", "line 3: latency_ms.*got 0"),
-        (f"architecture,latency_ms\n{CELL[0]},1\n{CELL[1]},nan\n", "line 3: latency_ms.*got nan"),
+        (f"architecture,latency_ms\n{CELL[0]},1\n{CELL[1]},nan\n", "line 3: latency_ms.*got 'nan'"),
         (f"architecture,latency_ms\n{CELL[0]},5\n{CELL[0]},6\n", "line 3 is the same.*line 2.*6"),
         (f"architecture,latency_ms\n{CELL[0]},5\n{CELL[1]},6000\n{CELL[2]},5\n",
          "line 3: .*in another unit"),

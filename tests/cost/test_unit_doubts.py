@@ -1,8 +1,11 @@
 """Doubts about units: told for what is unlikely, refused for what no device of the kind can do."""
 
+import json
+
 import numpy as np
 import pytest
 
+from hwnas_jax.cost.files.readers import load_observations
 from hwnas_jax.cost.files.unit_checks import running_macs, running_operations
 from hwnas_jax.cost.files.unit_doubts import doubt_latencies, kind_of
 from hwnas_jax.errors import UserError
@@ -53,3 +56,19 @@ def test_plain_choices_are_not_judged():
     space = published.OnceForAll()
     rows = space.random(np.random.default_rng(0), 3)
     assert doubt_latencies(space, rows, np.full(3, 1e-9), device="phone") == ()
+
+
+@pytest.mark.parametrize("column", ["latency_ms", "latency_s"])
+def test_seconds_in_a_column_of_milliseconds_are_caught_in_a_table_of_a_phone(tmp_path, column):
+    """The same figures are fine where the column says that they are seconds."""
+    lines = [f"{CELLS.to_string(row)},{ms / 1e3}" for row, ms in zip(ROWS, LATENCIES, strict=True)]
+    path = tmp_path / "phone.csv"
+    spec = json.dumps(CELLS.spec)
+    path.write_text(
+        f"# space: {spec}\n# device: Pixel 8\narchitecture,{column}\n" + "\n".join(lines)
+    )
+    seen = load_observations(path)
+    doubted = [note for note in seen.notes if "are these seconds?" in note]
+    assert len(doubted) == (column == "latency_ms")
+    found = seen.observations.values["latency_ms"]
+    np.testing.assert_allclose(found, LATENCIES * (1e-3 if doubted else 1.0))

@@ -12,6 +12,7 @@ from hwnas_jax.config import Config, override
 from hwnas_jax.cost import AnalyticModel, save_measurements
 from hwnas_jax.data import load_data
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.json_files import read_json
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.wanted import Wanted
@@ -227,15 +228,16 @@ def test_a_sweep_keeps_its_data_on_the_devices(tmp_path):
     assert "data.resident = False" in said
 
 
-def test_files_of_another_space_or_device_are_refused(tmp_path):
+def test_files_of_another_space_are_refused_and_those_of_another_device_noted(tmp_path):
     space = space_of(SMALL)
     measured = synthetic(space, space.random(np.random.default_rng(0), 12))
     path = tmp_path.parent / f"{tmp_path.name}.json"
     save_measurements(dataclasses.replace(measured, operations={}), path)
     said = refused(tmp_path, override(SMALL, space__args={"channels": 3}), measurements=path)
     assert "belong to the space" in said
-    said = refused(tmp_path, SMALL, measurements=path)
-    assert "could not be confirmed" in said and "--derive.confirm 0" in said
+    run = Run.create(SMALL, tmp_path / "elsewhere", measurements=path)
+    assert "profile.batch_size = 64" in read_json(run.folder / "device.json", "file")["reason"]
+    shutil.rmtree(run.folder)
     payload = json.loads(path.read_text())
     path.write_text(json.dumps({**payload, "source": "simulated"}))
     said = refused(tmp_path, SMALL, measurements=path)

@@ -1,5 +1,7 @@
 """NAS-Bench-201: codec, published counts, and three ways to run one cell."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.spaces import from_spec, make_space
+from hwnas_jax.spaces.core.choices import Choices, Decision
 from hwnas_jax.spaces.core.four_nodes import EDGES, active_edges
 from hwnas_jax.spaces.nasbench201 import OPERATIONS, NasBench201
 from tests.helpers import initialise
@@ -54,7 +57,7 @@ def test_every_string_round_trips():
         (INDEX_0.replace("nor_conv_1x1", "nor_conv_1x2"), "nor_conv_1x1"),
         (INDEX_0.replace("~1", "~3", 1), "form"),
         (INDEX_0[:-3], "form"),
-        (INDEX_0.replace("+", ""), "malformed"),
+        (INDEX_0.replace("+", ""), "form"),
         ("", "form"),
     ],
 )
@@ -70,6 +73,46 @@ def counted(space, architecture, attribute):
         for place in places
         if all(architecture[decision] == option for decision, option in place.when)
     )
+
+
+@pytest.mark.parametrize("text", ["a" * 20000, "|a~0|+" * 20000, "~" * 20000, "|" * 20000])
+def test_a_long_text_is_refused_at_once_and_not_repeated(text):
+    started = time.perf_counter()
+    with pytest.raises(UserError, match="is no nasbench201 cell; the form is") as caught:
+        STANDARD.from_string(text)
+    assert time.perf_counter() - started < 5 and len(str(caught.value)) < 300
+
+
+def test_the_usual_spellings_of_an_operation_are_understood():
+    spelled = {
+        "nor_conv_3x3": ("conv_3x3", "conv3x3", "Conv 3x3", "nor-conv-3x3"),
+        "nor_conv_1x1": ("conv_1x1", "conv1x1"), "avg_pool_3x3": ("avgpool3x3", "Avg_Pool-3x3"),
+        "none": ("zero", "Zeroize", "NONE"), "skip_connect": ("skip", "identity", "skip-connect"),
+    }  # fmt: skip
+    for name, others in spelled.items():
+        for other in others:
+            text = f"|{other}~0|+|none~0|{other}~1|+|none~0|none~1|{other}~2|"
+            np.testing.assert_array_equal(
+                STANDARD.from_string(text), STANDARD.from_string(text.replace(other, name))
+            )
+    for unknown in ("conv_5x5", "max_pool_3x3", "nor", ""):
+        with pytest.raises(UserError, match=r"unknown option of 1<-0 .*allowed are none"):
+            STANDARD.from_string(f"|{unknown}~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+
+
+def test_a_hyphen_before_a_number_is_a_sign():
+    space = Choices("signs", (Decision("shift", ("-1", "0")),))
+    with pytest.raises(UserError, match="unknown option of shift '1'"):
+        space.from_names({"shift": "1"})
+
+
+def test_an_architecture_is_also_the_numbers_of_its_options():
+    architecture = STANDARD.from_string(INDEX_0)
+    np.testing.assert_array_equal(STANDARD.from_numbers(architecture.tolist()), architecture)
+    wrong = ((5, "got 5"), (-1, "got -1"), (10**400, "got 1000"))
+    for numbers, word in (([0] * 5, "5 numbers"), *(([n, *[0] * 5], word) for n, word in wrong)):
+        with pytest.raises(UserError, match=word):
+            STANDARD.from_numbers(numbers)
 
 
 def test_published_counts_of_index_0():

@@ -30,6 +30,7 @@ def check_measurements(
     if isinstance(measurements.batch_size, bool) or measurements.batch_size < 1:
         raise UserError(f"batch_size must be positive, got {measurements.batch_size!r}")
     choose(measurements.source, SOURCES, "source")
+    check_notes(measurements.conditions)
     count = len(measurements.networks)
     if not 0 <= measurements.held_out <= count:
         raise UserError(f"held_out must lie in [0, {count}], got {measurements.held_out!r}")
@@ -62,6 +63,13 @@ def check_measurements(
 
 def _shown(samples: Mapping[str, Sample]) -> str:
     return ", ".join(f"{metric} {sample.median:.6g}" for metric, sample in samples.items())
+
+
+def check_notes(conditions: Mapping[str, Any]) -> None:
+    """Raises UserError unless the notes of a file's conditions are sentences."""
+    notes = conditions.get("notes", [])
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        raise UserError(f"the notes of the conditions must be a list of texts, got {notes!r}")
 
 
 def check_sample(metric: str, sample: Sample, where: str, *, zero: bool = False) -> None:

@@ -28,10 +28,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwnas_jax.cost.files.check import check_measurements, check_sample
 from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
 from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.plain_text import VERSION, parse_text, to_text
+from hwnas_jax.cost.files.sheet import decode
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.typed import Whole, check_value, open_ended, read_typed
 from hwnas_jax.files.whole import write_whole
@@ -49,7 +52,7 @@ def save_measurements(measurements: Measurements, path: Path) -> None:
       path: the file. It becomes plain text where the name ends in `.csv`, JSON otherwise.
     """
     path = Path(path)
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         text = to_text(measurements)
     else:
         text = json.dumps(_payload(measurements), indent=1, allow_nan=False) + "\n"
@@ -62,24 +65,30 @@ def load_measurements(
     *,
     device: str | None = None,
     batch_size: int | None = None,
+    gaps: bool = False,
+    numbered: np.ndarray | None = None,
 ) -> Measurements:
     """Reads a measurement file and checks every row.
 
     Args:
-      path: the file. It is read as plain text where the name ends in `.csv`, as JSON otherwise.
+      path: the file, of any name: JSON where it begins with a brace, plain text otherwise.
       space: the space it must belong to; None takes the space that the file names.
       device: names the device of a plain text file that does not.
       batch_size: images per call, for a plain text file that does not say.
+      gaps: whether networks of a plain text file may lack their figures; they are left out.
+      numbered: as in `parse_text`.
 
     Raises:
       UserError: names the file, the row and what is wrong with it.
     """
     path = Path(path)
     try:
-        if path.suffix == ".csv":
+        content = path.read_bytes()
+        if not begins_json(content):
             return parse_text(
-                path.read_text(encoding="utf-8-sig"), space, device=device, batch_size=batch_size
-            )
+                decode(content), space,
+                device=device, batch_size=batch_size, gaps=gaps, numbered=numbered,
+            )  # fmt: skip
     except OSError as error:
         raise UserError(f"cannot read measurements {path}: {error.strerror}") from error
     except ValueError as error:
@@ -91,6 +100,11 @@ def load_measurements(
         return _checked(file, space)
     except UserError as error:
         raise UserError(f"the measurement file {path}: {error}") from error
+
+
+def begins_json(content: bytes) -> bool:
+    """Returns whether a file that begins with `content` is a JSON object."""
+    return content.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n").startswith(b"{")
 
 
 def _payload(measurements: Measurements) -> dict[str, Any]:

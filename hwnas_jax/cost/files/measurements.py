@@ -38,6 +38,28 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """Which device costs are of, and how they were taken.
+
+    Attributes:
+      device: as in `Measurements`.
+      runtime: what ran the networks.
+      batch_size: images per call.
+      source: one of `SOURCES`.
+    """
+
+    device: dict[str, Any]
+    runtime: str = "unknown"
+    batch_size: int = 1
+    source: str = "measured"
+
+    @property
+    def name(self) -> str:
+        """What the device is called."""
+        return str(self.device.get("kind") or self.device.get("platform") or "an unnamed device")
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurements:
     """What a space's operations and a sample of its networks cost on one device.
 
@@ -72,6 +94,11 @@ class Measurements:
     )
     held_out: int = 0
     conditions: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """Which device the costs are of, and how they were taken."""
+        return Origin(self.device, self.runtime, self.batch_size, self.source)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Measurements as plain text, for figures from a phone, an FPGA or a spreadsheet.
 
-A CSV file in UTF-8. Lines that start with `#` before the table describe it:
+A CSV file, as text or as a spreadsheet saves it (`sheet` says what is undone). Lines that start
+with `#` before the table describe it:
 
     # space: {"name": "nasbench201", "args": {...}, "input_shape": [32, 32, 3], "num_outputs": 10}
     # device: Pixel 8                  (a name, or the JSON object of the measurement file)
@@ -10,12 +11,16 @@ A CSV file in UTF-8. Lines that start with `#` before the table describe it:
     architecture,latency_ms,latency_iqr_ms,repeats,energy_mj
     |nor_conv_3x3~0|+|...|,12.3,0.2,50,8.1
 
-The column `architecture` holds the network in the space's own notation. A file may instead have one
-column per decision. A row with a name in the column `operation` is an operation of the space that
-was timed alone. Each metric is a column with its name in `hwnas_jax.cost.METRICS`. Two optional
-columns go with a metric: its interquartile range (`latency_iqr_ms`, `cycles_iqr`; 0 when left out)
-and the number of rounds behind the median (`latency_repeats`, `cycles_repeats`, or `repeats` for
-all metrics; 1 when left out).
+The column `architecture` holds the network in the space's own notation, or as a list of the numbers
+of its options, counted from 0: `[3, 0, 1, ...]`. A file may instead have one column per decision. A
+row with a name in the column `operation` is an operation of the space that was timed alone. Each
+metric is a column with its name in `hwnas_jax.cost.METRICS`, or with a name that says its unit, as
+`latency (us)` does: `columns` says which are understood. Two optional columns go with a metric: its
+interquartile range (`latency_iqr_ms`, `cycles_iqr`; 0 when left out) and the number of rounds
+behind the median (`latency_repeats`, `cycles_repeats`, or `repeats` for all metrics; 1 when left
+out). Further columns are left out, which the notes say.
+
+Legend: `D` decisions, `T` rows of a table.
 """
 
 import csv
@@ -25,11 +30,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwnas_jax.cost.files.check import check_measurements
+import numpy as np
+
+from hwnas_jax.cost.files.architectures import parse_architecture
+from hwnas_jax.cost.files.check import check_measurements, check_notes
+from hwnas_jax.cost.files.columns import RESERVED, Columns, iqr_column, repeats_column, understand
 from hwnas_jax.cost.files.measurements import VERSION, Measurements, Sample, check_spec
+from hwnas_jax.cost.files.numerals import whole
 from hwnas_jax.cost.files.observations import METRICS
-from hwnas_jax.cost.files.sheet import metric_columns, number, parse_architecture, parse_sheet
-from hwnas_jax.errors import UserError, choose, nearest
+from hwnas_jax.cost.files.sheet import header_object, header_text, parse_sheet
+from hwnas_jax.errors import UserError, nearest
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 
@@ -43,14 +53,18 @@ def parse_text(
     *,
     device: str | None = None,
     batch_size: int | None = None,
+    gaps: bool = False,
+    numbered: np.ndarray | None = None,
 ) -> Measurements:
     """Reads measurements of one device.
 
     Args:
       text: the file's content.
       space: the space it must belong to; None takes the space that the header names.
-      device: names the device where the header does not.
+      device: names the device where the file does not.
       batch_size: images per call, where the header does not say.
+      gaps: whether a network may lack its figures; it is then left out.
+      numbered: `int32[T, D]`, what the numbers of a column `index` mean, counted from 0.
 
     Raises:
       UserError: names the row and what is wrong with it.
@@ -69,47 +83,28 @@ def parse_text(
         space = choices_from_spec(sheet.spec)
     elif sheet.spec is not None:
         check_spec(sheet.spec, space, "they")
-    conditions = _object(header.get("conditions", "{}"), "conditions")
-    if sheet.spec is None:
-        conditions["notes"] = [*conditions.get("notes", ()), unsaid_size(space)]
-    names = tuple(decision.name for decision in space.decisions)
-    known = (*known_columns(), *names)
-    metrics = metric_columns(sheet.columns, known)
-    for column in sheet.columns:
-        choose(column, known, "column")
-    operations: dict[str, dict[str, Sample]] = {}
-    architectures, networks, where = [], [], []
-    for line, row in sheet.rows:
-        place = f"line {line}"
-        samples = {
-            metric: _sample(row, metric, place)
-            for metric in metrics
-            if row[metric] or not row.get("operation")
-        }
-        name = row.get("operation")
-        if name:
-            if name in operations:
-                raise UserError(f"{place}: the operation {name!r} stands there twice")
-            operations[name] = samples
-            continue
-        architectures.append(space.to_names(parse_architecture(row, space, place)))
-        networks.append(samples)
-        where.append(place)
+    columns = understand(sheet, [decision.name for decision in space.decisions])
     size = header.get("batch_size", str(batch_size or 1))
     if batch_size is not None and size != str(batch_size):
         raise UserError(f"it is for batch_size {size}, not {batch_size}")
+    conditions = header_object(header.get("conditions", "{}"), "conditions")
+    check_notes(conditions)
+    notes = [*columns.notes] if sheet.spec is not None else [*columns.notes, unsaid_size(space)]
+    if notes:
+        conditions["notes"] = [*conditions.get("notes", ()), *notes]
+    operations, architectures, networks, where = _rows(columns, space, gaps, numbered)
     return check_measurements(
         Measurements(
-            device=_device(header.get("device", device)),
-            software=_object(header.get("software", "{}"), "software"),
-            batch_size=_whole(size, "batch_size"),
+            device=_device(columns, header, device),
+            software=header_object(header.get("software", "{}"), "software"),
+            batch_size=whole(size, "batch_size"),
             space=space.spec,
             operations=operations,
-            architectures=tuple(architectures),
-            networks=tuple(networks),
+            architectures=architectures,
+            networks=networks,
             source=header.get("source", "measured"),
             runtime=header.get("runtime", "unknown"),
-            held_out=_whole(header.get("held_out", "0"), "held_out"),
+            held_out=whole(header.get("held_out", "0"), "held_out"),
             conditions=conditions,
             created=header.get(
                 "created", datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -118,6 +113,41 @@ def parse_text(
         space,
         where,
     )
+
+
+Samples = dict[str, Sample]
+
+
+def _rows(
+    columns: Columns, space: Choices, gaps: bool, numbered: np.ndarray | None
+) -> tuple[dict[str, Samples], tuple[dict[str, str], ...], tuple[Samples, ...], list[str]]:
+    """Returns the operations, the architectures, what these cost, and where they stand."""
+    operations: dict[str, Samples] = {}
+    architectures, networks, where = [], [], []
+    for line, row in columns.sheet.rows:
+        place, name = f"line {line}", columns.text(row, "operation")
+        samples = {}
+        for metric in columns.values:
+            median = columns.value(row, metric, place)
+            if median is not None:
+                samples[metric] = Sample(
+                    median,
+                    columns.spread(row, metric, place),
+                    columns.repeats(row, metric, place),
+                )
+            elif not name and not gaps:
+                raise UserError(f"{place}: {metric} must be a number, the cell is empty")
+        if name:
+            if name in operations:
+                raise UserError(f"{place}: the operation {name!r} stands there twice")
+            operations[name] = samples
+            continue
+        architecture = space.to_names(parse_architecture(columns, row, space, place, numbered))
+        if samples:
+            architectures.append(architecture)
+            networks.append(samples)
+            where.append(place)
+    return operations, tuple(architectures), tuple(networks), where
 
 
 def unsaid_size(space: Choices) -> str:
@@ -140,14 +170,14 @@ def to_text(measurements: Measurements) -> str:
         "version": VERSION, "rows": len(measurements.operations) + len(measurements.networks),
         "space": json.dumps(measurements.space),
         "device": json.dumps(measurements.device), "batch_size": measurements.batch_size,
-        "source": measurements.source, "runtime": measurements.runtime,
-        "software": json.dumps(measurements.software), "created": measurements.created,
+        "source": measurements.source, "runtime": header_text(measurements.runtime),
+        "software": json.dumps(measurements.software), "created": header_text(measurements.created),
         "held_out": measurements.held_out, "conditions": json.dumps(measurements.conditions),
     }  # fmt: skip
     rows = [*measurements.operations.values(), *measurements.networks]
     metrics = [metric for metric in METRICS if any(metric in row for row in rows)]
     names = list(measurements.architectures[0]) if measurements.architectures else []
-    clash = known_columns().intersection(names)
+    clash = RESERVED.intersection(names)
     if clash:
         raise UserError(f"decisions named {sorted(clash)} cannot be told from columns; save .json")
     out = io.StringIO()
@@ -165,31 +195,6 @@ def to_text(measurements: Measurements) -> str:
     return out.getvalue()
 
 
-def iqr_column(metric: str) -> str:
-    """Returns the name of the column with a metric's interquartile range.
-
-    >>> iqr_column("latency_ms"), iqr_column("cycles")
-    ('latency_iqr_ms', 'cycles_iqr')
-    """
-    stem, _, unit = metric.rpartition("_")
-    return f"{stem}_iqr_{unit}" if stem else f"{metric}_iqr"
-
-
-def repeats_column(metric: str) -> str:
-    """Returns the name of the column with a metric's number of rounds.
-
-    >>> repeats_column("latency_ms")
-    'latency_repeats'
-    """
-    return f"{metric.rpartition('_')[0] or metric}_repeats"
-
-
-def known_columns() -> set[str]:
-    """Returns the columns, apart from decisions, that a file of one device may have."""
-    beside = {f(metric) for metric in METRICS for f in (iqr_column, repeats_column)}
-    return {"architecture", "operation", "repeats", *METRICS, *beside}
-
-
 def _cells(samples: Mapping[str, Sample], metrics: Sequence[str]) -> list[Any]:
     cells: list[Any] = []
     for metric in metrics:
@@ -198,33 +203,17 @@ def _cells(samples: Mapping[str, Sample], metrics: Sequence[str]) -> list[Any]:
     return cells
 
 
-def _sample(row: Mapping[str, str], metric: str, where: str) -> Sample:
-    spread = row.get(iqr_column(metric)) or "0"
-    repeats = row.get(repeats_column(metric)) or row.get("repeats") or "1"
-    return Sample(
-        number(row[metric], f"{where}: {metric}"),
-        number(spread, f"{where}: {iqr_column(metric)}"),
-        _whole(repeats, f"{where}: repeats"),
-    )
-
-
-def _whole(text: str, what: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise UserError(f"{what} must be a whole number, got {text!r}")
-    return int(text)
-
-
-def _device(text: str | None) -> dict[str, Any]:
+def _device(columns: Columns, header: Mapping[str, str], otherwise: str | None) -> dict[str, Any]:
+    named = {columns.text(row, "device") for _, row in columns.sheet.rows} - {""}
+    if len(named) > 1:
+        raise UserError(
+            f"it has figures of several devices, {', '.join(sorted(named))}: fit a cost model of "
+            "one with hwnas cost fit FILE --device NAME, or keep the rows of one"
+        )
+    text = header.get("device") or next(iter(named), otherwise)
     if text is None:
         raise UserError("it does not say of which device: add a line '# device: NAME'")
-    return _object(text, "device") if text.startswith("{") else {"kind": text}
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"the line '# {what}:' is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"the line '# {what}:' must hold a JSON object, got {text!r}")
-    return value
+    device = header_object(text, "device") if text.startswith("{") else {"kind": text}
+    if named - {str(device.get("kind"))}:
+        raise UserError(f"it is of {device.get('kind')}, but its column says {', '.join(named)}")
+    return device

@@ -1,18 +1,24 @@
-"""A CSV file taken apart: its header lines, its columns, its rows.
+"""A CSV file taken apart, as people and spreadsheets write it: header lines, columns, rows.
 
-Legend: `D` decisions.
+Cells are separated by commas, semicolons or tabs. A spreadsheet that saves such a file may put a
+header line into quotes, with every quote inside doubled; may divide it into cells at its commas;
+and may fill it up with empty cells. All of that is undone here.
 """
 
 import csv
 import dataclasses
 import json
+import math
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
-from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.errors import UserError
-from hwnas_jax.spaces.base import Choices
+
+_DELIMITERS = (",", ";", "\t")
+_PADDING = ",;\t \r\n"
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +26,16 @@ class Sheet:
     """A CSV file taken apart.
 
     Attributes:
-      header: the values of the lines `# key: value`, by key.
-      columns: their names.
+      header: the values of the lines `# key: value`, by key in lower case with underscores.
+      columns: their names as they stand in the file.
       rows: of each row its line number in the file, and its cell in each column.
+      delimiter: what separates the cells.
     """
 
     header: dict[str, str]
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+    delimiter: str = ","
 
     @property
     def spec(self) -> Any:
@@ -38,100 +46,166 @@ class Sheet:
         """
         if "space" not in self.header:
             return None
+        spec = header_object(self.header["space"], "space")
+        if "num_classes" in spec:  # what people call it in classification
+            spec.setdefault("num_outputs", spec.pop("num_classes"))
+        return spec
+
+
+def header_object(text: str, key: str) -> dict[str, Any]:
+    """Returns the JSON object in a header line; raises UserError when there is none.
+
+    Args:
+      text: the value of the line.
+      key: names the line in messages.
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"the line '# {key}:' is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"the line '# {key}:' must hold a JSON object, got {text!r}")
+    return value
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return float(text)
+
+
+def decode(content: bytes) -> str:
+    """Returns the text of a file.
+
+    It is read as UTF-16 where it begins with that mark, as UTF-8 otherwise, and as Windows-1252
+    where it is not UTF-8: the three that spreadsheets save.
+
+    Raises:
+      UserError: when the file holds bytes that no text has.
+    """
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
         try:
-            return json.loads(self.header["space"])
-        except ValueError as error:
-            raise UserError(f"the line '# space:' is damaged: {error}") from error
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            text = content.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise UserError(f"it is not text: {error}") from error
+    found = _CONTROL.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        raise UserError(f"it is not text: line {line} holds the character {found.group()!r}")
+    return text
 
 
 def parse_sheet(text: str) -> Sheet:
     """Takes a CSV file apart.
 
     Raises:
-      UserError: for a file without a table, an unnamed or repeated column, or a row whose length
-        differs from the header's. A file that was cut short fails in this way too.
+      UserError: for a file without a table, an unnamed or repeated column, a header line that
+        stands there twice, or a row with another number of cells than there are columns. A file
+        that was cut short fails in this way too.
     """
-    header: dict[str, str] = {}
-    lines = text.splitlines(keepends=True)
-    first = 0
-    while first < len(lines) and (lines[first].startswith("#") or not lines[first].strip()):
-        key, colon, value = lines[first][1:].partition(":")
-        if colon:
-            header[key.strip()] = value.strip()
-        first += 1
+    lines = _lines(text)
+    header, first = _header(lines)
     if first == len(lines):
         raise UserError("there is no table in it")
-    reader = csv.reader(lines[first:], strict=True)
+    delimiter = _delimiter(lines[first], first + 1)
+    reader = csv.reader(lines[first:], delimiter=delimiter, strict=True)
+    rows = []
     try:
-        columns = tuple(cell.strip() for cell in next(reader))
+        columns = tuple(cell.strip() for cell in _without_padding(next(reader)))
         if "" in columns or len(set(columns)) != len(columns):
             raise UserError(f"line {first + 1}: columns must have distinct names: {list(columns)}")
-        rows = []
         for cells in reader:
-            number = first + reader.line_num
-            if not any(cell.strip() for cell in cells):
+            number, given = first + reader.line_num, [cell.strip() for cell in cells]
+            if not any(given):
                 continue
-            if len(cells) != len(columns):
+            # A spreadsheet leaves empty cells at the end of a line out, a cut file the line's end.
+            whole = len(given) >= len(columns) or number < len(lines) or text[-1] in "\r\n"
+            if any(given[len(columns) :]) or not whole:
                 raise UserError(
-                    f"line {number}: {len(cells)} cells, there are {len(columns)} columns"
+                    f"line {number}: {len(given)} cells, there are {len(columns)} columns"
                 )
-            rows.append((number, dict(zip(columns, map(str.strip, cells), strict=True))))
+            given += [""] * (len(columns) - len(given))
+            rows.append((number, dict(zip(columns, given, strict=False))))
     except csv.Error as error:
         raise UserError(f"line {first + reader.line_num}: {error}") from error
     if not rows:
         raise UserError("there is no row in it")
-    if "rows" in header and (header["rows"] != str(len(rows)) or text[-1] != "\n"):
+    if "rows" in header and (header["rows"] != str(len(rows)) or text[-1] not in "\r\n"):
         raise UserError(f"it is cut short: there should be {header['rows']} whole rows")
-    return Sheet(header, columns, tuple(rows))
+    return Sheet(header, columns, tuple(rows), delimiter)
 
 
-def metric_columns(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the columns that are metrics.
-
-    Args:
-      columns: names in the file.
-      others: names that have another meaning.
-
-    Raises:
-      UserError: when no column is a metric, or when one looks like a metric in an unknown unit.
-    """
-    stems = {metric.partition("_")[0]: metric for metric in METRICS}
-    found = []
-    for column in columns:
-        if column in METRICS:
-            found.append(column)
-        elif column not in others:
-            metric = stems.get(column.lower().replace("-", "_").split("_")[0])
-            if metric is not None:
-                raise UserError(
-                    f"the column {column!r} has a unit that is not known here; convert it to "
-                    f"{metric}, {METRICS[metric]}"
-                )
-    if not found:
-        raise UserError(
-            f"no column is a metric: there are {', '.join(columns)}; known are {', '.join(METRICS)}"
-        )
-    return tuple(found)
-
-
-def parse_architecture(row: dict[str, str], space: Choices, where: str) -> np.ndarray:
-    """Returns the architecture `int32[D]` of a row, from its notation or its decisions' columns.
-
-    Raises:
-      UserError: names the row and the nearest option.
-    """
+def header_of(start: bytes) -> dict[str, str]:
+    """Returns the header lines of a file that begins with `start`; none where it is no text."""
     try:
-        if "architecture" in row:
-            return space.from_string(row["architecture"])
-        known = [decision.name for decision in space.decisions]
-        return space.from_names({name: row[name] for name in known if name in row})
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        return _header(_lines(decode(start)))[0]
+    except UserError:
+        return {}
 
 
-def number(text: str, what: str) -> float:
-    """Returns the number in a cell; raises UserError, naming the cell by `what`, for other text."""
+def _lines(text: str) -> list[str]:
+    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
+
+
+def _header(lines: Sequence[str]) -> tuple[dict[str, str], int]:
+    """Returns the header lines at the top of a file, and how many lines stand before the table."""
+    header: dict[str, str] = {}
+    for number, line in enumerate(lines):
+        if number == 0 and re.match('"?sep=', line):
+            continue  # a spreadsheet's own line about the delimiter
+        if not line.lstrip(_PADDING + '"').startswith("#") and line.strip(_PADDING):
+            return header, number
+        key, colon, value = _header_line(line, number + 1).partition(":")
+        key, value = re.sub(r"[\s-]+", "_", key.strip().lower()), _plain(value.strip())
+        if colon and header.setdefault(key, value) != value:
+            raise UserError(f"line {number + 1}: an earlier line '# {key}:' says something else")
+    return header, len(lines)
+
+
+def header_text(text: str) -> str:
+    """Returns a text for a header line; as JSON where it could not be told from what pads one."""
+    return text if re.fullmatch(r"\w([^\r\n]*\w)?", text, re.ASCII) else json.dumps(text)
+
+
+def _plain(value: str) -> str:
+    """Returns what `header_text` was given."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        try:
+            return str(json.loads(value))
+        except ValueError:
+            pass
+    return value
+
+
+def _header_line(line: str, number: int) -> str:
+    """Returns what stands behind the `#` of a header line, as it was before a spreadsheet."""
+    line = line.strip()
+    if line.startswith('"'):
+        delimiter = _delimiter(line, number)
+        cells = _without_padding(_cells(line, delimiter, number))
+        # JSON has commas of its own, at which a spreadsheet may have divided it.
+        line = ("," if "{" in cells[0] else delimiter).join(cells)
+    return line.strip(_PADDING).removeprefix("#")
+
+
+def _delimiter(line: str, number: int) -> str:
+    """Returns the delimiter that divides a line into the most cells; a comma where none does."""
+    return max(_DELIMITERS, key=lambda mark: len(_cells(line, mark, number)))
+
+
+def _cells(line: str, delimiter: str, number: int) -> list[str]:
     try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"{what} must be a number, got {text!r}") from None
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise UserError(f"line {number}: {error}") from error
+
+
+def _without_padding(cells: Iterable[str]) -> list[str]:
+    """Returns cells without the empty ones at their end."""
+    found = list(cells)
+    while len(found) > 1 and not found[-1].strip():
+        found.pop()
+    return found

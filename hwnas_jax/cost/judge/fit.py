@@ -22,7 +22,8 @@ from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import Choices, Space
 
 # These are quick to fit, and a learned model must beat them. `hwnas cost study` compares all.
-_BESIDE = ("linear", "table", "analytic")
+_TABLE = "table"
+_BESIDE = ("linear", _TABLE, "analytic")
 _LEAST_TRAIN = 8
 _FIRST = "latency_ms"
 # Of the chosen model on held-out networks: beyond these a budget in its unit means little.
@@ -43,7 +44,7 @@ class FitReport:
       models: for each model its name and label, `spearman` in [-1, 1], `mape` as a share,
         `within_10` and `within_5`, the shares in [0, 1] that were predicted within 10 and 5
         percent, and `covered_90`, the share inside the model's own 90 % intervals. Relative errors
-        leave out networks that cost next to nothing.
+        leave out networks that cost next to nothing. All are None where no network was measured.
       held_out: for each held-out network the architecture, what was measured and predicted, and
         the standard deviation of the prediction, in the unit of `metric`.
       fitted: the same for the networks of the fit.
@@ -65,6 +66,11 @@ class FitReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on why the chosen model should not be trusted; none for a good one."""
+        if not self.test_size:
+            return (
+                "warning: the measurements are of single operations: the cost of a network is "
+                "predicted as their sum, and no measured network says how far that is off",
+            )
         chosen = self.models[0]
         name, tested = chosen["label"], f"{self.test_size} held-out networks"
         said = []
@@ -100,6 +106,8 @@ def fit_cost(
 
     All models are fitted to the same networks and compared on the same others. The returned model
     is then fitted again, to all measured networks, so it is slightly better than the report says.
+    Measurements of operations alone become a look-up table, whichever model is configured; it is
+    not judged.
 
     Args:
       space: the space of the networks.
@@ -118,6 +126,8 @@ def fit_cost(
     if isinstance(measured, Measurements):
         measured = measured.observations(cast(Space, space))
     check_cost_model(config.model)
+    if not len(measured) and measured.operations:
+        return _of_operations(space, measured)
     COST_MODELS.find(config.model.name).check_count(len(measured))
     report = progress or (lambda done, total, what: None)
     parts = [config.model, *(Part(name) for name in _BESIDE if name != config.model.name)]
@@ -154,6 +164,17 @@ def fit_cost(
         },
         unfit=unfit,
     )
+
+
+def _of_operations(space: Choices, measured: Observations) -> tuple[FittedModel, FitReport]:
+    """Returns a look-up table of single operations, and a report without judgement."""
+    model = fit_model(Part(_TABLE), space, measured)
+    unknown = dict.fromkeys(("spearman", "mape", "within_10", "within_5", "covered_90"))
+    row = {"name": _TABLE, "label": model.label, **unknown}
+    return model, FitReport(
+        metric=_FIRST, train_size=0, test_size=0, models=[row], held_out=[], fitted=[],
+        metrics={_FIRST: [row]}, near_zero={}, unfit={},
+    )  # fmt: skip
 
 
 def split(observed: Observations, test_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,8 +45,9 @@ def check_same(taken: dict[str, object], here: dict[str, object]) -> None:
     """
     for key in ("platform", "kind"):
         if taken.get(key) != here[key]:
+            other = taken.get(key) or taken.get("kind") or "a device that is not named"
             raise UserError(
-                f"the measurements were taken on {taken.get(key)!r}, "
+                f"the measurements were taken on {other!r}, "
                 f"this device is {here[key]!r}: profile it first"
             )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas_jax.config import ProfileConfig
 from hwnas_jax.cost.files.environment import describe_device
-from hwnas_jax.cost.files.measurements import Measurements, Sample, check_spec
+from hwnas_jax.cost.files.measurements import Measurements, Origin, Sample, check_spec
 from hwnas_jax.cost.measure.calls import compiled_calls
 from hwnas_jax.cost.measure.device import check_same
 from hwnas_jax.cost.measure.energy import EnergyMeter, measure_energy
@@ -160,23 +160,28 @@ def check_comparable(
     check_spec(measurements.space, space, "the measurements")
     if not measurements.networks:
         raise UserError("the measurements hold no networks to compare with")
-    if measurements.source != "measured":
+    check_origin(measurements.origin, runtime, batch_size)
+
+
+def check_origin(origin: Origin, runtime: Runtime, batch_size: int) -> None:
+    """Raises UserError unless a timing here and now means the same as costs of `origin`."""
+    if origin.source != "measured":
         raise UserError(
-            f"the figures of the measurement file are {measurements.source}: timings here cannot "
+            f"the figures of the measurement file are {origin.source}: timings here cannot "
             "be compared with them"
         )
-    if measurements.runtime != runtime.name:
+    if origin.runtime != runtime.name:
         raise UserError(
-            f"the measurements were taken with the runtime {measurements.runtime!r}, "
+            f"the measurements were taken with the runtime {origin.runtime!r}, "
             f"profile.runtime is {runtime.name!r}: figures of two runtimes are not compared; "
             f"profile with {runtime.name!r} first"
         )
-    if measurements.batch_size != batch_size:
+    if origin.batch_size != batch_size:
         raise UserError(
             f"profile.batch_size = {batch_size}, but the measurements were taken with "
-            f"{measurements.batch_size}"
+            f"{origin.batch_size}"
         )
-    check_same(measurements.device, describe_device(runtime.device))
+    check_same(origin.device, describe_device(runtime.device))
 
 
 def _nearest(measurements: Measurements, around_ms: float | None, count: int) -> np.ndarray:

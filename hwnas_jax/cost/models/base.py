@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.cost.files.measurements import Origin
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.models.model_file import write_model
 from hwnas_jax.errors import UserError
@@ -206,7 +207,13 @@ class FittedModel(CostModel):
         del space
         return False
 
-    def save(self, path: Path, space: Choices, fitted_to: np.ndarray | None = None) -> None:
+    def save(
+        self,
+        path: Path,
+        space: Choices,
+        fitted_to: np.ndarray | None = None,
+        origin: Origin | None = None,
+    ) -> None:
         """Writes the model to a file that `hwnas_jax.cost.load_cost_model` reads.
 
         Args:
@@ -214,9 +221,10 @@ class FittedModel(CostModel):
           space: the space of the model.
           fitted_to: `int32[N, D]`, the networks that it was fitted to, so that a comparison with
             measurements can leave them out.
+          origin: which device its costs are of, so that a search knows whether that is here.
         """
         values, arrays = self.contents()
-        write_model(path, self.name, space, values, arrays, fitted_to)
+        write_model(path, self.name, space, values, arrays, fitted_to, origin)
 
 
 def predict_architectures(

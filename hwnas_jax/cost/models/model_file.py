@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.cost.files.measurements import check_spec
+from hwnas_jax.cost.files.measurements import Origin, check_spec
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_text import parse_json
 from hwnas_jax.files.npz import Array, read_npz, text, write_npz
@@ -23,6 +23,7 @@ _FORMAT = "hwnas_jax.cost_model"
 _VERSION = 1
 _FITTED_TO = "fitted_to"
 _ANY = {"header": Array("text", ()), _FITTED_TO: Array("whole", ("N", "D"), 0, optional=True)}
+_ORIGIN = "origin"
 
 
 def write_model(
@@ -32,6 +33,7 @@ def write_model(
     extra: dict[str, Any],
     arrays: Mapping[str, Any],
     fitted_to: np.ndarray | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Writes a model's arrays and header, whole or not at all.
 
@@ -42,8 +44,11 @@ def write_model(
       extra: further plain JSON values of the header.
       arrays: by name.
       fitted_to: `int32[N, D]`, the networks that the model was fitted to; None leaves them out.
+      origin: which device the costs are of; None leaves it out.
     """
     header = {"format": _FORMAT, "version": _VERSION, "model": model, "space": space.spec, **extra}
+    if origin is not None:
+        header[_ORIGIN] = dataclasses.asdict(origin)
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     if fitted_to is not None:
         plain[_FITTED_TO] = np.asarray(fitted_to, np.int32)
@@ -59,6 +64,7 @@ class _Header:
     version: int
     model: str
     space: dict[str, Any]
+    origin: Origin | None = None
 
 
 def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -90,6 +96,16 @@ def read_model(path: Path, space: Choices | None) -> tuple[dict[str, Any], dict[
         check_spec(said.space, space, f"cost model {path}: its contents")
     left = {name: array for name, array in arrays.items() if name not in ("header", _FITTED_TO)}
     return header, left
+
+
+def read_origin(path: Path) -> Origin | None:
+    """Returns which device the costs of a model are of; None if its file does not say.
+
+    Raises:
+      UserError: as `read_model`, and when what it says is damaged.
+    """
+    given = read_model(path, None)[0].get(_ORIGIN)
+    return None if given is None else Origin(**given)
 
 
 def read_fitted_to(path: Path) -> np.ndarray | None:

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.errors import UserError, choose, shown
+from hwnas_jax.errors import UserError, choose, shortened, shown
+from hwnas_jax.spaces.core.spellings import option_called
 
 _DRAWS = 1000
 _LISTED = 2**20
@@ -302,7 +303,9 @@ class Choices:
             raise UserError(f"the architecture leaves open: {', '.join(missing)}")
         columns = []
         for decision in self.decisions:
-            option = choose(names[decision.name], decision.options, f"option of {decision.name}")
+            option = option_called(
+                names[decision.name], decision.options, f"option of {decision.name}"
+            )
             if option in self.off.get(decision.name, ()):
                 raise UserError(f"{option!r} of {decision.name} is switched off by space.off")
             columns.append(decision.options.index(option))
@@ -317,6 +320,27 @@ class Choices:
         )
         return words + _ALONE
 
+    def from_numbers(self, numbers: Sequence[int]) -> np.ndarray:
+        """Returns the architecture `int32[D]` of the numbers of its options, counted from 0.
+
+        Raises:
+          UserError: for too few or too many numbers, or one that no option has.
+        """
+        if len(numbers) != self.num_decisions:
+            raise UserError(
+                f"{len(numbers)} numbers of options, an architecture of {self.name} has "
+                f"{self.num_decisions} decisions"
+            )
+        names = {}
+        for decision, number in zip(self.decisions, numbers, strict=True):
+            if not 0 <= number < len(decision.options):
+                raise UserError(
+                    f"{decision.name} has the options 0 to {len(decision.options) - 1}, "
+                    f"got {shortened(number)}"
+                )
+            names[decision.name] = decision.options[number]
+        return self.from_names(names)
+
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns the architecture in the space's customary notation; options between slashes."""
         return "/".join(self.to_names(architecture).values())
@@ -327,8 +351,9 @@ class Choices:
         options = text.strip().split("/")
         if len(options) != self.num_decisions:
             raise UserError(
-                f"{text!r} names {len(options)} options, an architecture of {self.name} has "
-                f"{self.num_decisions}: {'/'.join(decision.name for decision in self.decisions)}"
+                f"{shortened(text)!r} names {len(options)} options, an architecture of "
+                f"{self.name} has {self.num_decisions}: "
+                f"{'/'.join(decision.name for decision in self.decisions)}"
             )
         names = [decision.name for decision in self.decisions]
         return self.from_names(dict(zip(names, options, strict=True)))

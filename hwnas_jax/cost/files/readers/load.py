@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.cost.files.measurement_file import load_measurements
+from hwnas_jax.cost.files.measurement_file import begins_json, load_measurements
 from hwnas_jax.cost.files.measurements import check_spec
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.build_table import make_table
@@ -23,7 +23,11 @@ from hwnas_jax.spaces.core.published import choices_from_spec
 
 
 def load_table(
-    path: str | Path, *, task: str | None = None, space: Choices | None = None
+    path: str | Path,
+    *,
+    task: str | None = None,
+    space: Choices | None = None,
+    numbered: np.ndarray | None = None,
 ) -> CostTable:
     """Reads a table of costs. Its kind is recognised by its content, not by its name.
 
@@ -35,6 +39,7 @@ def load_table(
         left out.
       task: which task, for data on several; None takes the first.
       space: the space it must be of. A CSV file that does not name its space needs it.
+      numbered: `int32[T, D]`, what the numbers in a column `index` of a CSV file mean.
 
     Returns:
       The whole table, checked row by row, with `notes` on what is odd about it.
@@ -44,7 +49,7 @@ def load_table(
     """
     found = find_data(path)
     try:
-        table = _read(found, task, space)
+        table = _read(found, task, space, numbered)
         if space is not None:
             check_spec(table.space.spec, space, "its networks")
         return table
@@ -54,7 +59,9 @@ def load_table(
         raise UserError(f"table {found} cannot be read: {error.strerror}") from error
 
 
-def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
+def _read(
+    path: Path, task: str | None, space: Choices | None, numbered: np.ndarray | None
+) -> CostTable:
     if path.is_dir():
         return read_help(path, task=task)
     with path.open("rb") as file:
@@ -71,9 +78,9 @@ def _read(path: Path, task: str | None, space: Choices | None) -> CostTable:
         return read_hwnasbench(path, task=task)
     if task is not None:
         raise UserError(f"it has no tasks, so none is called {task!r}")
-    if start.lstrip().startswith(b"{"):
+    if begins_json(start):
         return _of_measurements(path, space)
-    return read_csv(path, space=space)
+    return read_csv(path, space=space, numbered=numbered)
 
 
 def _is_own(path):
