@@ -306,6 +306,17 @@ def test_tensors_are_read_without_torch(tmp_path, write):
     assert found["list"][2] == 3
 
 
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [((10**8,), (0,)), ((8,), (0,)), ((4, 2), (1, 0)), ((8,), (1,)), ((2,), (7,)), ((-1,), (1,))],
+)
+def test_tensors_larger_than_their_storage_are_refused(tmp_path, size, stride):
+    path = tmp_path / "t.pt"
+    torch_zip(path, _Tensor(storage("0", "FloatStorage", 7), 0, size, stride), {"0": DATA})
+    with pytest.raises(UserError, match="damaged: a tensor"):
+        load_torch(path)
+
+
 def test_files_of_torch_itself_are_read(tmp_path):
     torch = pytest.importorskip("torch")
     value = {
