@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import SPACES, Choices, Decision, make_space, sum_places
 from hwnas_jax.spaces.core import tabulate
+from hwnas_jax.spaces.core.published import choices_from_spec
 from hwnas_jax.spaces.core.supernet import make_supernet
 
 OWN = [
@@ -112,6 +113,19 @@ def test_long_strings_are_refused_at_once(name):
 
 
 @pytest.mark.parametrize("name", SPACES)
+def test_reading_takes_time_that_grows_with_the_length_alone(name):
+    """Without the limit of the length, which would hide a quadratic one."""
+    space = default(name)
+    good = space.to_string(space.random(np.random.default_rng(0), 1)[0])
+    read = inspect.unwrap(type(space).from_string)
+    for text in (make(good) for make in TEXTS.values()):
+        started = time.process_time()
+        with pytest.raises(UserError):
+            read(space, text)
+        assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("name", SPACES)
 def test_every_architecture_has_a_string_that_is_read(name):
     space = default(name)
     longest = [max(range(len(d.options)), key=lambda i: len(d.options[i])) for d in space.decisions]
@@ -204,6 +218,15 @@ def test_the_bounds_hold_for_spaces_of_ones_own(tmp_path):
         default(f"{file}:Wide")
     with pytest.raises(UserError, match="5000 decisions; at most 4096"):
         default(f"{file}:Long")
+
+
+def test_the_bounds_hold_for_spaces_that_a_file_describes():
+    for decisions, words in (
+        ({str(number): ["a"] for number in range(5000)}, "5000 decisions"),
+        ({"a": list(map(str, range(40_000)))}, "40000 options"),
+    ):
+        with pytest.raises(UserError, match=words):
+            choices_from_spec({"name": "described", "decisions": decisions})
 
 
 def test_more_weights_than_an_array_holds_are_refused_before_they_are_drawn():

@@ -65,8 +65,8 @@ def check_extent(space: Choices, num_layers: int, given: Mapping[str, Any]) -> N
     """
     options = sum(len(decision.options) for decision in space.decisions)
     for count, most, what in (
-        (num_layers, MOST_LAYERS, "operations in a network"),
         (space.num_decisions, MOST_LAYERS, "decisions"),
+        (num_layers, MOST_LAYERS, "operations in a network"),
         (options, MOST_OPTIONS, "options of all decisions together"),
     ):
         if count > most:

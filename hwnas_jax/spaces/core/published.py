@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import MinLen
 
 from hwnas_jax.spaces.build import checked_description, from_spec
+from hwnas_jax.spaces.core.bounds import check_extent
 from hwnas_jax.spaces.core.choices import Choices, Decision
 from hwnas_jax.spaces.core.mixture import Governed, Governor
 from hwnas_jax.spaces.fbnet import FBNet
@@ -103,13 +104,15 @@ def choices_from_spec(spec: Any) -> Choices:
     """Builds the space that `Choices.spec` described: a search space, or that of a published table.
 
     Raises:
-      UserError: when the description is incomplete or names an unknown space or option.
+      UserError: when the description is incomplete, names an unknown space or option, or has too
+        many decisions or options.
     """
     if not isinstance(spec, dict) or "decisions" not in spec:
         return from_spec(spec if isinstance(spec, dict) else {})
     said = checked_description(_Description, spec)
     decisions = tuple(Decision(name, options) for name, options in said.decisions.items())
     space = Choices(said.name, decisions)
+    check_extent(space, space.num_decisions, {})
     for known in (OnceForAll(), CellChoices(said.name)):
         if known.spec == space.spec:
             space = known
