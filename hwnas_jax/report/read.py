@@ -107,6 +107,7 @@ class RunFiles:
     architecture: dict[str, Any] | None
     networks: dict[str, Any] | None
     stages: dict[str, Any] | None
+    shares: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
