@@ -73,7 +73,8 @@ def run(tmp_path_factory):
     """Two finished searches of two targets whose probabilities and networks were made up."""
     folder = tmp_path_factory.mktemp("on_table")
     made = Run(folder / "run", CONFIG, Silent(), Wanted(targets=TARGETS_MS))
-    made.make(SPACE.decisions)
+    with made.beginning(named=True):
+        made.describe(SPACE.decisions)
     model = dataclasses.replace(AnalyticModel.count(SPACE), line_ms=jnp.array([0.0, 1e-4]))
     model.save(made.folder / "cost_model.npz", SPACE)
     targets = [{"value": value} for value in TARGETS_MS]

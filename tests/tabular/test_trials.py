@@ -204,7 +204,7 @@ def test_results_that_cannot_be(tmp_path, change, said, capsys):
 
 def test_architectures_that_cannot_be(tmp_path):
     for texts, said in (
-        (["|a~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "row 0: unknown operation"),
+        (["|a~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "row 0: unknown option of 1<-0"),
         (["8:8:8:8:9"], "row 0: unknown option of layer5 '9'"),
         (["8:8:8:8"], "row 0: .*names 4 options"),
         ([CELL_TEXTS[0], CELL_TEXTS[0]], "row 1 is the same architecture as row 0"),
