@@ -8,7 +8,9 @@ import io
 import os
 import pickle
 import struct
+import types
 import zipfile
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -229,6 +231,16 @@ class _Class:
 
 class _Pickler(pickle._Pickler):
     """Writes `_Class` as a global and `_Pid` as a persistent reference, as torch does."""
+
+    # The table of `pickle` itself is changed by dill, which Hugging Face's library imports.
+    dispatch: ClassVar[dict] = {
+        kind: getattr(pickle._Pickler, f"save_{name}")
+        for kind, name in {
+            type(None): "none", bool: "bool", int: "long", float: "float", bytes: "bytes",
+            str: "str", tuple: "tuple", list: "list", dict: "dict", set: "set", type: "type",
+            types.FunctionType: "global",
+        }.items()
+    }  # fmt: skip
 
     def persistent_id(self, value):
         return value.pid if isinstance(value, _Pid) else None
