@@ -6,7 +6,6 @@ that knows no such locks the library makes a file in their place, which says who
 
 import contextlib
 import datetime
-import json
 import os
 import shlex
 import socket
@@ -19,6 +18,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.json_text import parse_json
 
 LOCK = ".lock"
 HOLDER = ".writer.json"
@@ -78,7 +78,9 @@ def _acquired(path: Path) -> Any:
     lock: Any = FileLock(path)
     try:
         lock.acquire(blocking=False)
-    except NotImplementedError:  # an older filelock leaves this to its caller
+    except (
+        NotImplementedError
+    ):  # the file system has no locks, and this filelock does not fall back
         lock = SoftFileLock(path)
         lock.acquire(blocking=False)
     return lock
@@ -97,10 +99,10 @@ def _own() -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any] | None:
     """Returns what a file says of a holder; empty where it says nothing that can be read."""
     try:
-        holder = json.loads(path.read_text())
+        holder = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, UserError):
         return {}
     return holder if isinstance(holder, dict) else {}
 

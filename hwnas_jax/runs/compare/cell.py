@@ -18,7 +18,7 @@ from hwnas_jax.runs.compare.cases import Case
 from hwnas_jax.runs.compare.outlook import Outlooks, cost_of, published
 from hwnas_jax.runs.compare.plan import Plan
 from hwnas_jax.search.evaluators import judged_only, make_ahead, make_evaluate
-from hwnas_jax.search.strategies import Strategy, best_so_far, run_strategy
+from hwnas_jax.search.strategies import Ahead, Evaluate, Strategy, best_so_far, run_strategy
 
 _ROUNDING = 1e-6
 """How far sums of shares may miss a whole number of queries."""
@@ -104,6 +104,23 @@ class Cell(NamedTuple):
 Program = Callable[[Case], dict[str, jax.Array]]
 
 
+def judge_of(plan: Plan, arrays: Any, ahead: Ahead) -> Evaluate:
+    """Returns what a search asks; what the table lacks is out of its reach.
+
+    Args:
+      plan: of the comparison.
+      arrays: of the table, as inputs of the compiled program.
+      ahead: what the search knows of costs.
+    """
+    evaluate = make_evaluate(plan.evaluator, plan.bench, arrays, ahead)
+
+    def judge(architectures, fidelity, key):
+        told, metrics = evaluate(architectures, fidelity, key)
+        return judged_only(told), metrics
+
+    return judge
+
+
 def make_program(plan: Plan, strategy: Strategy, outlook: Outlooks = published) -> Program:
     """Returns a function that searches one case after another with one method.
 
@@ -119,12 +136,7 @@ def make_program(plan: Plan, strategy: Strategy, outlook: Outlooks = published) 
 
     def search(key, arrays, costs, known):
         ahead = make_ahead(space, outlook(space, known))
-        evaluate = make_evaluate(plan.evaluator, plan.bench, arrays, ahead)
-
-        def judge(architectures, fidelity, key):
-            told, metrics = evaluate(architectures, fidelity, key)
-            return judged_only(told), metrics
-
+        judge = judge_of(plan, arrays, ahead)
         history = run_strategy(strategy, key, mask, judge, rounds, ahead)[1]
         number = jnp.arange(rounds * strategy.each).reshape(rounds, strategy.each)
         numbered = history._replace(metrics={"number": number})

@@ -23,9 +23,9 @@ from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.models.prior import TransferPrior, choose_samples, learn_prior
 from hwnas_jax.cost.models.transfer import source_devices
 from hwnas_jax.runs.compare.cases import Case
-from hwnas_jax.runs.compare.cell import Program, keeps
+from hwnas_jax.runs.compare.cell import Program, judge_of, keeps
 from hwnas_jax.runs.compare.plan import Plan
-from hwnas_jax.search.evaluators import judged_only, make_ahead, make_evaluate
+from hwnas_jax.search.evaluators import make_ahead
 from hwnas_jax.search.measuring import answer, worth_measuring
 from hwnas_jax.search.strategies import Ahead, Outlook, Strategy, Told, no_budget, one_round
 from hwnas_jax.spaces.base import Choices
@@ -228,11 +228,6 @@ def _compiled(plan: Plan, strategy: Strategy, rounds: int, length: int):
 
     def play(key, arrays, places, limit, belief, done, past):
         ahead = make_ahead(space, believed(space, places, belief, limit))
-        evaluate = make_evaluate(plan.evaluator, plan.bench, arrays, ahead)
-
-        def judge(architectures, fidelity, key):
-            told, metrics = evaluate(architectures, fidelity, key)
-            return judged_only(told), metrics
 
         def tell(state, row):
             number, architectures, score, before = row
@@ -243,7 +238,7 @@ def _compiled(plan: Plan, strategy: Strategy, rounds: int, length: int):
 
         state = strategy.init(jax.random.fold_in(key, rounds), mask)
         state = jax.lax.scan(tell, state, (jnp.arange(len(past[0])), *past))[0]
-        one = one_round(strategy, key, judge, ahead)
+        one = one_round(strategy, key, judge_of(plan, arrays, ahead), ahead)
         history = jax.lax.scan(one, state, done + jnp.arange(length))[1]
         return {
             "architectures": history.architectures,

@@ -12,13 +12,12 @@ from hwnas_jax.report.pareto_front import Reference, hypervolume
 from hwnas_jax.report.pareto_front import on_front as exact_front
 from hwnas_jax.search.strategies import (
     FrontSurrogate,
-    Outlook,
     RandomSearch,
-    Told,
     run_strategy,
 )
 from hwnas_jax.search.strategies.front_surrogate import on_front
 from hwnas_jax.search.strategies.memory import empty_memory, remembered
+from tests.search.strategies.limited import limited
 
 DECISIONS, WIDTH, QUERIES, SEEDS = 5, 4, 50, 6
 MASK = np.ones((DECISIONS, WIDTH), bool)
@@ -41,17 +40,7 @@ def score_of(rows):
     return added(SCORES, rows) + 1.0 * ((rows[:, 0] == 1) & (rows[:, 2] == 2))
 
 
-def ahead(rows):
-    cost = added(COSTS, rows)
-    excess = jnp.maximum(cost / LIMIT - 1, 0)
-    features = jax.nn.one_hot(rows, WIDTH).reshape(len(rows), -1)
-    return Outlook(cost, excess, (excess <= 0).astype(jnp.float32), features)
-
-
-def judge(rows, fidelity, key):
-    del fidelity, key
-    outlook = ahead(rows)
-    return Told(score_of(rows), outlook.excess, outlook.cost), {}
+ahead, judge = limited(COSTS, LIMIT, score_of)
 
 
 @functools.cache

@@ -11,9 +11,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.search.strategies import (
     STRATEGIES,
-    Outlook,
     RandomSearch,
-    Told,
     fitness,
     run_strategy,
 )
@@ -21,6 +19,7 @@ from hwnas_jax.search.strategies.bananas import Bananas, mutated_everywhere
 from hwnas_jax.search.strategies.memory import empty_memory, remembered, targets_of
 from hwnas_jax.search.strategies.moves import changed
 from hwnas_jax.search.strategies.surrogate import SurrogateSearch
+from tests.search.strategies.limited import limited
 
 MASK = np.ones((5, 4), bool)
 MASK[0, 1] = False
@@ -40,17 +39,7 @@ def score_of(rows):
     return score + jnp.asarray(PAIRS)[rows[:, 0], rows[:, 1]]
 
 
-def ahead(rows):
-    cost = jnp.asarray(COSTS)[jnp.arange(5), rows].sum(-1)
-    excess = jnp.maximum(cost / LIMIT - 1, 0)
-    features = jax.nn.one_hot(rows, 4).reshape(len(rows), -1)
-    return Outlook(cost, excess, (excess <= 0).astype(jnp.float32), features)
-
-
-def judge(rows, fidelity, key):
-    del fidelity, key
-    outlook = ahead(rows)
-    return Told(score_of(rows), outlook.excess, outlook.cost), {}
+ahead, judge = limited(COSTS, LIMIT, score_of)
 
 
 @functools.cache
