@@ -28,21 +28,25 @@ def run(words: list[str]) -> None:
     from hwnas_jax.data import load_data
     from hwnas_jax.data.sizes import check_retraining_sizes
     from hwnas_jax.files.json_files import load_or_offer
+    from hwnas_jax.nn.outputs import output_shape
     from hwnas_jax.parallel.replicas import statistics_axis
     from hwnas_jax.runs.retrain import train
     from hwnas_jax.spaces.core.architecture_files import load_architecture
-    from hwnas_jax.tasks import TASKS, task_for
+    from hwnas_jax.tasks import make_task, task_for
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
     join(options, options.out or Path())
     space, architecture = load_or_offer(options.architecture, load_architecture)
     data = load_data(options.config.data)
-    if (data.input_shape, data.num_outputs) != (space.input_shape, space.num_outputs):
-        raise UserError(
-            f"{options.architecture} is for inputs {space.input_shape} and {space.num_outputs} "
-            f"outputs; {data.name} has {data.input_shape} and {data.num_outputs}"
-        )
     config = override(options.config, task=task_for(options.config.task, data.task))
+    task = make_task(config.task, data)
+    outputs = output_shape(task.outputs(data.num_outputs), data.input_shape)
+    if (data.input_shape, outputs) != (space.input_shape, space.output_shape):
+        raise UserError(
+            f"{options.architecture} is for inputs {space.input_shape} and outputs "
+            f"{space.output_shape}; task {task.name} on {data.name} has inputs {data.input_shape} "
+            f"and outputs {outputs}"
+        )
     check_retraining_sizes(config, data)
     if options.out is not None and distributed.is_first():
         refuse_existing(options.out)
@@ -58,7 +62,6 @@ def run(words: list[str]) -> None:
             ),
             data, config, seed=config.seed, folder=options.out, progress=report,
         )  # fmt: skip
-    task = TASKS.make(config.task)
     metric = task.metric.replace("_", " ")
     display.say(
         f"test {metric} {task.show(trained.test_metric)}, "

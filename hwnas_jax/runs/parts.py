@@ -58,6 +58,7 @@ class RunParts(RunFolder):
         return make_space(
             self.config.space.name, self.config.space.args, off=self.config.space.off,
             input_shape=self.dataset.input_shape, num_outputs=self.dataset.num_outputs,
+            outputs=self.task.outputs(self.dataset.num_outputs),
         )  # fmt: skip
 
     @functools.cached_property

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from hwnas_jax.nn.outputs import Output, output_shape
 from hwnas_jax.registry import Registry
 from hwnas_jax.spaces.core.choices import Choices, Decision, Forms
 
@@ -97,11 +98,15 @@ class Space(Choices, abc.ABC):
       summary: one line for `hwnas list`.
       decisions: the decisions of an architecture, in order.
       input_shape: of one example, channels last: `(H, W, C)` or `(L, C)`.
-      num_outputs: outputs of the network, the number of classes in classification.
+      num_outputs: outputs of the network, the number of classes in classification; with dense or
+        several outputs their channels together.
       args: the space's own options by name.
       registered_as: what the config calls the space if that is a Python path.
       adds_options: whether the supernet adds the options' outputs, each times its gate, so that
         gates which do not sum to one mean a sum of several options.
+      outputs: what networks put out; empty for one vector of `num_outputs`. A space with
+        `takes_outputs` has `outputs: Sequence[Output] = ()` among the keywords of its constructor.
+      takes_outputs: whether networks can also have dense outputs, or several of them.
       has_features: whether the supernet has a method `features(x, gates)`, which returns the
         output of each stage as a tuple; the last is what the head is given.
     """
@@ -115,6 +120,13 @@ class Space(Choices, abc.ABC):
     registered_as: str | None = None
     adds_options: ClassVar[bool] = False
     has_features: ClassVar[bool] = False
+    outputs: tuple[Output, ...] = ()
+    takes_outputs: ClassVar[bool] = False
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of a network's output for one example: `(O,)`, or `(H, W, O)` where it is dense."""
+        return output_shape(self.outputs or (Output(self.num_outputs),), self.input_shape)
 
     @property
     def num_layers(self) -> int:
@@ -128,7 +140,7 @@ class Space(Choices, abc.ABC):
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
-        """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> [B, num_outputs]`.
+        """Returns the stateless supernet: `(float32[B, H, W, C], Gates) -> [B, *output_shape]`.
 
         Args:
           rngs: for the initial weights.
@@ -141,7 +153,7 @@ class Space(Choices, abc.ABC):
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
     ) -> nnx.Module:
-        """Returns the stand-alone network: `float32[B, H, W, C] -> [B, num_outputs]`.
+        """Returns the stand-alone network: `float32[B, H, W, C] -> [B, *output_shape]`.
 
         A network that is trained by more than its own loss, or with chance, is a
         `hwnas_jax.nn.in_training.InTraining`.
@@ -189,6 +201,11 @@ class Space(Choices, abc.ABC):
             "args": dict(self.args),
             "input_shape": list(self.input_shape),
             "num_outputs": self.num_outputs,
+            **(
+                {"outputs": [dataclasses.asdict(one) for one in self.outputs]}
+                if self.outputs
+                else {}
+            ),
             **self._off_spec,
         }
 
@@ -197,5 +214,5 @@ SPACES: Registry[Space] = Registry(
     "search space",
     Space,  # type: ignore[type-abstract]
     "hwnas_jax.spaces",
-    given=("input_shape", "num_outputs"),
+    given=("input_shape", "num_outputs", "outputs"),
 )

@@ -8,6 +8,7 @@ from annotated_types import Interval, Len
 
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import check_value
+from hwnas_jax.nn.outputs import Output, num_channels
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import SPACES, Space
 from hwnas_jax.spaces.core.bounds import check_examples, check_extent
@@ -23,6 +24,7 @@ def make_space(
     *,
     input_shape: Sequence[int],
     num_outputs: int,
+    outputs: Sequence[Output] = (),
     off: Mapping[str, Sequence[str]] | None = None,
 ) -> Space:
     """Builds a search space by name.
@@ -33,20 +35,47 @@ def make_space(
       args: the space's own options.
       input_shape: of one example, channels last.
       num_outputs: outputs of the network.
+      outputs: what the network puts out, as `Task.outputs` says; one vector of `num_outputs` if left
+        out.
       off: options to switch off, as `Space.restricted` takes them.
 
     Raises:
       UserError: for an unknown space or option, a value the space refuses, or a space whose
-        networks are too large.
+        networks are too large or cannot put out what `outputs` asks for.
     """
     check_examples(input_shape, num_outputs)
     space = SPACES.make(
-        Part(name, dict(args)), input_shape=tuple(input_shape), num_outputs=num_outputs
-    )
+        Part(name, dict(args)), input_shape=tuple(input_shape), num_outputs=num_outputs,
+        **_given_outputs(name, num_outputs, tuple(outputs)),
+    )  # fmt: skip
     if name not in SPACES:
         space.registered_as = name
     check_extent(space, space.num_layers, args)
     return space.restricted(off) if off else space
+
+
+@dataclasses.dataclass(frozen=True)
+class _DescribedOutput:
+    """One of the outputs of a network; see `hwnas_jax.nn.outputs.Output`."""
+
+    channels: _Size
+    dense: bool = False
+
+
+def _given_outputs(name: str, num_outputs: int, outputs: tuple[Output, ...]) -> dict[str, Any]:
+    """Returns the outputs as a keyword of the space's constructor; nothing for one plain vector."""
+    if outputs in ((), (Output(num_outputs),)):
+        return {}
+    if num_channels(outputs) != num_outputs:
+        raise UserError(
+            f"the outputs have {num_channels(outputs)} channels together, but num_outputs is "
+            f"{num_outputs}"
+        )
+    if not SPACES.find(name).takes_outputs:
+        able = ", ".join(space for space in SPACES if SPACES[space].takes_outputs)
+        wanted = "several tasks at once" if len(outputs) > 1 else "an output for every position"
+        raise UserError(f"the search space {name} has no networks for {wanted}; these have: {able}")
+    return {"outputs": outputs}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +86,7 @@ class _Description:
     args: dict[str, Any]
     input_shape: Annotated[tuple[_Size, ...], Len(1, 3)]
     num_outputs: _Size
+    outputs: Annotated[tuple[_DescribedOutput, ...], Len(0, 16)] = ()
     off: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
@@ -88,4 +118,5 @@ def from_spec(spec: dict[str, Any]) -> Space:
     return make_space(
         name, described.args, input_shape=described.input_shape,
         num_outputs=described.num_outputs, off=described.off,
+        outputs=tuple(Output(one.channels, one.dense) for one in described.outputs),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """What is learned: the loss, the metrics, and the output that a network must have for them.
 
-Legend: `B` batch, `N` examples, `O` outputs of the network.
+Legend: `B` batch, `N` examples, `O` outputs of the network, for each position where it is dense,
+`H, W` height and width of the inputs.
 
 A `Task` looks at outputs and targets alone; it knows no network and no search. Every metric is a
 ratio of two sums that add over batches and replicas, so that its value is exact however the data
@@ -11,6 +12,7 @@ average precision for one, is no metric of a task.
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -19,6 +21,7 @@ import numpy as np
 
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.outputs import Output, output_shape
 from hwnas_jax.registry import Part, Registry
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -37,6 +40,7 @@ class Task(abc.ABC):
       metric: the primary metric, one of those that `sums` returns ("accuracy").
       higher_is_better: whether more of it is better.
       unit: how the metric is shown: "%" for a share in [0, 1], "" for a plain number.
+      dense: whether a network puts out values for every position of its input.
     """
 
     name: ClassVar[str]
@@ -44,6 +48,15 @@ class Task(abc.ABC):
     metric: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "%"
+    dense: ClassVar[bool] = False
+
+    def outputs(self, num_outputs: int) -> tuple[Output, ...]:
+        """Returns what a network must put out; by default one vector, or one for each position.
+
+        Args:
+          num_outputs: `O`: the data set's classes, labels or values.
+        """
+        return (Output(num_outputs, self.dense),)
 
     @abc.abstractmethod
     def check(self, targets: np.ndarray, num_outputs: int) -> None:
@@ -70,7 +83,7 @@ class Task(abc.ABC):
         """Returns the mean loss, `float32[]`.
 
         Args:
-          outputs: `float32[B, O]`.
+          outputs: `float32[B, O]`, or `float32[B, H, W, O]` of a dense task.
           targets: `[B, ...]`, as in the data set.
         """
 
@@ -97,7 +110,7 @@ class Task(abc.ABC):
         Two networks that were tested on the same examples can then be compared example by example.
 
         Args:
-          outputs: `float32[N, O]`.
+          outputs: `float32[N, ...]`, as of `loss`.
           targets: `[N, ...]`.
 
         Returns:
@@ -158,6 +171,8 @@ def make_task(part: Part, dataset: Dataset) -> Task:
     task = TASKS.make(part)
     try:
         for targets in (dataset.train_targets, dataset.test_targets):
+            if task.dense:
+                _check_positions(task, targets, dataset.input_shape)
             task.check(targets, dataset.num_outputs)
     except UserError as error:
         made_for = (
@@ -167,24 +182,39 @@ def make_task(part: Part, dataset: Dataset) -> Task:
         )
         raise UserError(f"{error}{made_for}") from error
     task = task.fit(dataset.train_targets)
-    check_task(task, dataset.train_targets, dataset.num_outputs)
+    check_task(task, dataset.train_targets, dataset.num_outputs, dataset.input_shape)
     return task
 
 
-def check_task(task: Task, targets: np.ndarray, num_outputs: int) -> None:
+def _check_positions(task: Task, targets: np.ndarray, input_shape: Sequence[int]) -> None:
+    """Raises UserError unless there are targets for each position of the inputs."""
+    positions = tuple(input_shape)[:-1]
+    if targets.shape[1 : len(input_shape)] != positions:
+        size = "x".join(map(str, positions))
+        raise UserError(
+            f"task {task.name} needs targets for each of the {size} positions of an input, "
+            f"[N, {', '.join(map(str, positions))}, ...]; got {targets.dtype}{list(targets.shape)}"
+        )
+
+
+def check_task(
+    task: Task, targets: np.ndarray, num_outputs: int, input_shape: Sequence[int] = (1, 1, 1)
+) -> None:
     """Checks a task against the targets of a data set, and the shapes of what it returns.
 
     Args:
       task: the method.
       targets: `[N, ...]`.
       num_outputs: `O`.
+      input_shape: of one example, channels last, by which dense outputs have their size.
 
     Raises:
       UserError: when the targets do not fit, or a function returns what the contract does not say.
     """
     task.check(targets, num_outputs)
     where = f"task {task.name}"
-    outputs = jax.ShapeDtypeStruct((2, num_outputs), jnp.float32)
+    shape = output_shape(task.outputs(num_outputs), input_shape)
+    outputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     some: Any = jax.ShapeDtypeStruct((2, *targets.shape[1:]), targets.dtype)
     try:
         loss, sums = jax.eval_shape(lambda o, t: (task.loss(o, t), task.sums(o, t)), outputs, some)

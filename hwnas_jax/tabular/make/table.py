@@ -99,12 +99,13 @@ def make_table(
         refused before anything is trained.
     """
     dataset = load_data(config.data)
+    config = override(config, task=task_for(config.task, dataset.task))
+    task = make_task(config.task, dataset)
     space = make_space(
         config.space.name, config.space.args, off=config.space.off,
         input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
+        outputs=task.outputs(dataset.num_outputs),
     )  # fmt: skip
-    config = override(config, task=task_for(config.task, dataset.task))
-    task = make_task(config.task, dataset)
     display = display or Silent()
     for note in dataset.notes:
         display.say(note)
