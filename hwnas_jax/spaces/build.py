@@ -35,8 +35,8 @@ def make_space(
       args: the space's own options.
       input_shape: of one example, channels last.
       num_outputs: outputs of the network.
-      outputs: what the network puts out, as `Task.outputs` says; one vector of `num_outputs` if left
-        out.
+      outputs: what the network puts out, as `Task.outputs` says; one vector of `num_outputs` if
+        left out.
       off: options to switch off, as `Space.restricted` takes them.
 
     Raises:
