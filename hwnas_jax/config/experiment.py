@@ -49,8 +49,9 @@ class DataConfig:
     path: str | None = None
     """file or folder of the data, for a source that reads one: images in a folder for each class,
     arrays (.npz, .npy), a .csv of image files, idx files"""
-    shift: AtLeastZero = 1
-    """augmentation: largest random shift in pixels"""
+    shift: AtLeastZero | None = None
+    """augmentation: largest random shift in pixels; None takes 1 for images, and 0 for sequences
+    and where targets belong to pixels"""
     flip: bool = False
     """augmentation: random left-right flips"""
     test_fraction: Share = 0.2

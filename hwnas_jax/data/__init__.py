@@ -20,7 +20,7 @@ from hwnas_jax.data.own.image_table import ImageTable
 from hwnas_jax.data.pipeline import (
     Sampler,
     augment,
-    check_augmentation,
+    augmentation,
     holdout,
     normalise,
     split_halves,
@@ -65,7 +65,7 @@ def load_data(config: DataConfig) -> Dataset:
             f"the data set {name}: load must return a hwnas_jax.data.Dataset, "
             f"got {type(dataset).__name__}"
         )
-    check_augmentation(dataset.input_shape, shift=config.shift, flip=config.flip)
+    augmentation(dataset, config)
     return dataset
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas_jax.config import DataConfig
 from hwnas_jax.data.dataset import Dataset
-from hwnas_jax.data.pipeline import Sampler, augment, normalise
+from hwnas_jax.data.pipeline import Sampler, augment, augmentation, normalise
 from hwnas_jax.data.stream import Stream
 from hwnas_jax.parallel.replicas import own_slice
 
@@ -55,7 +55,8 @@ class Batches:
         batch_size: int,
         length: int,
     ):
-        self._dataset, self._config, self._length = dataset, config, length
+        self._dataset, self._length = dataset, length
+        self._augmentation = augmentation(dataset, config)
         self.parts = dict(parts)
         self._samplers = {
             name: Sampler(len(rows), batch_size, length) for name, rows in self.parts.items()
@@ -126,5 +127,5 @@ class Batches:
             rows = jnp.take(data["rows"][name], rows)
             rows, own = own_slice((rows, own), axis_name)
             inputs, targets = data["inputs"][rows], data["targets"][rows]
-        inputs = augment(own, inputs, shift=self._config.shift, flip=self._config.flip)
+        inputs = augment(own, inputs, self._augmentation)
         return Batch(normalise(inputs, data["mean"], data["std"]), targets, own)

@@ -1,6 +1,8 @@
 """What every data source returns: a train and a test set in memory, checked once.
 
 Legend: `N` examples, `H, W` image height and width, `L` length of a sequence, `C` channels.
+
+A sequence is an image one pixel high. Spaces, tasks and the search know images alone.
 """
 
 import dataclasses
@@ -18,9 +20,10 @@ class Dataset:
     """A train and a test set of inputs with their targets.
 
     Inputs are images `uint8[N, H, W, C]`, or real values: `float32[N, H, W, C]` or, for sequences,
-    `float32[N, L, C]`. Which targets are allowed depends on the task that is learned from them:
-    numbers of classes `int32[N]`, labels `bool[N, O]`, values `float32[N, O]`, or what a user's own
-    task asks for.
+    `float32[N, L, C]`, which are kept as `float32[N, 1, L, C]`. Which targets are allowed depends
+    on the task that is learned from them: numbers of classes `int32[N]`, labels `bool[N, O]`,
+    values `float32[N, O]`, so much for each pixel `[N, H, W, ...]`, or what a user's own task asks
+    for.
 
     Attributes:
       name: what messages call it.
@@ -31,6 +34,8 @@ class Dataset:
       output_names: the classes, labels or values that a network gives an output for, in order.
       task: the name of the task that the data are made for.
       notes: what a reader should know of how the data were read, a line each.
+      movable: whether an image may be shifted and mirrored, since its target says nothing of where
+        things are; false by itself where targets belong to pixels, and for sequences.
 
     Raises:
       UserError: when types or shapes do not fit together, a part is empty or a value is not finite.
@@ -44,6 +49,7 @@ class Dataset:
     output_names: tuple[str, ...]
     task: str = "classification"
     notes: tuple[str, ...] = ()
+    movable: bool = True
 
     def __post_init__(self):
         if not self.output_names:
@@ -55,6 +61,8 @@ class Dataset:
             _check_targets(f"{where} targets", targets)
             if len(inputs) != len(targets):
                 raise UserError(f"{where} has {len(inputs)} inputs but {len(targets)} targets")
+            if inputs.ndim == 3:
+                object.__setattr__(self, f"{part}_inputs", inputs[:, None])
         for kind in ("inputs", "targets"):
             train, test = getattr(self, f"train_{kind}"), getattr(self, f"test_{kind}")
             if (train.dtype, train.shape[1:]) != (test.dtype, test.shape[1:]):
@@ -62,11 +70,19 @@ class Dataset:
                     f"data set {self.name}: a train example has {kind} {_shown(train[0])}, "
                     f"a test example {_shown(test[0])}"
                 )
+        of_pixels = self.train_targets.shape[1:3] == self.input_shape[:2]
+        movable = self.movable and not of_pixels and not self.is_sequence
+        object.__setattr__(self, "movable", movable)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """`(H, W, C)` of images, `(L, C)` of sequences."""
+        """`(H, W, C)`; of sequences `(1, L, C)`."""
         return self.train_inputs.shape[1:]
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the inputs are sequences."""
+        return self.input_shape[0] == 1
 
     @property
     def num_outputs(self) -> int:

@@ -1,18 +1,20 @@
 """From data on the device to a batch: splits, sampling, augmentation, normalisation.
 
-Legend: `B` batch, `N` examples, `E` epochs, `H, W` image height and width, `L` length of a
-sequence, `C` channels.
+Legend: `B` batch, `N` examples, `E` epochs, `H, W` image height and width, `C` channels.
 
 The splits run once, in numpy. Everything else is pure and traced into the compiled step.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.config import DataConfig
+from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.errors import UserError
 
 
@@ -157,12 +159,12 @@ def normalise(inputs: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """Returns the inputs as `float32[B, ...]` whose channels have mean zero and deviation one.
 
     Args:
-      inputs: `uint8[B, H, W, C]`, `float32[B, H, W, C]` or `float32[B, L, C]`.
+      inputs: `uint8[B, H, W, C]` or `float32[B, H, W, C]`.
       mean: `float32[C]` of the training inputs, as `Dataset.mean`; of `uint8` after scaling to
         0..1.
       std: `float32[C]`, likewise.
     """
-    chex.assert_rank(inputs, {3, 4} if inputs.dtype == jnp.float32 else 4)
+    chex.assert_rank(inputs, 4)
     chex.assert_shape([mean, std], (inputs.shape[-1],))
     scale = 1.0
     if inputs.dtype != jnp.float32:
@@ -173,34 +175,50 @@ def normalise(inputs: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     return (inputs - scale * mean) * (1.0 / (scale * std))
 
 
-def check_augmentation(input_shape: tuple[int, ...], *, shift: int, flip: bool) -> None:
-    """Raises UserError when inputs that are no images, `(H, W, C)`, are to be augmented as such."""
-    if len(input_shape) != 3 and (shift or flip):
+class Augmentation(NamedTuple):
+    """How images are changed at random when networks learn from them.
+
+    Attributes:
+      shift: largest shift in pixels, up, down, left and right; zero for none.
+      flip: whether to mirror left and right, with probability a half.
+    """
+
+    shift: int = 0
+    flip: bool = False
+
+
+def augmentation(dataset: Dataset, config: DataConfig) -> Augmentation:
+    """Returns what a config asks for, or where it leaves that to the data, what suits them.
+
+    Images whose targets say nothing of where things are shift by one pixel.
+
+    Raises:
+      UserError: when targets would not move with the pixels that they belong to.
+    """
+    if dataset.movable:
+        return Augmentation(1 if config.shift is None else config.shift, config.flip)
+    if dataset.is_sequence and dataset.train_targets.ndim <= 2:
+        return Augmentation(config.shift or 0, config.flip)
+    if config.shift or config.flip:
         raise UserError(
-            f"data.shift = {shift} and data.flip = {flip} move the pixels of images, but the "
-            f"inputs are sequences (length, channels) = {tuple(input_shape)}: set data.shift = 0 "
-            "and data.flip = False"
+            f"data.shift = {config.shift} and data.flip = {config.flip} move the pixels of images, "
+            f"but the targets of {dataset.name} would not move with them: leave data.shift out, "
+            "and set data.flip = False"
         )
+    return Augmentation()
 
 
-def augment(keys: jax.Array, inputs: jax.Array, *, shift: int, flip: bool) -> jax.Array:
+def augment(keys: jax.Array, inputs: jax.Array, how: Augmentation) -> jax.Array:
     """Shifts and mirrors every image at random; zeros are shifted in.
 
     Args:
       keys: `[B]` keys, one for each image, so that a batch that is divided among replicas is
         augmented as it would be on one device.
-      inputs: `[B, H, W, C]`; inputs of other ranks are returned as they are when neither `shift`
-        nor `flip` asks for anything.
-      shift: largest shift in pixels, up, down, left and right; zero for none. An image one pixel
-        high is shifted to the left and right only.
-      flip: whether to mirror left and right, with probability a half.
-
-    Raises:
-      UserError: when sequences are to be shifted or mirrored.
+      inputs: `[B, H, W, C]`. An image one pixel high is shifted to the left and right only.
+      how: what is allowed.
     """
     chex.assert_axis_dimension(keys, 0, inputs.shape[0])
-    size = inputs.shape[1:]
-    check_augmentation(size, shift=shift, flip=flip)
+    (shift, flip), size = how, inputs.shape[1:]
     if shift == 0 and not flip:
         return inputs
 

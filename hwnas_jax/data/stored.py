@@ -13,18 +13,20 @@ from hwnas_jax.files.npz import write_npz
 _FORMAT = "hwnas_jax.dataset"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 _TEXTS = ("name", "task", "output_names", "notes")
+_KEYS = ("format", *_ARRAYS, *_TEXTS, "movable")
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
     """Writes a data set whole or not at all; nothing is compressed."""
     arrays = {key: getattr(dataset, key) for key in _ARRAYS}
     texts = {key: np.array(getattr(dataset, key), dtype=str) for key in _TEXTS}
-    write_npz(path, {"format": np.array(_FORMAT), **arrays, **texts}, compressed=False)
+    flags = {"format": np.array(_FORMAT), "movable": np.array(dataset.movable)}
+    write_npz(path, {**flags, **arrays, **texts}, compressed=False)
 
 
 def is_stored(declared: Mapping[str, Declared]) -> bool:
     """Returns whether the arrays of a file are those of `save_dataset`."""
-    return {"format", *_ARRAYS, *_TEXTS} == declared.keys()
+    return set(_KEYS) == declared.keys()
 
 
 def load_stored(path: Path) -> Dataset:
@@ -33,11 +35,14 @@ def load_stored(path: Path) -> Dataset:
     Raises:
       UserError: when the file is damaged, or of another format.
     """
-    arrays = read_arrays(path, ["format", *_ARRAYS, *_TEXTS])
+    arrays = read_arrays(path, list(_KEYS))
     if arrays["format"].shape or str(arrays["format"]) != _FORMAT:
         raise UserError(f"{path} is no data set of this package: its format is not {_FORMAT!r}")
+    if arrays["movable"].dtype != bool or arrays["movable"].shape:
+        raise UserError(f"{path}: movable must be true or false")
     return Dataset(
         name=str(arrays["name"]), task=str(arrays["task"]),
         output_names=tuple(map(str, arrays["output_names"])),
-        notes=tuple(map(str, arrays["notes"])), **{key: arrays[key] for key in _ARRAYS},
+        notes=tuple(map(str, arrays["notes"])), movable=bool(arrays["movable"]),
+        **{key: arrays[key] for key in _ARRAYS},
     )  # fmt: skip

@@ -12,7 +12,7 @@ from hwnas_jax.config import override
 from hwnas_jax.cost import CostModel, load_cost_model
 from hwnas_jax.cost.models.search_model import search_model
 from hwnas_jax.data import ArrayFiles, Dataset, load_data
-from hwnas_jax.data.pipeline import check_augmentation
+from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.folder import RunFolder
@@ -46,7 +46,7 @@ class RunParts(RunFolder):
                 f"{type(dataset).__name__}"
             )
         data = self.config.data
-        check_augmentation(dataset.input_shape, shift=data.shift, flip=data.flip)
+        augmentation(dataset, data)
         path = str(self.kept_data)
         data = dataclasses.replace(data, name=ArrayFiles.name, args={}, path=path)
         self.config = override(self.config, data=data)

@@ -9,6 +9,7 @@ from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
+from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.runs.controls import (
@@ -209,7 +210,10 @@ class Proposals:
     @functools.cached_property
     def _judge(self) -> Judge:
         task = make_task(self._config.task, self._dataset)
-        return Judge(self._space, make_supernet(self._space), task, self._config)
+        return Judge(
+            self._space, make_supernet(self._space), task, self._config,
+            augmentation=augmentation(self._dataset, self._config.data),
+        )  # fmt: skip
 
     def _searched(self, number: int, seed: int) -> Searched:
         found = self._found

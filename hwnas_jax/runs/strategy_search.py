@@ -17,6 +17,7 @@ from hwnas_jax.budgets import BUDGETS, Budget
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
+from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.data.recognise import DEFAULT
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
@@ -201,8 +202,7 @@ def bench_of(
         supernet=make_supernet(space),
         weights=weights,
         batch_size=config.search.batch_size,
-        shift=config.data.shift,
-        flip=config.data.flip,
+        augmentation=augmentation(dataset, config.data),
         seed=config.seed,
     )
 

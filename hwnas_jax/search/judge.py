@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from hwnas_jax.config import Config
-from hwnas_jax.data.pipeline import normalise
+from hwnas_jax.data.pipeline import Augmentation, normalise
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.relax.base import Gates, one_hot_gates
@@ -44,7 +44,8 @@ class Judge:
       space: the search space.
       supernet: of the search.
       task: what was learned.
-      config: the experiment; `search`, `data` and `parallel` are read.
+      config: the experiment; `search` and `parallel` are read.
+      augmentation: of the images in short trainings; none if left out.
       most_batches: batches of a half that are looked at, so that a large data set takes no longer;
         four times as many judge a network after a training of its own.
     """
@@ -56,13 +57,14 @@ class Judge:
         task: Task,
         config: Config,
         *,
+        augmentation: Augmentation | None = None,
         most_batches: int = 16,
     ):
         settings = config.search
         self._task, self._settings, self._most = task, settings, most_batches
         bench = Bench(
             space, task, supernet=supernet, batch_size=settings.batch_size,
-            shift=config.data.shift, flip=config.data.flip,
+            augmentation=augmentation or Augmentation(),
         )  # fmt: skip
         self._training = PathTraining.of(bench, settings.weights)
         optimizer = optax.chain(

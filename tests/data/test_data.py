@@ -92,15 +92,18 @@ class Waves(Source):
     name = "waves"
     summary = "sequences"
 
+    @staticmethod
+    def inputs():
+        return np.random.default_rng(0).standard_normal((20, 12, 2)).astype(np.float32)
+
     def load(self):
-        inputs = np.random.default_rng(0).standard_normal((20, 12, 2)).astype(np.float32)
+        inputs = self.inputs()
         targets = np.arange(20, dtype=np.int32) % 2
         return Dataset("waves", inputs[:14], targets[:14], inputs[14:], targets[14:], ("a", "b"))
 
 
-def test_sequences_are_loaded_when_no_augmentation_of_images_is_asked_for(monkeypatch):
+def test_sequences_are_images_one_pixel_high(monkeypatch):
     monkeypatch.setitem(SOURCES._own, "waves", Waves)
-    assert load_data(WithArgs("waves")).input_shape == (12, 2)
-    for asked in ({"shift": 1}, {"flip": True}):
-        with pytest.raises(UserError, match=r"sequences .*\(12, 2\): set data.shift = 0"):
-            load_data(WithArgs("waves", **asked))
+    data = load_data(WithArgs("waves"))
+    assert data.input_shape == (1, 12, 2) and data.is_sequence and not data.movable
+    np.testing.assert_array_equal(data.train_inputs[:, 0], Waves.inputs()[:14])

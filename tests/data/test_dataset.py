@@ -35,7 +35,7 @@ def test_shape_outputs_and_moments(monkeypatch, shape, kind, chunk):
     monkeypatch.setattr("hwnas_jax.data.dataset._CHUNK", chunk)
     parts = _parts(shape, kind)
     data = Dataset(**parts)
-    assert data.input_shape == shape
+    assert data.input_shape == (shape if len(shape) == 3 else (1, *shape))
     assert data.num_outputs == 4
     assert data.task == "classification"
     axes = tuple(range(len(shape)))

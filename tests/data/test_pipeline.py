@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwnas_jax.config import DataConfig
 from hwnas_jax.data import Sampler, augment, holdout, normalise, split_halves
+from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.data.pipeline import Augmentation, augmentation
 from hwnas_jax.errors import UserError
 
 FEW = settings(max_examples=15, deadline=None)
@@ -191,7 +194,7 @@ def test_normalise(wrap):
     np.testing.assert_allclose(got, (images / 255.0 - mean) / std, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 7, 2)])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 2), (3, 1, 7, 2)])
 def test_normalise_floats(shape):
     inputs = np.random.default_rng(0).normal(5, 3, shape).astype(np.float32)
     mean, std = np.array([5, -1], np.float32), np.array([3, 0.5], np.float32)
@@ -216,7 +219,7 @@ def test_normalise_refuses_other_types_and_shapes(inputs, channels):
 
 
 def _augment(shift, flip):
-    return jax.jit(functools.partial(augment, shift=shift, flip=flip))
+    return jax.jit(functools.partial(augment, how=Augmentation(shift, flip)))
 
 
 def _variants(image, shift, flip):
@@ -261,9 +264,9 @@ def test_augment_is_per_example():
 def test_augment_that_does_nothing_costs_nothing():
     images = jnp.ones((2, 3, 3, 1), jnp.uint8)
     keys = jax.random.split(jax.random.key(0), 2)
-    assert augment(keys, images, shift=0, flip=False) is images
+    assert augment(keys, images, Augmentation()) is images
     with pytest.raises(AssertionError):
-        augment(keys[:1], images, shift=1, flip=False)
+        augment(keys[:1], images, Augmentation(1))
 
 
 def test_an_image_one_pixel_high_is_shifted_along_only():
@@ -273,9 +276,19 @@ def test_an_image_one_pixel_high_is_shifted_along_only():
     assert {row.tobytes() for row in np.asarray(got)} == allowed
 
 
-def test_sequences_are_neither_shifted_nor_mirrored():
-    keys, inputs = jax.random.split(jax.random.key(0), 2), jnp.ones((2, 9, 3))
-    assert augment(keys, inputs, shift=0, flip=False) is inputs
-    for asked in ({"shift": 1, "flip": False}, {"shift": 0, "flip": True}):
-        with pytest.raises(UserError, match=r"sequences \(length, channels\) = \(9, 3\): set"):
-            augment(keys, inputs, **asked)
+def _dataset(inputs, targets):
+    return Dataset("made", inputs, targets, inputs, targets, ("a", "b"))
+
+
+def test_what_may_be_moved_at_random():
+    images, classes = np.ones((4, 6, 5, 1), np.float32), np.array([0, 1, 0, 1], np.int32)
+    signals, masks = np.ones((4, 9, 2), np.float32), np.zeros((4, 6, 5), np.int32)
+    default, asked = DataConfig(), DataConfig(shift=2, flip=True)
+    assert augmentation(_dataset(images, classes), default) == (1, False)
+    assert augmentation(_dataset(images, classes), asked) == (2, True)
+    assert augmentation(_dataset(signals, classes), default) == (0, False)
+    assert augmentation(_dataset(signals, classes), asked) == (2, True)
+    assert augmentation(_dataset(images, masks), default) == (0, False)
+    for wrong in (DataConfig(shift=1), DataConfig(flip=True)):
+        with pytest.raises(UserError, match="targets of made would not move with them: leave"):
+            augmentation(_dataset(images, masks), wrong)

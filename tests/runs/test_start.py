@@ -90,7 +90,7 @@ def test_a_start_that_cannot_be(finished):
     with pytest.raises(UserError, match="this run searches"):
         check_start(config, other)
     with pytest.raises(UserError, match="all options of the data must be the same"):
-        check_start(override(config, data__shift=finished.config.data.shift + 1), space)
+        check_start(override(config, data__shift=3), space)
     seed = finished.config.seed + 1
     member = Member(finished.target, seed, "search")
     with pytest.raises(UserError, match=f"no search with seed {seed}; its seeds are {seed - 1}"):

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.data.pipeline import Augmentation
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Registry
 from hwnas_jax.spaces.base import Choices
@@ -54,8 +55,7 @@ class Bench:
       supernet: the space's supernet as functions, or None.
       weights: `float32[P]`, of a trained supernet, or None.
       batch_size: examples of a batch, in training and in judging.
-      shift: augmentation in training, as `hwnas_jax.data.pipeline.augment` takes it.
-      flip: likewise.
+      augmentation: of the images in training.
       seed: of the order in which the examples are dealt into batches for judging.
     """
 
@@ -65,8 +65,7 @@ class Bench:
     supernet: Supernet | None = None
     weights: np.ndarray | jax.Array | None = None
     batch_size: int = 64
-    shift: int = 0
-    flip: bool = False
+    augmentation: Augmentation = Augmentation()
     seed: int = 0
 
 

@@ -121,9 +121,7 @@ class PathTraining:
         def step(state: PathState, number):
             rows = jnp.asarray(data.weight_half)[sampler.indices(orders, first, number)]
             keys = jax.random.split(jax.random.fold_in(augment_key, number), bench.batch_size)
-            inputs = augment(
-                keys, jnp.asarray(data.inputs)[rows], shift=bench.shift, flip=bench.flip
-            )
+            inputs = augment(keys, jnp.asarray(data.inputs)[rows], bench.augmentation)
             inputs = normalise(inputs, jnp.asarray(data.mean), jnp.asarray(data.std))
             targets = jnp.asarray(data.targets)[rows]
 

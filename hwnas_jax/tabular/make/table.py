@@ -20,6 +20,7 @@ from hwnas_jax.cost.files.table_file import TableFile, save_table_file
 from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.data import Dataset, load_data
+from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.data.sizes import check_table_sizes
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
@@ -297,8 +298,8 @@ def _plan(
     search, about = config.search, dataclasses.asdict(settings)
     return {
         "space": space.spec,
-        "data": {"name": dataset.name, "sha256": digest.hexdigest(), "shift": config.data.shift,
-                 "flip": config.data.flip},
+        "data": {"name": dataset.name, "sha256": digest.hexdigest(),
+                 **augmentation(dataset, config.data)._asdict()},
         "task": dataclasses.asdict(config.task),
         "seed": config.seed,
         "networks": hashlib.sha256(networks.tobytes()).hexdigest(),

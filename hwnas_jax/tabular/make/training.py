@@ -16,7 +16,7 @@ import numpy as np
 from hwnas_jax.compile.ahead import Program, compile_ahead, memory_help
 from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
-from hwnas_jax.data.pipeline import holdout
+from hwnas_jax.data.pipeline import augmentation, holdout
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.precision import compute_dtype
 from hwnas_jax.parallel.base import steps_per_dispatch
@@ -76,7 +76,7 @@ class Trainer:
                 space, dtype=compute_dtype(settings.dtype, "search.dtype"),
                 rematerialise=settings.rematerialise,
             ),
-            shift=config.data.shift, flip=config.data.flip,
+            augmentation=augmentation(dataset, config.data),
         )  # fmt: skip
         self._training = PathTraining.of(bench, settings.weights)
         self._per_epoch = self._training.sampler(len(self._data.weight_half), 1).steps_per_epoch

@@ -211,5 +211,5 @@ def test_real_sets(shared):
     assert data.train_inputs.shape == (4708 + 524, 28, 28, 1)
     assert data.test_inputs.shape == (624, 28, 28, 1)
     series = load(shared / "timeseries_small.npz", subset="basic_motions", layout="NCL")
-    assert series.input_shape == (100, 6)
+    assert series.input_shape == (1, 100, 6)
     assert series.output_names == ("Badminton", "Running", "Standing", "Walking")

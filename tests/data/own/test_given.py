@@ -36,9 +36,9 @@ def test_a_share_of_every_class_is_held_out():
 def test_values_and_sequences():
     signals = RNG.standard_normal((20, 9, 2))
     data = arrays(signals, signals[:, 0], layout="NLC", names=["left", "right"])
-    assert (data.input_shape, data.task) == ((9, 2), "regression")
+    assert (data.input_shape, data.task) == ((1, 9, 2), "regression")
     assert data.output_names == ("left", "right")
-    np.testing.assert_array_equal(data.train_targets, data.train_inputs[:, 0])
+    np.testing.assert_array_equal(data.train_targets, data.train_inputs[:, 0, 0])
 
 
 def test_validation_examples_join_the_train_examples():

@@ -50,7 +50,7 @@ def test_arrays_with_values_in_splits(library, tmp_path):
     with pytest.raises(UserError, match=r"say layout NHW .* NLC"):
         load(tmp_path / "saved")
     data = load(tmp_path / "saved", layout="NLC")
-    np.testing.assert_array_equal(data.train_inputs, series[:6])
+    np.testing.assert_array_equal(data.train_inputs[:, 0], series[:6])
     np.testing.assert_array_equal(data.test_targets[:, 0], series[6:, 0, 0])
     assert data.task == "regression"
     assert data.notes == ("not read, being neither train, validation nor test: extra",)

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from hwnas_jax.data.pipeline import split_halves
+from hwnas_jax.data.pipeline import Augmentation, split_halves
 from hwnas_jax.search.evaluators import Bench, Data
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import Classification
@@ -27,4 +27,7 @@ def dense_bench(*, shift=0):
     )  # fmt: skip
     supernet = make_supernet(SPACE)
     weights = np.asarray(supernet.init(jax.random.key(0)))
-    return Bench(SPACE, Classification(), data, supernet, weights, batch_size=16, shift=shift)
+    return Bench(
+        SPACE, Classification(), data, supernet, weights, batch_size=16,
+        augmentation=Augmentation(shift),
+    )  # fmt: skip

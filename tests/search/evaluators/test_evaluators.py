@@ -228,7 +228,7 @@ def _trained_by_hand(bench, architecture, key, method):
     @jax.jit
     def moved(step, inputs):
         keys = jax.random.split(jax.random.fold_in(augment_key, step), bench.batch_size)
-        return augment(keys, inputs, shift=bench.shift, flip=False)
+        return augment(keys, inputs, bench.augmentation)
 
     weights = np.asarray(bench.supernet.init(init_key), np.float64)
     velocity = np.zeros_like(weights)
