@@ -35,7 +35,8 @@ def arrays(
     Args:
       inputs: images `[N, H, W]` or `[N, H, W, C]`, or sequences, of any type of numbers.
       targets: class names or whole numbers `[N]` for classes; floats `[N]` or `[N, outputs]` for
-        values; zeros and ones `[N, labels]` for labels.
+        values; zeros and ones `[N, labels]` for labels; for each pixel whole numbers `[N, H, W]`
+        for its class or floats `[N, H, W, values]`.
       test_inputs: likewise, to test on.
       test_targets: likewise.
       layout: what the axes of the inputs mean, with a letter each: N examples, H height, W width,

@@ -21,7 +21,8 @@ class Raw(NamedTuple):
 
     Attributes:
       inputs: `[N, ...]`.
-      targets: `[N]` or `[N, outputs]`; texts, numbers or truth values.
+      targets: `[N]`, `[N, outputs]`, `[N, H, W]` or `[N, H, W, values]`; texts, numbers or truth
+        values.
       places: what messages call each example, such as its file; () takes its number.
     """
 
@@ -83,7 +84,7 @@ def make_dataset(
         sizes = ", ".join(f"{part} {list(shape)}" for part, shape in shapes.items())
         raise UserError(f"{where}: the inputs of all parts must have one size, got {sizes}")
     targets = make_targets(
-        {part: raw.targets for part, raw in parts.items()},
+        {part: raw.targets for part, raw in parts.items()}, _size(inputs["train"]),
         names=meaning.names, task=meaning.task, where=where,
     )  # fmt: skip
     said = [*notes, *targets.notes, *_constant(parts, inputs)]
@@ -119,6 +120,12 @@ def make_dataset(
         task=targets.task,
         notes=tuple(said),
     )
+
+
+def _size(inputs: np.ndarray) -> tuple[int, int]:
+    """Returns height and width of inputs `[N, H, W, C]`, or of sequences `[N, L, C]`."""
+    height, width = inputs.shape[1:3] if inputs.ndim == 4 else (1, inputs.shape[1])
+    return height, width
 
 
 def _constant(parts: Mapping[str, Raw], inputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -1,6 +1,6 @@
 """Raw labels or values as targets of a task.
 
-Legend: `N` examples, `O` outputs.
+Legend: `N` examples, `O` outputs, `H, W` height and width of the inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from hwnas_jax.data.own.classes import few, number_classes
+from hwnas_jax.data.own.dense_targets import (
+    DENSE,
+    of_pixels,
+    pixel_classes,
+    pixel_values,
+    told_dense,
+)
 from hwnas_jax.errors import UserError
 
-TaskName = Literal["classification", "multi_label", "regression"]
+TaskName = Literal[
+    "classification",
+    "multi_label",
+    "regression",
+    "segmentation",
+    "dense_regression",
+    "autoencoding",
+]
 """What targets are for."""
 
 _MANY = 100
@@ -22,7 +36,8 @@ class Targets(NamedTuple):
     """What is learned.
 
     Attributes:
-      parts: targets by part: classes `int32[N]`, labels `bool[N, O]` or values `float32[N, O]`.
+      parts: targets by part: classes `int32[N]`, labels `bool[N, O]`, values `float32[N, O]`, or
+        for each pixel a class `int32[N, H, W]` or values `float32[N, H, W, O]`.
       names: of the outputs.
       task: the task that they are for.
       notes: what a reader should know of how they were understood.
@@ -36,6 +51,7 @@ class Targets(NamedTuple):
 
 def make_targets(
     parts: Mapping[str, Any],
+    size: tuple[int, int],
     *,
     names: Sequence[str] | None,
     task: TaskName | None,
@@ -44,10 +60,12 @@ def make_targets(
     """Returns targets, and the task that they are for.
 
     Texts and whole numbers are classes, floats are values to predict. Two axes of zeros and ones
-    are classes where every example has exactly one, and otherwise any number of labels each.
+    are classes where every example has exactly one, and otherwise any number of labels each. With
+    more axes there is a target for each pixel: whole numbers are classes, floats are values.
 
     Args:
       parts: raw targets by part; "train" is among them.
+      size: height and width of the inputs; the height of sequences is one.
       names: of the classes or outputs, in order; None takes the labels themselves, or numbers.
       task: what they are for; None lets their type tell.
       where: begins messages.
@@ -67,6 +85,8 @@ def make_targets(
     given = None if names is None else tuple(str(name) for name in names)
     if given is not None and len(set(given)) < len(given):
         raise UserError(f"{where}: the names of outputs repeat: {few(given)}")
+    if task in DENSE or (task is None and plain["train"].ndim > 2):
+        return _of_pixels(plain, size, given, task, where)
     chosen = task or _told(plain, where)
     if chosen == "regression":
         return _values(plain, given, where, asked=task is not None)
@@ -76,7 +96,7 @@ def make_targets(
 
 
 def _plain(raw: Any, what: str) -> np.ndarray:
-    """Returns an array of numbers or texts with one or two axes."""
+    """Returns an array of texts with one or two axes, or of numbers with up to four."""
     try:
         array = np.asarray(raw)
     except ValueError as error:
@@ -88,16 +108,36 @@ def _plain(raw: Any, what: str) -> np.ndarray:
             array = np.char.decode(array, "utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"{what} are bytes that are no UTF-8 text: {error}") from error
-    if array.dtype.kind not in "biufU" or array.ndim not in (1, 2) or 0 in array.shape:
+    most = 2 if array.dtype.kind == "U" else 4
+    if array.dtype.kind not in "biufU" or not 1 <= array.ndim <= most or 0 in array.shape:
         raise UserError(
-            f"{what} must be class names, whole numbers or floats, [N] or [N, outputs], got "
-            f"{array.dtype}{list(array.shape)}"
+            f"{what} must be class names, whole numbers or floats, [N] or [N, outputs], or numbers "
+            f"for each pixel, [N, H, W] or [N, H, W, values]; got {array.dtype}{list(array.shape)}"
         )
     if array.dtype.kind == "U":
         empty = np.flatnonzero(np.char.str_len(np.char.strip(array)).reshape(len(array), -1) == 0)
         if len(empty):
             raise UserError(f"{what}: example {empty[0]} (counted from 0) has an empty label")
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _of_pixels(
+    plain: Mapping[str, np.ndarray],
+    size: tuple[int, int],
+    names: tuple[str, ...] | None,
+    task: TaskName | None,
+    where: str,
+) -> Targets:
+    if any(array.dtype.kind == "U" for array in plain.values()):
+        raise UserError(f"{where}: task {task} needs numbers, the targets are texts")
+    chosen = task or told_dense(plain)
+    parts = of_pixels(plain, size, chosen, where)
+    if chosen == "segmentation":
+        numbers, own, notes = pixel_classes(parts, names, where)
+        return Targets(numbers, own, "segmentation", notes)
+    shares = chosen == "autoencoding"
+    values, own = pixel_values(parts, names, where, shares=shares)
+    return Targets(values, own, "autoencoding" if shares else "dense_regression")
 
 
 def _told(parts: Mapping[str, np.ndarray], where: str) -> TaskName:
