@@ -101,7 +101,7 @@ class Dataset:
 
     @functools.cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        moments = _byte_moments if self.train_inputs.dtype == np.uint8 else _float_moments
+        moments = _byte_moments if self.train_inputs.dtype == np.uint8 else float_moments
         mean, std = moments(self.train_inputs)
         return mean.astype(np.float32), std.astype(np.float32)
 
@@ -158,8 +158,12 @@ def _byte_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
-def _float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Adds up values, then squared distances from their mean, in float64."""
+def float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation of each channel, `float64[C]`, of `float[..., C]`.
+
+    A channel that never changes has deviation one. Values are added up in float64, then their
+    squared distances from the mean.
+    """
     axes = tuple(range(inputs.ndim - 1))
     chunks = [inputs[start : start + _CHUNK] for start in range(0, len(inputs), _CHUNK)]
     count = inputs.size // inputs.shape[-1]

@@ -3,11 +3,13 @@
 Legend: `B` batch, `N` examples, `O` outputs of the network, for each position where it is dense,
 `H, W` height and width of the inputs.
 
-A `Task` looks at outputs and targets alone; it knows no network and no search. Every metric is a
-ratio of two sums that add over batches and replicas, so that its value is exact however the data
-are split: accuracy (right answers by answers), F1 (twice the true positives by predicted plus
-actual positives), mean squared error, the share of variance explained. What is no such ratio, mean
-average precision for one, is no metric of a task.
+A `Task` looks at outputs and targets alone; it knows no network and no search. Every metric that a
+search can use is a ratio of two sums that add over batches and replicas, so that its value is exact
+however the data are split: accuracy (right answers by answers), F1 (twice the true positives by
+predicted plus actual positives), mean squared error, the share of variance explained. It may also
+be the mean of such ratios, one for each of `K` classes: mean intersection over union, macro F1.
+What needs all outputs at once, such as mean average precision, is returned by `final`: it is
+computed once for a trained network and shown beside the primary metric.
 """
 
 import abc
@@ -25,7 +27,8 @@ from hwnas_jax.nn.outputs import Output, output_shape
 from hwnas_jax.registry import Part, Registry
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
-"""By metric, a sum and what it is divided by, `float32[]` each."""
+"""By metric, a sum and what it is divided by: `float32[]` each, or `float32[K]` each where the
+metric is the mean of `K` ratios."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +98,37 @@ class Task(abc.ABC):
     def chance(self, targets: np.ndarray, num_outputs: int) -> float:
         """Returns the primary metric of the best guess that looks at no input.
 
+        A dense task guesses the same map for every example. Where no formula gives the best one,
+        it takes a map that is near it, and says which.
+
         Args:
           targets: `[N, ...]`, those that are guessed.
           num_outputs: `O`.
         """
+
+    def final(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Returns metrics that are no ratios of sums, from all outputs on the test data at once.
+
+        They stand beside the primary metric in the report; no search sees them. A metric that is
+        undefined on these targets is left out. By default there are none.
+
+        Args:
+          outputs: `float32[N, ...]`, as of `loss`.
+          targets: `[N, ...]`.
+        """
+        del outputs, targets
+        return {}
+
+    def predicted(self, outputs: jax.Array) -> jax.Array | None:
+        """Returns what outputs say, in the form and the units of the targets.
+
+        The report shows it beside the targets of a few examples. None, the default, shows nothing.
+
+        Args:
+          outputs: `float32[B, ...]`, as of `loss`.
+        """
+        del outputs
+        return None
 
     def value(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the primary metric of a batch, `float32[]`."""
@@ -116,12 +146,14 @@ class Task(abc.ABC):
         Returns:
           `bool[N]`; None for a metric that is no share of right examples, such as F1 or an error.
         """
+        if self.unit != "%" or self.dense:
+            return None
 
         def one(output, target):
             return self.sums(output[None], target[None])[self.metric]
 
         sums, counts = (np.asarray(part) for part in jax.vmap(one)(outputs, targets))
-        if self.unit != "%" or (counts != 1).any() or not np.isin(sums, (0, 1)).all():
+        if sums.ndim > 1 or (counts != 1).any() or not np.isin(sums, (0, 1)).all():
             return None
         return sums == 1
 
@@ -150,15 +182,18 @@ TASKS: Registry[Task] = Registry("task", Task, "hwnas_jax.tasks")  # type: ignor
 def values(sums: Sums) -> dict[str, jax.Array]:
     """Returns the metrics, `float32[]` each; zero where there was nothing to count.
 
+    Where there are several ratios of a metric, those with something to count are averaged.
+
     Args:
       sums: of one batch, or added up over batches.
     """
 
-    def ratio(total, count):
+    def mean_ratio(total, count):
         empty = count == 0
-        return jnp.where(empty, 0.0, total / jnp.where(empty, 1.0, count))
+        ratios = jnp.where(empty, 0.0, total / jnp.where(empty, 1.0, count))
+        return ratios.sum() / jnp.maximum((~empty).sum(), 1)
 
-    return {metric: ratio(total, count) for metric, (total, count) in sums.items()}
+    return {metric: mean_ratio(total, count) for metric, (total, count) in sums.items()}
 
 
 def make_task(part: Part, dataset: Dataset) -> Task:
@@ -230,16 +265,27 @@ def check_task(
         held = ", ".join(map(str, sums)) if isinstance(sums, dict) else type(sums).__name__
         raise UserError(f"{where}: sums must hold the metric {task.metric!r}, got {held}")
     for metric, pair in sums.items():
-        if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_scalar, pair))):
+        if not (isinstance(pair, tuple) and len(pair) == 2 and _are_sums(*pair)):
             got = ", ".join(_shown(leaf) for leaf in jax.tree.leaves(pair))
             raise UserError(
-                f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each, got {got}"
+                f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each, got {got} "
+                "(or float32[K] each, for a mean of K ratios)"
             )
 
 
 def _is_scalar(value: Any) -> bool:
     return (
         isinstance(value, jax.ShapeDtypeStruct) and value.shape == () and value.dtype == jnp.float32
+    )
+
+
+def _are_sums(total: Any, count: Any) -> bool:
+    return all(
+        isinstance(value, jax.ShapeDtypeStruct)
+        and value.ndim <= 1
+        and value.shape == total.shape
+        and value.dtype == jnp.float32
+        for value in (total, count)
     )
 
 

@@ -22,7 +22,10 @@ class MultiLabel(Task):
     The primary metric is the F1 score over all pairs of an example and a label,
     `2 TP / (2 TP + FP + FN)`. It is a ratio of sums, which mean average precision is not, and it
     does not count the labels that are rightly left out: where labels are rare, a network that
-    predicts none has almost all of them right, but an F1 of zero.
+    predicts none has almost all of them right, but an F1 of zero. Two metrics that need all outputs
+    at once are computed of trained networks, as means over the labels that some examples have and
+    others do not: the area under the ROC curve and average precision (NAS-Bench-360 judges DeepSEA
+    and FSD50K by them).
     """
 
     name = "multi_label"
@@ -42,6 +45,11 @@ class MultiLabel(Task):
         strange = targets[(targets != 0) & (targets != 1)]
         if len(strange):
             raise UserError(f"task multi_label needs targets of zeros and ones, got {strange[0]}")
+        if not targets.any():
+            raise UserError(
+                f"task {self.name}: no example has any of the {num_outputs} labels, so that F1 is "
+                "undefined"
+            )
 
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the mean cross-entropy of a label."""
@@ -49,7 +57,7 @@ class MultiLabel(Task):
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns F1, and the share of labels rightly predicted or left out."""
-        predicted = outputs > math.log(self.threshold / (1 - self.threshold))
+        predicted = self.predicted(outputs)
         actual = targets.astype(bool)
         hits, right = (predicted & actual).sum(), (predicted == actual).sum()
         f1 = (2 * hits, predicted.sum() + actual.sum())
@@ -65,3 +73,26 @@ class MultiLabel(Task):
         chosen = np.arange(1, num_outputs + 1)
         positives = frequency.sum()
         return float((2 * frequency.cumsum() / (chosen + positives)).max())
+
+    def predicted(self, outputs: jax.Array) -> jax.Array:
+        """Returns which labels are predicted, `bool[B, O]`."""
+        return outputs > math.log(self.threshold / (1 - self.threshold))
+
+    def final(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Returns the areas under the ROC curve and the average precisions, averaged over labels.
+
+        A label that all or none of the examples have counts in neither, as both are undefined.
+        """
+        from sklearn import metrics
+
+        actual = targets.astype(bool)
+        defined = np.flatnonzero(actual.any(0) & ~actual.all(0))
+        if not len(defined) or not np.isfinite(outputs).all():
+            return {}
+        return {
+            name: float(np.mean([score(actual[:, k], outputs[:, k]) for k in defined]))
+            for name, score in (
+                ("auroc", metrics.roc_auc_score),
+                ("mean_average_precision", metrics.average_precision_score),
+            )
+        }

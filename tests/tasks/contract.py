@@ -1,6 +1,7 @@
 """What every task must keep, whatever its loss and metrics are.
 
-Legend: `B` batch, `O` outputs.
+Legend: `B` batch, `O` outputs, `H, W` positions. What a network puts out for one example has the
+shape `[O]`, or `[H, W, O]` where the task is dense.
 """
 
 import functools
@@ -12,28 +13,37 @@ import numpy as np
 import optax
 
 from hwnas_jax.data import Dataset
+from hwnas_jax.nn.outputs import output_shape
 from hwnas_jax.registry import Part
 from hwnas_jax.tasks import Task, check_task, make_task, values
 
-EXAMPLES = 96
+EXAMPLES, DENSE_EXAMPLES = 96, 12
 STEPS = 300
+NEAR = {False: 1e-3, True: 0.1}
+"""By whether a task is dense, how far the best of outputs that look at no input may be from
+`chance`: of some metrics of maps no formula gives the best map."""
 
 
 def check(part: Part, dataset: Dataset) -> None:
     """Runs every check on a task by its name, with the first targets of a data set."""
     task = make_task(part, dataset)
-    check_fitted(task, dataset.train_targets[:EXAMPLES], dataset.num_outputs)
+    examples = DENSE_EXAMPLES if task.dense else EXAMPLES
+    check_fitted(task, dataset.train_targets[:examples], dataset.num_outputs, dataset.input_shape)
 
 
-def check_fitted(task: Task, targets: np.ndarray, num_outputs: int) -> None:
+def check_fitted(
+    task: Task, targets: np.ndarray, num_outputs: int, input_shape: tuple[int, ...] = (1, 1, 1)
+) -> None:
     """Runs every check on a task that has been fitted."""
-    check_task(task, targets, num_outputs)
-    outputs = jax.random.normal(jax.random.key(0), (len(targets), num_outputs))
+    check_task(task, targets, num_outputs, input_shape)
+    shape = output_shape(task.outputs(num_outputs), input_shape)
+    outputs = jax.random.normal(jax.random.key(0), (len(targets), *shape))
     check_loss(task, outputs, targets)
     check_gradient(task, outputs, targets)
     check_sums(task, outputs, targets)
-    check_chance(task, targets, num_outputs)
-    check_learning(task, targets, num_outputs)
+    check_chance(task, targets, num_outputs, shape)
+    check_learning(task, targets, num_outputs, shape)
+    check_told(task, outputs, targets)
 
 
 def check_loss(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
@@ -88,42 +98,55 @@ def check_sums(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
         )  # fmt: skip
     ratios = values(whole)
     assert all(np.isfinite(value) for value in ratios.values()), f"not finite: {ratios}"
-    np.testing.assert_allclose(task.value(outputs, targets), ratios[task.metric], rtol=1e-6)
+    np.testing.assert_allclose(task.value(outputs, targets), ratios[task.metric], rtol=1e-5)
     if task.unit == "%":
         assert 0 <= ratios[task.metric] <= 1, "a share must lie in [0, 1]"
     assert task.show(float(ratios[task.metric]))
 
 
-def check_chance(task: Task, targets: np.ndarray, num_outputs: int) -> None:
+def check_chance(task: Task, targets: np.ndarray, num_outputs: int, shape: tuple[int, ...]) -> None:
     """Outputs that are the same for every example reach `chance`, and none is better.
 
-    They are drawn at random, and found by training.
+    They are drawn at random, and found by training. `NEAR` says how nearly.
     """
     chance = task.chance(targets, num_outputs)
     assert isinstance(chance, float), f"chance must be a float, got {chance!r}"
-    drawn = 3 * jax.random.normal(jax.random.key(2), (500, num_outputs))
-    trained = _train(task, jnp.zeros((1, num_outputs)), targets)
+    drawn = 3 * jax.random.normal(jax.random.key(2), (500, *shape))
+    trained = _train(task, jnp.zeros((1, *shape)), targets)
     guesses = jnp.concatenate([drawn, trained])
     spread = jax.jit(
         jax.vmap(lambda guess: task.value(jnp.broadcast_to(guess, _shape(targets, guess)), targets))
     )
     reached = np.asarray(spread(guesses), np.float64)
     best = reached.max() if task.higher_is_better else reached.min()
-    slack = 1e-3 * max(1.0, abs(chance))
+    slack = NEAR[task.dense] * max(1.0, abs(chance))
     assert abs(best - chance) <= slack, (
         f"chance is {chance}, but the best of outputs that look at no input is {best}"
     )
 
 
-def check_learning(task: Task, targets: np.ndarray, num_outputs: int) -> None:
+def check_learning(
+    task: Task, targets: np.ndarray, num_outputs: int, shape: tuple[int, ...]
+) -> None:
     """Going down the gradient makes the metric better than chance, in the direction it claims."""
     chance = task.chance(targets, num_outputs)
-    outputs = _train(task, jnp.zeros((len(targets), num_outputs)), targets)
+    outputs = _train(task, jnp.zeros((len(targets), *shape)), targets)
     reached = float(task.value(outputs, targets))
     assert task.better(reached, chance), (
         f"training on the loss ends at {task.metric} = {reached}, no better than chance, {chance}"
     )
     assert not task.better(chance, reached)
+
+
+def check_told(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
+    """What outputs say has the form of the targets, and further metrics are finite numbers."""
+    said = task.predicted(outputs)
+    if said is not None:
+        assert said.shape == targets.shape, f"predicted must have the targets' shape: {said.shape}"
+        assert said.dtype.kind in {"b": "b", "u": "iu", "i": "iub", "f": "f"}[targets.dtype.kind]
+    final = task.final(np.asarray(outputs), targets)
+    assert all(isinstance(value, float) and np.isfinite(value) for value in final.values()), final
+    assert not final.keys() & task.sums(outputs, targets).keys(), "a metric is returned twice"
 
 
 def _shape(targets: np.ndarray, guess: jax.Array) -> tuple[int, ...]:
@@ -141,7 +164,7 @@ def _trainer(task: Task, examples: int):
     @jax.jit
     def train(outputs, targets):
         def loss(outputs):
-            return task.loss(jnp.broadcast_to(outputs, (examples, outputs.shape[1])), targets)
+            return task.loss(jnp.broadcast_to(outputs, (examples, *outputs.shape[1:])), targets)
 
         def step(carry, _):
             outputs, state = carry

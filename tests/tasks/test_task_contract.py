@@ -15,6 +15,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.tasks import TASKS, Classification, make_task
 from tests.tasks import contract
+from tests.tasks.dense_data import DENSE
 
 OWN = f"{Path(__file__).resolve().parents[1]}/methods/my_task.py:Ordinal"
 
@@ -31,24 +32,45 @@ def data(name):
     return SOURCES[name]().load()
 
 
+def made_for(task):
+    return data(BUILT_IN[task]) if task in BUILT_IN else DENSE[task]
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_registered_tasks_keep_the_contract(name):
-    assert data(BUILT_IN[name]).task == name
-    contract.check(Part(name), data(BUILT_IN[name]))
+    assert made_for(name).task == name
+    contract.check(Part(name), made_for(name))
     assert TASKS.summaries()[name]
 
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("multi_label", {"threshold": 0.2}), ("regression", {"standardise": False})],
+    [
+        ("classification", {"metric": "macro_f1"}),
+        ("multi_label", {"threshold": 0.2}),
+        ("regression", {"standardise": False}),
+        ("dense_regression", {"objective": "relative_l2"}),
+        ("autoencoding", {"objective": "ssim"}),
+    ],
 )
 def test_options_keep_the_contract(name, args):
-    contract.check(Part(name, args), data(BUILT_IN[name]))
+    contract.check(Part(name, args), made_for(name))
 
 
 @pytest.mark.parametrize("args", [{}, {"smoothing": 0.1}])
 def test_a_task_from_a_users_file_keeps_the_contract(args):
     contract.check(Part(OWN, args), data("digits"))
+
+
+class OneRatioForAllClasses(Classification):
+    def sums(self, outputs, targets):
+        hits, counts = super().sums(outputs, targets)["macro_f1"]
+        return {"accuracy": (hits, counts.sum())}
+
+
+class PredictsProbabilities(Classification):
+    def predicted(self, outputs):
+        return jax.nn.softmax(outputs)
 
 
 LABELS = np.random.default_rng(0).choice(3, 96, p=[0.5, 0.3, 0.2]).astype(np.int32)
@@ -123,6 +145,7 @@ class LowerIsBetter(Classification):
         (ChanceTooGood, "chance is 0.9, but the best"),
         (ChanceOfUniformGuessesIsBeatenByOneClass, "chance is 0.33.*but the best"),
         (LowerIsBetter, "no better than chance"),
+        (PredictsProbabilities, "predicted must have the targets' shape"),
     ],
 )
 def test_broken_tasks_are_told_apart(broken, message):
@@ -176,6 +199,7 @@ class WrongShapes(Classification):
         (NoSums, "sums must hold the metric 'accuracy', got tuple"),
         (ValueInPlaceOfAPair, "sums['accuracy'] must be a sum and a count, float32[] each, got"),
         (CountIsAPythonNumber, "float32[] each, got float32[], int32[]"),
+        (OneRatioForAllClasses, "a sum and a count, float32[] each, got float32[3], float32[] (or"),
         (WrongShapes, "fails on outputs float32[2, 3] and targets int32[2]: ValueError: Incomp"),
     ],
 )

@@ -54,6 +54,42 @@ def test_multi_label_is_that_of_scikit_learn(kind, threshold):
     )
 
 
+def test_macro_f1_is_that_of_scikit_learn():
+    task = Classification(metric="macro_f1")
+    rare = np.where(CLASSES == 4, 0, CLASSES)
+    outputs = OUTPUTS + np.float32(
+        [0, 0, 0, -50, -50]
+    )  # the last class is neither there nor predicted
+    expected = metrics.f1_score(rare, outputs.argmax(1), average="macro", zero_division=0)
+    np.testing.assert_allclose(metrics_of(task, outputs, rare)["macro_f1"], expected, rtol=1e-6)
+    constant = [
+        metrics.f1_score(rare, np.full(40, k), average="macro", zero_division=0) for k in range(4)
+    ]
+    np.testing.assert_allclose(task.chance(rare, 5), max(constant))
+    assert task.right(jnp.asarray(outputs), rare) is None
+
+
+def test_what_needs_all_outputs_is_that_of_scikit_learn():
+    final = MultiLabel().final(OUTPUTS, LABELS)
+    assert final == {
+        "auroc": pytest.approx(metrics.roc_auc_score(LABELS, OUTPUTS)),
+        "mean_average_precision": pytest.approx(metrics.average_precision_score(LABELS, OUTPUTS)),
+    }
+    one_sided = LABELS.copy()
+    one_sided[:, 0], one_sided[:, 1] = False, True
+    others = metrics.roc_auc_score(LABELS[:, 2:], OUTPUTS[:, 2:])
+    assert MultiLabel().final(OUTPUTS, one_sided)["auroc"] == pytest.approx(others)
+    assert MultiLabel().final(OUTPUTS[:, :2], one_sided[:, :2]) == {}
+    assert Classification().final(OUTPUTS, CLASSES) == {}
+
+
+def test_what_outputs_say_is_in_the_units_of_the_targets():
+    np.testing.assert_array_equal(Classification().predicted(OUTPUTS), OUTPUTS.argmax(1))
+    np.testing.assert_array_equal(MultiLabel(0.3).predicted(OUTPUTS), sigmoid(OUTPUTS) > 0.3)
+    task = Regression().fit(VALUES)
+    np.testing.assert_allclose(task.predicted(task.scaled(VALUES)), VALUES, rtol=1e-4, atol=1e-5)
+
+
 def test_predicting_no_label_has_an_f1_of_zero_and_most_labels_right():
     rare = np.zeros((50, 4), bool)
     rare[0, 1] = True
@@ -180,6 +216,7 @@ def test_which_is_better_and_how_it_is_shown():
         (MultiLabel(), LABELS[:, :4], r"\[N, 5\].*; got bool\[40, 4\]"),
         (MultiLabel(), 2 * LABELS.astype(np.int32), "zeros and ones, got 2"),
         (MultiLabel(), VALUES, "zeros and ones, got"),
+        (MultiLabel(), np.zeros((9, 5), bool), "no example has any of the 5 labels"),
         (Regression(), VALUES[:, 0], r"float32\[N, 5\].*; got float32\[40\]"),
         (Regression(), LABELS, r"float32\[N, 5\].*; got bool\[40, 5\]"),
         (Regression(mean=(1.0, 2.0)), VALUES, "mean has 2 entries for 5 outputs"),
