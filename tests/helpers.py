@@ -27,6 +27,9 @@ FINISHED_RUN = shlex.split(
 )
 """Options of the run that the fixture `finished_run` makes."""
 
+FEW_SAMPLES = 4096
+"""Networks of a large space that such a run looks at, in place of `candidates.SAMPLES`."""
+
 # A whole run of a minute or two.
 SMALL = {
     "profile__networks": 12, "profile__rounds": 1, "profile__max_rounds": 2, "profile__warmup": 1,

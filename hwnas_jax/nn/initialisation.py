@@ -21,13 +21,20 @@ _MOST_WEIGHTS = 2**31 - 1
 """All weights of a supernet stand in one array, whose positions are 32-bit integers."""
 
 
-def abstract(build: Callable[[nnx.Rngs], _Built]) -> _Built:
+def abstract(build: Callable[[nnx.Rngs], _Built], *, counts_only: bool = False) -> _Built:
     """Returns the result of `build`, with shapes and types in place of arrays.
+
+    Args:
+      build: builds a module, or something of several.
+      counts_only: the result is only counted and its weights are never drawn. No random numbers are
+        traced, which takes half of the time. Random streams that a module keeps are of another kind
+        than those of `weight_rngs`.
 
     Raises:
       UserError: for more weights than one array can hold. Nothing was allocated for them.
     """
-    built = nnx.eval_shape(lambda: build(weight_rngs(jax.random.key(0))))
+    kind = _ZEROS if counts_only else _HASH
+    built = nnx.eval_shape(lambda: build(_streams(jax.random.key(0), kind)))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(built) if hasattr(leaf, "shape"))
     if count > _MOST_WEIGHTS:
         raise UserError(
@@ -67,8 +74,12 @@ def weight_rngs(key: jax.Array) -> nnx.Rngs:
     Args:
       key: a typed key, `key[]`.
     """
+    return _streams(key, _HASH)
+
+
+def _streams(key, kind):
     data = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)[:2]
-    rngs = nnx.Rngs(jax.random.wrap_key_data(data, impl=_HASH))
+    rngs = nnx.Rngs(jax.random.wrap_key_data(data, impl=kind))
     rngs.default.count = _Count(rngs.default.count[...], tag="default")
     return rngs
 
@@ -107,4 +118,11 @@ def _fold_in(key, data):
 _HASH = extend.define_prng_impl(
     key_shape=(2,), seed=_seed, split=_split, random_bits=_bits, fold_in=_fold_in,
     name="hwnas_hash", tag="hash",
+)  # fmt: skip
+
+# "Random" numbers for modules of which only the shapes are wanted.
+_ZEROS = extend.define_prng_impl(
+    key_shape=(2,), seed=_seed, split=lambda key, shape: jnp.zeros((*shape, 2), jnp.uint32),
+    random_bits=lambda key, width, shape: jnp.zeros(shape, _WIDTHS[width]),
+    fold_in=lambda key, data: key, name="hwnas_zeros", tag="zeros",
 )  # fmt: skip

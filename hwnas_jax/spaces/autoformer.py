@@ -31,7 +31,7 @@ from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Numbers, image, joined, numbers
 from hwnas_jax.spaces.core.mixture import Governed, Governor
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 _EMBEDDING, _DEPTH, _FIRST = 0, 1, 2
 
@@ -157,6 +157,7 @@ class AutoFormer(Governed, Space):
             for number, part in enumerate(parts):
                 take(part, whole, number)
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()
         on_embeddings, on_depths, *_ = self.offered()

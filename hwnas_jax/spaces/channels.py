@@ -38,7 +38,7 @@ from hwnas_jax.spaces.core.arguments import (
     joined,
     numbers,
 )
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 # Largest number of channels, layers and stride of each stage.
 _STAGES = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
@@ -183,6 +183,7 @@ class Channels(Space):
         copy_weights(target.head, source.head, "linear")
         target.head.conv.kernel[...] = source.head.conv.kernel[:, :, :features]
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         table.stands("stem", self.input_shape, functools.partial(self._stem, norm))

@@ -28,7 +28,7 @@ from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Channels, image
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
 _EDGE = re.compile(r"(\d+)<-(\d+):(\w+)")
@@ -222,6 +222,7 @@ class CompleteGraph(Space):
         """
         return on_open_path(self.pairs, 1.0 - weight[:, 0])
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()
         norm, shapes = network_norm(), self.node_shapes()

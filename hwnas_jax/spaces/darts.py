@@ -51,7 +51,7 @@ from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import image
 from hwnas_jax.spaces.core.genotype import KINDS, read_genotype, write_genotype
 from hwnas_jax.spaces.core.mixture import Governed, Governor
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 EDGES = graph_edges(INPUTS, NODES)
 STEM_MULTIPLIER = 3
@@ -206,6 +206,7 @@ class Darts(Governed, Space):
                 option = int(architecture[start + edge])
                 nnx.update(operation, mixed.graph.option_of(edge, option))
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         channels = self.network_channels

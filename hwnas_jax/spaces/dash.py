@@ -36,7 +36,7 @@ from hwnas_jax.spaces.core.arguments import (
     numbers,
     odd,
 )
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 _init = nnx.initializers.he_uniform()
 _STAGES = 3
@@ -266,6 +266,7 @@ class Dash(Space):
                 chosen.kernel[...] = options.kernels[int(next(options_in_order))][...]
             copy_weights(own, mixed, "shortcut")
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()
         norm, shape, row = network_norm(), self.input_shape, 0

@@ -45,7 +45,7 @@ from hwnas_jax.spaces.core.arguments import (
     numbers,
 )
 from hwnas_jax.spaces.core.mixture import Governed, Governor
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 _WORD = re.compile(r"w(\d+)a(\d+)")
 _SKIP = "skip"
@@ -264,6 +264,7 @@ class EdMIPS(Governed, Space):
             for chosen, options in zip(own.convs, mixed.convs, strict=False):  # no convs if skipped
                 chosen.kernel[...] = options.kernel[...]
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm, mask = OperationTable(), network_norm(), self.mask
         shape, ends = self.input_shape, self.ends

@@ -38,7 +38,7 @@ from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Halvings, Head, Width, halve, image
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 _BASE = ((16, 1, 1), (24, 2, 2), (40, 3, 2), (80, 4, 2), (112, 2, 1), (160, 3, 2), (320, 1, 1))
 _STEM, _HEAD = 32, 1280
@@ -184,11 +184,12 @@ class MnasNet(Governed, Space):
                 layer = first if number == 0 else _one_of(rest, number - 1)
                 layer.give(next(layers).inner, OPERATIONS[op], int(kernel), int(se))
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        table, norm = OperationTable(), network_norm()
+        table, norm, mask = OperationTable(), network_norm(), self.mask
 
         def stands(label, shape, build, *when):
-            if all(self.mask[decision, option] for decision, option in when):
+            if all(mask[decision, option] for decision, option in when):
                 table.stands(label, shape, build, when)
 
         stands("stem", self.input_shape, functools.partial(self._stem, norm))

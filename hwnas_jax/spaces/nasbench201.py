@@ -36,7 +36,7 @@ from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space, Step
 from hwnas_jax.spaces.core.arguments import Cells, Channels, image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 CELL_OPERATIONS = (NONE, SKIP_CONNECT, relu_conv_norm(1), relu_conv_norm(3), AVG_POOL_3X3)
 OPERATIONS = names(CELL_OPERATIONS)
@@ -170,6 +170,7 @@ class NasBench201(CellChoices, Space):
                 for edge, option in enumerate(architecture):
                     nnx.update(cell.edges[edge], mixed.weights_of(number, edge, int(option)))
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         height, width, features = self.input_shape
         table, norm = OperationTable(), network_norm()

@@ -39,7 +39,7 @@ from hwnas_jax.spaces.core.arguments import (
     odd,
 )
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 # Channels, stride, squeeze-excitation and activation of each unit.
 _UNITS = (
@@ -206,6 +206,7 @@ class OFA(Governed, Space):
         for block, (unit, layer, kernel, expansion) in zip(target.layers, layers, strict=True):
             source.units[unit].layer(layer).give(block, kernel, expansion)
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         features = self.input_shape[2]

@@ -25,6 +25,7 @@ from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Halvings, Head, Repeats, Width
 from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
+from hwnas_jax.spaces.core.tabulate import made_once
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
@@ -153,6 +154,7 @@ class SinglePath(Governed, Space):
                 if expansion != _LEFT_OUT:
                     stage.layer(number).give(block, kernel, expansion)
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         operations, places = self.backbone.operations()
         return operations, tuple(

@@ -29,7 +29,7 @@ from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 CELL_OPERATIONS = (NONE, SKIP_CONNECT, relu_conv_norm(1), relu_conv_norm(3))
 _CELLS_PER_MODULE = 2
@@ -173,6 +173,7 @@ class TransNASCell(FourNodes, Space):
                 for edge, option in enumerate(architecture):
                     nnx.update(edges[edge], cast(Any, run).weights_of(number, edge, int(option)))
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         table.stands("stem", self.input_shape, functools.partial(self._stem, norm))

@@ -30,7 +30,7 @@ from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import image, whole
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 DIGITS = ("1", "2", "3", "4")
 NONE = "none"
@@ -193,6 +193,7 @@ class TransNASMacro(Space):
         linear.kernel[...] = shared.kernel[...][:features]
         linear.bias[...] = shared.bias[...]
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         table.stands("stem", self.input_shape, functools.partial(self._stem, norm))

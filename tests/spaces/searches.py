@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from hwnas_jax.config import load_config, override
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.runs.run import Run
-from tests.helpers import SMALL
+from hwnas_jax.search import candidates
+from tests.helpers import FEW_SAMPLES, SMALL
 
 
 def check_search(
@@ -28,7 +30,9 @@ def check_search(
     config = load_config(name)
     small = {**config.space.args, **args}
     config = override(config, space__args=small, space__off=off or {}, **{**SMALL, **changes})
-    Run.create(config, folder / name).all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "SAMPLES", FEW_SAMPLES)
+        Run.create(config, folder / name).all()
     lines = [json.loads(line) for line in (folder / name / "metrics.jsonl").open()]
     losses = [line["weight_loss"] for line in lines if line["stage"] == "search"]
     assert np.mean(losses[-3:]) < 0.95 * losses[0]

@@ -238,14 +238,13 @@ def test_more_weights_than_an_array_holds_are_refused_before_they_are_drawn():
 
 
 def test_a_table_of_operations_has_an_end(monkeypatch):
-    space = default("nasbench201")
-    operations, places = space.operations()
+    operations, places = default("nasbench201").operations()
     for what, count in (("MOST_PLACES", len(places)), ("MOST_OPERATIONS", len(operations))):
         monkeypatch.setattr(tabulate, what, count)
-        assert space.operations()[1] == places
+        assert default("nasbench201").operations()[1] == places
         monkeypatch.setattr(tabulate, what, count - 1)
         with pytest.raises(UserError, match=f"has {count} .*; at most {count - 1} are allowed"):
-            sum_places(space, {})
+            sum_places(default("nasbench201"), {})
         monkeypatch.undo()
 
 

@@ -23,11 +23,12 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.relax.base import softmax_probabilities
 from hwnas_jax.runs.run import Run
+from hwnas_jax.search import candidates
 from hwnas_jax.search.anneal import least_over, minimise
 from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.hardware import TEMPLATES, Design, Technology, area_mm2
-from tests.helpers import SMALL
+from tests.helpers import FEW_SAMPLES, SMALL
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 
@@ -253,10 +254,11 @@ def test_searched_together_is_better_than_one_after_the_other():
 
 
 @pytest.mark.slow
-def test_search_meets_its_target(tmp_path):
+def test_search_meets_its_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(candidates, "SAMPLES", FEW_SAMPLES)
     config = load_config("codesign")
     args = {**config.space.args, "network_args": "channels=2,cells=1"}
-    changes = {**SMALL, "profile__networks": 200, "profile__batch_size": 1}
+    changes = {**SMALL, "profile__networks": 60, "profile__batch_size": 1}
     config = override(config, space__args=args, **changes)
     Run.create(config, tmp_path / "run").all()
     folder = tmp_path / "run"

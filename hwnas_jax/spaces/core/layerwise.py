@@ -32,7 +32,7 @@ from hwnas_jax.spaces.core.arguments import (
     image,
     whole,
 )
-from hwnas_jax.spaces.core.tabulate import OperationTable
+from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,6 +336,7 @@ class Layerwise(Space, abc.ABC):
                 nnx.update(target.body[position], option)
                 position += 1
 
+    @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         table.stands("stem", self.input_shape, functools.partial(self._stem, norm))

@@ -1,7 +1,8 @@
 """Gathers the operations of a space and the places where they stand."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from flax import nnx
@@ -10,6 +11,27 @@ from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.quantised import FewBits
 from hwnas_jax.spaces.base import Operation, Place
 from hwnas_jax.spaces.core.bounds import MOST_OPERATIONS, MOST_PLACES, too_much
+
+_Space = TypeVar("_Space")
+_Table = tuple[dict[str, Operation], tuple[Place, ...]]
+
+
+def made_once(operations: Callable[[_Space], _Table]) -> Callable[[_Space], _Table]:
+    """Decorates `Space.operations`, so that a space makes its table once.
+
+    For the largest spaces this takes seconds, and a search asks for the table many times. A
+    restricted space has a table of its own. Whoever asks gets a dictionary of their own.
+    """
+
+    @functools.wraps(operations)
+    def table(space: Any) -> _Table:
+        off, made = vars(space).get("_kept_table", (None, None))
+        if made is None or off is not space.off:
+            made = operations(space)
+            space._kept_table = space.off, made
+        return dict(made[0]), made[1]
+
+    return table
 
 
 class OperationTable:
@@ -53,7 +75,7 @@ class OperationTable:
             if len(self.operations) >= MOST_OPERATIONS:
                 count = len(self.operations) + 1
                 raise too_much(count, MOST_OPERATIONS, "different operations")
-            module: Any = abstract(build)
+            module: Any = abstract(build, counts_only=True)
             params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
             few = isinstance(module, FewBits)
             self.operations[name] = Operation(
@@ -63,6 +85,6 @@ class OperationTable:
             )  # fmt: skip
         self.places.append(Place(name, count, when))
 
-    def result(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
+    def result(self) -> _Table:
         """Returns the operations by name, and the places."""
         return self.operations, tuple(self.places)
