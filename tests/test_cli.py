@@ -165,7 +165,7 @@ def test_mistakes(capsys, empty, line, parts):
 
 
 RUNS = [
-    ("search tiny.json --run-dir run", ("run folder run exists", "--resume run")),
+    ("search tiny.json --run-dir run", ("the folder run exists", "--resume run")),
     ("search tiny.json --run-dir tiny.json", ("tiny.json exists",)),
     ("search tiny.json --run-dir tiny.json/x", ("tiny.json/x",)),
     ("search --resume nonsense", ("nonsense is no run folder", "beside it: run")),

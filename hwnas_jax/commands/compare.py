@@ -46,14 +46,12 @@ def run(words: list[str]) -> None:
 
     one_cpu_device_per_core()  # several networks of the built-in table are trained side by side
     options = _parsed(words)
-    from hwnas_jax.runs.compare.study import compare
-    from hwnas_jax.runs.folder import new_folder
+    from hwnas_jax.runs.compare.study import opened, worked_out
 
-    resumed = options.resume is not None
-    folder = options.resume or options.run_dir or new_folder("compare")
-    display = Terminal()
+    resumed, display = options.resume is not None, Terminal()
+    folder, plan = opened(options.settings, options.resume or options.run_dir, resume=resumed)
     try:
-        found = compare(options.settings, folder, resume=resumed, display=display)
+        found = worked_out(plan, folder, display)
     except Interrupted as stop:
         message = f"{stop}; continue with: hwnas compare --resume {folder}"
         raise Interrupted(message, stop.signum) from None

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from hwnas_jax.commands.options import Experiment, check_out, parse
+from hwnas_jax.commands.options import Experiment, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal, cost_fit_table
+from hwnas_jax.files.new import taken_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +31,17 @@ class CostFitOptions:
 
 def run(words: list[str]) -> None:
     """Writes a cost model."""
+    options = parse(CostFitOptions, words, "cost fit", files=1)
+    with taken_file(options.out):
+        _fit(options)
+
+
+def _fit(options: CostFitOptions) -> None:
     from hwnas_jax.cost import fit_cost
     from hwnas_jax.cost.files.readers import load_observations
     from hwnas_jax.cost.models.registry import check_cost_model
     from hwnas_jax.files.json_files import load_or_offer
 
-    options = parse(CostFitOptions, words, "cost fit", files=1)
-    check_out(options.out)
     check_cost_model(options.config.cost.model)
     seen = load_or_offer(
         options.measurements,

@@ -12,6 +12,7 @@ from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import write_json
+from hwnas_jax.files.new import taken_folder
 from hwnas_jax.registry import Part
 from hwnas_jax.report.study import draw_study
 
@@ -51,10 +52,13 @@ class StudyOptions:
 def run(words: list[str]) -> None:
     """Prints and draws the comparison, and writes it as JSON."""
     options = tyro.cli(StudyOptions, args=words, prog="hwnas cost study")
-    if options.out.exists():
-        raise UserError(f"{options.out} exists and is not overwritten; name another with --out")
     if not options.out.parent.is_dir():
         raise UserError(f"there is no folder {options.out.parent} to write {options.out.name} in")
+    with taken_folder(options.out, named=True, resumes=False):
+        _study(options)
+
+
+def _study(options: StudyOptions) -> None:
     models = [_part(text) for text in options.models]
     table = load_table(options.table, task=options.task)
     devices = options.devices or table.splits.get("test") or table.devices[:_MOST_DEVICES]
@@ -69,7 +73,6 @@ def run(words: list[str]) -> None:
     for note in table.notes:
         display.say(note)
     show(study, display)
-    options.out.mkdir()
     write_json(options.out / "study.json", study.to_dict())
     if study.rows:
         draw_study(study).savefig(options.out / "study.png", dpi=150)

@@ -23,6 +23,7 @@ from hwnas_jax.cost.models.prior import (
 from hwnas_jax.cost.models.transfer import TransferModel, source_devices
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.new import taken_file
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.parallel.progress import Progress
 
@@ -59,8 +60,11 @@ class CostTransferOptions:
 def run(words: list[str]) -> None:
     """Prints how the model does where that is known, and writes it."""
     options = tyro.cli(CostTransferOptions, args=words, prog="hwnas cost transfer")
-    for path in (options.out, options.plan):
-        _check_new(path)
+    with taken_file(options.out), taken_file(options.plan, "--plan"):
+        _transfer(options)
+
+
+def _transfer(options: CostTransferOptions) -> None:
     count = int(options.samples) if options.samples.isdigit() else None
     if options.plan is not None and count is None:
         raise UserError("--plan goes with a number of --samples, not with a file of them")
@@ -114,15 +118,6 @@ def run(words: list[str]) -> None:
         fitted_to = None if given is None else given.architectures
         model.save(options.out, table.space, fitted_to, origin)
         display.say(f"wrote {options.out}")
-
-
-def _check_new(path):
-    if path is None:
-        return
-    if path.exists():
-        raise UserError(f"{path} exists and is not overwritten; name another")
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} to write {path.name} in")
 
 
 def _metrics(table: CostTable, given: Observations | None, device: str | None) -> list[str]:

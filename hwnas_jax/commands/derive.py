@@ -5,10 +5,10 @@ from pathlib import Path
 
 import tyro
 
-from hwnas_jax.commands.options import check_out
 from hwnas_jax.config import override
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.new import taken_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +27,18 @@ class DeriveOptions:
 
 def run(words: list[str]) -> None:
     """Writes an architecture file."""
+    options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
+    with taken_file(options.out):
+        _derive(options)
+
+
+def _derive(options: DeriveOptions) -> None:
     from hwnas_jax.cost.files.observations import unit
     from hwnas_jax.report.outcome import decided_in_words
     from hwnas_jax.runs.run import Run
     from hwnas_jax.search.candidates import cost_range, resolve_target
     from hwnas_jax.spaces.core.architecture_files import save_architecture
 
-    options = tyro.cli(DeriveOptions, args=words, prog="hwnas derive")
-    check_out(options.out)
     display = Terminal()
     run = Run.open(options.run, display=display)
     if not run.finished("search"):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas_jax.commands.options import Experiment, check_out, data_and_space, parse
+from hwnas_jax.commands.options import Experiment, data_and_space, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.new import taken_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,11 @@ _ACCELERATOR_ONLY = ("rows", "columns", "buffer_kib", "clock_mhz")
 def run(words: list[str]) -> None:
     """Writes a measurement file of estimates."""
     options = parse(EstimateOptions, words, "estimate")
-    check_out(options.out)
+    with taken_file(options.out):
+        _estimate(options)
+
+
+def _estimate(options: EstimateOptions) -> None:
     if (options.topology is None) == (options.accelerator is None):
         raise UserError("name either --topology (a TPU) or --accelerator, one of the two")
     if options.networks < 1:

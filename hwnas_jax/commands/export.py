@@ -11,13 +11,13 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from hwnas_jax.commands.options import check_out
 from hwnas_jax.cost.measure.build import fill, network_build
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.display import Terminal
 from hwnas_jax.errors import UserError
 from hwnas_jax.export import INPUT, check_output, require, to_onnx, to_stablehlo
 from hwnas_jax.files.json_files import load_or_offer
+from hwnas_jax.files.new import taken_file
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.runs.run import Run
 from hwnas_jax.spaces import Space
@@ -67,7 +67,11 @@ def run(words: list[str]) -> None:
     """Writes a network's file."""
     options = tyro.cli(ExportOptions, args=words, prog="hwnas export")
     out = options.out or Path(f"network.{options.format}")
-    check_out(out)
+    with taken_file(out):
+        _export(options, out)
+
+
+def _export(options: ExportOptions, out: Path) -> None:
     if options.batch_size is not None and options.batch_size < 1:
         raise UserError(f"--batch-size must be positive, got {options.batch_size}")
     found = _of_run(options) if options.source.is_dir() else _of_file(options)

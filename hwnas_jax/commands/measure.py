@@ -51,9 +51,10 @@ def _take_back(folder: Path, path: Path) -> None:
 
     display = Terminal()
     run = Run.open(folder, display=display)
-    for said in run.take_back(path):
-        display.say(said)
-    run.report()
+    with run.writing():
+        for said in run.take_back(path):
+            display.say(said)
+        run.report()
     show_result(run)
 
 

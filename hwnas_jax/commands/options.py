@@ -1,4 +1,4 @@
-"""What commands share: options and configs, jobs, files that are not overwritten."""
+"""What commands share: options, configs, and jobs of several processes."""
 
 import dataclasses
 import inspect
@@ -217,16 +217,3 @@ def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
 def job_display() -> Silent:
     """Returns what shows progress: the terminal of process 0, nothing elsewhere."""
     return Terminal() if distributed.is_first() else Silent()
-
-
-def check_out(path: Path) -> None:
-    """Refuses a file that exists, or whose folder does not."""
-    refuse_existing(path)
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} to write {path.name} in")
-
-
-def refuse_existing(path: Path) -> None:
-    """Refuses what exists."""
-    if path.exists():
-        raise UserError(f"{path} exists and is not overwritten; name another with --out")

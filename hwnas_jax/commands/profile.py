@@ -3,9 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from hwnas_jax.commands.options import Experiment, check_out, data_and_space, parse
+from hwnas_jax.commands.options import Experiment, data_and_space, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
+from hwnas_jax.files.new import taken_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,15 @@ class ProfileOptions:
 
 def run(words: list[str]) -> None:
     """Writes a measurement file."""
+    options = parse(ProfileOptions, words, "profile")
+    with taken_file(options.out):
+        _profile(options)
+
+
+def _profile(options: ProfileOptions) -> None:
     from hwnas_jax.cost import profile as profile_space
     from hwnas_jax.cost import save_measurements
 
-    options = parse(ProfileOptions, words, "profile")
-    check_out(options.out)
     config = options.config
     _, space = data_and_space(config)
     display = Terminal()

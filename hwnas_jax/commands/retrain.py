@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from hwnas_jax.commands.options import Experiment, job_display, join, parse, refuse_existing
+from hwnas_jax.commands.options import Experiment, job_display, join, parse
 from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
@@ -28,6 +28,7 @@ def run(words: list[str]) -> None:
     from hwnas_jax.data import load_data
     from hwnas_jax.data.sizes import check_retraining_sizes
     from hwnas_jax.files.json_files import load_or_offer
+    from hwnas_jax.files.new import make_folder
     from hwnas_jax.nn.outputs import output_shape
     from hwnas_jax.parallel.replicas import statistics_axis
     from hwnas_jax.runs.retrain import train
@@ -49,8 +50,7 @@ def run(words: list[str]) -> None:
         )
     check_retraining_sizes(config, data)
     if options.out is not None and distributed.is_first():
-        refuse_existing(options.out)
-        options.out.mkdir(parents=True)
+        make_folder(options.out, named=True, resumes=False)
     distributed.exchange(None)
     display = job_display()
     for note in data.notes:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from hwnas_jax.cost.files.environment import describe_device, describe_software
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.disk import is_full, no_room
+from hwnas_jax.files.new import next_free, taken_folder
 from hwnas_jax.files.writer import Writer
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import Progress
@@ -58,18 +58,10 @@ class RunFolder:
         Raises:
           UserError: when the folder exists; nothing is ever overwritten.
         """
-        missing = [place for place in self.folder.parents if not place.exists()]
-        self.folder = make_folder(self.folder, named=named)
-        self._writer = Writer(self.folder)
-        try:
+        with taken_folder(self.folder, named=named) as self.folder:
+            self._writer = Writer(self.folder)
             with self.writing():
                 yield
-        except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            for place in missing:
-                with contextlib.suppress(OSError):  # others may have put something there
-                    place.rmdir()
-            raise
 
     def describe(self, decisions: Any) -> None:
         """Writes the files that say what the run is.
@@ -154,40 +146,7 @@ def new_folder(name: str) -> Path:
     """Returns a path `runs/<name>-<time>` that does not exist yet."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path("runs") / f"{name}-{stamp}"
-    return _next(folder) if folder.exists() else folder
-
-
-def make_folder(folder: Path, *, named: bool) -> Path:
-    """Makes a new folder and returns it; of several starts at once only one can make it.
-
-    Args:
-      folder: its path.
-      named: whether it must be that one. Otherwise the next free number is added where it exists.
-
-    Raises:
-      UserError: when a named folder exists.
-    """
-    place = folder
-    while True:
-        try:
-            place.mkdir(parents=True)
-        except FileExistsError:
-            if named:
-                raise UserError(
-                    f"the run folder {folder} exists and is not overwritten: continue it with "
-                    f"--resume {folder}, or name another"
-                ) from None
-            place = _next(folder)
-        else:
-            return place
-
-
-def _next(folder: Path) -> Path:
-    """Returns the first path with a number added that does not exist."""
-    number = 2
-    while (path := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    return path
+    return next_free(folder) if folder.exists() else folder
 
 
 def versions() -> dict[str, Any]:

@@ -31,10 +31,15 @@ def take_back(run: NetworkStages, path: Path) -> list[str]:
       Sentences for people.
 
     Raises:
-      UserError: for a run of this machine, and for a file of another space, device, runtime or
-        batch size, without a figure, with a network that is not of the run, or with figures that
-        must be in another unit.
+      UserError: when another command is writing to the run, for a run of this machine, and for a
+        file of another space, device, runtime or batch size, without a figure, with a network that
+        is not of the run, or with figures that must be in another unit.
     """
+    with run.writing():
+        return _taken(run, path)
+
+
+def _taken(run: NetworkStages, path: Path) -> list[str]:
     device = Elsewhere.load(run.folder)
     if device is None:
         raise UserError(

@@ -5,6 +5,8 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import re
 import shutil
 
 import numpy as np
@@ -143,6 +145,22 @@ def test_the_filled_list_comes_back_into_the_report(run, tmp_path, capsys):
     page = (run.folder / "report.html").read_text()
     assert "Prediction and measurement on Pixel 8" in page
     assert "not measured here" not in page
+
+
+@pytest.mark.slow
+def test_who_hands_back_while_another_command_writes_is_told_who_it_is(run, tmp_path, capsys):
+    path = tmp_path / "filled.csv"
+    path.write_text(filled(run))
+    before = (run.folder / "networks.json").read_bytes()
+    holder = f"is being written by another command: .*process {os.getpid()} on"
+    with run.writing():
+        with pytest.raises(UserError, match=holder):
+            Run.open(run.folder).take_back(path)
+        assert main(["measure", str(run.folder), "--from", str(path)]) == 2
+    assert re.search(holder, " ".join(capsys.readouterr().err.split()))
+    assert (run.folder / "networks.json").read_bytes() == before
+    Run.open(run.folder).take_back(path)
+    assert (run.folder / "networks.json").read_bytes() != before
 
 
 @pytest.mark.slow

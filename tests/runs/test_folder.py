@@ -11,8 +11,9 @@ import pytest
 from hwnas_jax.config import Config
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.new import make_folder
 from hwnas_jax.files.writer import HOLDER
-from hwnas_jax.runs.folder import RunFolder, make_folder, new_folder
+from hwnas_jax.runs.folder import RunFolder, new_folder
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.wanted import Wanted
 

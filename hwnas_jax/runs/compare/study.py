@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import finite
+from hwnas_jax.files.new import taken_folder
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.report.compared import Compared
@@ -63,22 +64,52 @@ def compare(
         and when a resumed one has other settings.
       Interrupted: when a stop was asked for; finished cells are on disk.
     """
-    display = display or Silent()
+    folder, plan = opened(settings, None if folder is None else Path(folder), resume=resume)
+    return worked_out(plan, folder, display or Silent())
+
+
+def opened(settings: Comparison | None, folder: Path | None, *, resume: bool) -> tuple[Path, Plan]:
+    """Makes the folder of a comparison, or opens one, and says what is to be done in it.
+
+    Args:
+      settings: as `compare` takes them, and so are the others.
+      folder: likewise.
+      resume: likewise.
+
+    Returns:
+      The folder and the plan.
+
+    Raises:
+      UserError: as `compare`; no folder is left behind then.
+    """
     if resume:
         if folder is None:
             raise UserError("resume needs the folder of the comparison to continue")
-        folder = Path(folder)
         saved = Comparison.load(folder)
         if settings is not None:
             check_same(settings, saved, folder)
         plan = make_plan(saved)
         check_tables(folder, plan.fingerprint)
-    else:
-        settings = settings or Comparison()
-        folder = new_folder("compare") if folder is None else Path(folder)
-        _refuse_existing(folder)
-        plan = make_plan(settings)
-        _make(folder, plan)
+        return folder, plan
+    with taken_folder(folder or new_folder("compare"), named=folder is not None) as made:
+        plan = make_plan(settings or Comparison())
+        (made / "cells").mkdir()
+        (made / "locks").mkdir()
+        plan.settings.save(made, plan.fingerprint)
+    return made, plan
+
+
+def worked_out(plan: Plan, folder: Path, display: Silent) -> Compared:
+    """Makes what is missing of a comparison, or waits for others to do so, and returns it all.
+
+    Args:
+      plan: what is to be done.
+      folder: of the comparison, which `opened` returned with it.
+      display: shows progress.
+
+    Raises:
+      Interrupted: when a stop was asked for; finished cells are on disk.
+    """
     display.say(f"folder {folder}")
     with display.stage("compare") as report:
         _fill(plan, folder, report)
@@ -91,24 +122,6 @@ def compare(
         if not (folder / "results.json").exists():
             _write(folder, found)
     return found
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
-        raise UserError(
-            f"the folder {folder} exists and is not overwritten: continue a comparison with "
-            f"--resume {folder}, or name another"
-        )
-
-
-def _make(folder: Path, plan: Plan) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        _refuse_existing(folder)
-    (folder / "cells").mkdir()
-    (folder / "locks").mkdir()
-    plan.settings.save(folder, plan.fingerprint)
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,32 @@ def test_other_settings_and_existing_folders_are_refused(folder, tables, tmp_pat
     text["settings"]["sedes"] = 3
     (tmp_path / "study.json").write_text(json.dumps(text))
     refused(capsys, ["--resume", str(tmp_path)], "'sedes'", "Did you mean 'seeds'?")
+
+
+def test_starts_in_the_same_second_have_folders_of_their_own(tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = tmp_path / "runs" / "compare-20261130-120000"
+    monkeypatch.setattr(study, "new_folder", lambda name: planned)
+    together = threading.Barrier(3)
+
+    def start(_):
+        together.wait()
+        return study.opened(settings(tables), None, resume=False)[0]
+
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(start, range(3)))
+    numbers = ("", "-2", "-3")
+    assert folders == {planned.with_name(f"{planned.name}{number}") for number in numbers}
+    for folder in folders:
+        assert study.opened(None, folder, resume=True)[0] == folder
+
+
+def test_settings_that_cannot_be_used_leave_no_folder(tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (None, tmp_path / "a" / "named"):
+        with pytest.raises(hw.UserError, match="'evolutoin'"):
+            study.opened(settings(tables, methods=("evolutoin",)), folder, resume=False)
+        assert not list(tmp_path.iterdir())
 
 
 REFUSED = [
