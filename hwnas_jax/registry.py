@@ -28,6 +28,9 @@ from hwnas_jax.errors import UserError, choose, shown
 
 T = TypeVar("T")
 
+SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+"""Kinds of parameters that take any number of arguments; they are no options."""
+
 Options = dict[str, int | float | bool | str]
 
 
@@ -274,7 +277,11 @@ def checked_options(
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
     parameters = inspect.signature(method).parameters
-    own = [name for name in parameters if name not in given]
+    own = [
+        name
+        for name, parameter in parameters.items()
+        if name not in given and parameter.kind not in SEVERAL
+    ]
     hints = typing.get_type_hints(
         method if dataclasses.is_dataclass(method) else method.__init__,  # type: ignore[misc]
         include_extras=True,

@@ -26,6 +26,7 @@ from flax import nnx
 
 from hwnas_jax.nn.outputs import Output, output_shape
 from hwnas_jax.registry import Registry
+from hwnas_jax.spaces.core.checked import GIVEN, Checked
 from hwnas_jax.spaces.core.choices import Choices, Decision, Forms
 
 __all__ = ["SPACES", "Choices", "Decision", "Forms", "Operation", "Place", "Space", "Step"]
@@ -86,12 +87,12 @@ class Step:
     operation: str = ""
 
 
-class Space(Choices, abc.ABC):
+class Space(Choices, metaclass=Checked):
     """A search space for images of one shape and a number of outputs.
 
     A subclass sets `name`, `summary` and `decisions`, takes its own options as keywords of its
     constructor, repeats them in `args`, and builds networks. Types and ranges of the options are
-    annotations (`Annotated[int, Ge(1)]`), which are checked where a space is made by its name.
+    annotations (`Annotated[int, Ge(1)]`), which are checked whenever a space is made.
 
     Attributes:
       name: the name in the registry.
@@ -214,5 +215,5 @@ SPACES: Registry[Space] = Registry(
     "search space",
     Space,  # type: ignore[type-abstract]
     "hwnas_jax.spaces",
-    given=("input_shape", "num_outputs", "outputs"),
+    given=GIVEN,
 )

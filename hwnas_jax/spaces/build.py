@@ -11,7 +11,6 @@ from hwnas_jax.files.typed import check_value
 from hwnas_jax.nn.outputs import Output, num_channels
 from hwnas_jax.registry import Part
 from hwnas_jax.spaces.base import SPACES, Space
-from hwnas_jax.spaces.core.bounds import check_examples, check_extent
 
 T = TypeVar("T")
 
@@ -43,14 +42,12 @@ def make_space(
       UserError: for an unknown space or option, a value the space refuses, or a space whose
         networks are too large or cannot put out what `outputs` asks for.
     """
-    check_examples(input_shape, num_outputs)
     space = SPACES.make(
         Part(name, dict(args)), input_shape=tuple(input_shape), num_outputs=num_outputs,
         **_given_outputs(name, num_outputs, tuple(outputs)),
     )  # fmt: skip
     if name not in SPACES:
         space.registered_as = name
-    check_extent(space, space.num_layers, args)
     return space.restricted(off) if off else space
 
 

@@ -7,6 +7,7 @@ import time
 import types
 import typing
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hwnas_jax.spaces import SPACES, Choices, Decision, make_space, sum_places
 from hwnas_jax.spaces.core import tabulate
 from hwnas_jax.spaces.core.published import choices_from_spec
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.spaces.nasbench201 import NasBench201
 
 OWN = [
     (name, key)
@@ -252,3 +254,39 @@ def test_accelerators_are_counted_before_they_are_listed():
     rows = ",".join(map(str, range(1, 3000)))
     with pytest.raises(UserError, match="143952 accelerators; at most 65536"):
         default("codesign", rows=rows)
+
+
+@pytest.mark.parametrize(("name", "key"), OWN)
+def test_the_class_itself_checks_what_it_is_given_as_well(name, key):
+    for value in (10**9, 1e300, True, "a" * 20000, b"1"):
+        if value is True and bool in (hints(name)[key], *typing.get_args(hints(name)[key])):
+            continue
+        with pytest.raises(UserError, match=rf"{key}|unknown search space"):
+            SPACES[name](input_shape=(64, 64, 3), num_outputs=10, **{key: value})
+
+
+def test_the_class_itself_checks_examples_and_the_extent():
+    with pytest.raises(UserError, match="examples of one to three dimensions"):
+        NasBench201(input_shape=(8, 8, 1), num_outputs=True)
+    with pytest.raises(UserError, match="examples of one to three dimensions"):
+        NasBench201(input_shape=(8, 8, -1), num_outputs=10)
+
+    class Long(NasBench201):
+        num_layers = 10**5
+
+    with pytest.raises(UserError, match=r"with cells = 1 has 100000 operations in a network"):
+        Long(input_shape=(8, 8, 1), num_outputs=10, cells=1)
+
+
+def test_spaces_of_ones_own_are_checked_by_their_annotations():
+    class Wide(NasBench201):
+        def __init__(self, input_shape, num_outputs, factor: Annotated[int, Ge(1), Le(3)] = 1):
+            super().__init__(
+                input_shape=input_shape, num_outputs=num_outputs, channels=8 * factor, cells=1
+            )
+
+    assert Wide((8, 8, 1), 10, 2).channels == 16
+    with pytest.raises(UserError, match=r"factor = 4 must be less than or equal to 3"):
+        Wide((8, 8, 1), 10, 4)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        Wide((8, 8, 1))
