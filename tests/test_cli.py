@@ -152,6 +152,9 @@ TYPED = [
     ("derive missing", ("missing is no run folder",)),
     ("report missing", ("missing is no run folder",)),
     ("retrain missing.json", ("missing.json",)),
+    ("retrain [0,1,2]", ("no file '[0,1,2]'", "3 numbers of options", "6 decisions")),
+    ("measure |none~0|", ("no file '|none~0|'", "is no nasbench201 cell")),
+    ("measure no_table:3", ("there is no data no_table",)),
     ("measure missing.json", ("missing.json",)),
     ("measure .", ("is a directory",)),
 ]
@@ -268,6 +271,13 @@ def test_measure_reads_what_derive_wrote(capsys, here):
     shown = capsys.readouterr().out
     assert "ms per call of 64 images" in shown
     assert "predicted" in shown
+
+
+def test_measure_takes_an_architecture_of_the_configs_space(capsys, here):
+    assert main(["measure", "[0,1,0,1,0,1]", "tiny.json"]) == 0
+    space = make_space("nasbench201", TINY.space.args, input_shape=(8, 8, 1), num_outputs=10)
+    string = space.to_string(np.array([0, 1, 0, 1, 0, 1]))
+    assert f"{string}: " in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_cost_model_of_something_else_is_refused_before_the_device_is_timed(capsys, here):

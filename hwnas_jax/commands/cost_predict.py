@@ -9,9 +9,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from hwnas_jax.cost.files.architectures import parse_architecture, read_architecture
+from hwnas_jax.commands.options import is_place
+from hwnas_jax.cost.files.architectures import parse_architecture
 from hwnas_jax.cost.files.columns import understand
 from hwnas_jax.cost.files.measurements import check_spec
+from hwnas_jax.cost.files.readers.numbered import read_architecture
 from hwnas_jax.cost.files.sheet import decode, parse_sheet
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.registry import open_cost_model
@@ -30,9 +32,11 @@ class CostPredictOptions:
     model: tyro.conf.Positional[Path]
     """the cost model"""
     architectures: tyro.conf.Positional[tuple[str, ...]]
-    """each a string in the space's notation, the numbers of its options as [0,3,1], an architecture
-    file, a CSV file with a column architecture (or one per decision), or - for strings on standard
-    input, one a line"""
+    """each an architecture file; a CSV file with a column architecture, or one per decision; a text
+    in the space's notation; the numbers of its options as [0,3,1]; a row of a table as TABLE:6111,
+    or the published number alone (nasbench201, transnas_cell), whose table is looked for in
+    HWNAS_DATA; or - for texts on standard input, one a line. What the notation of the space reads
+    is not taken for a number"""
     space: Annotated[str | None, tyro.conf.arg(name="space.name")] = None
     """the Python path of the model's search space, where that is code of your own"""
     json: bool = False
@@ -58,7 +62,7 @@ def read_architectures(words: tuple[str, ...], space: Choices) -> np.ndarray:
                     found.append(read_architecture(line.strip(), space, place))
         elif word.lower().endswith(".csv"):
             found += _of_csv(Path(word), space)
-        elif _is_file(word):
+        elif is_place(word, Path.is_file):
             of, architecture = load_architecture(Path(word))
             check_spec(of.spec, space, f"architecture file {word}: its contents")
             found.append(architecture)
@@ -69,13 +73,6 @@ def read_architectures(words: tuple[str, ...], space: Choices) -> np.ndarray:
     if not found:
         raise UserError("no architecture was given")
     return np.stack(found)
-
-
-def _is_file(word):
-    try:
-        return Path(word).is_file()
-    except (OSError, ValueError):  # too long for a name, or with characters that no name has
-        return False
 
 
 def _of_csv(path, space):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from hwnas_jax.commands.options import Experiment, parse
+from hwnas_jax.commands.options import Experiment, is_place, network_of, parse
 from hwnas_jax.commands.search import show_result
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
@@ -15,13 +15,16 @@ from hwnas_jax.errors import UserError, choose
 
 @dataclasses.dataclass(frozen=True)
 class MeasureOptions:
-    """Times the network of an architecture file on this device.
+    """Times a network on this device.
 
     With --from it takes a run that searched for a device elsewhere, and what you measured there.
     """
 
-    architecture: tyro.conf.Positional[Path]
-    """the architecture file; with --from, the run folder"""
+    architecture: tyro.conf.Positional[str]
+    """an architecture file; or a network of the config's space: its text in the notation of the
+    space, the numbers of its options as [0,3,1], a row of a table as TABLE:6111, or the published
+    number alone (nasbench201, transnas_cell), whose table is looked for in HWNAS_DATA. What the
+    notation of the space reads is not taken for a number. With --from, the run folder"""
     taken: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """to_measure.csv of the run folder with its empty column filled, or as much of it as is known;
     the page of the run is written again"""
@@ -36,8 +39,8 @@ def run(words: list[str]) -> None:
     if options.taken is not None:
         if options.cost_model is not None:
             raise UserError("--cost-model does not go with --from: the run has a cost model")
-        _take_back(options.architecture, options.taken)
-    elif options.architecture.is_dir():
+        _take_back(Path(options.architecture), options.taken)
+    elif is_place(options.architecture, Path.is_dir):
         raise UserError(
             f"{options.architecture} is a directory: name an architecture file, or with --from "
             "what was measured of a run's networks elsewhere"
@@ -62,9 +65,8 @@ def _time(options: MeasureOptions) -> None:
     from hwnas_jax.cost import load_cost_model, measure_networks
     from hwnas_jax.cost.models.base import predict_architectures
     from hwnas_jax.files.json_files import load_or_offer
-    from hwnas_jax.spaces.core.architecture_files import load_architecture
 
-    space, architecture = load_or_offer(options.architecture, load_architecture)
+    space, architecture = network_of(options.architecture, options.config)
     model = None
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))

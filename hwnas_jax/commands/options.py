@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import tyro
 from hwnas_jax.commands.method_options import METHODS, take_methods
 from hwnas_jax.config import Config, alone, load_config, validate
 from hwnas_jax.display import Silent, Terminal
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.files.typed import flat, safe_name
 from hwnas_jax.parallel import distributed
 
@@ -163,6 +163,36 @@ def data_and_space(config: Config) -> tuple[Any, Any]:
         outputs=task.outputs(data.num_outputs),
     )  # fmt: skip
     return data, space
+
+
+def network_of(given: str, config: Config) -> tuple[Any, Any]:
+    """Returns the space and the architecture `int32[D]` that the user names for a command.
+
+    Args:
+      given: an architecture file, which says its space; or an architecture of the config's space,
+        in any form that `read_architecture` takes.
+      config: names the space, and the data that give it its shape.
+
+    Raises:
+      UserError: when it is neither.
+    """
+    from hwnas_jax.cost.files.readers.numbered import read_architecture
+    from hwnas_jax.files.json_files import load_or_offer
+    from hwnas_jax.spaces.core.architecture_files import load_architecture
+
+    if is_place(given, Path.exists) or given.lower().endswith(".json"):
+        return load_or_offer(Path(given), load_architecture)
+    _, space = data_and_space(config)
+    where = f"there is no file {shown(given)}, and as an architecture of {space.name}"
+    return space, read_architecture(given, space, where)
+
+
+def is_place(text: str, check: Callable[[Path], bool]) -> bool:
+    """Returns whether a path is there, by `Path.exists` or the like; false for what is no path."""
+    try:
+        return check(Path(text))
+    except (OSError, ValueError):  # too long for a name, or with characters that no name has
+        return False
 
 
 def join(options: Any, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from hwnas_jax.commands.options import Experiment, job_display, join, parse
+from hwnas_jax.commands.options import Experiment, job_display, join, network_of, parse
 from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel import distributed
@@ -14,10 +14,13 @@ from hwnas_jax.parallel import distributed
 
 @dataclasses.dataclass(frozen=True)
 class RetrainOptions:
-    """Trains the network of an architecture file from scratch and tests it."""
+    """Trains one network from scratch and tests it."""
 
-    architecture: tyro.conf.Positional[Path]
-    """the architecture file"""
+    architecture: tyro.conf.Positional[str]
+    """an architecture file; or a network of the config's space: its text in the notation of the
+    space, the numbers of its options as [0,3,1], a row of a table as TABLE:6111, or the published
+    number alone (nasbench201, transnas_cell), whose table is looked for in HWNAS_DATA. What the
+    notation of the space reads is not taken for a number"""
     out: Path | None = None
     """folder for checkpoints and metrics.jsonl; nothing is kept when left out"""
     config: Experiment = Config()
@@ -27,17 +30,15 @@ def run(words: list[str]) -> None:
     """Trains one network and prints how good it is."""
     from hwnas_jax.data import load_data
     from hwnas_jax.data.sizes import check_retraining_sizes
-    from hwnas_jax.files.json_files import load_or_offer
     from hwnas_jax.files.new import make_folder
     from hwnas_jax.nn.outputs import output_shape
     from hwnas_jax.parallel.replicas import statistics_axis
     from hwnas_jax.runs.retrain import train
-    from hwnas_jax.spaces.core.architecture_files import load_architecture
     from hwnas_jax.tasks import make_task, task_for
 
     options = parse(RetrainOptions, words, "retrain", files=1, several=True)
     join(options, options.out or Path())
-    space, architecture = load_or_offer(options.architecture, load_architecture)
+    space, architecture = network_of(options.architecture, options.config)
     data = load_data(options.config.data)
     config = override(options.config, task=task_for(options.config.task, data.task))
     task = make_task(config.task, data)

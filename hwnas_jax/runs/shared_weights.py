@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.cost.files.readers.numbered import read_architecture
+from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.parts import RunParts
@@ -21,9 +22,10 @@ from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.evaluators import EVALUATORS, Bench, SharedWeights
 from hwnas_jax.spaces.base import Choices
+from hwnas_jax.spaces.core.written import as_architecture
 
 Architecture = str | Mapping[str, str] | np.ndarray
-"""A network: its string in the space's notation, its options by decision, or `int[D]`."""
+"""A network: a text as `read_architecture` takes it, its options by decision, or `int[D]`."""
 
 _PROGRAMS: weakref.WeakKeyDictionary[RunParts, Callable[..., dict[str, jax.Array]]] = (
     weakref.WeakKeyDictionary()
@@ -47,8 +49,9 @@ def evaluate(
 
     Args:
       run: a run, or its folder.
-      architectures: each a string in the space's notation, a mapping from the names of decisions
-        to those of options, or `int[D]`; an array `int[n, D]` holds several.
+      architectures: each a text (in the space's notation, the numbers of its options as "[0,3,1]",
+        or a row of a table as "TABLE:6111"), a mapping from the names of decisions to those of
+        options, or `int[D]`; an array `int[n, D]` holds several.
       search: the label of one search, for a run of several.
       batches: batches to judge by, of the search's batch size; None takes all there are.
       progress: reports how many are judged.
@@ -107,7 +110,8 @@ def as_architectures(space: Choices, given: Iterable[Architecture]) -> np.ndarra
     Raises:
       UserError: names the first that is no architecture of the space.
     """
-    several = [given] if isinstance(given, str | Mapping) else list(given)
+    alone = isinstance(given, str | Mapping) or not isinstance(given, Iterable)
+    several = [given] if alone else list(given)
     if not several:
         raise UserError("no architecture was given")
     found = np.stack([_as_row(space, one) for one in several])
@@ -121,19 +125,14 @@ def as_architectures(space: Choices, given: Iterable[Architecture]) -> np.ndarra
 
 def _as_row(space: Choices, one: Any) -> np.ndarray:
     if isinstance(one, str):
-        return space.from_string(one)
-    if isinstance(one, Mapping):
-        return space.from_names(dict(one))
-    array = np.asarray(one)
-    if not np.issubdtype(array.dtype, np.integer):
+        return read_architecture(one, space)
+    if not isinstance(one, Iterable):
+        # A list of numbers may be one architecture or rows of a table; neither is guessed.
         raise UserError(
-            f"{one!r} is no architecture: give a string in the notation of {space.name}, a mapping "
-            "from decisions to options, or whole numbers"
+            f"{shown(one)} is no architecture: give several of them, [[0, 3, 1, ...], ...], and "
+            f'the row of a table as a text, "TABLE:6111"'
         )
-    try:
-        return space.check(array)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return as_architecture(space, one)
 
 
 def _program(run: RunParts, bench: Bench) -> Callable[..., dict[str, jax.Array]]:

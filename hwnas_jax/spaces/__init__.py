@@ -13,6 +13,7 @@ from hwnas_jax.spaces.channels import Channels
 from hwnas_jax.spaces.codesign import Codesign
 from hwnas_jax.spaces.complete_graph import CompleteGraph
 from hwnas_jax.spaces.core.terms import Terms, sum_places, sum_terms
+from hwnas_jax.spaces.core.written import as_architecture
 from hwnas_jax.spaces.darts import Darts
 from hwnas_jax.spaces.dash import Dash
 from hwnas_jax.spaces.dna import DNA
@@ -31,5 +32,6 @@ __all__ = [
     "BNAS", "DNA", "OFA", "SPACES", "AutoFormer", "Channels", "Choices", "Codesign",
     "CompleteGraph", "Darts", "Dash", "Decision", "EdMIPS", "FBNet", "MnasNet", "NasBench201",
     "NasBenchMacro", "Operation", "Place", "ProxylessNAS", "SinglePath", "Space", "Step", "Terms",
-    "TransNASCell", "TransNASMacro", "from_spec", "make_space", "sum_places", "sum_terms",
+    "TransNASCell", "TransNASMacro", "as_architecture", "from_spec", "make_space", "sum_places",
+    "sum_terms",
 ]  # fmt: skip

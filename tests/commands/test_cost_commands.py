@@ -22,6 +22,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.core.architecture_files import save_architecture
+from hwnas_jax.spaces.nasbench201 import OPERATIONS
 
 CELLS = published.nasbench201()
 ROWS = np.random.default_rng(0).permutation(CELLS.enumerate())[:24]
@@ -113,8 +114,12 @@ def test_predict_takes_strings_files_and_standard_input(here, capsys, monkeypatc
     (here / "some.csv").write_text("id,architecture\n1," + strings[2] + "\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{strings[3]}\n"))
     numbers, spelled = str(ROWS[0].tolist()), strings[0].replace("nor_conv_3x3", "conv3x3")
-    rows = _predicted(capsys, strings[0], "a.json", "some.csv", "-", numbers, spelled)
-    assert [row["architecture"] for row in rows] == [*strings, strings[0], strings[0]]
+    monkeypatch.setenv("HWNAS_DATA", str(here))
+    np.savez(here / "nb201_accuracy.npz", ops=ROWS, op_names=np.array(OPERATIONS))
+    asked = (strings[0], "a.json", "some.csv", "-", numbers, spelled, "2", "nb201_accuracy:3")
+    rows = _predicted(capsys, *asked)
+    expected = [*strings, strings[0], strings[0], strings[2], strings[3]]
+    assert [row["architecture"] for row in rows] == expected
     assert [row["macs"]["value"] for row in rows[:4]] == pytest.approx(MACS[:4])
     assert rows[0]["latency_ms"]["std"] == 0
     assert main(["cost", "predict", "model.npz", strings[0]]) == 0

@@ -91,9 +91,11 @@ def test_one_program_judges_every_architecture(run):
     ("asked", "said"),
     [
         ([], "no architecture was given"),
-        ([[0, 1]], r"has shape \(3,\), got \(2,\)"),
-        ([[0, 1, 3]], "option indices must be in"),
-        ([[0.0, 1.0, 2.0]], "a string in the notation of dense, a mapping .* or whole numbers"),
+        ([[0, 1]], "2 numbers of options, an architecture of dense has 3"),
+        ([[0, 1, 3]], "block2 has the options 0 to 2, got 3"),
+        ([[0.0, 1.0, 2.0]], "a text in the notation of dense, a mapping .* or the whole numbers"),
+        ([0, 1, 2], r"0 is no architecture: give several of them, \[\[0, 3"),
+        (np.int32(3), "no architecture"),
         ([{"block0": "skip"}], "leaves open: block1, block2"),
         ([{"block0": "skpi", "block1": "skip", "block2": "wide"}], "Did you mean 'skip'"),
     ],
@@ -105,7 +107,7 @@ def test_what_is_no_architecture(run, asked, said):
 
 def test_an_option_that_is_switched_off(run):
     space = SPACE.restricted({"block0": ["wide"]})
-    with pytest.raises(UserError, match="is no member of dense here"):
+    with pytest.raises(UserError, match="'wide' of block0 is switched off"):
         shared_weights.as_architectures(space, [[1, 2, 2], [2, 0, 0]])
 
 
