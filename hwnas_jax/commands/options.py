@@ -228,11 +228,13 @@ def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
       free: keys of the config that may always change, such as "parallel".
 
     Raises:
-      UserError: names what was changed and may not be, or what the data are too few for; or when
-        the search that is to begin at an earlier step is finished.
+      UserError: names what was changed and may not be, or what the data are too few for; when a
+        run could no longer time its networks; or when the search that is to begin at an earlier
+        step is finished.
     """
     from hwnas_jax.data.sizes import check_search_sizes
     from hwnas_jax.runs.checks import check_config
+    from hwnas_jax.runs.decided_again import decide_again
     from hwnas_jax.runs.resumed import check_changes, take_config
 
     changed = check_changes(run, options.config, free)
@@ -241,7 +243,10 @@ def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
     check_config(options.config)
     if changed:
         check_search_sizes(options.config, run.dataset)
+    decided = decide_again(run, options.config, changed)
     take_config(run, options.config, changed)
+    if decided is not None:
+        decided.take(run)
 
 
 def job_display() -> Silent:

@@ -19,6 +19,7 @@ FILE = "changes.json"
 
 LAST_STAGE = {
     "profile.networks": "profile", "profile.held_out": "profile",
+    "profile.batch_size": "derive", "profile.device": "derive", "profile.runtime": "derive",
     "derive.confirm": "derive", "retrain.networks": "derive",
     "retrain.epochs": "retrain", "retrain.batch_size": "retrain",
     "retrain.steps_per_dispatch": "retrain", "retrain.optimizer": "retrain",
