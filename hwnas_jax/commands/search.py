@@ -13,6 +13,7 @@ from hwnas_jax.commands.options import (
     parse,
     take_resumed,
 )
+from hwnas_jax.config import override
 from hwnas_jax.display import Silent, Terminal
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel import distributed
@@ -74,11 +75,18 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # no hardware is looked for, or taken
-    from hwnas_jax.runs.compile_for import compile_for, topology_devices
+    from hwnas_jax.data.sizes import check_search_sizes
+    from hwnas_jax.runs.checks import check_config, check_methods
+    from hwnas_jax.runs.compile_for import compile_for, replicas_of
+    from hwnas_jax.tasks import task_for
 
-    topology_devices(topology)  # a mistake in its name shows before the data is read
     config, model = options.config, None
+    replicas = replicas_of(topology, config)  # a mistake in it shows before the data are read
+    check_config(config, replicas)
     data, space = data_and_space(config)
+    config = override(config, task=task_for(config.task, data.task))
+    check_search_sizes(config, data, replicas)
+    check_methods(config, space, data)
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
     display = Terminal()

@@ -16,18 +16,24 @@ _LEAST = 2
 """Examples that networks are judged by at least, since a batch is normalised by its statistics."""
 
 
-def check_search_sizes(config: Config, dataset: Dataset) -> None:
+def check_search_sizes(config: Config, dataset: Dataset, replicas: Replicas | None = None) -> None:
     """Refuses a whole run whose data are too few: for its search, short trainings or retraining.
+
+    Args:
+      config: the experiment.
+      dataset: its data.
+      replicas: the devices that it is for; those of this machine or job when left out.
 
     Raises:
       UserError: names every option that asks for too much, and how many examples there are.
     """
-    _refuse([*_search(config, dataset), *_retraining(config, dataset)])
+    parts = _Parts(config, replicas)
+    _refuse([*_search(config, dataset, parts), *_retraining(config, dataset, parts)])
 
 
 def check_retraining_sizes(config: Config, dataset: Dataset) -> None:
     """Refuses the training of one network on too few data; errors as of `check_search_sizes`."""
-    _refuse([*_retraining(config, dataset)])
+    _refuse([*_retraining(config, dataset, _Parts(config))])
 
 
 def check_table_sizes(config: Config, dataset: Dataset) -> None:
@@ -40,7 +46,7 @@ def check_table_sizes(config: Config, dataset: Dataset) -> None:
     faults = [*wrong]
     if not wrong:
         what = f"the {kept} that retrain.validation_fraction leaves of {train} train examples"
-        faults += _batch(config, "search", kept, what)
+        faults += _batch(config, "search", kept, what, _Parts(config))
         if held_out < _LEAST:
             faults.append(
                 f"retrain.validation_fraction = {config.retrain.validation_fraction} holds out "
@@ -51,7 +57,24 @@ def check_table_sizes(config: Config, dataset: Dataset) -> None:
     _refuse(faults)
 
 
-def _search(config: Config, dataset: Dataset) -> Iterator[str]:
+class _Parts:
+    """Into how many parts the batch of a stage is divided; the devices are asked for when needed.
+
+    Args:
+      config: the experiment.
+      replicas: as in `check_search_sizes`.
+    """
+
+    def __init__(self, config: Config, replicas: Replicas | None = None):
+        self._config, self._replicas = config, replicas
+
+    def of(self, stage: str) -> int:
+        """Returns the parts of a batch of a stage, "search" or "retrain"."""
+        each = self._config.search.parts if stage == "search" else self._config.retrain.accumulate
+        return each * (self._replicas or Replicas.from_config(self._config.parallel)).count
+
+
+def _search(config: Config, dataset: Dataset, parts: _Parts) -> Iterator[str]:
     """Yields what is wrong with the halves of a search: for the weights, for the architecture."""
     count = len(dataset.train_targets)
     if count < 2 * _LEAST:
@@ -61,16 +84,17 @@ def _search(config: Config, dataset: Dataset) -> Iterator[str]:
         )
         return
     half = count // 2
-    yield from _batch(config, "search", half, f"the {half} in half of {count} train examples")
+    what = f"the {half} in half of {count} train examples"
+    yield from _batch(config, "search", half, what, parts)
 
 
-def _retraining(config: Config, dataset: Dataset) -> Iterator[str]:
+def _retraining(config: Config, dataset: Dataset, parts: _Parts) -> Iterator[str]:
     kept, _, wrong = _held_out(config, dataset)
     yield from wrong
     if not wrong:
         count = len(dataset.train_targets)
         what = f"the {kept} that retrain.validation_fraction leaves of {count} train examples"
-        yield from _batch(config, "retrain", kept, what)
+        yield from _batch(config, "retrain", kept, what, parts)
 
 
 def _held_out(config: Config, dataset: Dataset) -> tuple[int, int, list[str]]:
@@ -86,20 +110,20 @@ def _held_out(config: Config, dataset: Dataset) -> tuple[int, int, list[str]]:
     return len(kept), len(held_out), []
 
 
-def _batch(config: Config, stage: str, count: int, what: str) -> Iterator[str]:
+def _batch(config: Config, stage: str, count: int, what: str, parts: _Parts) -> Iterator[str]:
     """Yields what is wrong with the batches of a stage, which draws from so many examples."""
-    settings = getattr(config, stage)
-    size = settings.batch_size
+    size = getattr(config, stage).batch_size
     if size <= count:
         return
-    replicas = Replicas.from_config(config.parallel).count
-    parts = replicas * (settings.parts if stage == "search" else settings.accumulate)
     said = f"{stage}.batch_size = {size} is more than {what}, which batches are drawn from"
-    most = count // parts * parts
+    most = count // parts.of(stage) * parts.of(stage)
     if most:
         yield f"{said}; allowed are at most {most}"
     else:
-        yield f"{said}; a batch is divided into {parts} parts, so fewer devices or parts are needed"
+        yield (
+            f"{said}; a batch is divided into {parts.of(stage)} parts, so fewer devices or parts "
+            "are needed"
+        )
 
 
 def _refuse(faults: list[str]) -> None:

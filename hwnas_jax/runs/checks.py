@@ -27,8 +27,12 @@ from hwnas_jax.spaces.base import Space
 from hwnas_jax.tasks import make_task
 
 
-def check_config(config: Config) -> None:
+def check_config(config: Config, replicas: Replicas | None = None) -> None:
     """Refuses an experiment that a later stage would refuse.
+
+    Args:
+      config: the experiment.
+      replicas: the devices that it is for; those of this machine or job when left out.
 
     Raises:
       UserError: for a value out of range, a cost model, an option of it or a control that is not
@@ -38,7 +42,7 @@ def check_config(config: Config) -> None:
     validate(config)
     check_cost_model(config.cost.model)
     controls_of(config, several=False)
-    replicas = Replicas.from_config(config.parallel)
+    replicas = replicas or Replicas.from_config(config.parallel)
     replicas.check_batch(config.search.batch_size, "search.batch_size", config.search.parts)
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)

@@ -170,15 +170,8 @@ def compile_for(
       UserError: without libtpu, for an unknown topology, a batch that does not divide by the
         devices, or a step that does not fit them.
     """
-    devices = topology_devices(topology)
-    count = config.parallel.devices or len(devices)
-    if count > len(devices):
-        raise UserError(
-            f"parallel.devices = {count}, but {topology} has {len(devices)}: allowed are 1 to "
-            f"{len(devices)}"
-        )
-    settings = config.search
-    replicas = Replicas(devices[:count], config.parallel.backend)
+    settings, replicas = config.search, replicas_of(topology, config)
+    devices, count = replicas.devices, replicas.count
     replicas.check_batch(settings.batch_size, "search.batch_size", settings.parts)
     model: Any = AnalyticModel.count(space) if cost_model is None else cost_model
     metric = "macs" if cost_model is None else config.target.metric
@@ -208,7 +201,7 @@ def compile_for(
     return ChipStep(
         topology=topology,
         kind=devices[0].device_kind,
-        chips=_chips(devices[:count]),
+        chips=_chips(devices),
         replicas=count,
         images=2 * settings.batch_size,
         lower_seconds=program.lower_seconds,
@@ -224,6 +217,26 @@ def compile_for(
         cycles=per_step.get("cycles", 0.0),
         unknown_loops=found["unknown loops"],
     )
+
+
+def replicas_of(topology: str, config: Config) -> Replicas:
+    """Returns the chips that a search on a topology would be replicated over.
+
+    Args:
+      topology: as libtpu names it, such as "v5e:16x16".
+      config: `parallel.devices` takes that many of them.
+
+    Raises:
+      UserError: without libtpu, for an unknown topology, or for more devices than it has.
+    """
+    devices = topology_devices(topology)
+    count = config.parallel.devices or len(devices)
+    if count > len(devices):
+        raise UserError(
+            f"parallel.devices = {count}, but {topology} has {len(devices)}: allowed are 1 to "
+            f"{len(devices)}"
+        )
+    return Replicas(devices[:count], config.parallel.backend)
 
 
 def _target(space: Space, model: CostModel, metric: str) -> Target:

@@ -16,6 +16,7 @@ from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.runs import compile_for as compile_module
 from hwnas_jax.runs.compile_for import ChipStep, compile_for, topology_devices
 from hwnas_jax.runs.gradient_search import batches_of
 from hwnas_jax.spaces import make_space
@@ -27,6 +28,7 @@ needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu, the extra `tpu`"
 )
 
+DIGITS = "--data.name digits"
 STEP = ChipStep(
     topology="v5e:2x4", kind="TPU v5 lite", chips=8, replicas=8, images=1600, lower_seconds=1.0,
     compile_seconds=2.0, argument_bytes=2**20, temporary_bytes=2**21, memory_bytes=2**22,
@@ -81,6 +83,31 @@ def test_what_needs_a_run_folder_does_not_go_with_it(capsys, tmp_path):
     shown = refusal(capsys, f"search --compile-for v5e:2x4 --run-dir {tmp_path / 'new'}")
     assert "--run-dir does not go with --compile-for" in shown
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--search.batch-size 12", "search.batch_size = 12 does not divide by 8 devices"),
+        ("--retrain.batch-size 12", "retrain.batch_size = 12 does not divide by 8 devices"),
+        ("--parallel.devices 9", "parallel.devices = 9, but v5e:2x4 has 8"),
+        (f"{DIGITS} --search.batch-size 1024", "is more than the 719 in half of"),
+        (f"{DIGITS} --search.batch-size 1024", "allowed are at most 712"),  # a multiple of 8
+        (f"{DIGITS} --retrain.batch-size 4096", "is more than the 1294 that retrain"),
+        (f"{DIGITS} --retrain.batch-size 4096", "allowed are at most 1288"),
+        ("--search.relaxation.name gaea --space.name single_path --space.args thresholds true "
+         "halvings 1", "the space single_path scores its options"),
+        ("--search.fair --search.draws 4", "search.fair runs each of the 5 options"),
+    ],
+)  # fmt: skip
+def test_what_a_search_would_refuse_is_refused_before_anything_is_compiled(
+    capsys, monkeypatch, words, said
+):
+    chips = jax.devices()[:1] * 8
+    monkeypatch.setattr(compile_module, "topology_devices", lambda name: tuple(chips))
+    monkeypatch.setattr(compile_module, "compile_for", None)
+    shown = refusal(capsys, f"search --compile-for v5e:2x4 {words}")
+    assert said in " ".join(shown.split())
 
 
 @needs_libtpu

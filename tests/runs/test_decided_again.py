@@ -8,7 +8,7 @@ import pytest
 
 from hwnas_jax.cli import main
 from hwnas_jax.config import Config, override
-from hwnas_jax.cost import save_measurements
+from hwnas_jax.cost import AnalyticModel, load_measurements, save_measurements
 from hwnas_jax.cost.files.environment import describe_device
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
@@ -92,14 +92,18 @@ def test_nothing_is_decided_where_nothing_depends_on_it(tmp_path):
     assert again(run, profile__rounds=20) is None
     (run.folder / "measurements.json").unlink()
     assert again(run, profile__batch_size=1) is None  # costs are still to be measured
-    counted = override(CONFIG, cost__model=Part("analytic"), target__metric="macs")
-    assert again(Run.create(counted, tmp_path / "counted"), profile__batch_size=1) is None
+    run = begun(tmp_path / "counted")
+    run.config = override(run.config, target__metric="macs")
+    assert again(run, profile__batch_size=1) is None
 
 
 def test_a_cost_model_alone_decides_by_the_device_that_it_names(tmp_path):
-    other = begun(tmp_path / "other", batch_size=8)
-    other.fit_cost()
-    run = Run.create(CONFIG, tmp_path / "run", cost_model=other.folder / "cost_model.npz")
+    other, path = begun(tmp_path / "other", batch_size=8), tmp_path / "model.npz"
+    known = load_measurements(other.folder / "measurements.json", other.space)
+    AnalyticModel.fit(other.space, known.observations(other.space)).save(
+        path, other.space, origin=known.origin
+    )
+    run = Run.create(CONFIG, tmp_path / "run", cost_model=path)
     decided = again(run, profile__batch_size=8)
     assert decided.before.batch_size == 8 and decided.after is None
     assert json.loads((run.folder / "stages.json").read_text()).keys() == {"profile", "fit_cost"}
