@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hwnas_jax.report.limits import limits_missed
 from hwnas_jax.report.numbers import half, number, percent, plural, with_deviation
 from hwnas_jax.report.read import RunFiles
 
@@ -24,19 +25,7 @@ def predictions_in_words(run: RunFiles) -> str:
     known = [row for row in rows if row.get("predicted_std")]
     near = sum(abs(row["measured"] - row["predicted"]) <= row["predicted_std"] for row in known)
     said += f"; {near} of {len(known)} lie within one deviation." if known else "."
-    return " ".join([said, *_over_limits(run, rows)])
-
-
-def _over_limits(run: RunFiles, rows: list[dict[str, Any]]) -> list[str]:
-    """Returns a sentence for each measured network that is over a further limit."""
-    limits = (run.targets or {}).get("limits") or {}
-    return [
-        f"{row['label']} misses the limit of {metric}: {number(value)}, at most "
-        f"{number(limits[metric])}."
-        for row in rows
-        for metric, value in (row.get("measured_limits") or {}).items()
-        if metric in limits and value > limits[metric]
-    ]
+    return " ".join([said, *limits_missed(run, rows)])
 
 
 def prediction_rows(run: RunFiles) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from hwnas_jax.report.html import (
     sentences,
     table,
 )
+from hwnas_jax.report.limits import limits_of
 from hwnas_jax.report.network_plots import plot_retraining, plot_tradeoff
 from hwnas_jax.report.numbers import NOTHING, half, number, percent
 from hwnas_jax.report.read import SEARCH, RunFiles
@@ -112,7 +113,7 @@ def _result(run: RunFiles) -> str:
 def cost_notes(run: RunFiles) -> list[str]:
     """Returns what a reader has to know about the costs on a page."""
     batch = (run.measurements or run.device or {}).get("batch_size")
-    limits = (run.targets or {}).get("limits") or {}
+    limits = limits_of(run)
     others = ", ".join(f"{metric} at most {number(float(most))}" for metric, most in limits.items())
     return [
         "± is one standard deviation of the cost model for a prediction, and half the "

@@ -5,6 +5,7 @@ from typing import Any
 
 from hwnas_jax.report.comparison import against_best, chosen, comparisons, gain, trainings
 from hwnas_jax.report.elsewhere import predictions_in_words
+from hwnas_jax.report.limits import limit_cells, limit_headings
 from hwnas_jax.report.numbers import (
     count,
     half,
@@ -30,7 +31,8 @@ def headings(run: RunFiles) -> tuple[str, ...]:
     unit, metric = run.unit, run.task.name
     return (
         "network", f"target ({unit})", f"predicted ({unit})", f"{run.obtained_where} ({unit})",
-        "vs target", f"validation {metric}", f"test {metric}", "params", "MACs",
+        "vs target", *limit_headings(run), f"validation {metric}", f"test {metric}",
+        "params", "MACs",
     )  # fmt: skip
 
 
@@ -49,6 +51,7 @@ def network_row(run: RunFiles, network: dict[str, Any]) -> tuple[str, ...]:
         with_deviation(network.get("predicted"), network.get("predicted_std")),
         measured_cell(run, network),
         percent(over_target(run, network), sign=True),
+        *limit_cells(run, network),
         run.task.show(network.get("validation_metric")),
         run.task.show(network.get("test_metric")),
         count(network.get("params")),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.report.comparison import name_of
+from hwnas_jax.report.limits import limit_cells, limit_headings
 from hwnas_jax.report.numbers import number, percent, plural, with_deviation
 from hwnas_jax.report.pareto_front import Reference, hypervolume, on_front
 from hwnas_jax.report.read import RunFiles
@@ -112,8 +113,8 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = [
         (
             "search", f"target ({unit})", f"predicted ({unit})", f"{run.obtained_where} ({unit})",
-            "vs target", f"supernet {task.name}", f"validation {task.name}", f"test {task.name}",
-            "front",
+            "vs target", *limit_headings(run), f"supernet {task.name}",
+            f"validation {task.name}", f"test {task.name}", "front",
         )
     ]  # fmt: skip
     for i, network in enumerate(run.searched):
@@ -124,6 +125,7 @@ def rows(run: RunFiles) -> list[tuple[str, ...]]:
                 with_deviation(network.get("predicted"), network.get("predicted_std")),
                 measured_cell(run, network),
                 percent(over_target(run, network), sign=True),
+                *limit_cells(run, network),
                 task.show(network.get("supernet_metric")),
                 task.show(network.get("validation_metric")),
                 task.show(network.get("test_metric")),

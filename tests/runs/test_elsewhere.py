@@ -194,6 +194,8 @@ def test_a_further_limit_that_is_measured_has_to_be_kept_too(run, tmp_path):
         again.report()
         page = (run.folder / "report.html").read_text()
         assert ("misses the limit of energy_mj: 0.5000, at most 0.4000" in page) != kept
+        shown = "0.5000" if kept else "0.5000, over"
+        assert page.count(f">{shown}<") == len(networks_of(again))
 
 
 @pytest.mark.slow
