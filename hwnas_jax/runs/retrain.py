@@ -6,6 +6,7 @@ from hwnas_jax.config import Config
 from hwnas_jax.data import Dataset
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.runs.activations import check_network
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.tasks import make_task
 from hwnas_jax.train.training import Build, Trained, make_training
@@ -35,12 +36,14 @@ def train(
       progress: reports steps done.
 
     Raises:
-      UserError: for a batch that does not divide, a damaged checkpoint, a loss that is not finite.
+      UserError: for a batch that does not divide or cannot fit into memory, a damaged checkpoint, a
+        loss that is not finite.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     settings = config.retrain
     replicas = Replicas.from_config(config.parallel)
     replicas.check_batch(settings.batch_size, "retrain.batch_size", settings.accumulate)
+    check_network(build, dataset, config, replicas, label)
     training = make_training(
         build, dataset, make_task(config.task, dataset), config,
         label=label, seed=seed, streams=replicas.streams(config.data.resident),

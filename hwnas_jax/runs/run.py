@@ -48,6 +48,7 @@ from hwnas_jax.parallel.progress import StopRequest
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
 from hwnas_jax.report.run_files import write_run_file
+from hwnas_jax.runs.activations import check_supernet
 from hwnas_jax.runs.checks import check_config, check_limits, check_methods
 from hwnas_jax.runs.elsewhere import Elsewhere
 from hwnas_jax.runs.folder import new_folder
@@ -125,6 +126,7 @@ class Run(NetworkStages):
         check_config(self.config)
         check_search_sizes(self.config, self.dataset)
         check_methods(self.config, self.space, self.dataset)
+        check_supernet(self.config, self.space)
         if self.wanted.several:
             count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from hwnas_jax.compile.ahead import no_garbage_collection
+from hwnas_jax.compile.least_memory import check_least
 from hwnas_jax.cost.measure.device import usable_cores
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.platform import platform
@@ -127,7 +128,12 @@ def _lower(build, shape, device):
 
     forms = contextlib.nullcontext() if device is None else platform(device.platform)
     with forms:  # the platform decides which fast forms of operations are used
-        return jax.jit(run).lower(leaves, images), leaves, images
+        traced = jax.jit(run).trace(leaves, images)
+        check_least(
+            traced.jaxpr, [device or jax.devices()[0]], f"a network on {shape[0]} examples a call",
+            "a smaller profile.batch_size, or fewer channels or layers in space.args",
+        )  # fmt: skip
+        return traced.lower(), leaves, images
 
 
 @functools.lru_cache(maxsize=32)
