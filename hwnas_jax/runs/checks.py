@@ -6,7 +6,7 @@ Each check is that of the stage it belongs to, called before minutes of profilin
 import numpy as np
 
 from hwnas_jax.budgets import Budget, check_budget
-from hwnas_jax.config import Config, SearchConfig, alone, validate
+from hwnas_jax.config import Config, SearchConfig, alone, override, validate
 from hwnas_jax.cost import AnalyticModel, estimate
 from hwnas_jax.cost.models.registry import check_cost_model
 from hwnas_jax.cost.simulate.codesign import Systolic
@@ -47,6 +47,18 @@ def check_config(config: Config, replicas: Replicas | None = None) -> None:
     replicas.check_batch(config.retrain.batch_size, "retrain.batch_size", config.retrain.accumulate)
     length = steps_per_dispatch(config.search.steps, config.search.steps_per_dispatch)
     rounds(config.search, config.target, range(0, config.search.steps, length))
+
+
+def one_device_each(config: Config) -> Config:
+    """Returns the config with every search on one device; UserError when it asks for more."""
+    if config.parallel.devices not in (None, 1):
+        raise UserError(
+            f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
+            "device; --sweep.devices says how many devices the searches are spread over"
+        )
+    if config.data.resident is False:
+        raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
+    return override(config, parallel__devices=1)
 
 
 def check_methods(config: Config, space: Space, dataset: Dataset) -> None:

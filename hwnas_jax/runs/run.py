@@ -18,6 +18,7 @@ anywhere:
 import dataclasses
 import functools
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -49,14 +50,16 @@ from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.report import write_report
 from hwnas_jax.report.run_files import write_run_file
 from hwnas_jax.runs.activations import check_supernet
-from hwnas_jax.runs.checks import check_config, check_limits, check_methods
+from hwnas_jax.runs.checks import check_config, check_limits, check_methods, one_device_each
 from hwnas_jax.runs.elsewhere import Elsewhere
 from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.given import Architecture
 from hwnas_jax.runs.handed_back import take_back
 from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.runs.searching import run_searches
+from hwnas_jax.runs.start import given_start
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import check_reachable, cost_range, resolve_target
 from hwnas_jax.tasks import task_for
@@ -76,6 +79,7 @@ class Run(NetworkStages):
         *,
         data: Dataset | None = None,
         wanted: Wanted | None = None,
+        start: Iterable[Architecture] | None = None,
         measurements: Path | None = None,
         cost_model: Path | None = None,
         display: Silent | None = None,
@@ -88,6 +92,8 @@ class Run(NetworkStages):
           data: in place of those that the config names, such as `hwnas_jax.data.arrays(...)`. The
             run keeps them in its folder, as `data.npz`.
           wanted: targets and seeds; the config's own when left out.
+          start: networks that a strategy begins with, the best first, such as `int[n, D]`; see
+            `hwnas_jax.runs.start.given_start`. `search.start_from` takes those of another run.
           measurements: as in `adopt`.
           cost_model: as in `adopt`; the targets are then checked at once.
           display: what shows progress and results.
@@ -102,6 +108,9 @@ class Run(NetworkStages):
         if data is not None:
             run.take(data)
         run._check()
+        begin = None
+        if start is not None:
+            begin = given_start(run.space, start, run.config, run.wanted.searches(run.config))
         with run.beginning(named=folder is not None):
             if data is not None:
                 run.take(data)  # the folder may have become another since
@@ -110,6 +119,8 @@ class Run(NetworkStages):
                 run.display.say(note)
             if data is not None:
                 save_dataset(data, run.kept_data)
+            if begin is not None:
+                begin.save(run.folder)
             run.adopt(measurements=measurements, cost_model=cost_model)
             counted = run.count_costs() if measurements is cost_model is None else False
             run.check_costs(fitted=counted or cost_model is not None)
@@ -128,7 +139,7 @@ class Run(NetworkStages):
         check_methods(self.config, self.space, self.dataset)
         check_supernet(self.config, self.space)
         if self.wanted.several:
-            count = len(self.wanted.budgets(self.config)) * len(self.wanted.all_seeds(self.config))
+            count = self.wanted.searches(self.config)
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)
 
     def count_costs(self) -> bool:
@@ -384,15 +395,3 @@ class Run(NetworkStages):
             page = write_report(self.folder)
             report(1, 1, "report")
         return page
-
-
-def one_device_each(config: Config) -> Config:
-    """Returns the config with every search on one device; UserError when it asks for more."""
-    if config.parallel.devices not in (None, 1):
-        raise UserError(
-            f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
-            "device; --sweep.devices says how many devices the searches are spread over"
-        )
-    if config.data.resident is False:
-        raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
-    return override(config, parallel__devices=1)

@@ -5,27 +5,21 @@ Legend: `n` architectures, `D` decisions.
 
 import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hwnas_jax.cost.files.readers.numbered import read_architecture
-from hwnas_jax.errors import UserError, choose, shown
+from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.given import Architecture, as_architectures
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.strategy_search import bench_of
 from hwnas_jax.search.evaluators import EVALUATORS, Bench, SharedWeights
-from hwnas_jax.spaces.base import Choices
-from hwnas_jax.spaces.core.written import as_architecture
-
-Architecture = str | Mapping[str, str] | np.ndarray
-"""A network: a text as `read_architecture` takes it, its options by decision, or `int[D]`."""
 
 _PROGRAMS: weakref.WeakKeyDictionary[RunParts, Callable[..., dict[str, jax.Array]]] = (
     weakref.WeakKeyDictionary()
@@ -98,41 +92,6 @@ def search_number(run: RunParts, label: str | None) -> int:
             f"{run.folder} holds several searches; name one of them: {', '.join(labels)}"
         )
     return labels.index(choose(label or labels[0], labels, "search"))
-
-
-def as_architectures(space: Choices, given: Iterable[Architecture]) -> np.ndarray:
-    """Returns architectures in any of their forms as `int32[n, D]`.
-
-    Args:
-      space: they must be of.
-      given: as `evaluate` takes them.
-
-    Raises:
-      UserError: names the first that is no architecture of the space.
-    """
-    alone = isinstance(given, str | Mapping) or not isinstance(given, Iterable)
-    several = [given] if alone else list(given)
-    if not several:
-        raise UserError("no architecture was given")
-    found = np.stack([_as_row(space, one) for one in several])
-    member = space.mask[np.arange(space.num_decisions), found].all(axis=1)
-    member[member] = space.feasible(found[member])
-    if not member.all():
-        wrong = int(np.argmin(member))
-        raise UserError(f"{space.to_string(found[wrong])} is no member of {space.name} here")
-    return found
-
-
-def _as_row(space: Choices, one: Any) -> np.ndarray:
-    if isinstance(one, str):
-        return read_architecture(one, space)
-    if not isinstance(one, Iterable):
-        # A list of numbers may be one architecture or rows of a table; neither is guessed.
-        raise UserError(
-            f"{shown(one)} is no architecture: give several of them, [[0, 3, 1, ...], ...], and "
-            f'the row of a table as a text, "TABLE:6111"'
-        )
-    return as_architecture(space, one)
 
 
 def _program(run: RunParts, bench: Bench) -> Callable[..., dict[str, jax.Array]]:

@@ -6,7 +6,7 @@ random to begin with, and its supernet judges, so that none is trained again.
 Legend: `M` searches, `n` networks, `D` decisions, `P` weights of the supernet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found, check_weights
+from hwnas_jax.runs.given import Architecture, as_architectures
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.proposals import Proposals
@@ -88,14 +89,7 @@ def check_start(config: Config, space: Space) -> None:
     """
     if config.search.start_from is None:
         return
-    part = config.search.strategy
-    strategy = None if part.name == GRADIENT else STRATEGIES.make(part)
-    if strategy is None or not strategy.initial:
-        able = [name for name in STRATEGIES if STRATEGIES.make(Part(name)).initial]
-        raise UserError(
-            f"search.strategy = {part.name!r} cannot begin with the networks of another run "
-            f"(search.start_from); {', '.join(able)} can"
-        )
+    _check_strategy(config, "the networks of another run (search.start_from)")
     run = RunParts.open(Path(config.search.start_from))
     if run.space.spec != space.spec:
         raise UserError(
@@ -111,6 +105,54 @@ def check_start(config: Config, space: Space) -> None:
             f"{learned.task.name} from {learned.data.name}, and this run {own.task.name} from "
             f"{own.data.name}; task and all options of the data must be the same"
         )
+
+
+def _check_strategy(config: Config, what: str) -> Strategy:
+    """Returns the strategy of a config; UserError when it begins with nothing that is given."""
+    part = config.search.strategy
+    strategy: Strategy | None = None if part.name == GRADIENT else STRATEGIES.make(part)
+    if strategy is None or not strategy.initial:
+        able = [name for name in STRATEGIES if STRATEGIES.make(Part(name)).initial]
+        raise UserError(
+            f"search.strategy = {part.name!r} cannot begin with {what}; {', '.join(able)} can"
+        )
+    return strategy
+
+
+def given_start(
+    space: Space, architectures: Iterable[Architecture], config: Config, searches: int
+) -> Start:
+    """Returns the start of searches that begin with architectures given from Python.
+
+    Args:
+      space: what is searched.
+      architectures: as `as_architectures` takes them, the best first. Every search begins with all
+        of them; the strategy draws what it needs beyond them at random.
+      config: `search` names the strategy.
+      searches: how many searches there are.
+
+    Raises:
+      UserError: for what is no architecture of the space, one that is given twice, more than the
+        strategy begins with, a strategy that takes no start, and where `search.start_from` names a
+        start as well.
+    """
+    if config.search.start_from is not None:
+        raise UserError(
+            "give either start, the architectures to begin with, or search.start_from, the run "
+            "whose networks to begin with"
+        )
+    strategy = _check_strategy(config, "given architectures (start)")
+    networks = as_architectures(space, architectures)
+    names = [space.to_string(row) for row in space.canonical(networks)]
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise UserError(f"start names the network {twice} twice")
+    if len(networks) > strategy.initial:
+        raise UserError(
+            f"start has {len(networks)} architectures; search.strategy = {strategy.name!r} begins "
+            f"with at most {strategy.initial}"
+        )
+    return Start(np.repeat(networks[None], searches, axis=0), None)
 
 
 def start_of(

@@ -64,6 +64,10 @@ class Wanted:
         """Returns the seeds of the searches."""
         return self.seeds or (config.seed,)
 
+    def searches(self, config: Config) -> int:
+        """Returns how many searches there are: every target with every seed."""
+        return len(self.budgets(config)) * len(self.all_seeds(config))
+
     @property
     def several(self) -> bool:
         """Whether there is more than one search, or there may be: a sweep."""

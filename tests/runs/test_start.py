@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.budgets import UpperBound
-from hwnas_jax.config import override
+from hwnas_jax.config import Config, override
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
@@ -15,8 +15,9 @@ from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.start import Start, check_start, start_of
 from hwnas_jax.runs.strategy_search import search_by_strategy
+from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import bounded_costs
-from tests.tabular.tables import small_table
+from tests.tabular.tables import cell_arrays, small_table
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,64 @@ def test_a_start_that_cannot_be(finished):
     member = Member(finished.target, seed, "search")
     with pytest.raises(UserError, match=f"no search with seed {seed}; its seeds are {seed - 1}"):
         start_of(space, finished.cost_model, [member], dataclasses.replace(config, seed=seed))
+
+
+SMALL = override(
+    Config(), space__args={"channels": 2, "cells": 1}, parallel__devices=1,
+    cost__model=Part("analytic"), target__metric="macs",
+    search__strategy=Part("evolution", {"population": 3}),
+)  # fmt: skip
+ROWS = np.array([[3, 1, 0, 2, 4, 1], [1, 1, 1, 1, 1, 1]])
+
+
+def test_architectures_from_python_in_any_form_are_a_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWNAS_DATA", str(tmp_path))
+    small_table(tmp_path / "nb201_accuracy.npz")
+    third = 4 - cell_arrays()["ops"][7].astype(int)
+    made = Run.create(SMALL, tmp_path / "array", start=ROWS)
+    np.testing.assert_array_equal(Start.load(made.folder, made.space, 1).networks, ROWS[None])
+    space = made.space
+    forms = [str(ROWS[0].tolist()), space.to_names(ROWS[1]), "7"]
+    wanted = Wanted(percentiles=(30.0, 60.0), seeds=(0, 1))
+    swept = Run.create(SMALL, tmp_path / "forms", start=forms, wanted=wanted)
+    start = Start.load(swept.folder, space, 4)
+    np.testing.assert_array_equal(start.networks, [[*ROWS, third]] * 4)
+    assert start.weights is None
+
+
+def test_a_strategy_is_told_given_architectures_first(tmp_path):
+    table = small_table(tmp_path / "table.npz")
+    evaluator = Part("table", {"path": str(table)})
+    config = override(SMALL, search__evaluator=evaluator, search__rounds=4, search__batch_size=8)
+    run = Run.create(config, tmp_path / "run", start=ROWS)
+    found = search_by_strategy(
+        run.space, run.dataset, run.cost_model, run.resolve_targets(), run.config,
+        folder=run.folder,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found.networks[0][:2], ROWS)
+
+
+@pytest.mark.parametrize(
+    ("start", "changes", "said"),
+    [
+        ([[3, 1, 0]], {}, "3 numbers of options, an architecture of nasbench201 has 6"),
+        (ROWS.astype(float), {}, "is no architecture: give a text in the notation"),
+        (ROWS[0], {}, "3.* is no architecture: give several of them"),
+        ([[9, 1, 0, 2, 4, 1]], {}, "1<-0 has the options 0 to 4, got 9"),
+        ([], {}, "no architecture was given"),
+        (np.zeros((2, 6), int), {}, "start names the network .* twice"),
+        ([[0, 0, 0, n, 0, 0] for n in range(1, 5)], {}, "start has 4 .* begins with at most 3"),
+        (ROWS, {"search__strategy": Part("random")}, "'random' cannot begin with given arch.* can"),
+        (ROWS, {"search__strategy": Part("gradient")}, "'gradient' cannot begin with given"),
+        (["|nor_conv|"], {}, "is no nasbench201 cell"),
+    ],
+)
+def test_a_start_from_python_that_cannot_be(tmp_path, start, changes, said):
+    with pytest.raises(UserError, match=f"(?s){said}"):
+        Run.create(override(SMALL, **changes), tmp_path / "run", start=start)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_starts_are_one_too_many(finished, tmp_path):
+    with pytest.raises(UserError, match=r"give either start, .* or search\.start_from"):
+        Run.create(begun(finished), tmp_path / "run", start=ROWS)
