@@ -5,6 +5,7 @@ from typing import Any
 from hwnas_jax.report import sweep_page
 from hwnas_jax.report.cell import plot_cell
 from hwnas_jax.report.comparison import best_control, chosen, name_of
+from hwnas_jax.report.examples import examples_section
 from hwnas_jax.report.html import (
     document,
     escaped,
@@ -49,7 +50,7 @@ def render(run: RunFiles) -> str:
         return document(f"{run.name}: sweep report", "\n".join(parts))
     head = header(run, "Hardware-aware architecture search", verdict(run), _tiles(run))
     parts = [head, _result(run), _network(run), search(run), cost_model(run), predictions(run),
-             _trained(run), details(run)]  # fmt: skip
+             _trained(run), examples_section(run), details(run)]  # fmt: skip
     return document(f"{run.name}: search report", "\n".join(parts))
 
 

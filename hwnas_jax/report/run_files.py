@@ -54,6 +54,7 @@ class NetworkEntry:
     supernet_metric: float | None = None
     validation_metric: float | None = None
     test_metric: float | None = None
+    test_metrics: dict[str, float] | None = None
     params: NotNegative | None = None
     macs: NotNegative | None = None
     selected: bool | None = None

@@ -30,6 +30,7 @@ from hwnas_jax.runs.shares import keep_shares
 from hwnas_jax.search.candidates import Candidate
 from hwnas_jax.search.decided import Decided
 from hwnas_jax.spaces.core.architecture_files import save_architecture
+from hwnas_jax.train.examples import keep_examples
 from hwnas_jax.train.tested import keep_tested, load_tested
 from hwnas_jax.train.training import Trained
 
@@ -255,13 +256,15 @@ class NetworkStages(RunParts):
                         trained = self._train(entry, report)
                         entry["validation_metric"] = trained.validation_metric
                         entry["test_metric"] = trained.test_metric
+                        entry["test_metrics"] = trained.test_metrics
                         right = trained.test_right
+                        self._keep_examples(entry, trained)
                     else:
                         right = load_tested(self.folder).get(twin["label"])
                     if distributed.is_first():
                         keep_tested(self.folder, entry["label"], right)
-                    for key in ("validation_metric", "test_metric"):
-                        entry[key] = twin[key]
+                    for key in ("validation_metric", "test_metric", "test_metrics"):
+                        entry[key] = twin.get(key)
                     self.write("networks", payload)
             self._select(networks)
             self.write("networks", payload)
@@ -273,6 +276,11 @@ class NetworkStages(RunParts):
                     f"{self.task.show(entry['test_metric'])}"
                 )
         return networks
+
+    def _keep_examples(self, entry: dict[str, Any], trained: Trained) -> None:
+        """Keeps test examples of a network that the page of one search may show."""
+        if entry["origin"] == "search" and not self.wanted.several and distributed.is_first():
+            keep_examples(self.folder, entry["label"], trained.examples)
 
     def _select(self, networks: list[dict[str, Any]]) -> None:
         sign = 1 if self.task.higher_is_better else -1

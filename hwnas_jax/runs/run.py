@@ -10,7 +10,8 @@ anywhere:
                measurements_during_search.json, cost_models/
   derive    -> networks.json, architecture.json or architectures/<search>.json; to_measure.csv
                where the device is not here, which device.json says from the start
-  retrain   -> checkpoints/<network>, tested.npz, networks.json, architecture.json
+  retrain   -> checkpoints/<network>, tested.npz, examples_<network>.npz, networks.json,
+               architecture.json
   measure   -> networks.json
   report    -> report.html, report.json
 """

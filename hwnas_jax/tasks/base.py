@@ -252,7 +252,9 @@ def check_task(
     outputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
     some: Any = jax.ShapeDtypeStruct((2, *targets.shape[1:]), targets.dtype)
     try:
-        loss, sums = jax.eval_shape(lambda o, t: (task.loss(o, t), task.sums(o, t)), outputs, some)
+        loss, sums, said = jax.eval_shape(
+            lambda o, t: (task.loss(o, t), task.sums(o, t), task.predicted(o)), outputs, some
+        )
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
@@ -271,6 +273,11 @@ def check_task(
                 f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each, got {got} "
                 "(or float32[K] each, for a mean of K ratios)"
             )
+    if said is not None and getattr(said, "shape", None) != some.shape:
+        raise UserError(
+            f"{where}: predicted must have the targets' shape {list(some.shape)}, got "
+            f"{_shown(said)}"
+        )
 
 
 def _is_scalar(value: Any) -> bool:

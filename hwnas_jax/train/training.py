@@ -26,7 +26,8 @@ from hwnas_jax.nn.precision import cast, compute_dtype
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.replicas import AXIS, mean_over_replicas
-from hwnas_jax.tasks.base import Task
+from hwnas_jax.tasks.base import Task, values
+from hwnas_jax.train.examples import Examples, take_examples
 from hwnas_jax.train.optimizers import make_weight_optimizer
 
 Build = Callable[[nnx.Rngs], nnx.Module]
@@ -60,12 +61,16 @@ class Trained:
       test_metric: the same on the test data.
       test_right: `bool[N]`, which test examples are right; None where the metric is no share of
         right examples.
+      test_metrics: all metrics of the task on the test data, by name.
+      examples: a few test examples; None where the task does not say what outputs mean.
     """
 
     network: nnx.Module
     validation_metric: float
     test_metric: float
     test_right: np.ndarray | None
+    test_metrics: dict[str, float]
+    examples: Examples | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +195,19 @@ def make_training(
         predict = make_predict(network, dataset)
         outputs = outputs_of(predict, dataset.train_inputs[held_out])
         validation = float(task.value(outputs, jnp.asarray(dataset.train_targets[held_out])))
-        outputs, targets = (
-            outputs_of(predict, dataset.test_inputs),
-            jnp.asarray(dataset.test_targets),
+        outputs, targets = outputs_of(predict, dataset.test_inputs), dataset.test_targets
+        tested = {
+            name: float(value)
+            for name, value in values(task.sums(outputs, jnp.asarray(targets))).items()
+        }
+        return Trained(
+            network=network,
+            validation_metric=validation,
+            test_metric=tested[task.metric],
+            test_right=task.right(outputs, jnp.asarray(targets)),
+            test_metrics=tested | task.final(np.asarray(outputs), targets),
+            examples=take_examples(task, dataset.test_inputs, outputs, targets),
         )
-        test = float(task.value(outputs, targets))
-        return Trained(network, validation, test, task.right(outputs, targets))
 
     return Training(experiment, finish)
 

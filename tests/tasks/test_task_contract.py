@@ -145,7 +145,6 @@ class LowerIsBetter(Classification):
         (ChanceTooGood, "chance is 0.9, but the best"),
         (ChanceOfUniformGuessesIsBeatenByOneClass, "chance is 0.33.*but the best"),
         (LowerIsBetter, "no better than chance"),
-        (PredictsProbabilities, "predicted must have the targets' shape"),
     ],
 )
 def test_broken_tasks_are_told_apart(broken, message):
@@ -200,6 +199,7 @@ class WrongShapes(Classification):
         (ValueInPlaceOfAPair, "sums['accuracy'] must be a sum and a count, float32[] each, got"),
         (CountIsAPythonNumber, "float32[] each, got float32[], int32[]"),
         (OneRatioForAllClasses, "a sum and a count, float32[] each, got float32[3], float32[] (or"),
+        (PredictsProbabilities, "predicted must have the targets' shape [2], got float32[2, 3]"),
         (WrongShapes, "fails on outputs float32[2, 3] and targets int32[2]: ValueError: Incomp"),
     ],
 )
