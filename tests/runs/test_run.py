@@ -20,6 +20,7 @@ from hwnas_jax.runs.gradient_search import search_functions
 from hwnas_jax.runs.run import Run
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.core.architecture_files import load_architecture
+from hwnas_jax.train.examples import load_examples
 from hwnas_jax.train.tested import load_tested
 from tests.helpers import FINISHED_RUN
 
@@ -38,7 +39,7 @@ def test_every_stage_leaves_its_files(finished_run):
         "config.json", "versions.json", "space.json", "searches.json", "measurements.json",
         "cost_model.npz", "cost_fit.json", "targets.json", "metrics.jsonl", "search.npz",
         "networks.json", "tested.npz", "architecture.json", "stages.json", "report.html",
-        "report.json",
+        "report.json", "examples_search-1.npz",
     ):  # fmt: skip
         assert (finished_run / name).is_file(), name
     networks = read(finished_run, "networks")["networks"]
@@ -48,7 +49,13 @@ def test_every_stage_leaves_its_files(finished_run):
         assert 0.97 * target["value"] <= network["predicted"] <= target["value"]
         assert network["measured"] > 0
         assert 0 < network["test_metric"] <= 1
+        assert network["test_metrics"].keys() == {"accuracy", "macro_f1"}
+        assert network["test_metrics"]["accuracy"] == network["test_metric"]
         assert network["target"] == target["value"]
+    examples = load_examples(finished_run, "search-1")
+    right = load_tested(finished_run)["search-1"][examples.numbers]
+    assert ((examples.predicted == examples.targets) == right).all()
+    assert "On test examples" in (finished_run / "report.html").read_text()
     run = Run.open(finished_run)
     assert target["percentile"] == run.config.target.percentile
     space, found = load_architecture(finished_run / "architecture.json")

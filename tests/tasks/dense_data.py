@@ -1,5 +1,7 @@
 """Small made data sets with a target for every position, one for each kind of dense task.
 
+Classes and values are functions of the input at the same position.
+
 Legend: `N` examples, `H, W` positions.
 """
 
@@ -45,7 +47,8 @@ def _classes(count: int, seed: int) -> np.ndarray:
 
 
 def _values(count: int, seed: int) -> np.ndarray:
-    return field(count, 2, seed) * np.float32([3.0, 0.1]) + np.float32([5.0, 0.2])
+    value = field(count, 1, seed)
+    return np.concatenate([3 * value + 5, 0.1 * value**2], axis=-1)
 
 
 def _images(count: int, seed: int) -> np.ndarray:
