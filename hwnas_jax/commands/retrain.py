@@ -68,3 +68,10 @@ def run(words: list[str]) -> None:
         f"test {metric} {task.show(trained.test_metric)}, "
         f"validation {metric} {task.show(trained.validation_metric)}"
     )
+    others = [
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in trained.test_metrics.items()
+        if name != task.metric
+    ]
+    if others:
+        display.say(f"also on the test data: {', '.join(others)}")

@@ -91,7 +91,7 @@ class DenseRegression(Standardised):
             if value > (1 - _CLOSE) * before or not distance.all():
                 break
             weight = 1 / (distance * size)
-            guess = (weight / weight.sum()) @ flat
+            guess = _weighted_sum(weight / weight.sum(), flat)
         return min(before, value)
 
 
@@ -102,10 +102,17 @@ def _norm(values: jax.Array) -> jax.Array:
 
 
 def _distances(rows: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Returns how far every row is from a point, `float64[N]`, some rows at a time."""
+    """Returns how far every row is from a point, `float64[N]`."""
     return np.concatenate(
-        [
-            np.sqrt(np.square(rows[start : start + _CHUNK] - point).sum(1))
-            for start in range(0, len(rows), _CHUNK)
-        ]
+        [np.sqrt(np.square(rows[part] - point).sum(1)) for part in _parts(len(rows))]
     )
+
+
+def _weighted_sum(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the sum of rows times their weights, `float64[...]`."""
+    return np.sum([weights[part] @ rows[part] for part in _parts(len(rows))], axis=0)
+
+
+def _parts(count: int) -> list[slice]:
+    """Returns where rows are taken from, some at a time: in double precision they are large."""
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

@@ -61,7 +61,7 @@ def judged(number, architecture, batches):
 def test_metrics_are_those_of_the_network_on_the_held_out_half(run, number, batches):
     asked = np.array([[0, 1, 2], [2, 2, 2], [0, 0, 0]])
     found = hw.evaluate(run, asked, search=MEMBERS[number].label, batches=batches)
-    assert set(found) == {"accuracy", "loss"}
+    assert set(found) == {"accuracy", "macro_f1", "loss"}
     expected = np.array([judged(number, one, batches) for one in asked])
     np.testing.assert_allclose(found["loss"], expected[:, 0], rtol=1e-5)
     np.testing.assert_allclose(found["accuracy"], expected[:, 1], rtol=1e-6)
