@@ -8,6 +8,7 @@ from hwnas_jax.config import DataConfig
 from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.cluttered_digits import ClutteredDigits
 from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.data.digit_scenes import DigitScenes
 from hwnas_jax.data.digits import Digits
 from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
 from hwnas_jax.data.gratings import Gratings
@@ -31,7 +32,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 
 __all__ = [
-    "SOURCES", "ArrayFiles", "ClutteredDigits", "DataConfig", "Dataset", "Digits",
+    "SOURCES", "ArrayFiles", "ClutteredDigits", "DataConfig", "Dataset", "DigitScenes", "Digits",
     "DigitsMultiLabel", "Gratings", "HuggingFace", "Idx", "ImageFolder", "ImageTable", "Sampler",
     "Source", "Tfds", "arrays", "augment", "holdout", "load_data", "normalise", "recognised",
     "split_halves",

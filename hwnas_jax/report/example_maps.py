@@ -44,12 +44,12 @@ def plot_class_maps(examples: Examples, names: Sequence[str]) -> Figure:
 
     Args:
       examples: of a class for every position.
-      names: of the classes.
+      names: of the classes; without names, the classes that there are have numbers.
     """
-    count = max(len(names), int(examples.targets.max()) + 1, int(examples.predicted.max()) + 1)
+    count = len(names) or min(1 + max(int(examples.targets.max()), 0), _NAMED)
     colours = class_colours(count)
     maps = [
-        np.where((values >= 0) & (values < len(names)), values, count)
+        np.where((values >= 0) & (values < count), values, count)
         for values in (examples.targets, examples.predicted)
     ]
     figure, rows = _grid(examples, ("input", "true", "predicted"))

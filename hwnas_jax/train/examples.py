@@ -22,6 +22,8 @@ loss."""
 _POSITIONS, _LONGEST = 160, 2000
 """The most positions kept along the side of an image, and of a sequence; of more, every second or
 third or further one is kept."""
+_LARGEST = 1e30
+"""Larger numbers cannot be drawn."""
 _CHANNELS = 8
 _PAIRS = 1000
 _AT_ONCE = 256
@@ -175,7 +177,9 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
         )
     inputs, targets, said = (arrays[name] for name in ("inputs", "targets", "predicted"))
     count = len(arrays["numbers"])
-    fine = inputs.ndim in (3, 4) and inputs.size and targets.ndim in (1, 2, 3, 4) and count
+    fine = inputs.ndim in (3, 4) and targets.ndim in (1, 2, 3, 4) and inputs.dtype.kind in "fiu"
+    fine = fine and inputs.size and targets.size and 0 < count <= FIRST + WORST
+    fine = fine and max(inputs.shape[1:-1]) <= _LONGEST
     fine = fine and targets.shape == said.shape and len(inputs) == len(targets) == count
     fine = fine and (targets.ndim < 3 or targets.shape[1:3] == inputs.shape[1:3])
     kinds = {array.dtype.kind for array in (inputs, targets, said)}
@@ -183,8 +187,10 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
         raise UserError(
             f"its inputs are {inputs.dtype}{list(inputs.shape)}, targets "
             f"{targets.dtype}{list(targets.shape)} and predicted {said.dtype}{list(said.shape)}, "
-            f"which are no {count} examples of one task"
+            f"which are no {count} examples of one task, of which {FIRST + WORST} are the most"
         )
-    for name in ("inputs", "targets", "predicted"):
-        if not np.isfinite(arrays[name]).all():
-            raise UserError(f"its {name} are not all finite")
+    if not arrays.get("true_values", inputs).size:
+        raise UserError("its true_values are empty")
+    for name in arrays:
+        if not (np.abs(arrays[name]) <= _LARGEST).all():
+            raise UserError(f"its {name} are not all finite and at most {_LARGEST:g}")

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 
-from hwnas_jax.data import DigitsMultiLabel, Gratings
+from hwnas_jax.data import DigitScenes, DigitsMultiLabel, Gratings
 from hwnas_jax.registry import Part
 from hwnas_jax.tasks import make_task
 
@@ -98,3 +98,47 @@ def test_noise_of_gratings_has_the_deviation_it_says():
     np.testing.assert_allclose(noise.std(0) / signal.std(0), 0.3, rtol=0.05)
     floor = (noise.var(0) / noisy.train_targets.var(0)).mean()
     assert floor == pytest.approx(Gratings(noise=0.3).noise_floor, rel=0.05)
+
+
+def test_the_pixels_of_a_scene_have_the_class_of_their_digit():
+    data, known = DigitScenes(size=8, digits=1, noise=0).load(), _known()
+    assert (data.task, data.output_names[0], len(data.output_names)) == (
+        "segmentation", "background", 11,
+    )  # fmt: skip
+    used = {}
+    for part in ("train", "test"):
+        inputs, targets = getattr(data, f"{part}_inputs"), getattr(data, f"{part}_targets")
+        for image, classes in zip(inputs[..., 0], targets, strict=True):
+            used.setdefault(part, set()).add(image.tobytes())
+            np.testing.assert_array_equal(classes, (image >= 64) * (known[image.tobytes()] + 1))
+    assert not used["train"] & used["test"]
+    assert len(used["train"] | used["test"]) == 1797
+
+
+def test_in_a_scene_the_brightest_digit_is_seen_and_every_place_is_used():
+    one, two = (DigitScenes(digits=digits, noise=0).load() for digits in (1, 2))
+    first, both = one.train_inputs[..., 0], two.train_inputs[..., 0]
+    np.testing.assert_array_equal(np.maximum(first, both), both)
+    kept = (both == first) & (first >= 64)
+    np.testing.assert_array_equal(two.train_targets[kept], one.train_targets[kept])
+    assert ((both >= 64) == (two.train_targets > 0)).all()
+    # Each of the nine places of an eight pixel square on a side of sixteen, about as often.
+    rows = np.argmax(first.any(2), axis=1)
+    assert (np.bincount(rows, minlength=9)[:9] > 100).all()
+
+
+@pytest.mark.parametrize("hole", [0, 5])
+def test_a_scene_is_to_be_given_back_without_noise_and_hole(hole):
+    data = DigitScenes("image", noise=0.05, hole=hole).load()
+    whole = DigitScenes(noise=0).load()
+    assert (data.task, data.output_names) == ("autoencoding", ("brightness",))
+    clean = whole.test_inputs / np.float32(255)
+    np.testing.assert_array_equal(data.test_targets, clean)
+    off = data.test_inputs / 255.0 - clean
+    black = data.test_inputs == 0
+    assert np.abs(off[~black]).mean() == pytest.approx(0.05 * np.sqrt(2 / np.pi), rel=0.1)
+    sure = (clean > 0.4) & black
+    assert sure.any() == bool(hole)
+    for image in sure[sure.any((1, 2, 3))]:
+        rows, columns = np.nonzero(image[..., 0])
+        assert max(np.ptp(rows), np.ptp(columns)) < max(hole, 1)

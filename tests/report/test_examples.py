@@ -185,6 +185,14 @@ def test_all_metrics_of_the_task_are_in_a_table(run):
     assert found.index("pixel accuracy") > found.index("mean iou")
 
 
+def test_classes_without_a_name_have_no_colour_of_their_own():
+    huge = np.where(MAPS.targets > 0, 2**30, MAPS.targets)
+    figure = plot_class_maps(dataclasses.replace(MAPS, targets=huge), ("low", "high"))
+    assert shown(figure.axes[3]).max() == 2
+    unnamed = plot_class_maps(dataclasses.replace(MAPS, targets=huge), ())
+    assert [t.get_text() for t in unnamed.legends[0].get_texts()] == ["0", "1", "no class"]
+
+
 @pytest.mark.parametrize("kept", [MAPS, examples(SERIES, *2 * [np.int32(SERIES[..., 0] > 0)])])
 def test_figures_can_be_drawn(kept):
     assert to_svg(plot_class_maps(kept, ("low", "high")), "maps", "").count("<image") >= 6

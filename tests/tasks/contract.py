@@ -98,7 +98,9 @@ def check_sums(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
         )  # fmt: skip
     ratios = values(whole)
     assert all(np.isfinite(value) for value in ratios.values()), f"not finite: {ratios}"
-    np.testing.assert_allclose(task.value(outputs, targets), ratios[task.metric], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        task.value(outputs, targets), ratios[task.metric], rtol=1e-5, atol=1e-6
+    )
     if task.unit == "%":
         assert 0 <= ratios[task.metric] <= 1, "a share must lie in [0, 1]"
     assert task.show(float(ratios[task.metric]))

@@ -24,6 +24,7 @@ BUILT_IN = {
     "classification": "digits",
     "multi_label": "digits_multi_label",
     "regression": "gratings",
+    "segmentation": "digit_scenes",
 }
 
 
@@ -33,12 +34,13 @@ def data(name):
 
 
 def made_for(task):
-    return data(BUILT_IN[task]) if task in BUILT_IN else DENSE[task]
+    return DENSE[task] if task in DENSE else data(BUILT_IN[task])
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_registered_tasks_keep_the_contract(name):
     assert made_for(name).task == name
+    assert name not in BUILT_IN or data(BUILT_IN[name]).task == name
     contract.check(Part(name), made_for(name))
     assert TASKS.summaries()[name]
 

@@ -119,6 +119,20 @@ def test_they_are_read_back_as_they_were(tmp_path):
         ({"inputs": np.zeros((6, 4, 5, 3))}, "no 7 examples of one task"),
         ({"inputs": np.array(["x"] * 7)}, "no 7 examples of one task"),
         ({"inputs": np.full((7, 4, 5, 3), np.nan)}, "its inputs are not all finite"),
+        ({"inputs": np.full((7, 4, 5, 3), 1e300)}, "its inputs are not all finite"),
+        ({"inputs": np.ones((7, 4, 5, 3), bool)}, "no 7 examples of one task"),
+        ({"inputs": np.ones((7, 4000, 1))}, "no 7 examples of one task"),
+        ({"true_values": np.ones((0, 2)), "said_values": np.ones((0, 2))}, "true_values are empty"),
+        (
+            {
+                "numbers": np.arange(9),
+                "worst": np.ones(9, bool),
+                "inputs": np.ones((9, 3, 1)),
+                "targets": np.arange(9),
+                "predicted": np.arange(9),
+            },
+            "no 9 examples of one task, of which 8 are the most",
+        ),
         ({"targets": np.array([{}], object)}, "is object"),
     ],
 )
