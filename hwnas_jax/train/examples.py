@@ -172,16 +172,24 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     lacking = sorted({"inputs", "targets", "predicted"} - arrays.keys())
     if strange or lacking or ("true_values" in arrays) != ("said_values" in arrays):
         raise UserError(
-            f"it must hold {', '.join(sorted(fields))}, the last of real values alone: it lacks "
-            f"{', '.join(lacking) or 'none'}, and has {', '.join(strange) or 'none'} besides"
+            f"it must hold {', '.join(sorted(fields))}; true_values and said_values may both be "
+            f"absent. It lacks {', '.join(lacking) or 'none'}, and has "
+            f"{', '.join(strange) or 'none'} besides"
         )
     inputs, targets, said = (arrays[name] for name in ("inputs", "targets", "predicted"))
     count = len(arrays["numbers"])
-    fine = inputs.ndim in (3, 4) and targets.ndim in (1, 2, 3, 4) and inputs.dtype.kind in "fiu"
-    fine = fine and inputs.size and targets.size and 0 < count <= FIRST + WORST
-    fine = fine and max(inputs.shape[1:-1]) <= _LONGEST
-    fine = fine and targets.shape == said.shape and len(inputs) == len(targets) == count
-    fine = fine and (targets.ndim < 3 or targets.shape[1:3] == inputs.shape[1:3])
+    fine = (
+        inputs.ndim in (3, 4)
+        and inputs.dtype.kind in "fiu"
+        and targets.ndim in (1, 2, 3, 4)
+        and inputs.size > 0
+        and targets.size > 0
+        and 0 < count <= FIRST + WORST
+        and max(inputs.shape[1:-1]) <= _LONGEST
+        and targets.shape == said.shape
+        and len(inputs) == len(targets) == count
+        and (targets.ndim < 3 or targets.shape[1:3] == inputs.shape[1:3])
+    )
     kinds = {array.dtype.kind for array in (inputs, targets, said)}
     if not fine or not kinds <= set("fiub"):
         raise UserError(
@@ -191,6 +199,6 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
         )
     if not arrays.get("true_values", inputs).size:
         raise UserError("its true_values are empty")
-    for name in arrays:
-        if not (np.abs(arrays[name]) <= _LARGEST).all():
+    for name, array in arrays.items():
+        if not (np.abs(array) <= _LARGEST).all():
             raise UserError(f"its {name} are not all finite and at most {_LARGEST:g}")

@@ -109,7 +109,7 @@ def test_they_are_read_back_as_they_were(tmp_path):
     [
         ({"worst": np.ones(7)}, r"worst must be bool\[E\]"),
         ({"numbers": np.arange(-7, 0)}, r"numbers at \[0\] is -7"),
-        ({"targets": None}, "it lacks targets"),
+        ({"targets": None}, "It lacks targets"),
         ({"other": np.ones(7)}, "and has other besides"),
         ({"true_values": np.ones((3, 2))}, "it must hold"),
         (
