@@ -7,9 +7,9 @@ from typing import Any
 
 from hwnas_jax.cost.files.readers.accel_nasbench import has_networks
 from hwnas_jax.cost.files.readers.locate import find_data
-from hwnas_jax.cost.files.readers.pickles import is_torch, load_pickle, load_torch
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import read_npz
+from hwnas_jax.files.pickles import is_torch, load_pickle, load_torch
 from hwnas_jax.tabular import nasbench201, transnas_cell
 from hwnas_jax.tabular.accel_nasbench import read_imagenet
 from hwnas_jax.tabular.base import Benchmark

@@ -42,8 +42,8 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_texts
-from hwnas_jax.cost.files.readers.pickles import load_pickle
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.pickles import load_pickle
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
 from hwnas_jax.tabular.nasbench201 import cells_of

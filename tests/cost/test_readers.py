@@ -14,8 +14,8 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.base import Choices, Decision
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.nasbench201 import OPERATIONS
-from tests.cost.test_pickles import torch_zip
 from tests.cost.toy import ToySpace, synthetic
+from tests.files.test_pickles import torch_zip
 from tests.spaces.contract import mean_of_products
 
 CELLS = published.nasbench201()

@@ -8,8 +8,8 @@ import pytest
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.core import published
-from tests.cost.test_pickles import LONGS, Runs, _Tensor, storage, torch_zip
 from tests.cost.test_readers import CELLS, ROWS
+from tests.files.test_pickles import LONGS, Runs, _Tensor, storage, torch_zip
 
 METRICS = ("edgegpu_latency", "edgegpu_energy", "pixel3_latency", "eyeriss_arithmetic_intensity")
 

@@ -6,7 +6,7 @@ import pytest
 from hwnas_jax.errors import UserError
 from hwnas_jax.spaces import make_space
 from hwnas_jax.tabular import load_benchmark, look_up
-from tests.cost.test_pickles import Runs, torch_legacy, torch_zip
+from tests.files.test_pickles import Runs, torch_legacy, torch_zip
 from tests.tabular.original import epochs_file
 
 NETWORKS = {

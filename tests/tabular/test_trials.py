@@ -9,7 +9,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.spaces.core import published
 from hwnas_jax.tabular import Table, load_benchmark, look_up
 from hwnas_jax.tabular.nats_size import size_choices
-from tests.cost.test_pickles import Runs, torch_legacy, torch_zip
+from tests.files.test_pickles import Runs, torch_legacy, torch_zip
 from tests.tabular.original import packed, pieces, trials
 
 CELLS = published.nasbench201()

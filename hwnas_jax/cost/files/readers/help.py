@@ -19,8 +19,8 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
-from hwnas_jax.cost.files.readers.pickles import load_torch
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.pickles import load_torch
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.fbnet import FBNet

@@ -20,8 +20,8 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.build_table import encode_texts, make_table, require_numbers
-from hwnas_jax.cost.files.readers.pickles import load_pickle
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.files.pickles import load_pickle
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.fbnet import FBNet
 

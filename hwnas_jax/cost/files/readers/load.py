@@ -15,9 +15,9 @@ from hwnas_jax.cost.files.readers.help import read_help
 from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
 from hwnas_jax.cost.files.readers.locate import find_data
 from hwnas_jax.cost.files.readers.own_table import read_own_table
-from hwnas_jax.cost.files.readers.pickles import is_torch
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import read_npz
+from hwnas_jax.files.pickles import is_torch
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
 

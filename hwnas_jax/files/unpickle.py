@@ -11,6 +11,7 @@ import math
 import operator
 import pickle
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -97,15 +98,19 @@ class _Array(_Fixed):
     def __setstate__(self, state):
         _, shape, kind, fortran, content = state
         if kind.dtype.kind == "O":
-            # A list of plain values. `resolve` visits its elements later.
-            if not isinstance(content, list) or shape != (len(content),):
+            # A list of plain values, or one value. `resolve` visits them later.
+            if not isinstance(content, list) or shape not in ((), (len(content),)):
                 raise UserError("it is damaged: an array of objects must be one list")
-            self.value = content
+            if shape == () and len(content) != 1:
+                raise UserError("it is damaged: an array of one object holds another number")
+            self.value = content if shape else content[0]
         else:
             self.value = _numbers(content, kind, shape, "F" if fortran else "C")
 
 
 def _numbers(content, kind, shape, order):
+    if isinstance(content, str):
+        content = content.encode("latin1")  # the bytes of Python 2 come as text
     if not isinstance(content, bytes | bytearray) or not isinstance(kind, _Type):
         raise UserError("it is damaged: an array has no numbers")
     if kind.dtype.kind == "O":
@@ -199,7 +204,8 @@ _TORCH: dict[tuple[str, str], Any] = {
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: Any, storages: bool):
-        super().__init__(file)
+        # Python 2 wrote texts and the bytes of arrays alike; latin1 keeps both.
+        super().__init__(file, encoding="latin1")
         self.storages = storages
 
     def find_class(self, module: str, name: str) -> Any:
@@ -242,6 +248,7 @@ def unpickle(file: Any, storages: bool = False) -> Any:
     except (
         pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
         IndexError, ImportError, MemoryError, RecursionError, OverflowError, struct.error, OSError,
+        zlib.error,
     ) as error:  # fmt: skip
         raise UserError(f"it is damaged: {error or type(error).__name__}") from error
 

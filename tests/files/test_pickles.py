@@ -4,6 +4,7 @@ import builtins
 import bz2
 import collections
 import contextlib
+import gzip
 import io
 import os
 import pickle
@@ -17,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas_jax.cost.files.readers.pickles import is_torch, load_pickle, load_torch
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.pickles import is_torch, load_npy, load_pickle, load_torch
 
 leaves = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
@@ -44,10 +45,11 @@ def test_plain_values_come_back(tmp_path_factory, value, protocol):
     assert load_pickle(path) == value
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_pickles_may_be_compressed(tmp_path, protocol):
+@pytest.mark.parametrize("compress", [bz2.compress, gzip.compress])
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_pickles_may_be_compressed(tmp_path, protocol, compress):
     value = {"a": [np.float64(1.5), {3, 4}], ("b", 7): np.arange(5.0)}
-    content = bz2.compress(pickle.dumps(value, protocol))
+    content = compress(pickle.dumps(value, protocol))
     path = tmp_path / "p.pickle.pbz2"
     path.write_bytes(content)
     found = load_pickle(path)
@@ -57,9 +59,53 @@ def test_pickles_may_be_compressed(tmp_path, protocol):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"):
             load_pickle(path)
-    path.write_bytes(bz2.compress(pickle.dumps(Runs(os.system, "true"), protocol)))
+    path.write_bytes(compress(pickle.dumps(Runs(os.system, "true"), protocol)))
     with pytest.raises(UserError, match=r"posix\.system"):
         load_pickle(path)
+
+
+def test_npy_files_may_hold_plain_objects_and_nothing_else(tmp_path):
+    path = tmp_path / "n.npy"
+    np.save(path, np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(load_npy(path), np.arange(6.0).reshape(2, 3))
+    np.save(path, {"data": np.arange(4), "label": [1, 2]}, allow_pickle=True)
+    found = load_npy(path)
+    assert found["label"] == [1, 2]
+    np.testing.assert_array_equal(found["data"], np.arange(4))
+    triple = np.empty(3, object)
+    triple[:] = [7, "ACD", np.eye(2)]
+    np.save(path, triple, allow_pickle=True)
+    length, text, array = load_npy(path)
+    assert (length, text) == (7, "ACD")
+    np.testing.assert_array_equal(array, np.eye(2))
+    np.save(path, np.array(Runs(os.system, "true"), object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"posix\.system"):
+        load_npy(path)
+    for damaged in (b"", b"no array", path.read_bytes()[:60]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            load_npy(path)
+
+
+def test_pickles_of_python_2_are_read(tmp_path):
+    """There the bytes of an array and a text are one kind of value, written as SHORT_BINSTRING."""
+
+    def text(content):
+        return b"U" + bytes([len(content)]) + content
+
+    array = (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+        b"(K\x01K\x03\x85cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R"
+        b"(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        b"\x89" + text(b"\x00\x80\xff") + b"tb"
+    )
+    path = tmp_path / "two.pickle"
+    path.write_bytes(
+        b"\x80\x02}(" + text(b"data") + array + text(b"name") + text(b"caf\xe9") + b"u."
+    )
+    found = load_pickle(path)
+    np.testing.assert_array_equal(found["data"], np.array([0, 128, 255], np.uint8))
+    assert found["name"] == "caf\xe9"
 
 
 def test_values_without_arrays_are_not_copied_and_those_with_some_are_whole(tmp_path):

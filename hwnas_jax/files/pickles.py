@@ -1,24 +1,27 @@
 """Files of pickles, and files of `torch.save`, read so that nothing in them can run."""
 
 import bz2
+import gzip
 import io
 import pickle
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from hwnas_jax.cost.files.readers.unpickle import resolve, storage_sizes, unpickle
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.npy import read_array
+from hwnas_jax.files.unpickle import resolve, storage_sizes, unpickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_START = pickle.dumps(_LEGACY_MAGIC, 2)
 
 
 def load_pickle(path: Path) -> Any:
-    """Reads a pickle file of plain values, which may be compressed by bzip2.
+    """Reads a pickle file of plain values, which may be compressed by bzip2 or gzip.
 
     Returns:
       Dicts, lists, tuples, sets, texts, numbers, and `numpy` arrays.
@@ -27,17 +30,46 @@ def load_pickle(path: Path) -> Any:
       UserError: for a damaged file, or one that names anything else; nothing of it is called.
     """
     with path.open("rb") as file:
-        packed = file.read(3) == b"BZh"
+        start = file.read(3)
         file.seek(0)
-        if not packed:
-            return resolve(unpickle(file), {})
-        with bz2.BZ2File(file) as content:
-            value = unpickle(content)
-            try:
-                content.read(1)  # the checksum is compared only when the end is reached
-            except (EOFError, OSError) as error:
-                raise UserError(f"it is damaged: {error}") from error
-        return resolve(value, {})
+        if start == b"BZh":
+            return _unpacked(bz2.BZ2File(file))
+        if start.startswith(b"\x1f\x8b"):
+            return _unpacked(gzip.GzipFile(fileobj=file))
+        return resolve(unpickle(file), {})
+
+
+def _unpacked(content: Any) -> Any:
+    with content:
+        value = unpickle(content)
+        try:
+            content.read(1)  # the checksum is compared only when the end is reached
+        except (EOFError, OSError, zlib.error) as error:
+            raise UserError(f"it is damaged: {error}") from error
+    return resolve(value, {})
+
+
+def load_npy(path: Path) -> Any:
+    """Reads a `.npy` file; one that holds Python objects is a pickle, and read as such.
+
+    Returns:
+      An array of plain values, or what `np.save` was given: a dict, a list.
+
+    Raises:
+      UserError: as `load_pickle`.
+    """
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            _, _, kind = read(file)
+            if kind.hasobject:
+                return resolve(unpickle(file), {})
+    except (ValueError, SyntaxError, EOFError) as error:
+        raise UserError(f"it is damaged, or no .npy file: {error}") from error
+    return read_array(path)
 
 
 def is_torch(path: Path) -> bool:
