@@ -1,0 +1,1 @@
+"""Data sets that are solutions of differential equations, computed here."""
