@@ -22,16 +22,11 @@ _LISTED = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class FileSource(Source):
+class PathSource(Source):
     """Reads `path`; see each source for what that must be."""
 
     path: str | None = None
     """the file or folder"""
-    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
-    """share held out for the test where there is no test part"""
-    task: TaskName | None = None
-    """what the targets are for, where their type does not say it: classification, multi_label or
-    regression"""
     memory_gib: Annotated[float, Gt(0)] | None = None
     """most memory that the data may take once they are read, in GiB; None takes half of what is
     free"""
@@ -64,15 +59,6 @@ class FileSource(Source):
         except MemoryError as error:
             raise UserError(f"{path} does not fit into memory: {error}") from error
 
-    def called(self, path: Path) -> str:
-        """Returns what messages call the data set of a path: the name of its file or folder."""
-        return path.absolute().stem or self.name
-
-    @property
-    def meaning(self) -> Meaning:
-        """What the options say of the data."""
-        return Meaning(task=self.task, test_fraction=self.test_fraction)
-
     def check_fits(self, nbytes: int, what: str) -> None:
         """Refuses data that are too large, before any are read.
 
@@ -94,6 +80,26 @@ class FileSource(Source):
                 f"GiB, {said}: take fewer or smaller examples, or allow more with --data.args "
                 f"memory_gib {_rounded_up(nbytes / _GIB)}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource(PathSource):
+    """Reads files of the user's own, whose targets may be for any of several tasks."""
+
+    test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """share held out for the test where there is no test part"""
+    task: TaskName | None = None
+    """what the targets are for, where their type does not say it: classification, multi_label or
+    regression"""
+
+    def called(self, path: Path) -> str:
+        """Returns what messages call the data set of a path: the name of its file or folder."""
+        return path.absolute().stem or self.name
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the options say of the data."""
+        return Meaning(task=self.task, test_fraction=self.test_fraction)
 
 
 def _rounded_up(value: float) -> str:
