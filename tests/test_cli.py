@@ -16,6 +16,7 @@ from hwnas_jax.commands.options import parse
 from hwnas_jax.commands.search import SearchOptions
 from hwnas_jax.config import Config, load_config, override, save_config
 from hwnas_jax.cost import AnalyticModel, Measurements, Sample, save_measurements
+from hwnas_jax.data.nasbench360.definitions import TASKS360
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.run import Run
@@ -95,7 +96,9 @@ TYPED = [
     ("serach", ("command 'serach'", "search, sweep, profile", "Did you mean 'search'?")),
     ("cost", ("command 'cost'", "Did you mean 'cost fit'?")),
     ("cost fti", ("command 'cost fti'", "Did you mean 'cost fit'?")),
-    ("list extra", ("extra",)),
+    ("list extra", ("'extra'", "tasks360")),
+    ("list task360", ("'task360'", "Did you mean 'tasks360'?")),
+    ("list tasks360 more", ("more",)),
     ("search digts", ("config 'digts'", "Did you mean 'digits'?")),
     ("search missing.py", ("missing.py",)),
     ("search missing.json", ("missing.json",)),
@@ -347,6 +350,18 @@ def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
         "estimators", "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
     ]  # fmt: skip
     assert indented.index("gradient") < indented.index("evolution") < indented.index("reinforce")
+
+
+def test_list_shows_the_tasks_of_nasbench360(capsys, empty):
+    assert main(["list", "tasks360"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    titles = [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+    assert titles == list(TASKS360) and len(titles) == 10
+    darcy = " ".join(lines[lines.index(next(x for x in lines if x.startswith("darcy"))) :][:7])
+    for said in ("85x85x3 -> 1 for each of 85x85", "900 train, 100 validation, 100 test",
+                 "relative L2", "DARTS GAEA 0.026", "expert 0.0065", "dense_regression",
+                 "--data.name nb360_darcy", "piececonst_r421_N1024_smooth2.mat"):  # fmt: skip
+        assert said in darcy
 
 
 @pytest.mark.slow

@@ -9,18 +9,29 @@ import tyro
 from rich.text import Text
 
 from hwnas_jax.config import config_folder, config_names
+from hwnas_jax.data.nasbench360.definitions import TASKS360, described
 from hwnas_jax.display import Terminal, plain
+from hwnas_jax.errors import choose
 from hwnas_jax.report.catalogue import kinds
+
+_TASKS360 = "tasks360"
 
 
 @dataclasses.dataclass(frozen=True)
 class ListOptions:
     """Names the search spaces, the methods of every kind, the configs and the devices."""
 
+    what: tyro.conf.Positional[str | None] = None
+    """tasks360: the ten tasks of NAS-Bench-360, with their published scores and their files"""
+
 
 def run(words: list[str]) -> None:
     """Names what there is, with a line for each."""
-    tyro.cli(ListOptions, args=words, prog="hwnas list")
+    options = tyro.cli(ListOptions, args=words, prog="hwnas list")
+    if options.what is not None:
+        choose(options.what, [_TASKS360], "list")
+        _list_tasks360()
+        return
     groups: dict[str, Mapping[str, str]] = {
         f"[bold]{kind.several}[/]  --{'.'.join(kind.keys)}": kind.summaries
         for kind in kinds().values()
@@ -34,6 +45,15 @@ def run(words: list[str]) -> None:
         console.print(title, soft_wrap=True)
         for name, line in lines.items():
             console.print(Text(plain(f"  {name:<18} {line}")), soft_wrap=True)
+
+
+def _list_tasks360() -> None:
+    console = Terminal().console
+    for task in TASKS360.values():
+        title, *lines = described(task)
+        console.print(Text(plain(title), style="bold"), soft_wrap=True)
+        for line in lines:
+            console.print(Text(plain(f"  {line}")), soft_wrap=True)
 
 
 def _first_line(config: str) -> str:

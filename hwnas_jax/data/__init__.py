@@ -13,11 +13,21 @@ from hwnas_jax.data.digits import Digits
 from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
 from hwnas_jax.data.gratings import Gratings
 from hwnas_jax.data.idx import Idx
+from hwnas_jax.data.nasbench360.cifar100 import Nb360Cifar100
+from hwnas_jax.data.nasbench360.cosmic import Nb360Cosmic
+from hwnas_jax.data.nasbench360.darcy import Nb360Darcy
+from hwnas_jax.data.nasbench360.deepsea import Nb360Deepsea
+from hwnas_jax.data.nasbench360.ecg import Nb360Ecg
+from hwnas_jax.data.nasbench360.ninapro import Nb360Ninapro
+from hwnas_jax.data.nasbench360.psicov import Nb360Psicov
+from hwnas_jax.data.nasbench360.satellite import Nb360Satellite
+from hwnas_jax.data.nasbench360.spherical import Nb360Spherical
 from hwnas_jax.data.own.array_files import ArrayFiles
 from hwnas_jax.data.own.given import arrays
 from hwnas_jax.data.own.hugging_face import HuggingFace
 from hwnas_jax.data.own.image_folder import ImageFolder
 from hwnas_jax.data.own.image_table import ImageTable
+from hwnas_jax.data.physics.darcy import Darcy
 from hwnas_jax.data.pipeline import (
     Sampler,
     augment,
@@ -27,15 +37,21 @@ from hwnas_jax.data.pipeline import (
     split_halves,
 )
 from hwnas_jax.data.recognise import check_path, recognised
+from hwnas_jax.data.series.ecg_like import EcgLike
+from hwnas_jax.data.series.emg_like import EmgLike
+from hwnas_jax.data.series.satellite_like import SatelliteLike
+from hwnas_jax.data.series.time_series import TimeSeries
 from hwnas_jax.data.tfds_source import Tfds
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 
 __all__ = [
-    "SOURCES", "ArrayFiles", "ClutteredDigits", "DataConfig", "Dataset", "DigitScenes", "Digits",
-    "DigitsMultiLabel", "Gratings", "HuggingFace", "Idx", "ImageFolder", "ImageTable", "Sampler",
-    "Source", "Tfds", "arrays", "augment", "holdout", "load_data", "normalise", "recognised",
-    "split_halves",
+    "SOURCES", "ArrayFiles", "ClutteredDigits", "Darcy", "DataConfig", "Dataset", "DigitScenes",
+    "Digits", "DigitsMultiLabel", "EcgLike", "EmgLike", "Gratings", "HuggingFace", "Idx",
+    "ImageFolder", "ImageTable", "Nb360Cifar100", "Nb360Cosmic", "Nb360Darcy", "Nb360Deepsea",
+    "Nb360Ecg", "Nb360Ninapro", "Nb360Psicov", "Nb360Satellite", "Nb360Spherical", "Sampler",
+    "SatelliteLike", "Source", "Tfds", "TimeSeries", "arrays", "augment", "holdout",
+    "load_data", "normalise", "recognised", "split_halves",
 ]  # fmt: skip
 
 _CLASS_OF_A_FILE = re.compile(r":[A-Za-z_]\w*$")

@@ -23,11 +23,14 @@ class Source(abc.ABC):
       name: as in the registry.
       summary: one line for `hwnas list`.
       fits: what `data.path` must be for this source, in a few words; empty where it reads no files.
+      exact: whether it knows its files by their whole names, so that it comes before sources that
+        read any file of a kind.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     fits: ClassVar[str] = ""
+    exact: ClassVar[bool] = False
 
     @abc.abstractmethod
     def load(self) -> Dataset:

@@ -52,7 +52,8 @@ def recognised(config: DataConfig) -> DataConfig:
 def check_path(source: type[Source], name: str, given: str) -> None:
     """Refuses a path that another source than the one named reads.
 
-    What no source reads is left to the one named, which says best what it misses.
+    What no source reads is left to the one named, which says best what it misses; so is any path to
+    a source that knows its files by their whole names.
 
     Args:
       source: that is named.
@@ -68,7 +69,7 @@ def check_path(source: type[Source], name: str, given: str) -> None:
         if path.exists() and (found := sources_of(path)):
             hint = f"; it is read by data.name = {' or '.join(map(repr, found))}, or without a name"
         raise UserError(f"data.path = {given!r} is given, but {name} reads no files of yours{hint}")
-    if not source.fits or not path.exists() or _holds(source, path):
+    if source.exact or not source.fits or not path.exists() or _holds(source, path):
         return
     if found := sources_of(path):
         what = " or ".join(SOURCES[one].fits for one in found)
@@ -80,7 +81,8 @@ def check_path(source: type[Source], name: str, given: str) -> None:
 
 def sources_of(path: Path) -> list[str]:
     """Returns the names of the sources that read a path which exists."""
-    return [name for name in SOURCES if _holds(SOURCES[name], path)]
+    found = [name for name in SOURCES if _holds(SOURCES[name], path)]
+    return [name for name in found if SOURCES[name].exact] or found
 
 
 def _holds(source: type[Source], path: Path) -> bool:
@@ -111,5 +113,5 @@ def _held(path: Path) -> str:
 
 
 def _read() -> str:
-    lines = [SOURCES[name].fits for name in SOURCES if SOURCES[name].fits]
+    lines = dict.fromkeys(SOURCES[name].fits for name in SOURCES if SOURCES[name].fits)
     return f"Read are: {'; '.join(lines)}"

@@ -1,11 +1,16 @@
 """A path tells its source; a name that does not fit the path is refused with what does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from hwnas_jax.data import SOURCES, DataConfig, load_data, recognised
+from hwnas_jax.data.recognise import sources_of
 from hwnas_jax.errors import UserError
 from tests.data import tiny_sets
+from tests.data.nasbench360 import files as published
+from tests.data.test_time_series import LABELS, SERIES, write_ts
 
 
 @pytest.fixture
@@ -25,6 +30,13 @@ def kinds(tmp_path):
     paths["hugging_face"].mkdir()
     for name in ("state.json", "dataset_info.json"):
         (paths["hugging_face"] / name).write_text("{}")
+    paths["timeseries"] = tmp_path / "series"
+    paths["timeseries"].mkdir()
+    write_ts(paths["timeseries"] / "Toy_TRAIN.ts", SERIES, LABELS)
+    for task, write in published.WRITERS.items():
+        paths[f"nb360_{task}"] = tmp_path / task
+        paths[f"nb360_{task}"].mkdir()
+        write(paths[f"nb360_{task}"])
     return paths
 
 
@@ -33,7 +45,7 @@ def test_every_kind_is_told_by_its_path(kinds):
     for name, path in kinds.items():
         found = recognised(DataConfig(path=str(path)))
         assert found.name == ("tiny_set" if name == "tfds" else name)
-        assert [other for other in SOURCES if SOURCES[other].holds(path)] == [name]
+        assert sources_of(path) == [name]
     assert recognised(DataConfig()).name == "digits"
     named = DataConfig(name="mnist", path="anywhere")
     assert recognised(named) == named
@@ -49,15 +61,19 @@ def test_a_name_must_fit_the_path(kinds):
     for name in kinds:
         for other, path in kinds.items():
             given = "mnist" if name == "tfds" else name
-            if other == name:
+            if SOURCES[name].holds(path):  # its own, or arrays that say nothing to it
                 continue
-            with pytest.raises(UserError, match=f"but data.name = '{given}' reads .*to '{other}'"):
+            said = f"but data.name = '{given}' reads .*to '{other}'"
+            if SOURCES[name].exact:
+                said = f"data.name = '{given}' needs .* published at"
+            with pytest.raises(UserError, match=said):
                 load_data(DataConfig(name=given, path=str(path)))
 
 
 def test_made_data_read_no_path(kinds):
     for name in SOURCES:
-        if not SOURCES[name].fits:
+        fields = {field.name for field in dataclasses.fields(SOURCES[name])}
+        if "path" not in fields:
             with pytest.raises(
                 UserError, match=f"{name} reads no files of yours; it is read by .*'i"
             ):

@@ -11,6 +11,8 @@ from hwnas_jax.data import SOURCES, DataConfig, Dataset, Source, load_data
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
 from tests.data import contract, tiny_sets
+from tests.data.nasbench360 import files as published
+from tests.data.test_time_series import LABELS, SERIES, write_ts
 
 OWN = f"{Path(__file__).resolve().parents[1]}/methods/my_data.py:Shapes"
 
@@ -37,6 +39,16 @@ def _options(name, folder):
         features = {"image": tiny_sets.tensor(), "label": tiny_sets.classes()}
         tiny_sets.prepare_tfds(folder, "tiny_set", features, splits=(("train", 0, 30),))
         return {"path": str(folder), "dataset": "tiny_set"}
+    if name.startswith("nb360_"):
+        published.WRITERS[name.removeprefix("nb360_")](folder)
+        return {"path": str(folder)} | ({"size": 16} if name == "nb360_psicov" else {})
+    if name == "timeseries":
+        write_ts(folder / "set_TRAIN.ts", SERIES, LABELS)
+        return {"path": str(folder)}
+    if name == "darcy":
+        return {"examples": 20, "size": 9, "refine": 1}
+    if name in {"ecg_like", "emg_like", "satellite_like"}:
+        return {"examples": 200}
     if name == "cluttered_digits":
         return {"repeats": 1}
     return {}
