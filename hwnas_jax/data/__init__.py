@@ -7,7 +7,7 @@ from typing import Any
 from hwnas_jax.config import DataConfig
 from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.cluttered_digits import ClutteredDigits
-from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.data.dataset import Dataset, together
 from hwnas_jax.data.digit_scenes import DigitScenes
 from hwnas_jax.data.digits import Digits
 from hwnas_jax.data.digits_multi_label import DigitsMultiLabel
@@ -37,6 +37,7 @@ from hwnas_jax.data.pipeline import (
     split_halves,
 )
 from hwnas_jax.data.recognise import check_path, recognised
+from hwnas_jax.data.scenes import Scenes
 from hwnas_jax.data.series.ecg_like import EcgLike
 from hwnas_jax.data.series.emg_like import EmgLike
 from hwnas_jax.data.series.satellite_like import SatelliteLike
@@ -50,8 +51,8 @@ __all__ = [
     "Digits", "DigitsMultiLabel", "EcgLike", "EmgLike", "Gratings", "HuggingFace", "Idx",
     "ImageFolder", "ImageTable", "Nb360Cifar100", "Nb360Cosmic", "Nb360Darcy", "Nb360Deepsea",
     "Nb360Ecg", "Nb360Ninapro", "Nb360Psicov", "Nb360Satellite", "Nb360Spherical", "Sampler",
-    "SatelliteLike", "Source", "Tfds", "TimeSeries", "arrays", "augment", "holdout",
-    "load_data", "normalise", "recognised", "split_halves",
+    "SatelliteLike", "Scenes", "Source", "Tfds", "TimeSeries", "arrays", "augment", "holdout",
+    "load_data", "normalise", "recognised", "split_halves", "together",
 ]  # fmt: skip
 
 _CLASS_OF_A_FILE = re.compile(r":[A-Za-z_]\w*$")

@@ -7,9 +7,12 @@ A sequence is an image one pixel high. Spaces, tasks and the search know images 
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
+from hwnas_jax.data.together import Kind, TargetPart, pack
 from hwnas_jax.errors import UserError
 
 _CHUNK = 4096
@@ -36,6 +39,8 @@ class Dataset:
       notes: what a reader should know of how the data were read, a line each.
       movable: whether an image may be shifted and mirrored, since its target says nothing of where
         things are; false by itself where targets belong to pixels, and for sequences.
+      parts: of the targets `float32[N, T]` of several tasks, what the columns are; empty where one
+        task is learned.
 
     Raises:
       UserError: when types or shapes do not fit together, a part is empty or a value is not finite.
@@ -50,6 +55,7 @@ class Dataset:
     task: str = "classification"
     notes: tuple[str, ...] = ()
     movable: bool = True
+    parts: tuple[TargetPart, ...] = ()
 
     def __post_init__(self):
         if not self.output_names:
@@ -104,6 +110,51 @@ class Dataset:
         moments = _byte_moments if self.train_inputs.dtype == np.uint8 else float_moments
         mean, std = moments(self.train_inputs)
         return mean.astype(np.float32), std.astype(np.float32)
+
+
+def together(name: str, sets: Mapping[str, Dataset]) -> Dataset:
+    """Returns one data set for several tasks, which are then learned at once by one network.
+
+    Args:
+      name: what messages call it.
+      sets: data sets of the same inputs, each with the targets of one task, by a name for the task.
+
+    Raises:
+      UserError: for fewer than two sets, for sets whose inputs differ, and for a set that is for
+        several tasks already.
+    """
+    if len(sets) < 2:
+        raise UserError(f"data set {name}: several tasks are at least two, got {len(sets)}")
+    (first, one), *others = sets.items()
+    for label, other in others:
+        for part in ("train_inputs", "test_inputs"):
+            if not np.array_equal(getattr(one, part), getattr(other, part)):
+                raise UserError(
+                    f"data set {name}: {first} and {label} must have the same inputs, in the same "
+                    f"order; their {part.replace('_', ' ')} differ"
+                )
+    for label, each in sets.items():
+        if each.parts:
+            raise UserError(f"data set {name}: {label} is for several tasks already")
+    parts = tuple(
+        TargetPart(
+            label, each.task, each.train_targets.shape[1:],
+            cast(Kind, str(each.train_targets.dtype)), each.output_names,
+        )
+        for label, each in sets.items()
+    )  # fmt: skip
+    return Dataset(
+        name=name,
+        train_inputs=one.train_inputs,
+        train_targets=pack([each.train_targets for each in sets.values()]),
+        test_inputs=one.test_inputs,
+        test_targets=pack([each.test_targets for each in sets.values()]),
+        output_names=tuple(f"{part.name}: {out}" for part in parts for out in part.output_names),
+        task="several",
+        notes=tuple(dict.fromkeys(note for each in sets.values() for note in each.notes)),
+        movable=all(each.movable for each in sets.values()),
+        parts=parts,
+    )
 
 
 def _shown(array: np.ndarray) -> str:

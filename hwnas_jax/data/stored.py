@@ -1,26 +1,34 @@
 """A data set as one `.npz` file, read back bit for bit."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from hwnas_jax.data.dataset import Dataset
+from hwnas_jax.data.together import TargetPart
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npy import Declared, read_arrays
 from hwnas_jax.files.npz import write_npz
+from hwnas_jax.files.typed import parse_dataclass
 
 _FORMAT = "hwnas_jax.dataset"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 _TEXTS = ("name", "task", "output_names", "notes")
-_KEYS = ("format", *_ARRAYS, *_TEXTS, "movable")
+_KEYS = ("format", *_ARRAYS, *_TEXTS, "movable", "parts")
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
     """Writes a data set whole or not at all; nothing is compressed."""
     arrays = {key: getattr(dataset, key) for key in _ARRAYS}
     texts = {key: np.array(getattr(dataset, key), dtype=str) for key in _TEXTS}
-    flags = {"format": np.array(_FORMAT), "movable": np.array(dataset.movable)}
+    parts = [json.dumps(dataclasses.asdict(part)) for part in dataset.parts]
+    flags = {
+        "format": np.array(_FORMAT), "movable": np.array(dataset.movable),
+        "parts": np.array(parts, dtype=str),
+    }  # fmt: skip
     write_npz(path, {**flags, **arrays, **texts}, compressed=False)
 
 
@@ -44,5 +52,6 @@ def load_stored(path: Path) -> Dataset:
         name=str(arrays["name"]), task=str(arrays["task"]),
         output_names=tuple(map(str, arrays["output_names"])),
         notes=tuple(map(str, arrays["notes"])), movable=bool(arrays["movable"]),
+        parts=tuple(parse_dataclass(TargetPart, str(text), "parts") for text in arrays["parts"]),
         **{key: arrays[key] for key in _ARRAYS},
     )  # fmt: skip

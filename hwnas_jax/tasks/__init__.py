@@ -7,9 +7,11 @@ from hwnas_jax.tasks.dense_regression import DenseRegression
 from hwnas_jax.tasks.multi_label import MultiLabel
 from hwnas_jax.tasks.regression import Regression
 from hwnas_jax.tasks.segmentation import Segmentation
+from hwnas_jax.tasks.several import Several
 from hwnas_jax.tasks.surface_normals import SurfaceNormals
 
 __all__ = [
     "TASKS", "Autoencoding", "Classification", "DenseRegression", "MultiLabel", "Regression",
-    "Segmentation", "SurfaceNormals", "Task", "check_task", "make_task", "task_for", "values",
+    "Segmentation", "Several", "SurfaceNormals", "Task", "check_task", "make_task",
+    "task_for", "values",
 ]  # fmt: skip

@@ -61,6 +61,14 @@ class Task(abc.ABC):
         """
         return (Output(num_outputs, self.dense),)
 
+    def of(self, dataset: Dataset) -> "Task":
+        """Returns the task with what it must know of the data set before it looks at targets.
+
+        Most tasks need nothing, and are returned as they are.
+        """
+        del dataset
+        return self
+
     @abc.abstractmethod
     def check(self, targets: np.ndarray, num_outputs: int) -> None:
         """Raises UserError when the targets of a data set do not fit.
@@ -93,6 +101,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns the metrics of a batch as sums; arguments as of `loss`."""
+
+    def metrics(self, sums: Sums) -> dict[str, jax.Array]:
+        """Returns all metrics, `float32[]` each, the primary one among them.
+
+        By default those of which there are sums.
+
+        Args:
+          sums: of one batch, or added up over batches; perhaps of more than `sums` returns.
+        """
+        return values(sums)
 
     @abc.abstractmethod
     def chance(self, targets: np.ndarray, num_outputs: int) -> float:
@@ -132,7 +150,7 @@ class Task(abc.ABC):
 
     def value(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the primary metric of a batch, `float32[]`."""
-        return values(self.sums(outputs, targets))[self.metric]
+        return self.metrics(self.sums(outputs, targets))[self.metric]
 
     def right(self, outputs: jax.Array, targets: jax.Array) -> np.ndarray | None:
         """Returns which examples are right, where the primary metric is the share of them.
@@ -203,11 +221,11 @@ def make_task(part: Part, dataset: Dataset) -> Task:
       UserError: for an unknown task or option, when the targets do not fit the task, or when its
         loss or sums are not what the contract says.
     """
-    task = TASKS.make(part)
+    task = TASKS.make(part).of(dataset)
     try:
         for targets in (dataset.train_targets, dataset.test_targets):
             if task.dense:
-                _check_positions(task, targets, dataset.input_shape)
+                check_positions(task, targets, dataset.input_shape)
             task.check(targets, dataset.num_outputs)
     except UserError as error:
         made_for = (
@@ -221,7 +239,7 @@ def make_task(part: Part, dataset: Dataset) -> Task:
     return task
 
 
-def _check_positions(task: Task, targets: np.ndarray, input_shape: Sequence[int]) -> None:
+def check_positions(task: Task, targets: np.ndarray, input_shape: Sequence[int]) -> None:
     """Raises UserError unless there are targets for each position of the inputs."""
     positions = tuple(input_shape)[:-1]
     if targets.shape[1 : len(input_shape)] != positions:
@@ -263,9 +281,8 @@ def check_task(
         ) from error
     if not _is_scalar(loss):
         raise UserError(f"{where}: loss must be float32[], got {_shown(loss)}")
-    if not isinstance(sums, dict) or task.metric not in sums:
-        held = ", ".join(map(str, sums)) if isinstance(sums, dict) else type(sums).__name__
-        raise UserError(f"{where}: sums must hold the metric {task.metric!r}, got {held}")
+    if not isinstance(sums, dict):
+        raise UserError(f"{where}: sums must be a dict by metric, got {type(sums).__name__}")
     for metric, pair in sums.items():
         if not (isinstance(pair, tuple) and len(pair) == 2 and _are_sums(*pair)):
             got = ", ".join(_shown(leaf) for leaf in jax.tree.leaves(pair))
@@ -273,6 +290,10 @@ def check_task(
                 f"{where}: sums[{metric!r}] must be a sum and a count, float32[] each, got {got} "
                 "(or float32[K] each, for a mean of K ratios)"
             )
+    metrics = jax.eval_shape(task.metrics, sums)
+    if task.metric not in metrics:
+        held = ", ".join(map(str, metrics))
+        raise UserError(f"{where}: sums must hold the metric {task.metric!r}, got {held}")
     if said is not None and getattr(said, "shape", None) != some.shape:
         raise UserError(
             f"{where}: predicted must have the targets' shape {list(some.shape)}, got "

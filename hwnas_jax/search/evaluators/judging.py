@@ -11,7 +11,6 @@ from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.search.evaluators.base import Bench, Data
-from hwnas_jax.tasks.base import values
 
 
 def judging_rows(bench: Bench, batches: int | None) -> np.ndarray:
@@ -79,4 +78,4 @@ def judge_path(
         return {**task.sums(outputs, targets), "loss": (loss, jnp.ones(()))}
 
     sums = jax.lax.map(sums_of, rows)
-    return values(jax.tree.map(lambda leaf: leaf.sum(axis=0), sums))
+    return task.metrics(jax.tree.map(lambda leaf: leaf.sum(axis=0), sums))
