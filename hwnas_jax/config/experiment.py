@@ -169,8 +169,11 @@ class SearchConfig:
     rounds: Count = 100
     """how many times a strategy asks"""
     start_from: str | None = None
-    """a finished run: its best networks take the place of those that a strategy draws at random to
-    begin with, and its supernet judges"""
+    """a finished run to begin with. A strategy takes its best networks in place of those that it
+    draws at random, and its supernet judges. A gradient search takes its architecture parameters
+    and its weights; the run may have learned another task"""
+    start_with: Literal["both", "weights", "architecture"] = "both"
+    """gradient: what is taken of that run"""
     relaxation: Part = _part("sampled_path")
     """gradient: how a choice becomes differentiable"""
     estimator: Part = _part("backprop")

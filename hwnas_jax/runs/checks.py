@@ -18,6 +18,7 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of, search_name
+from hwnas_jax.runs.warm_start import check_warm_start
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
 from hwnas_jax.search.methods import make_methods
@@ -74,7 +75,9 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     Raises:
       UserError: names the method, what it lacks and what is allowed.
     """
-    check_start(config, space)
+    if config.search.start_from is not None:
+        by_gradient = config.search.strategy.name == GRADIENT
+        (check_warm_start if by_gradient else check_start)(config, space)
     task = make_task(config.task, dataset)
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
     methods = make_methods(space, task, config)

@@ -1,6 +1,7 @@
 """The file in which a search leaves what it found.
 
-Legend: `M` searches, `D` decisions, `K` options of the widest decision, `P` weights, `N` networks.
+Legend: `M` searches, `D` decisions, `K` options of the widest decision, `P` weights, `N` networks,
+`Q` numbers of a relaxation's parameters.
 """
 
 from pathlib import Path
@@ -21,6 +22,7 @@ _ARRAYS = {
     "probabilities": Array("float", ("M", "D", "K"), 0, 1.0001, optional=True),
     "prior": Array("float", ("D", "K"), 0, 1.0001, optional=True),
     "weights": Array("float", ("M", "P"), optional=True),
+    "params": Array("float", ("M", "Q"), optional=True),
     "networks": Array("whole", ("M", "N", "D"), 0, optional=True),
     "scores": Array("float", ("M", "N"), finite=False, optional=True),
     "excess": Array("float", ("M", "N"), finite=False, optional=True),
@@ -35,6 +37,7 @@ class Found(NamedTuple):
       probabilities: `float32[M, D, K]` of a gradient search; None of a strategy.
       prior: `float32[D, K]`, the probabilities it began with; None of a strategy.
       weights: `float32[M, P]`, of the supernets; None where none was trained.
+      params: `float32[M, Q]`, the relaxation's parameters in one row; None of a strategy.
       networks: `int32[M, N, D]`, what a strategy asked for; None of a gradient search.
       scores: `float32[M, N]`, what it was told, higher is better.
       excess: `float32[M, N]`, how far over the budget each was predicted to lie.
@@ -45,6 +48,7 @@ class Found(NamedTuple):
     probabilities: np.ndarray | None = None
     prior: np.ndarray | None = None
     weights: np.ndarray | None = None
+    params: np.ndarray | None = None
     networks: np.ndarray | None = None
     scores: np.ndarray | None = None
     excess: np.ndarray | None = None

@@ -108,6 +108,7 @@ def search_architecture(
     folder: Path | None = None,
     stage: str = "search",
     from_step: int | None = None,
+    begin: Callable[[SearchState], SearchState] | None = None,
     progress: Progress = quiet,
 ) -> SearchResult:
     """Optimises weights and architecture together, under the budget.
@@ -125,6 +126,7 @@ def search_architecture(
         to, and takes what `hwnas_jax.search.refine` writes.
       stage: names the search in log lines and messages.
       from_step: the checkpoint to continue from; None takes the newest.
+      begin: changes the state that a search begins with, such as `WarmStart.into`.
       progress: reports steps done.
 
     Raises:
@@ -149,6 +151,10 @@ def search_architecture(
     )  # fmt: skip
     prior = methods.prior()
 
+    def init() -> SearchState:
+        state = jax.jit(search.init)(jax.random.key(config.seed), target.limits)
+        return state if begin is None else begin(state)
+
     def inputs(step, read_state):
         def probabilities():
             return methods.probabilities(read_state().params)[None]
@@ -158,7 +164,7 @@ def search_architecture(
     experiment = Experiment(
         name=stage,
         describe=f"{stage} on {dataset.name}",
-        init=lambda: jax.jit(search.init)(jax.random.key(config.seed), target.limits),
+        init=init,
         dispatch=make_dispatch(search, batches),
         data=batches,
         total=settings.steps,

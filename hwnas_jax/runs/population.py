@@ -212,6 +212,7 @@ def search_population(
     *,
     folder: Path | None = None,
     from_step: int | None = None,
+    begin: Callable[[SearchState, Sequence[int]], SearchState] | None = None,
     progress: Progress = quiet,
 ) -> list[SearchState]:
     """Runs every member to the end, each as `search_architecture` on one device would.
@@ -230,6 +231,8 @@ def search_population(
         line names its `member`; existing checkpoints are continued, on any number of devices.
         With `target.measurements`, as in `search_architecture`: one model serves all members.
       from_step: the checkpoint to continue from; None takes the newest.
+      begin: changes the states that searches begin with, one for each of the seeds it is given,
+        such as `WarmStart.into`.
       progress: reports steps done.
 
     Returns:
@@ -271,6 +274,11 @@ def search_population(
             length=length, within=resolve_within(config.sweep.within),
         )  # fmt: skip
 
+        def first_states() -> SearchState:
+            states = population.init()
+            own = sorted({member.seed for member in members})
+            return states if begin is None else begin(states, own)
+
         def parts(tree: Any) -> dict[str, Any]:
             return {
                 member.label: jax.tree.map(lambda leaf: leaf[number], tree)  # noqa: B023
@@ -285,7 +293,7 @@ def search_population(
         experiment = Experiment(
             name=stage,
             describe=f"{stage} of {len(members)} on {dataset.name}",
-            init=lambda: population.spread(population.init() if seeds is None else seeds),
+            init=lambda: population.spread(first_states() if seeds is None else seeds),
             dispatch=population.dispatch,
             data=_Resident(population.resident),
             total=end,

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from hwnas_jax.config import Config
 from hwnas_jax.cost.models.base import CostModel
@@ -15,6 +17,7 @@ from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import Member, resolve_within, search_population
 from hwnas_jax.runs.strategy_search import search_by_strategy
+from hwnas_jax.runs.warm_start import warm_start
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.strategies import GRADIENT
 from hwnas_jax.spaces.base import Space
@@ -54,26 +57,33 @@ def run_searches(
             space, dataset, cost_model, members, config,
             folder=folder, from_step=from_step, progress=progress,
         )  # fmt: skip
+    methods = make_methods(space, make_task(config.task, dataset), config)
+    start = warm_start(space, methods, members, config, folder)
     if not several:
         result = search_architecture(
-            space, dataset, cost_model, members[0].target, config,
-            folder=folder, from_step=from_step, progress=progress,
+            space, dataset, cost_model, members[0].target, config, folder=folder,
+            from_step=from_step, begin=start and start.into, progress=progress,
         )  # fmt: skip
         return Found(
             probabilities=result.probabilities[None],
             prior=result.methods.prior(),
             weights=np.asarray(result.state.weights)[None],
+            params=_in_a_row(result.state.params)[None],
         )
     place = Members.over(len(members), config.sweep.devices, config.parallel.backend)
     how = {"map": "one after another", "batch": "batched"}[resolve_within(config.sweep.within)]
     display.say(f"{len(members)} searches on {place.count} device(s), {place.each} on each, {how}")
     states = search_population(
-        space, dataset, cost_model, members, config,
-        folder=folder, from_step=from_step, progress=progress,
+        space, dataset, cost_model, members, config, folder=folder,
+        from_step=from_step, begin=start and start.into_seeds, progress=progress,
     )  # fmt: skip
-    methods = make_methods(space, make_task(config.task, dataset), config)
     return Found(
         probabilities=np.stack([methods.probabilities(state.params) for state in states]),
         prior=methods.prior(),
         weights=np.stack([np.asarray(state.weights) for state in states]),
+        params=np.stack([_in_a_row(state.params) for state in states]),
     )
+
+
+def _in_a_row(params: Any) -> np.ndarray:
+    return np.asarray(ravel_pytree(params)[0], np.float32)

@@ -181,7 +181,7 @@ def start_of(
     proposals = Proposals(
         space, run.dataset, cost_model, override(config, derive__rule=Part("most_probable")), found
     )
-    numbers = [_nearest(run, member) for member in members]
+    numbers = [nearest_search(run, member) for member in members]
     best = [
         [c.architecture for c in proposals.of(number, member.target, member.seed)]
         for number, member in zip(numbers, members, strict=True)
@@ -194,7 +194,7 @@ def start_of(
     )
 
 
-def _nearest(run: RunParts, member: Member) -> int:
+def nearest_search(run: RunParts, member: Member) -> int:
     """Returns the number of the search that a search begins with."""
     same = [number for number, other in enumerate(run.members) if other.seed == member.seed]
     if not same:
