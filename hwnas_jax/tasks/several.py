@@ -191,14 +191,12 @@ class Several(Task):
         )  # fmt: skip
 
     def final(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Returns the metrics of each task, and what it adds when all outputs are known."""
-        found: dict[str, float] = {}
-        for each, out, own in self._each(outputs, targets):
-            alone = values(each.task.sums(jnp.asarray(out), jnp.asarray(own)))
-            more = each.task.final(np.asarray(out), np.asarray(own))
-            own_metrics = {metric: float(value) for metric, value in alone.items()} | more
-            found |= {f"{each.part.name} {metric}": value for metric, value in own_metrics.items()}
-        return found
+        """Returns what each task adds when all outputs are known."""
+        return {
+            f"{each.part.name}.{metric}": value
+            for each, out, own in self._each(outputs, targets)
+            for metric, value in each.task.final(np.asarray(out), np.asarray(own)).items()
+        }
 
 
 def _has_values(task: Task) -> bool:

@@ -26,7 +26,7 @@ from hwnas_jax.nn.precision import cast, compute_dtype
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.replicas import AXIS, mean_over_replicas
-from hwnas_jax.tasks.base import Task, values
+from hwnas_jax.tasks.base import Task
 from hwnas_jax.train.examples import Examples, take_examples
 from hwnas_jax.train.optimizers import make_weight_optimizer
 
@@ -198,7 +198,7 @@ def make_training(
         outputs, targets = outputs_of(predict, dataset.test_inputs), dataset.test_targets
         tested = {
             name: float(value)
-            for name, value in values(task.sums(outputs, jnp.asarray(targets))).items()
+            for name, value in task.metrics(task.sums(outputs, jnp.asarray(targets))).items()
         }
         return Trained(
             network=network,

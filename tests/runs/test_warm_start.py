@@ -149,7 +149,7 @@ def test_a_whole_search_begins_where_the_other_ended(finished, tmp_path):
         finished, search__warmup_steps=0, search__steps=4, search__steps_per_dispatch=2,
         search__weights__learning_rate=1e-6, search__weights__learning_rate_end=1e-6,
     )  # fmt: skip
-    losses = {}
+    losses, moved = {}, {}
     for name, one in {"warm": config, "cold": override(config, search__start_from=None)}.items():
         run = Run.create(
             one, tmp_path / name, measurements=finished.folder / "measurements.json",
@@ -163,7 +163,7 @@ def test_a_whole_search_begins_where_the_other_ended(finished, tmp_path):
         losses[name] = lines[-1]["weight_loss"]
         share = Found.load(run.folder, run.space, 1).probabilities[0]
         before = Found.load(finished.folder, finished.space, 1).probabilities[0]
-        near = np.abs(share - before).max() < 0.02
-        assert near == (name == "warm")
-    assert losses["warm"] < 0.7 * losses["cold"]
+        moved[name] = np.abs(share - before).max()
+    assert losses["warm"] < 0.7 * losses["cold"], losses
+    assert moved["warm"] < 0.7 * moved["cold"], moved
     assert dataclasses.asdict(config)["search"]["start_with"] == "both"
