@@ -3,6 +3,8 @@
 import jax
 from flax import nnx
 
+from hwnas_jax.nn.normalisation import Norm
+
 
 class Classifier(nnx.Module):
     """The mean over the image and a linear layer."""
@@ -17,3 +19,9 @@ class Classifier(nnx.Module):
         """Returns multiply-accumulates for one image; additions of the bias are not counted."""
         del input_shape
         return self.linear.in_features * self.linear.out_features
+
+
+def classifier(features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs) -> Classifier:
+    """Builds a `Classifier` where heads are given a normalisation, which it does not need."""
+    del norm
+    return Classifier(features, num_outputs, rngs)

@@ -107,8 +107,9 @@ def check_counts(space: Space, architectures: np.ndarray | None = None, *, extra
     Parameters are counted in the built network, products in its jaxpr. Canonical forms are built,
     since another form may hold operations that do not run. `extra` is counted beside products, as
     the space's paper does (the additions of a bias). By default the architectures have every option
-    of every decision.
+    of every decision. Logarithms of variances, one for each of several outputs, are no operation's.
     """
+    log_variances = len(space.outputs) if len(space.outputs) > 1 else 0
     operations = space.operations()[0]
     params = sum_terms(space, {name: op.params for name, op in operations.items()})
     macs = sum_terms(space, {name: op.macs for name, op in operations.items()})
@@ -116,7 +117,7 @@ def check_counts(space: Space, architectures: np.ndarray | None = None, *, extra
         weight = jnp.asarray(np.eye(space.num_options, dtype=np.float32)[row])
         network = abstract(lambda rngs, a=row: space.network(a, rngs))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
-        built = sum(leaf.size for leaf in leaves)
+        built = sum(leaf.size for leaf in leaves) - log_variances
         assert round(float(params.total(weight))) == built, space.to_string(row)
         counted = _network_macs(space, network) + extra
         assert abs(float(macs.total(weight)) - counted) <= 1e-5 * counted, space.to_string(row)
