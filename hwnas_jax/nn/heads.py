@@ -40,6 +40,11 @@ class HeadsPlan:
     width: int
     vector: VectorHead
 
+    @property
+    def is_vector(self) -> bool:
+        """Whether the network puts out one vector and nothing else."""
+        return [output.dense for output in self.outputs] == [False]
+
     def decoder(self, output: Output) -> DecoderPlan:
         """Returns the plan of the decoder for a dense output."""
         size = self.input_shape[:2]

@@ -15,7 +15,9 @@ def test_resize(size):
     np.testing.assert_allclose(resize(x, *size), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("source", "target"), [((4, 3), (7, 5)), ((1, 5), (1, 9)), ((7, 4), (2, 9))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((4, 3), (7, 5)), ((1, 5), (1, 9)), ((7, 4), (2, 9))]
+)
 def test_odd_sizes_and_sequences_have_values_and_gradients_of_the_plain_form(source, target):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, *source, 3)), jnp.float32)

@@ -33,7 +33,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
 
     Args:
       x: `[B, H, W, I]`.
-      kernel: `[k, k, I, O]`, `k` odd.
+      kernel: `[h, w, I, O]`, `h` and `w` odd.
       stride: step in both directions.
       dilation: spacing of the kernel's taps.
 
