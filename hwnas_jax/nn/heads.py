@@ -7,6 +7,7 @@ Legend: `B` batch, `O` channels of an output.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ class Heads(nnx.Module):
         ]
         if self.log_variances is None:
             return made[0]
-        flat = [value.reshape(len(value), -1) for value in made]
-        shape = (len(flat[0]), len(made))
-        doubts = jnp.broadcast_to(self.log_variances[...].astype(flat[0].dtype), shape)
+        flat = [value.reshape(value.shape[0], math.prod(value.shape[1:])) for value in made]
+        doubts = self.log_variances[...].astype(flat[0].dtype)
+        doubts = jnp.broadcast_to(doubts, (flat[0].shape[0], len(made)))
         return jnp.concatenate([*flat, doubts], axis=1)
