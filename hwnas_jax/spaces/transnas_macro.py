@@ -30,7 +30,7 @@ from hwnas_jax.nn.operations import window
 from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
-from hwnas_jax.nn.variables import copy_weights
+from hwnas_jax.nn.variables import copy_first_weights, copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import extent, image, whole
@@ -210,9 +210,7 @@ class TransNASMacro(Space):
             for conv, kernel in pairs:
                 inputs, outputs = conv.kernel.shape[2:]
                 conv.kernel[...] = kernel[...][:, :, :inputs, :outputs]
-        own, shared = (nnx.state(each.head, nnx.Param) for each in (target, source))
-        first = jax.tree.map(lambda a, b: b[tuple(map(slice, a.shape))], own, shared)
-        nnx.update(target.head, first)
+        copy_first_weights(target.head, source.head)
 
     @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
