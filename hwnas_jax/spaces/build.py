@@ -54,7 +54,7 @@ def make_space(
 
 def _check_sequences(name: str, input_shape: Sequence[int]) -> None:
     """Raises UserError for sequences where the space has no networks for them."""
-    flat = len(input_shape) == 3 and input_shape[0] == 1 < input_shape[1]
+    flat = len(input_shape) == 3 and input_shape[0] == 1 != input_shape[1]
     if flat and not SPACES.find(name).takes_sequences:
         able = ", ".join(space for space in SPACES if SPACES[space].takes_sequences)
         raise UserError(
