@@ -14,9 +14,11 @@ from hwnas_jax import Run, export
 from hwnas_jax.cli import main
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2, avg_pool_3x3, conv2d
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.architecture_files import save_architecture
+from tests.helpers import initialise
 
 MISSING = [m for m in ("onnx", "onnxruntime", "jax2onnx") if importlib.util.find_spec(m) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -126,6 +128,22 @@ def architecture(tmp_path, monkeypatch):
     )
     save_architecture(tmp_path / "a.json", space, np.array([3, 2, 4, 1, 0, 3]))
     return tmp_path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_with_decoders_is_exported(kind):
+    outputs = (Output(2, dense=True), Output(3))
+    space = make_space(
+        "transnas_cell", {"channels": 2, "macro": "4", "stem_halvings": 1},
+        input_shape=(9, 7, 4), num_outputs=5, outputs=outputs,
+    )  # fmt: skip
+    network = initialise(lambda rngs: space.network(np.array([3, 1, 2, 0, 1, 3]), rngs))
+    network.eval()
+    make = export.to_onnx if kind == "onnx" else export.to_stablehlo
+    content = make(network, (None, 9, 7, 4))
+    expected = np.asarray(network(IMAGES))
+    assert expected.shape == (3, 9 * 7 * 2 + 3 + 2)
+    export.check_output(called(kind, content, IMAGES), expected, kind)
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])

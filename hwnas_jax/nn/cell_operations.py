@@ -38,11 +38,26 @@ class CellOperation:
         from the factory `norm`, which differs between a supernet and a network.
       kind: "zero" cuts the edge; "identity" passes its input on where the shape stays; "fixed"
         has no weights, so that two of them on one input compute the same; "trained" has weights.
+      build_flat: the same as `build` for sequences, which are images one pixel high: kernels are
+        one pixel high too. None where `build` does for both.
     """
 
     name: str
     build: Build
     kind: Literal["zero", "identity", "fixed", "trained"] = "trained"
+    build_flat: Build | None = None
+
+
+def suited(
+    operations: Sequence[CellOperation], input_shape: Sequence[int]
+) -> tuple[CellOperation, ...]:
+    """Returns the operations as they are built for inputs of a shape, `(H, W, C)`."""
+    if input_shape[0] > 1:
+        return tuple(operations)
+    return tuple(
+        each if each.build_flat is None else dataclasses.replace(each, build=each.build_flat)
+        for each in operations
+    )
 
 
 def names(operations: Sequence[CellOperation]) -> tuple[str, ...]:
@@ -80,10 +95,15 @@ def _pool(inputs, outputs, stride, norm, rngs):
 def relu_conv_norm(kernel: int, /) -> CellOperation:
     """Returns the record of ReLU, convolution and normalisation, `nor_conv_<k>x<k>`."""
 
-    def build(inputs, outputs, stride, norm, rngs):
-        return ops.ReLUConvNorm(inputs, outputs, kernel, norm, rngs, stride)
+    def building(window):
+        def build(inputs, outputs, stride, norm, rngs):
+            return ops.ReLUConvNorm(inputs, outputs, window, norm, rngs, stride)
 
-    return CellOperation(f"nor_conv_{kernel}x{kernel}", build)
+        return build
+
+    return CellOperation(
+        f"nor_conv_{kernel}x{kernel}", building(kernel), build_flat=building((1, kernel))
+    )
 
 
 NONE = CellOperation("none", _zero, "zero")

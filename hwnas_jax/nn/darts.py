@@ -41,12 +41,14 @@ class CellShape:
       before: shape `(H, W, C)` of the output of the cell before the last.
       last: shape of the output of the last cell.
       features: channels of each inner node.
+      flat: whether the network reads sequences, so that kernels are one pixel high.
     """
 
     reduces: bool
     before: tuple[int, int, int]
     last: tuple[int, int, int]
     features: int
+    flat: bool = False
 
     @property
     def stride(self) -> int:
@@ -65,8 +67,14 @@ class CellShape:
         return height, width, NODES * self.features
 
 
-def cell_operation(name: str, features: int, stride: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
-    """Builds one of `OPERATIONS`, on `features` channels."""
+def cell_operation(
+    name: str, features: int, stride: int, norm: Norm, rngs: nnx.Rngs, *, flat: bool = False
+) -> nnx.Module:
+    """Builds one of `OPERATIONS`, on `features` channels; `flat` is that of `CellShape`."""
+
+    def kernel(size):
+        return (1 if flat else int(size[0])), int(size[0])
+
     match name.split("_"):
         case ["max" | "avg" as kind, *_]:
             return Pool3x3(kind, stride)
@@ -75,9 +83,9 @@ def cell_operation(name: str, features: int, stride: int, norm: Norm, rngs: nnx.
         case ["skip", _]:
             return FactorisedReduction(features, features, norm, rngs)
         case ["sep", _, size]:
-            return SepConv(features, features, int(size[0]), norm, rngs, stride=stride)
+            return SepConv(features, features, kernel(size), norm, rngs, stride=stride)
         case ["dil", _, size]:
-            return DilConv(features, features, int(size[0]), norm, rngs, stride=stride)
+            return DilConv(features, features, kernel(size), norm, rngs, stride=stride)
     raise ValueError(f"operation must be one of {OPERATIONS}, got {name!r}")
 
 
@@ -99,7 +107,9 @@ class SupernetCell(nnx.Module):
         def edge(stride):
             def build(rngs):
                 options = [
-                    cell_operation(name, shape.features // partial, stride, norm, rngs)
+                    cell_operation(
+                        name, shape.features // partial, stride, norm, rngs, flat=shape.flat
+                    )
                     for name in OPERATIONS
                 ]
                 return MixedEdge(options, stride=stride, partial=partial)
@@ -148,7 +158,14 @@ class FixedCell(nnx.Module):
         self.last = enter(shape.last, shape, norm, rngs)
         self.edges = tuple(edges)
         self.operations = nnx.List(
-            cell_operation(name, shape.features, shape.stride if source < INPUTS else 1, norm, rngs)
+            cell_operation(
+                name,
+                shape.features,
+                shape.stride if source < INPUTS else 1,
+                norm,
+                rngs,
+                flat=shape.flat,
+            )
             for (_, source), name in zip(edges, names, strict=True)
         )
 
@@ -196,26 +213,31 @@ class AuxiliaryHead(nnx.Module):
     """A second classifier in the middle of a network, whose loss counts only in training.
 
     It averages four overlapping windows, each of which spans five eighths of the image's height and
-    width. On 8x8 pixels these are the 5x5 windows, three apart, of the paper's code.
+    width. On 8x8 pixels these are the 5x5 windows, three apart, of the paper's code. Of sequences,
+    which are one pixel high, it averages two windows.
 
     References: Szegedy et al., "Going Deeper with Convolutions", 2015.
     """
 
-    def __init__(self, features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs):
+    def __init__(
+        self, features: int, num_outputs: int, norm: Norm, rngs: nnx.Rngs, *, flat: bool = False
+    ):
+        """Draws the weights; `flat` is that of `CellShape`."""
         narrow, wide = _AUXILIARY
         self.narrow = ops.Conv(features, narrow, 1, rngs)
         self.narrow_norm = norm(narrow, rngs)
-        self.kernel = nnx.Param(_init(rngs.params(), (2, 2, narrow, wide), jnp.float32))
+        windows = (1 if flat else 2, 2)
+        self.kernel = nnx.Param(_init(rngs.params(), (*windows, narrow, wide), jnp.float32))
         self.wide_norm = norm(wide, rngs)
         self.linear = nnx.Linear(wide, num_outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = relu(x)
-        for axis in (1, 2):
+        for axis, count in zip((1, 2), self.kernel.shape[:2], strict=True):
             size = x.shape[axis]
             window = math.ceil(size * 5 / 8)
             ends = [jax.lax.slice_in_dim(x, start, start + window, axis=axis)
-                    for start in (0, size - window)]  # fmt: skip
+                    for start in (0, size - window)[:count]]  # fmt: skip
             x = jnp.concatenate([end.mean(axis, keepdims=True) for end in ends], axis)
         x = relu(self.narrow_norm(self.narrow(x)))
         kernel = self.kernel[...].astype(x.dtype)

@@ -221,8 +221,9 @@ def _inverted_residuals(x, blocks):
     for i, block in enumerate(blocks):
         if block.groups > 1:
             parts[i] = shuffle(block.expand(x), block.groups)
-    for size in sorted({block.depthwise.kernel.shape[0] for block in blocks}):
-        own = [i for i, block in enumerate(blocks) if block.depthwise.kernel.shape[0] == size]
+    sizes = [block.depthwise.kernel.shape[:2] for block in blocks]
+    for size in sorted(set(sizes)):
+        own = [i for i, other in enumerate(sizes) if other == size]
         shared = blocks[own[0]].depthwise
         kernel = jnp.concatenate([blocks[i].depthwise.kernel[...] for i in own], -1)
         values = depthwise_conv(

@@ -23,6 +23,7 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.operations import Window, both
 from hwnas_jax.nn.tally import relu
 
 State = tuple[int, int]
@@ -80,13 +81,15 @@ class Trellis:
 class SharedModule(nnx.Module):
     """The weights of one module for all ways through it: two residual blocks."""
 
-    def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
+    def __init__(
+        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, window: Window = 3
+    ):
         def kernel(size, inputs):
-            shape = (size, size, inputs, features_out)
+            shape = (*both(size), inputs, features_out)
             return nnx.Param(_init(rngs.params(), shape, jnp.float32))
 
-        self.enter, self.shortcut = kernel(3, features_in), kernel(1, features_in)
-        self.second, self.third, self.fourth = (kernel(3, features_out) for _ in range(3))
+        self.enter, self.shortcut = kernel(window, features_in), kernel(1, features_in)
+        self.second, self.third, self.fourth = (kernel(window, features_out) for _ in range(3))
         self.norm = norm(features_out, rngs)
 
     def begin(self, x: jax.Array, features: int, stride: int) -> tuple[jax.Array, jax.Array]:

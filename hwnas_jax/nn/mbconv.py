@@ -17,6 +17,7 @@ from flax import nnx
 from hwnas_jax.nn.kernels.convolution import conv2d, matmul
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.operations import Window, both
 from hwnas_jax.nn.tally import relu, relu6
 
 _init = nnx.initializers.he_uniform()
@@ -46,7 +47,7 @@ class ConvNorm(nnx.Module):
         self,
         features_in: int,
         features_out: int,
-        kernel: int,
+        kernel: Window,
         norm: Norm,
         rngs: nnx.Rngs,
         *,
@@ -57,7 +58,7 @@ class ConvNorm(nnx.Module):
         if groups > 1 and kernel != 1:
             raise ValueError(f"only 1x1 convolutions have groups here, got kernel {kernel}")
         self.stride, self.groups, self.activation = stride, groups, activation
-        shape = (kernel, kernel, features_in // groups, features_out)
+        shape = (*both(kernel), features_in // groups, features_out)
         self.kernel = nnx.Param(_init(rngs.params(), shape, jnp.float32))
         self.norm = norm(features_out, rngs)
 
@@ -85,7 +86,7 @@ class DepthwiseNorm(nnx.Module):
     def __init__(
         self,
         features: int,
-        kernel: int,
+        kernel: Window,
         norm: Norm,
         rngs: nnx.Rngs,
         *,
@@ -94,7 +95,7 @@ class DepthwiseNorm(nnx.Module):
     ):
         self.stride, self.activation = stride, activation
         # Each output reads one channel, so the fan-in is the area of the kernel.
-        drawn = _init(rngs.params(), (kernel, kernel, 1, features), jnp.float32)
+        drawn = _init(rngs.params(), (*both(kernel), 1, features), jnp.float32)
         self.kernel = nnx.Param(drawn[:, :, 0])
         self.norm = norm(features, rngs)
 
@@ -142,7 +143,7 @@ class MBConv(nnx.Module):
         norm: Norm,
         rngs: nnx.Rngs,
         *,
-        kernel: int = 3,
+        kernel: Window = 3,
         expansion: float = 6,
         stride: int = 1,
         activation: str = "relu6",

@@ -6,6 +6,7 @@ is stateless, and a stand-alone network, which has running statistics.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,16 +18,39 @@ from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
 
+Window = int | tuple[int, int]
+"""Height and width of a kernel, or both as one number."""
+
+
+def window(size: int, input_shape: Sequence[int]) -> tuple[int, int]:
+    """Returns height and width of a kernel for inputs of a shape.
+
+    A sequence is an image one pixel high, and a kernel for it is as well.
+
+    Args:
+      size: of the kernel along axes longer than one.
+      input_shape: `(H, W, C)`.
+
+    >>> window(3, (8, 8, 1)), window(3, (1, 8, 1))
+    ((3, 3), (1, 3))
+    """
+    return (1 if input_shape[0] == 1 else size), size
+
+
+def both(size: Window) -> tuple[int, int]:
+    """Returns height and width of a kernel."""
+    return (size, size) if isinstance(size, int) else size
+
 
 class Conv(nnx.Module):
     """A convolution without bias, `C` to `C'` channels."""
 
     def __init__(
-        self, features_in: int, features_out: int, kernel: int, rngs: nnx.Rngs, stride: int = 1
+        self, features_in: int, features_out: int, kernel: Window, rngs: nnx.Rngs, stride: int = 1
     ):
         self.stride = stride
         self.kernel = nnx.Param(
-            _init(rngs.params(), (kernel, kernel, features_in, features_out), jnp.float32)
+            _init(rngs.params(), (*both(kernel), features_in, features_out), jnp.float32)
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -48,7 +72,7 @@ class ReLUConvNorm(nnx.Module):
         self,
         features_in: int,
         features_out: int,
-        kernel: int,
+        kernel: Window,
         norm: Norm,
         rngs: nnx.Rngs,
         stride: int = 1,
@@ -67,9 +91,11 @@ class ReLUConvNorm(nnx.Module):
 class ResidualReduction(nnx.Module):
     """Halves the image and changes the channels: two 3x3 convolutions, beside a pool and a 1x1."""
 
-    def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
-        self.first = ReLUConvNorm(features_in, features_out, 3, norm, rngs, stride=2)
-        self.second = ReLUConvNorm(features_out, features_out, 3, norm, rngs)
+    def __init__(
+        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, kernel: Window = 3
+    ):
+        self.first = ReLUConvNorm(features_in, features_out, kernel, norm, rngs, stride=2)
+        self.second = ReLUConvNorm(features_out, features_out, kernel, norm, rngs)
         self.shortcut = Conv(features_in, features_out, 1, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -89,8 +115,10 @@ class ResidualReduction(nnx.Module):
 class Stem(nnx.Module):
     """The first convolution and its normalisation."""
 
-    def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
-        self.conv = Conv(features_in, features_out, 3, rngs)
+    def __init__(
+        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, kernel: Window = 3
+    ):
+        self.conv = Conv(features_in, features_out, kernel, rngs)
         self.norm = norm(features_out, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from hwnas_jax.nn.normalisation import Norm
-from hwnas_jax.nn.operations import Conv, ReLUConvNorm
+from hwnas_jax.nn.operations import Conv, ReLUConvNorm, Window
 
 
 class BasicBlock(nnx.Module):
@@ -15,10 +15,11 @@ class BasicBlock(nnx.Module):
     """
 
     def __init__(
-        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, *, stride: int = 1
-    ):
-        self.first = ReLUConvNorm(features_in, features_out, 3, norm, rngs, stride=stride)
-        self.second = ReLUConvNorm(features_out, features_out, 3, norm, rngs)
+        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, *, stride: int = 1,
+        kernel: Window = 3,
+    ):  # fmt: skip
+        self.first = ReLUConvNorm(features_in, features_out, kernel, norm, rngs, stride=stride)
+        self.second = ReLUConvNorm(features_out, features_out, kernel, norm, rngs)
         keeps = stride == 1 and features_in == features_out
         self.shortcut = None if keeps else _Shortcut(features_in, features_out, norm, rngs, stride)
 
@@ -47,10 +48,11 @@ class BasicModule(nnx.Module):
     """Two blocks, the first of which may change the shape."""
 
     def __init__(
-        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, *, stride: int = 1
-    ):
-        self.first = BasicBlock(features_in, features_out, norm, rngs, stride=stride)
-        self.second = BasicBlock(features_out, features_out, norm, rngs)
+        self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs, *, stride: int = 1,
+        kernel: Window = 3,
+    ):  # fmt: skip
+        self.first = BasicBlock(features_in, features_out, norm, rngs, stride=stride, kernel=kernel)
+        self.second = BasicBlock(features_out, features_out, norm, rngs, kernel=kernel)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.second(self.first(x))

@@ -1,8 +1,11 @@
 """Changes the size of images: each output line is a short weighted sum of input lines.
 
 There are only shifts and sums and no matrix product. This is cheap, and exact in reduced precision.
+The gradient has the same form: each input line is a short weighted sum of output lines. The
+gradient that JAX derives would scatter, which takes 30 times as long on CPU.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -21,17 +24,32 @@ def resize(x: jax.Array, height: int, width: int) -> jax.Array:
     """
     chex.assert_rank(x, 4)
     for axis, size in ((1, height), (2, width)):
-        if x.shape[axis] == size:
-            continue
-        lines, weights = _taps(x.shape[axis], size)
-        shape = [1, 1, 1, 1]
-        shape[axis] = size
-        x = sum(
-            jnp.take(x, lines[:, tap], axis=axis)
-            * jnp.asarray(weights[:, tap].reshape(shape), x.dtype)
-            for tap in range(lines.shape[1])
-        )  # type: ignore[assignment]
+        if x.shape[axis] != size:
+            x = _resize_axis(axis, x.shape[axis], size, x)
     return x
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _resize_axis(axis, source, target, x):
+    return _summed(x, axis, *_taps(source, target))
+
+
+_resize_axis.defvjp(
+    lambda axis, source, target, x: (_resize_axis(axis, source, target, x), None),
+    lambda axis, source, target, _, gradient: (
+        _summed(gradient, axis, *_transposed(*_taps(source, target), source)),
+    ),
+)
+
+
+def _summed(x, axis, lines, weights):
+    """Returns lines of `x` that are sums over the taps, along an axis."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = len(lines)
+    return sum(
+        jnp.take(x, lines[:, tap], axis=axis) * jnp.asarray(weights[:, tap].reshape(shape), x.dtype)
+        for tap in range(lines.shape[1])
+    )
 
 
 def run_resized(
@@ -74,6 +92,20 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
     weights *= (lines >= 0) & (lines < source)
     weights /= weights.sum(1, keepdims=True)
     return np.clip(lines, 0, source - 1), weights
+
+
+def _transposed(lines, weights, source):
+    """Returns the output lines that read each input line and their weights, `[source, taps]`."""
+    reads: list[list[tuple[int, float]]] = [[] for _ in range(source)]
+    for target, row in enumerate(zip(lines, weights, strict=True)):
+        for line, weight in zip(*row, strict=True):
+            if weight:
+                reads[line].append((target, weight))
+    readers, shares = np.zeros((2, source, max(map(len, reads))))
+    for line, read in enumerate(reads):
+        if read:
+            readers[line, : len(read)], shares[line, : len(read)] = zip(*read, strict=True)
+    return readers.astype(int), shares
 
 
 class Resize(nnx.Module):

@@ -15,7 +15,7 @@ from flax import nnx
 
 from hwnas_jax.nn.kernels.depthwise import depthwise_conv
 from hwnas_jax.nn.normalisation import Norm
-from hwnas_jax.nn.operations import Conv
+from hwnas_jax.nn.operations import Conv, Window, both
 from hwnas_jax.nn.tally import relu
 
 _init = nnx.initializers.he_uniform()
@@ -28,7 +28,7 @@ class DilConv(nnx.Module):
         self,
         features_in: int,
         features_out: int,
-        kernel: int,
+        kernel: Window,
         norm: Norm,
         rngs: nnx.Rngs,
         *,
@@ -37,7 +37,7 @@ class DilConv(nnx.Module):
     ):
         self.stride, self.dilation = stride, dilation
         # Each output reads one channel, so the fan-in is the area of the kernel.
-        drawn = _init(rngs.params(), (kernel, kernel, 1, features_in), jnp.float32)
+        drawn = _init(rngs.params(), (*both(kernel), 1, features_in), jnp.float32)
         self.kernel = nnx.Param(drawn[:, :, 0])
         self.pointwise = Conv(features_in, features_out, 1, rngs)
         self.norm = norm(features_out, rngs)
@@ -62,7 +62,7 @@ class SepConv(nnx.Module):
         self,
         features_in: int,
         features_out: int,
-        kernel: int,
+        kernel: Window,
         norm: Norm,
         rngs: nnx.Rngs,
         *,
@@ -86,6 +86,7 @@ class FactorisedReduction(nnx.Module):
     """ReLU, two 1x1 convolutions at stride two, of which one is moved by a pixel, normalisation.
 
     Together they see a pixel of every row and of every column. Odd sizes get a line of zeros.
+    Along an axis of one pixel nothing is moved.
     """
 
     def __init__(self, features_in: int, features_out: int, norm: Norm, rngs: nnx.Rngs):
@@ -96,8 +97,9 @@ class FactorisedReduction(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = relu(x)
-        odd = [(0, size % 2) for size in x.shape[1:3]]
-        moved = jnp.pad(x, ((0, 0), *odd, (0, 0)))[:, 1:, 1:]
+        down, right = (min(size - 1, 1) for size in x.shape[1:3])
+        odd = [(0, size % 2 if size > 1 else 0) for size in x.shape[1:3]]
+        moved = jnp.pad(x, ((0, 0), *odd, (0, 0)))[:, down:, right:]
         return self.norm(jnp.concatenate([self.first(x), self.second(moved)], -1))
 
     def macs(self, input_shape: tuple[int, ...]) -> int:

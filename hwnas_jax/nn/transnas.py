@@ -15,8 +15,9 @@ class Stem(nnx.Module):
     """Two 3x3 convolutions, the first to half the channels."""
 
     def __init__(
-        self, features_in: int, features_out: int, halvings: int, norm: Norm, rngs: nnx.Rngs
-    ):
+        self, features_in: int, features_out: int, halvings: int, norm: Norm, rngs: nnx.Rngs, *,
+        kernel: ops.Window = 3,
+    ):  # fmt: skip
         """Draws the weights.
 
         Args:
@@ -25,12 +26,13 @@ class Stem(nnx.Module):
           halvings: how often the stem halves the image, at most twice.
           norm: factory of normalisations.
           rngs: for the initial weights.
+          kernel: height and width of both convolutions.
         """
         strides = [2 if n >= 2 - halvings else 1 for n in range(2)]
         half = features_out // 2
-        self.conv = ops.Conv(features_in, half, 3, rngs, strides[0])
+        self.conv = ops.Conv(features_in, half, kernel, rngs, strides[0])
         self.norm = norm(half, rngs)
-        self.second = ops.ReLUConvNorm(half, features_out, 3, norm, rngs, stride=strides[1])
+        self.second = ops.ReLUConvNorm(half, features_out, kernel, norm, rngs, stride=strides[1])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.second(self.norm(self.conv(x)))

@@ -19,6 +19,22 @@ class Replaced:
         super().set_value(value)  # type: ignore[misc]
 
 
+def copy_first_weights(target: Any, source: Any) -> None:
+    """Copies as many weights of each array as a module of the same structure has room for.
+
+    Args:
+      target: the module to change; its arrays may be shorter along any axis.
+      source: the module that has the weights.
+    """
+    room = dict(nnx.to_flat_state(nnx.state(target, nnx.Param)))
+    given = dict(nnx.to_flat_state(nnx.state(source, nnx.Param)))
+    first = {
+        path: nnx.Param(value[...][tuple(map(slice, room[path].shape))])
+        for path, value in given.items()
+    }
+    nnx.update(target, nnx.from_flat_state(first))
+
+
 def copy_weights(target: Any, source: Any, *parts: str) -> None:
     """Copies the parameters of one module into another of the same structure.
 

@@ -76,7 +76,8 @@ class Step:
     """One step of a network's graph; step `n`, counted from zero, computes value `n + 1`.
 
     Attributes:
-      kind: "operation", "sum" of the inputs in their order, or "zeros" of the input's shape.
+      kind: "operation", "sum" of the inputs in their order, "zeros" of the input's shape, or "join"
+        of the inputs side by side in one vector.
       inputs: the numbers of the values that it reads; zero is the images. A step of zeros names an
         input for its shape and does not read it.
       operation: the `Operation.name` if the step is an operation.
@@ -108,6 +109,7 @@ class Space(Choices, metaclass=Checked):
       outputs: what networks put out; empty for one vector of `num_outputs`. A space with
         `takes_outputs` has `outputs: Sequence[Output] = ()` among the keywords of its constructor.
       takes_outputs: whether networks can also have dense outputs, or several of them.
+      takes_sequences: whether networks can also read sequences, which are images one pixel high.
       has_features: whether the supernet has a method `features(x, gates)`, which returns the
         output of each stage as a tuple; the last is what the head is given.
     """
@@ -123,6 +125,7 @@ class Space(Choices, metaclass=Checked):
     has_features: ClassVar[bool] = False
     outputs: tuple[Output, ...] = ()
     takes_outputs: ClassVar[bool] = False
+    takes_sequences: ClassVar[bool] = False
 
     @property
     def output_shape(self) -> tuple[int, ...]:

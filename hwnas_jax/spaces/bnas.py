@@ -12,7 +12,7 @@ and Yang, "NAS-Bench-201", ICLR 2020 (the cell).
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from flax import nnx
 
@@ -20,6 +20,7 @@ from hwnas_jax.errors import UserError
 from hwnas_jax.nn.binary_cell import BinaryReduction, FloatConv, Reduction, record_of
 from hwnas_jax.nn.cell_operations import AVG_POOL_3X3, NONE, SKIP_CONNECT
 from hwnas_jax.nn.normalisation import Norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.quantised import BinaryConv
 from hwnas_jax.spaces.base import SPACES
 from hwnas_jax.spaces.core.arguments import Cells, Channels
@@ -34,12 +35,14 @@ class BNAS(NasBench201):
 
     name = "bnas"
     summary = "cells of 6 binary convolutions (15,625); channels, cells, binary, projected"
+    takes_sequences = False
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Channels = 16,
         cells: Cells = 5,
         binary: bool = True,
@@ -50,6 +53,7 @@ class BNAS(NasBench201):
         Args:
           input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: width of the first of three stages; the others have twice and four times it.
           cells: cells per stage.
           binary: False for full precision.
@@ -64,8 +68,9 @@ class BNAS(NasBench201):
         record = record_of(binary=binary, projected=projected)
         self.cell_operations = (NONE, SKIP_CONNECT, *map(record, _SIZES), AVG_POOL_3X3)
         super().__init__(
-            input_shape=input_shape, num_outputs=num_outputs, channels=channels, cells=cells
-        )
+            input_shape=input_shape, num_outputs=num_outputs, outputs=outputs,
+            channels=channels, cells=cells,
+        )  # fmt: skip
         self.binary, self.projected = binary, projected
         self.args |= {"binary": binary, "projected": projected}
 

@@ -42,6 +42,7 @@ def make_space(
       UserError: for an unknown space or option, a value the space refuses, or a space whose
         networks are too large or cannot put out what `outputs` asks for.
     """
+    _check_sequences(name, input_shape)
     space = SPACES.make(
         Part(name, dict(args)), input_shape=tuple(input_shape), num_outputs=num_outputs,
         **_given_outputs(name, num_outputs, tuple(outputs)),
@@ -49,6 +50,17 @@ def make_space(
     if name not in SPACES:
         space.registered_as = name
     return space.restricted(off) if off else space
+
+
+def _check_sequences(name: str, input_shape: Sequence[int]) -> None:
+    """Raises UserError for sequences where the space has no networks for them."""
+    flat = len(input_shape) == 3 and input_shape[0] == 1 != input_shape[1]
+    if flat and not SPACES.find(name).takes_sequences:
+        able = ", ".join(space for space in SPACES if SPACES[space].takes_sequences)
+        raise UserError(
+            f"the search space {name} has no networks for sequences, which are images one pixel "
+            f"high, {tuple(input_shape)}; these have: {able}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

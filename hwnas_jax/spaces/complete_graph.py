@@ -11,6 +11,7 @@ the details here are our own).
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import jax
@@ -21,13 +22,16 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.kernels.convolution import avg_pool_2x2
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.paths import on_open_path, open_paths
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import Channels, image
+from hwnas_jax.spaces.core.arguments import Channels, extent, image
+from hwnas_jax.spaces.core.heads import plan_heads, stand_heads
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 OPTIONS = ("none", "skip_connect", "conv_1x1", "conv_3x3", "avg_pool_3x3")
@@ -38,8 +42,9 @@ class EdgeOperation(nnx.Module):
     """One operation between two nodes; between stages, pooling and a projection come first."""
 
     def __init__(
-        self, option: str, inputs: int, outputs: int, halvings: int, norm: Norm, rngs: nnx.Rngs
-    ):
+        self, option: str, inputs: int, outputs: int, halvings: int, norm: Norm, rngs: nnx.Rngs,
+        *, kernel: ops.Window = 3,
+    ):  # fmt: skip
         self.halvings, self.option = halvings, option
         crosses = halvings > 0 or inputs != outputs
         self.project = (
@@ -47,7 +52,7 @@ class EdgeOperation(nnx.Module):
             if crosses and option in ("skip_connect", "avg_pool_3x3")
             else None
         )
-        size = {"conv_1x1": 1, "conv_3x3": 3}.get(option)
+        size = {"conv_1x1": 1, "conv_3x3": kernel}.get(option)
         self.conv = None if size is None else ops.ReLUConvNorm(inputs, outputs, size, norm, rngs)
         self.pool = ops.AvgPool3x3() if option == "avg_pool_3x3" else None
 
@@ -69,21 +74,23 @@ class EdgeOperation(nnx.Module):
 
 
 class _Graph(nnx.Module):
-    """Stem, edges, head. A supernet has all options on every edge, a network the chosen one."""
+    """Stem, edges, heads. A supernet has all options on every edge, a network the chosen one."""
 
     def __init__(self, space: "CompleteGraph", options, norm: Norm, rngs: nnx.Rngs):
-        shapes = space.node_shapes()
-        self.pairs, self.shapes = space.pairs, tuple(shapes)
-        self.stem = ops.Stem(space.input_shape[2], shapes[0][2], norm, rngs)
+        self.pairs, self.shapes = space.pairs, tuple(space.node_shapes())
+        self.ends = space.ends
+        self.stem = space.stem(norm, rngs)
         self.edges = nnx.List(
-            nnx.List(
-                EdgeOperation(option, *space.edge_sizes(edge), norm, rngs) for option in chosen
-            )
+            nnx.List(space.edge(edge, option, norm, rngs) for option in chosen)
             for edge, chosen in enumerate(options)
         )
-        self.head = ops.Head(shapes[-1][2], space.num_outputs, norm, rngs)
+        self.head = space.heads().build(norm, rngs)
 
-    def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
+        return self.head(self.features(x, *gates))
+
+    def features(self, x: jax.Array, gates: Gates | None = None) -> tuple[jax.Array, ...]:
+        """Returns the last value of each stage, `[B, H, W, C]` each."""
         nodes = [self.stem(x)]
         for node in range(1, len(self.shapes)):
             total = jnp.zeros((len(x), *self.shapes[node]), nodes[0].dtype)
@@ -95,7 +102,7 @@ class _Graph(nnx.Module):
                 else:
                     total = total + self._edge(edge, nodes[source], gates)
             nodes.append(total)
-        return self.head(nodes[-1])
+        return tuple(nodes[end] for end in self.ends)
 
     def _edge(self, edge, x, gates):
         weight, operations = gates.weight[edge].astype(x.dtype), self.edges[edge]
@@ -123,12 +130,16 @@ class CompleteGraph(Space):
     )
     constrained = True
     adds_options = True
+    has_features = True
+    takes_outputs = True
+    takes_sequences = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Channels = 16,
         nodes: Annotated[int, Ge(2), Le(64)] = 6,
         stages: Annotated[int, Ge(1), Le(8)] = 3,
@@ -138,6 +149,7 @@ class CompleteGraph(Space):
         Args:
           input_shape: `(H, W, C)` of one image.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: width of the first stage; each later stage has twice as many channels.
           nodes: number of nodes, the stem included; at least one for each stage.
           stages: number of resolutions.
@@ -149,12 +161,13 @@ class CompleteGraph(Space):
             raise UserError(
                 f"space.args.nodes = {nodes}: a graph of {stages} stages has at least as many nodes"
             )
-        if min(input_shape[:2]) < 2 ** (stages - 1):
+        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        self.outputs = tuple(outputs)
+        if extent(self.input_shape) < 2 ** (stages - 1):
             raise UserError(
                 f"{stages} stages halve images {stages - 1} times: they must be at least "
                 f"{2 ** (stages - 1)} pixels wide and high, got {tuple(input_shape)}"
             )
-        self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
         self.channels, self.nodes, self.stages = channels, nodes, stages
         self.pairs = tuple(
             (target, source) for target in range(1, nodes) for source in range(target)
@@ -183,6 +196,32 @@ class CompleteGraph(Space):
         shapes = self.node_shapes()
         return shapes[source][2], shapes[target][2], self._stage(target) - self._stage(source)
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The last node of each stage, whose value the heads may read."""
+        stages = [self._stage(node) for node in range(self.nodes)]
+        return tuple(node for node in range(self.nodes) if stages[node] not in stages[node + 1 :])
+
+    @property
+    def _read(self) -> tuple[int, ...]:
+        """The nodes that some head reads: a decoder reads the last of every stage."""
+        return self.ends if any(output.dense for output in self.outputs) else self.ends[-1:]
+
+    def heads(self) -> HeadsPlan:
+        """Returns what the heads read and return."""
+        shapes = self.node_shapes()
+        return plan_heads(self, [shapes[end] for end in self.ends], self.channels, ops.Head)
+
+    def stem(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+        """Builds the part that makes the value of node zero."""
+        kernel = ops.window(3, self.input_shape)
+        return ops.Stem(self.input_shape[2], self.channels, norm, rngs, kernel)
+
+    def edge(self, edge: int, option: str, norm: Norm, rngs: nnx.Rngs) -> EdgeOperation:
+        """Builds an operation of an edge."""
+        kernel = ops.window(3, self.input_shape)
+        return EdgeOperation(option, *self.edge_sizes(edge), norm, rngs, kernel=kernel)
+
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
@@ -208,36 +247,37 @@ class CompleteGraph(Space):
         return open_paths(self.pairs, self._kept(architectures))[0][-1] > 0
 
     def canonical(self, architectures: np.ndarray) -> np.ndarray:
-        """Returns `architectures` (`int32[N, E]`) with `none` on every edge that is on no path."""
-        runs = on_open_path(self.pairs, self._kept(architectures)).T > 0
+        """Returns `architectures` (`int32[N, E]`) with `none` on every edge that is on no path.
+
+        Paths lead to the last node, and with dense outputs to the last node of every stage.
+        """
+        runs = on_open_path(self.pairs, self._kept(architectures), self._read).T > 0
         return np.where(runs, architectures, 0).astype(np.int32)
 
     def _kept(self, architectures):
         return (np.asarray(architectures).T != 0) * 1.0
 
     def active(self, weight: jax.Array) -> jax.Array:
-        """Returns how much of each edge's output reaches the network's output, `float32[E]`.
+        """Returns how much of each edge's output reaches the network's outputs, `float32[E]`.
 
         Exact if every row is one-hot; otherwise computed as if paths were independent.
         """
-        return on_open_path(self.pairs, 1.0 - weight[:, 0])
+        return on_open_path(self.pairs, 1.0 - weight[:, 0], self._read)
 
     @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table = OperationTable()
         norm, shapes = network_norm(), self.node_shapes()
-        features = self.input_shape[2]
-        table.stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
+        table.stands("stem", self.input_shape, functools.partial(self.stem, norm))
         for edge, (_, source) in enumerate(self.pairs):
             sizes = self.edge_sizes(edge)
             for column, option in enumerate(OPTIONS[1:], 1):
                 table.stands(
                     f"{option} to {sizes[1]}, halved {sizes[2]}x", shapes[source],
-                    functools.partial(EdgeOperation, option, *sizes, norm),
+                    functools.partial(self.edge, edge, option, norm),
                     ((edge, column),),
                 )  # fmt: skip
-        classes = self.num_outputs
-        table.stands("head", shapes[-1], lambda r: ops.Head(shapes[-1][2], classes, norm, r))
+        stand_heads(table, self.heads())
         return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:

@@ -20,6 +20,7 @@ Differentiable Architecture Search", CVPR 2021 (pairs of edges).
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, cast
 
 import jax
@@ -30,10 +31,9 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.nn import operations as ops
-from hwnas_jax.nn.classifier import Classifier
+from hwnas_jax.nn.classifier import classifier
 from hwnas_jax.nn.darts import (
     INPUTS,
-    NODES,
     OPERATIONS,
     AuxiliaryHead,
     CellShape,
@@ -42,32 +42,33 @@ from hwnas_jax.nn.darts import (
     cell_operation,
     enter,
 )
-from hwnas_jax.nn.graph import graph_edges
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.in_training import InTraining
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import image
+from hwnas_jax.spaces.core.arguments import check_extent_of, image
 from hwnas_jax.spaces.core.genotype import KINDS, read_genotype, write_genotype
+from hwnas_jax.spaces.core.heads import plan_heads, stand_heads
 from hwnas_jax.spaces.core.mixture import Governed, Governor
+from hwnas_jax.spaces.core.node_pairs import (
+    CHOOSING,
+    EDGES,
+    NODES,
+    PAIRS,
+    PER_CELL,
+    drawn_gates,
+    mixed_gates,
+    pair_row,
+)
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
-EDGES = graph_edges(INPUTS, NODES)
 STEM_MULTIPLIER = 3
-_NODES = range(INPUTS, INPUTS + NODES)
-# The pairs of nodes that each node may read. The first inner node has no choice.
-PAIRS = {node: tuple(itertools.combinations(range(node), 2)) for node in _NODES}
-_CHOOSING = [node for node in _NODES if len(PAIRS[node]) > 1]
-_PER_CELL = len(EDGES) + len(_CHOOSING)
 
 _Channels = Annotated[int, Ge(2), Le(4096), MultipleOf(2)]
 _Cells = Annotated[int, Ge(3), Le(100)]
-
-
-def _pair_row(kind: int, node: int) -> int:
-    """Returns the number of the decision on the pair that a node reads."""
-    return kind * _PER_CELL + len(EDGES) + _CHOOSING.index(node)
 
 
 @SPACES.add
@@ -77,13 +78,16 @@ class Darts(Governed, Space):
     name = "darts"
     summary = "normal and reduction cells of 4 nodes, 14 edges, 8 operations; channels, cells"
     adds_options = True
+    has_features = True
+    takes_outputs = True
+    takes_sequences = True
     decisions = tuple(
         decision
         for kind in KINDS
         for decision in (
             *(Decision(f"{kind}/{target}<-{source}", OPERATIONS) for target, source in EDGES),
             *(Decision(f"{kind}/{node}", tuple(f"{a}+{b}" for a, b in PAIRS[node]))
-              for node in _CHOOSING),
+              for node in CHOOSING),
         )
     )  # fmt: skip
 
@@ -92,6 +96,7 @@ class Darts(Governed, Space):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: _Channels = 16,
         cells: _Cells = 8,
         network_channels: _Channels | None = None,
@@ -106,8 +111,9 @@ class Darts(Governed, Space):
         published one has 36 channels and 20 cells.
 
         Args:
-          input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
+          input_shape: `(H, W, C)` of one image, at least 4x4, or of a sequence of at least 4.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: of the supernet's first cells, an even number.
           cells: of the supernet; the cells at a third and at two thirds of the depth reduce.
           network_channels: of the stand-alone network; the supernet's if left out.
@@ -115,7 +121,7 @@ class Darts(Governed, Space):
           partial: in the supernet, one in so many channels goes through the operations of an edge;
             the others pass by.
           auxiliary: weight of the loss of a second classifier after the second reduction, which a
-            network has while it is trained; zero leaves it out.
+            network has while it is trained if it puts out one vector; zero leaves it out.
           drop_path: share of the images for which an edge other than a skip is dropped at the end
             of a network's training; the share grows from zero.
 
@@ -130,8 +136,8 @@ class Darts(Governed, Space):
                 f"{2 * partial}, got {channels}"
             )
         self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
-        if min(self.input_shape[:2]) < 4:
-            raise UserError(f"{self.name} needs images of at least 4x4, got {self.input_shape}")
+        check_extent_of(self.input_shape, 4, self.name)
+        self.outputs = tuple(outputs)
         self.channels, self.cells, self.partial = channels, cells, partial
         self.network_channels, self.network_cells = network_channels, network_cells
         self.auxiliary, self.drop_path = float(auxiliary), float(drop_path)
@@ -153,16 +159,31 @@ class Darts(Governed, Space):
         for number in range(cells):
             reduces = number in (cells // 3, 2 * cells // 3)
             channels = 2 * channels if reduces else channels
-            shapes.append(CellShape(reduces, before, last, channels))
+            shapes.append(CellShape(reduces, before, last, channels, height == 1))
             before, last = last, shapes[-1].result
         return shapes
+
+    def ends(self, cells: int) -> tuple[int, ...]:
+        """Returns the last cell of each stage; a cell that reduces begins a stage."""
+        return (*sorted({cells // 3 - 1, 2 * cells // 3 - 1}), cells - 1)
+
+    def heads(self, channels: int, cells: int) -> HeadsPlan:
+        """Returns what the heads of a network or supernet read and return."""
+        shapes = self.layout(channels, cells)
+        stages = [shapes[end].result for end in self.ends(cells)]
+        return plan_heads(self, stages, channels, classifier)
+
+    def stem(self, channels: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+        """Builds the part before the first cell."""
+        kernel = ops.window(3, self.input_shape)
+        return ops.Stem(self.input_shape[2], STEM_MULTIPLIER * channels, norm, rngs, kernel)
 
     def kept(self, architecture: np.ndarray, kind: int) -> list[int]:
         """Returns the places in `EDGES` of the edges that the cells of one of `KINDS` keep."""
         kept = []
-        for node in _NODES:
+        for node in NODES:
             pairs = PAIRS[node]
-            pair = pairs[architecture[_pair_row(kind, node)] if len(pairs) > 1 else 0]
+            pair = pairs[architecture[pair_row(kind, node)] if len(pairs) > 1 else 0]
             kept += [EDGES.index((node, source)) for source in pair]
         return kept
 
@@ -170,12 +191,12 @@ class Darts(Governed, Space):
     def governors(self) -> tuple[Governor, ...]:
         """The pair of a node leaves its other edges without effect."""
         found = []
-        for kind, node in itertools.product(range(len(KINDS)), _CHOOSING):
+        for kind, node in itertools.product(range(len(KINDS)), CHOOSING):
             closed = np.zeros((self.num_options, node), bool)
             for option, pair in enumerate(PAIRS[node]):
                 closed[option] = [source not in pair for source in range(node)]
-            edges = [kind * _PER_CELL + EDGES.index((node, source)) for source in range(node)]
-            found.append(Governor(_pair_row(kind, node), edges, closed))
+            edges = [kind * PER_CELL + EDGES.index((node, source)) for source in range(node)]
+            found.append(Governor(pair_row(kind, node), edges, closed))
         return tuple(found)
 
     def supernet(
@@ -197,10 +218,10 @@ class Darts(Governed, Space):
                 f"one in {self.partial} channels served (space.args)"
             )
         target, source = cast(_Network, network), cast(_Supernet, supernet)
-        copy_weights(target, source, "stem", "classifier")
+        copy_weights(target, source, "stem", "head")
         for fixed, mixed in zip(target.cells, source.cells, strict=True):
             copy_weights(fixed, mixed, "before", "last")
-            start = mixed.reduces * _PER_CELL
+            start = mixed.reduces * PER_CELL
             for operation, ends in zip(fixed.operations, fixed.edges, strict=True):
                 edge = EDGES.index(ends)
                 option = int(architecture[start + edge])
@@ -210,8 +231,7 @@ class Darts(Governed, Space):
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
         table, norm = OperationTable(), network_norm()
         channels = self.network_channels
-        stem = functools.partial(ops.Stem, self.input_shape[2], STEM_MULTIPLIER * channels, norm)
-        table.stands("stem", self.input_shape, stem)
+        table.stands("stem", self.input_shape, functools.partial(self.stem, channels, norm))
         shapes = self.layout(channels, self.network_cells)
         for shape in shapes:
             for given in (shape.before, shape.last):
@@ -225,12 +245,13 @@ class Darts(Governed, Space):
                 for option, name in enumerate(OPERATIONS):
                     if name == "skip_connect" and stride == 1:
                         continue
-                    build = functools.partial(cell_operation, name, shape.features, stride, norm)
-                    own = (kind * _PER_CELL + edge, option)
+                    build = functools.partial(
+                        cell_operation, name, shape.features, stride, norm, flat=shape.flat
+                    )
+                    own = (kind * PER_CELL + edge, option)
                     for when in self._keeping(kind, target, source):
                         table.stands(f"{name} stride {stride}", given, build, (own, *when))
-        end = shapes[-1].result
-        table.stands("head", end, functools.partial(Classifier, end[2], self.num_outputs))
+        stand_heads(table, self.heads(channels, self.network_cells))
         return table.result()
 
     def _keeping(self, kind, target, source):
@@ -238,7 +259,7 @@ class Darts(Governed, Space):
         pairs = PAIRS[target]
         if len(pairs) == 1:
             return [()]
-        row = _pair_row(kind, target)
+        row = pair_row(kind, target)
         return [((row, number),) for number, pair in enumerate(pairs) if source in pair]
 
     def to_string(self, architecture: np.ndarray) -> str:
@@ -246,7 +267,7 @@ class Darts(Governed, Space):
         row = self.check(architecture)
         cells = [
             [
-                (OPERATIONS[row[kind * _PER_CELL + edge]], EDGES[edge][1])
+                (OPERATIONS[row[kind * PER_CELL + edge]], EDGES[edge][1])
                 for edge in self.kept(row, kind)
             ]
             for kind in range(len(KINDS))
@@ -261,14 +282,14 @@ class Darts(Governed, Space):
             for decision, option in zip(self.decisions, self.mask.argmax(1), strict=True)
         }
         for kind in KINDS:
-            for node, *edges in zip(_NODES, cells[kind][::2], cells[kind][1::2], strict=True):
+            for node, *edges in zip(NODES, cells[kind][::2], cells[kind][1::2], strict=True):
                 sources = sorted(source for _, source in edges)
                 if tuple(sources) not in PAIRS[node]:
                     raise UserError(
                         f"node {node} of the {kind} cell reads {sources}; it must read two "
                         f"distinct nodes of 0 to {node - 1}"
                     )
-                if node in _CHOOSING:
+                if node in CHOOSING:
                     names[f"{kind}/{node}"] = "+".join(map(str, sources))
                 for operation, source in edges:
                     word = choose(operation, OPERATIONS, f"operation in the {kind} cell")
@@ -280,22 +301,28 @@ class _Network(InTraining):
     """The stand-alone network; in training it has a second classifier and drops edges."""
 
     def __init__(self, space: Darts, architecture: np.ndarray, norm: Norm, rngs: nnx.Rngs):
-        shapes = space.layout(space.network_channels, space.network_cells)
-        width = STEM_MULTIPLIER * space.network_channels
-        self.stem = ops.Stem(space.input_shape[2], width, norm, rngs)
+        sizes = (space.network_channels, space.network_cells)
+        shapes = space.layout(*sizes)
+        self.stem = space.stem(space.network_channels, norm, rngs)
         self.cells = nnx.List(
             _fixed_cell(space, architecture, shape, norm, rngs) for shape in shapes
         )
-        self.classifier = Classifier(shapes[-1].result[2], space.num_outputs, rngs)
+        heads = space.heads(*sizes)
+        self.head, self.ends = heads.build(norm, rngs), space.ends(len(shapes))
         self.middle = 2 * len(shapes) // 3
         self.drop_path, self.weight = space.drop_path, space.auxiliary
-        features = shapes[self.middle].result[2]
+        features, flat = shapes[self.middle].result[2], shapes[self.middle].flat
         self.auxiliary = (
-            AuxiliaryHead(features, space.num_outputs, norm, rngs) if space.auxiliary else None
+            AuxiliaryHead(features, space.num_outputs, norm, rngs, flat=flat)
+            if space.auxiliary and heads.is_vector
+            else None
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.classifier(self._run(x)[-1])
+        return self._head(self._run(x))
+
+    def _head(self, made):
+        return self.head([made[end] for end in self.ends])
 
     def _run(self, x, keys=None, rate=0.0):
         """Returns the output of each cell."""
@@ -311,7 +338,7 @@ class _Network(InTraining):
         self, x: jax.Array, keys: jax.Array, progress: jax.Array
     ) -> tuple[tuple[float, jax.Array], ...]:
         made = self._run(x, keys if self.drop_path else None, self.drop_path * progress)
-        heads = [(1.0, self.classifier(made[-1]))]
+        heads = [(1.0, self._head(made))]
         if self.auxiliary is not None:
             heads.append((self.weight, self.auxiliary(made[self.middle])))
         return tuple(heads)
@@ -320,67 +347,34 @@ class _Network(InTraining):
 def _fixed_cell(space, architecture, shape, norm, rngs):
     kind = int(shape.reduces)
     kept = space.kept(architecture, kind)
-    names = [OPERATIONS[architecture[kind * _PER_CELL + edge]] for edge in kept]
+    names = [OPERATIONS[architecture[kind * PER_CELL + edge]] for edge in kept]
     return FixedCell(shape, [EDGES[edge] for edge in kept], names, norm, rngs)
 
 
 class _Supernet(nnx.Module):
     def __init__(self, space: Darts, norm: Norm, rngs: nnx.Rngs, rematerialise: bool):
         shapes = space.layout(space.channels, space.cells)
-        self.stem = ops.Stem(space.input_shape[2], STEM_MULTIPLIER * space.channels, norm, rngs)
+        self.stem = space.stem(space.channels, norm, rngs)
         self.cells = nnx.List(
             SupernetCell(shape, norm, rngs, partial=space.partial) for shape in shapes
         )
-        self.classifier = Classifier(shapes[-1].result[2], space.num_outputs, rngs)
-        self.rematerialise = rematerialise
+        self.head = space.heads(space.channels, space.cells).build(norm, rngs)
+        self.ends, self.rematerialise = space.ends(space.cells), rematerialise
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
+        return self.head(self.features(x, gates))
+
+    def features(self, x: jax.Array, gates: Gates) -> tuple[jax.Array, ...]:
+        """Returns the output of each stage, `[B, H, W, C]` each."""
         gates = jax.tree.map(jnp.asarray, gates)
-        read = mixed_gates if gates.index is None else _drawn_gates
+        read = mixed_gates if gates.index is None else drawn_gates
         given = [read(gates, kind) for kind in range(len(KINDS))]
         before = last = self.stem(x)
+        made = []
         for cell in self.cells:
             run = cell.mixed if gates.index is None else cell.drawn
             if self.rematerialise:
                 run = jax.checkpoint(run)
             before, last = last, run(before, last, *given[cell.reduces])
-        return self.classifier(last)
-
-
-def mixed_gates(gates: Gates, kind: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the weights `float32[E, O]` of a cell's operations and the factor `[E]` of each edge.
-
-    The factor is the sum of the gates of the pairs that hold the edge.
-
-    Args:
-      gates: the gates of the space.
-      kind: the place of the cell in `KINDS`.
-    """
-    start = kind * _PER_CELL
-    factors = []
-    for node in _NODES:
-        if len(PAIRS[node]) == 1:
-            factors += [jnp.ones(len(PAIRS[node][0]), gates.weight.dtype)]
-            continue
-        reads = np.array([[source in pair for source in range(node)] for pair in PAIRS[node]])
-        factors.append(gates.weight[_pair_row(kind, node), : len(reads)] @ reads)
-    weight = gates.weight[start : start + len(EDGES), : len(OPERATIONS)]
-    return weight, jnp.concatenate(factors).astype(weight.dtype)
-
-
-def _drawn_gates(gates, kind):
-    """Returns the source, operation, weight and factor of each of a cell's eight drawn edges."""
-    sources, rows, factors = [], [], []
-    for node in _NODES:
-        if len(PAIRS[node]) == 1:
-            pair, factor = jnp.array(PAIRS[node][0]), jnp.ones((), gates.weight.dtype)
-        else:
-            row = _pair_row(kind, node)
-            drawn = gates.index[row]
-            pair, factor = jnp.array(PAIRS[node])[drawn], gates.weight[row, drawn]
-        sources.append(pair)
-        rows.append(kind * _PER_CELL + EDGES.index((node, 0)) + pair)
-        factors += [factor, factor]
-    rows = jnp.concatenate(rows)
-    options = gates.index[rows]
-    return jnp.concatenate(sources), options, gates.weight[rows, options], jnp.stack(factors)
+            made.append(last)
+        return tuple(made[end] for end in self.ends)

@@ -11,7 +11,7 @@ Zagoruyko and Komodakis, "Wide Residual Networks", 2016.
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,11 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.kernels.convolution import conv2d
 from hwnas_jax.nn.kernels.large_kernel import conv_large, effective_size, mix_kernels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.tally import relu
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
@@ -36,6 +38,7 @@ from hwnas_jax.spaces.core.arguments import (
     numbers,
     odd,
 )
+from hwnas_jax.spaces.core.heads import halving_stages, plan_heads, stand_heads
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 _init = nnx.initializers.he_uniform()
@@ -143,18 +146,25 @@ class _Backbone(nnx.Module):
             )
             for number, (convs, shortcut) in enumerate(space.blocks())
         )
-        self.head = ops.Head(space.widths[-1], space.num_outputs, norm, rngs)
+        self.depth = space.depth
+        self.head = space.heads().build(norm, rngs)
 
-    def __call__(self, x: jax.Array, gates: Gates | None = None) -> jax.Array:
-        x = self.stem(x)
+    def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
+        return self.head(self.features(x, *gates))
+
+    def features(self, x: jax.Array, gates: Gates | None = None) -> tuple[jax.Array, ...]:
+        """Returns the output of each stage, `[B, H, W, C]` each."""
+        x, outputs = self.stem(x), []
         for number, block in enumerate(self.blocks):
             if gates is None:
                 x = block(x)
-                continue
-            rows = (2 * number, 2 * number + 1)
-            index = [None if gates.index is None else gates.index[row] for row in rows]
-            x = block(x, *zip((gates.weight[row] for row in rows), index, strict=True))
-        return self.head(x)
+            else:
+                rows = (2 * number, 2 * number + 1)
+                index = [None if gates.index is None else gates.index[row] for row in rows]
+                x = block(x, *zip((gates.weight[row] for row in rows), index, strict=True))
+            if (number + 1) % self.depth == 0:
+                outputs.append(x)
+        return tuple(outputs)
 
 
 @SPACES.add
@@ -163,12 +173,16 @@ class Dash(Space):
 
     name = "dash"
     summary = "kernel size and dilation of every convolution, images or sequences; channels, blocks"
+    has_features = True
+    takes_outputs = True
+    takes_sequences = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Channels = 16,
         blocks: Repeats = 1,
         kernels: Numbers | None = None,
@@ -179,6 +193,7 @@ class Dash(Space):
         Args:
           input_shape: `(H, W, C)`; `H` is one for sequences.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: width of the first stage; the others have twice and four times as many.
           blocks: blocks per stage, two convolutions each.
           kernels: odd kernel sizes ("3,5,7"); the paper's if left out.
@@ -188,16 +203,12 @@ class Dash(Space):
           UserError: for sizes below one, even kernels, or a sequence in the wrong layout.
         """
         height, width, features = image(input_shape)
-        if width == 1 and height > 1:
-            raise UserError(
-                f"a sequence is an image one pixel high, (1, {height}, {features}); "
-                f"got {tuple(input_shape)}"
-            )
         published = (3, 7, 11, 15, 19) if height == 1 else (3, 5, 7, 9)
         sizes = numbers("kernels", published if kernels is None else kernels, 1, 1023)
         gaps = numbers("dilations", (1, 3, 7, 15) if dilations is None else dilations, 1, 1023)
         odd("kernels", sizes)
         self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.outputs = tuple(outputs)
         self.channels, self.depth = channels, blocks
         self.options = tuple(itertools.product(sizes, gaps))
         names = tuple(f"k{size}d{gap}" for size, gap in self.options)
@@ -230,14 +241,16 @@ class Dash(Space):
                 yield convs, shortcut
                 inputs = outputs
 
-    def _shape(self, size):
-        return (1 if self.input_shape[0] == 1 else size, size)
+    def heads(self) -> HeadsPlan:
+        """Returns what the heads read and return."""
+        stages = halving_stages(self.input_shape, self.widths)
+        return plan_heads(self, stages, self.channels, ops.Head)
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
         norm = supernet_norm(axis_name)
-        shapes = [self._shape(size) for size, _ in self.options]
+        shapes = [ops.window(size, self.input_shape) for size, _ in self.options]
         gaps = [gap for _, gap in self.options]
 
         def conv(number, inputs, outputs, stride):
@@ -254,7 +267,9 @@ class Dash(Space):
 
         def conv(number, inputs, outputs, stride):
             size, gap = self.options[architecture[number]]
-            return ChosenConv(inputs, outputs, self._shape(size), gap, stride, norm, rngs)
+            return ChosenConv(
+                inputs, outputs, ops.window(size, self.input_shape), gap, stride, norm, rngs
+            )
 
         return _Backbone(self, conv, norm, rngs)
 
@@ -280,14 +295,20 @@ class Dash(Space):
             for inputs, outputs, stride in convs:
                 for option, (size, gap) in enumerate(self.options):
                     build = functools.partial(
-                        ChosenConv, inputs, outputs, self._shape(size), gap, stride, norm
+                        ChosenConv,
+                        inputs,
+                        outputs,
+                        ops.window(size, self.input_shape),
+                        gap,
+                        stride,
+                        norm,
                     )
                     table.stands(
                         f"k{size}d{gap} {outputs} stride {stride}", shape, build, ((row, option),)
                     )
                 shape = (-(-shape[0] // stride), -(-shape[1] // stride), outputs)
                 row += 1
-        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_outputs, norm, r))
+        stand_heads(table, self.heads())
         return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:

@@ -10,7 +10,8 @@ Search Benchmark", ICLR 2021 (the network for CIFAR-100 halves the image three t
 from typing import ClassVar
 
 from hwnas_jax.spaces.base import SPACES
-from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layers import Inverted, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Layerwise
 
 
 def _blocks():

@@ -13,6 +13,7 @@ Search", ICLR 2020.
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import jax
@@ -28,14 +29,18 @@ from hwnas_jax.nn.cell_operations import (
     CellOperation,
     names,
     relu_conv_norm,
+    suited,
 )
 from hwnas_jax.nn.cells import FixedCell, mixed_cells
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space, Step
-from hwnas_jax.spaces.core.arguments import Cells, Channels, image
+from hwnas_jax.spaces.core.arguments import Cells, Channels, check_extent_of, image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
+from hwnas_jax.spaces.core.heads import halving_stages, head_steps, plan_heads, stand_heads
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 CELL_OPERATIONS = (NONE, SKIP_CONNECT, relu_conv_norm(1), relu_conv_norm(3), AVG_POOL_3X3)
@@ -96,29 +101,34 @@ class NasBench201(CellChoices, Space):
     summary = "cells of 4 nodes, 6 edges, 5 operations (15,625); channels, cells"
     adds_options = True
     has_features = True
+    takes_outputs = True
+    takes_sequences = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Channels = 16,
         cells: Cells = 5,
     ):
         """Sets the size.
 
         Args:
-          input_shape: `(H, W, C)` of one image; `H` and `W` at least 4.
+          input_shape: `(H, W, C)` of one image, at least 4x4, or of a sequence of at least 4.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: width of the first of three stages; the others have twice and four times it.
           cells: cells per stage.
 
         Raises:
           UserError: for images too small to halve twice.
         """
-        if min(input_shape[:2]) < 4:
-            raise UserError(f"{self.name} needs images of at least 4x4, got {input_shape}")
         self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        check_extent_of(self.input_shape, 4, self.name)
+        self.outputs = tuple(outputs)
+        self.cell_operations = suited(self.cell_operations, self.input_shape)
         self.channels, self.cells = channels, cells
         self.args = {"channels": channels, "cells": cells}
         self._decide()
@@ -132,9 +142,19 @@ class NasBench201(CellChoices, Space):
     def num_layers(self) -> int:
         return self.num_stages * self.cells * len(EDGES)
 
+    def heads(self) -> HeadsPlan:
+        """Returns what the heads read and return."""
+        stages = halving_stages(self.input_shape, self.widths)
+        return plan_heads(self, stages, self.channels, ops.Head)
+
+    def stem(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+        """Builds the part before the first stage."""
+        kernel = ops.window(3, self.input_shape)
+        return ops.Stem(self.input_shape[2], self.channels, norm, rngs, kernel)
+
     def reduction(self, narrow: int, wide: int, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         """Builds the part between two stages, which halves the image."""
-        return ops.ResidualReduction(narrow, wide, norm, rngs)
+        return ops.ResidualReduction(narrow, wide, norm, rngs, ops.window(3, self.input_shape))
 
     def supernet(
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
@@ -172,17 +192,15 @@ class NasBench201(CellChoices, Space):
 
     @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
-        height, width, features = self.input_shape
-        table, norm = OperationTable(), network_norm()
-        table.stands("stem", self.input_shape, lambda r: ops.Stem(features, self.channels, norm, r))
-        shape = (height, width, self.channels)
-        for stage, channels in enumerate(self.widths):
+        table, norm, heads = OperationTable(), network_norm(), self.heads()
+        table.stands("stem", self.input_shape, functools.partial(self.stem, norm))
+        for stage, (channels, shape) in enumerate(zip(self.widths, heads.stages, strict=True)):
             if stage:
                 narrow = self.widths[stage - 1]
                 table.stands(
-                    "reduction", shape, functools.partial(self.reduction, narrow, channels, norm)
-                )
-                shape = (-(-shape[0] // 2), -(-shape[1] // 2), channels)
+                    "reduction", heads.stages[stage - 1],
+                    functools.partial(self.reduction, narrow, channels, norm),
+                )  # fmt: skip
             for decision in range(self.num_decisions):
                 for option, operation in enumerate(self.cell_operations):
                     if operation.kind == "zero":
@@ -191,16 +209,18 @@ class NasBench201(CellChoices, Space):
                     table.stands(
                         operation.name, shape, build, ((decision, option),), count=self.cells
                     )
-        table.stands("head", shape, lambda r: ops.Head(self.widths[-1], self.num_outputs, norm, r))
+        stand_heads(table, heads)
         return table.result()
 
     def graph(self, architecture: np.ndarray) -> tuple[Step, ...]:
         architecture = self.canonical(self.check(architecture)[None])[0]
         chosen = [self.cell_operations[option] for option in architecture]
-        height, width, features = self.input_shape
-        steps = [Step("operation", (0,), f"stem {height}x{width}x{features}")]
-        for stage, channels in enumerate(self.widths):
-            shape = f"{height}x{width}x{channels}"
+        heads, ends = self.heads(), []
+        shapes = ["x".join(map(str, shape)) for shape in (self.input_shape, *heads.stages)]
+        steps = [Step("operation", (0,), f"stem {shapes[0]}")]
+        for stage, shape in enumerate(shapes[1:]):
+            if stage:
+                steps.append(Step("operation", (len(steps),), f"reduction {shapes[stage]}"))
             for _ in range(self.cells):
                 nodes = [len(steps)]
                 for node in range(1, 4):
@@ -217,10 +237,8 @@ class NasBench201(CellChoices, Space):
                     kind = "sum" if incoming else "zeros"
                     steps.append(Step(kind, tuple(incoming) or (nodes[0],)))
                     nodes.append(len(steps))
-            last = "head" if stage == self.num_stages - 1 else "reduction"
-            steps.append(Step("operation", (len(steps),), f"{last} {shape}"))
-            height, width = -(-height // 2), -(-width // 2)
-        return tuple(steps)
+            ends.append(len(steps))
+        return (*steps, *head_steps(heads, len(steps), ends))
 
 
 class _Skeleton(nnx.Module):
@@ -228,15 +246,15 @@ class _Skeleton(nnx.Module):
 
     def __init__(self, space: NasBench201, make_stage, norm: Norm, rngs: nnx.Rngs):
         widths = space.widths
-        self.stem = ops.Stem(space.input_shape[2], widths[0], norm, rngs)
+        self.stem = space.stem(norm, rngs)
         self.stages = nnx.List(make_stage(width) for width in widths)
         self.reductions = nnx.List(
             space.reduction(narrow, wide, norm, rngs) for narrow, wide in itertools.pairwise(widths)
         )
-        self.head = ops.Head(widths[-1], space.num_outputs, norm, rngs)
+        self.head = space.heads().build(norm, rngs)
 
     def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
-        return self.head(self.features(x, *gates)[-1])
+        return self.head(self.features(x, *gates))
 
     def features(self, x: jax.Array, *gates: Gates) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, `[B, H, W, C]` each."""

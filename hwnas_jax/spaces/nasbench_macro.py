@@ -12,7 +12,8 @@ import numpy as np
 
 from hwnas_jax.errors import UserError, shown
 from hwnas_jax.spaces.base import SPACES
-from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layers import Inverted, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Layerwise
 
 
 @SPACES.add

@@ -9,7 +9,8 @@ Hardware", ICLR 2019.
 from typing import ClassVar
 
 from hwnas_jax.spaces.base import SPACES
-from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layers import Inverted, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Layerwise
 
 
 @SPACES.add

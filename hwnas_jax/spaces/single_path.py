@@ -23,7 +23,8 @@ from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import Halvings, Head, Repeats, Width
-from hwnas_jax.spaces.core.layerwise import Inverted, Layer, Layerwise, Skip, Stage
+from hwnas_jax.spaces.core.layers import Inverted, Layer, Skip, Stage
+from hwnas_jax.spaces.core.layerwise import Layerwise
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import made_once
 from hwnas_jax.spaces.proxylessnas import ProxylessNAS
@@ -223,7 +224,7 @@ class _Supernet(nnx.Module):
             stages.append(stage)
             position += len(run)
         self.body = nnx.List(stages)
-        self.head = backbone._head(norm, rngs)
+        self.head = backbone.heads().build(norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         x, start = self.first(self.stem(x)), 0
@@ -231,7 +232,7 @@ class _Supernet(nnx.Module):
             rows = slice(2 * start, 2 * (start + stage.count))
             x = stage(x, _choices(gates.weight[rows], gates.index, rows))
             start += stage.count
-        return self.head(x)
+        return self.head([x])
 
 
 def _norms(kernel, num_options):

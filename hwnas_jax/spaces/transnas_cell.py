@@ -9,7 +9,9 @@ Cross-Task Neural Architecture Search", CVPR 2021.
 """
 
 import functools
+import itertools
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple, cast
 
 import jax
@@ -18,17 +20,28 @@ from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
 from hwnas_jax.errors import UserError, shown
-from hwnas_jax.nn.cell_operations import NONE, SKIP_CONNECT, CellOperation, names, relu_conv_norm
+from hwnas_jax.nn.cell_operations import (
+    NONE,
+    SKIP_CONNECT,
+    CellOperation,
+    names,
+    relu_conv_norm,
+    suited,
+)
 from hwnas_jax.nn.cells import FixedCell, mixed_cells
-from hwnas_jax.nn.classifier import Classifier
+from hwnas_jax.nn.classifier import classifier
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.mixed_path import MixedCells
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.operations import window
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.transnas import Stem
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import image
+from hwnas_jax.spaces.core.arguments import extent, image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
+from hwnas_jax.spaces.core.heads import plan_heads, stand_heads
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 CELL_OPERATIONS = (NONE, SKIP_CONNECT, relu_conv_norm(1), relu_conv_norm(3))
@@ -70,12 +83,15 @@ class TransNASCell(FourNodes, Space):
     cell_operations: tuple[CellOperation, ...] = CELL_OPERATIONS
     adds_options = True
     has_features = True
+    takes_outputs = True
+    takes_sequences = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Annotated[int, Ge(2), Le(4096), MultipleOf(2)] = 64,
         macro: str = "41414",
         stem_halvings: Annotated[int, Ge(0), Le(2)] = 2,
@@ -85,6 +101,7 @@ class TransNASCell(FourNodes, Space):
         Args:
           input_shape: `(H, W, C)` of one image.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: of the stem, an even number.
           macro: a digit for each module, one to eight of them.
           stem_halvings: how often the stem halves the image, at most twice.
@@ -99,12 +116,14 @@ class TransNASCell(FourNodes, Space):
             )
         height, width, features = image(input_shape)
         halvings = stem_halvings + sum(digit in _HALVES for digit in macro)
-        if min(height, width) < 2**halvings:
+        if extent(input_shape) < 2**halvings:
             raise UserError(
                 f"images of {height}x{width} cannot be halved {halvings} times; lower "
                 f"space.args.stem_halvings, or the digits 3 and 4 of space.args.macro"
             )
         self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.outputs = tuple(outputs)
+        self.cell_operations = suited(self.cell_operations, self.input_shape)
         self.channels, self.macro, self.stem_halvings = channels, macro, stem_halvings
         self.args = {"channels": channels, "macro": macro, "stem_halvings": stem_halvings}
         self._decide()
@@ -120,6 +139,12 @@ class TransNASCell(FourNodes, Space):
                 cells.append(_Cell(shape, features, 2 if changes and changes in _HALVES else 1))
                 shape = cells[-1].result
         return cells
+
+    def heads(self) -> HeadsPlan:
+        """Returns what the heads read and return; a cell that changes the shape begins a stage."""
+        cells = self.layout()
+        before = [a.result for a, b in itertools.pairwise(cells) if not b.keeps_shape]
+        return plan_heads(self, [*before, cells[-1].result], self.channels, classifier)
 
     def _runs(self) -> list[tuple[_Cell, int]]:
         """Returns the cells and how many equal ones follow one another.
@@ -165,7 +190,7 @@ class TransNASCell(FourNodes, Space):
     def inherit(self, network: nnx.Module, architecture: np.ndarray, supernet: nnx.Module) -> None:
         architecture = self.check(architecture)
         target, source = cast(_Skeleton, network), cast(_Skeleton, supernet)
-        copy_weights(target, source, "stem", "classifier")
+        copy_weights(target, source, "stem", "head")
         cells: Any = iter(target.cells)
         for run, (_, count) in zip(source.cells, self._runs(), strict=True):
             for number in range(count):
@@ -189,12 +214,14 @@ class TransNASCell(FourNodes, Space):
                         functools.partial(operation.build, given[2], cell.features, stride, norm),
                         ((edge, option),),
                     )  # fmt: skip
-        end = self.layout()[-1].result
-        table.stands("head", end, functools.partial(Classifier, end[2], self.num_outputs))
+        stand_heads(table, self.heads())
         return table.result()
 
     def _stem(self, norm: Norm, rngs: nnx.Rngs) -> Stem:
-        return Stem(self.input_shape[2], self.channels, self.stem_halvings, norm, rngs)
+        return Stem(
+            self.input_shape[2], self.channels, self.stem_halvings, norm, rngs,
+            kernel=window(3, self.input_shape),
+        )  # fmt: skip
 
     def to_string(self, architecture: np.ndarray) -> str:
         """Returns channels, modules, and a digit for each edge, "64-41414-1_02_333"."""
@@ -216,16 +243,16 @@ class TransNASCell(FourNodes, Space):
 
 
 class _Skeleton(nnx.Module):
-    """Stem, cells, classifier. A cell that changes the shape begins a new stage."""
+    """Stem, cells, heads. A cell that changes the shape begins a new stage."""
 
     def __init__(self, space: TransNASCell, runs, build, norm: Norm, rngs: nnx.Rngs):
         self.stem = space._stem(norm, rngs)
         self.cells = nnx.List(build(cell, count, rngs) for cell, count in runs)
         self.begins = tuple(not cell.keeps_shape for cell, _ in runs)
-        self.classifier = Classifier(runs[-1][0].result[2], space.num_outputs, rngs)
+        self.head = space.heads().build(norm, rngs)
 
     def __call__(self, x: jax.Array, *gates: Gates) -> jax.Array:
-        return self.classifier(self.features(x, *gates)[-1])
+        return self.head(self.features(x, *gates))
 
     def features(self, x: jax.Array, *gates: Gates) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, `[B, H, W, C]` each."""

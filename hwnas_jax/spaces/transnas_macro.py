@@ -11,7 +11,8 @@ Cross-Task Neural Architecture Search", CVPR 2021.
 import functools
 import itertools
 import re
-from typing import Annotated, Any, cast
+from collections.abc import Sequence
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +21,20 @@ from annotated_types import Ge, Le, MultipleOf
 from flax import nnx
 
 from hwnas_jax.errors import UserError, shown
-from hwnas_jax.nn.classifier import Classifier
+from hwnas_jax.nn.classifier import classifier
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.layerwise import run_drawn_block
 from hwnas_jax.nn.macro import SharedModule, State, Trellis, run_drawn_path, run_mixed
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.operations import window
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.residual import BasicModule
 from hwnas_jax.nn.transnas import Stem
-from hwnas_jax.nn.variables import copy_weights
+from hwnas_jax.nn.variables import copy_first_weights, copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import SPACES, Decision, Operation, Place, Space
-from hwnas_jax.spaces.core.arguments import image, whole
+from hwnas_jax.spaces.core.arguments import extent, image, whole
+from hwnas_jax.spaces.core.heads import plan_heads, stand_begun, stand_finished
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
 DIGITS = ("1", "2", "3", "4")
@@ -44,12 +49,15 @@ class TransNASMacro(Space):
     name = "transnas_macro"
     summary = "4-6 modules that keep, widen, halve or both (3,256), TransNAS-Bench-101 macro"
     constrained = True
+    takes_outputs = True
+    takes_sequences = True
 
     def __init__(
         self,
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         channels: Annotated[int, Ge(2), Le(4096), MultipleOf(2)] = 64,
         least: Annotated[int, Ge(1), Le(8)] = 4,
         most: Annotated[int, Ge(1), Le(8)] = 6,
@@ -62,6 +70,7 @@ class TransNASMacro(Space):
         Args:
           input_shape: `(H, W, C)` of one image.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           channels: of the stem, an even number.
           least: smallest number of modules.
           most: largest number of modules.
@@ -74,12 +83,13 @@ class TransNASMacro(Space):
         """
         whole("most", most, least, 8)
         height, width, features = image(input_shape)
-        if min(height, width) < 2 ** (halvings + stem_halvings):
+        if extent(input_shape) < 2 ** (halvings + stem_halvings):
             raise UserError(
                 f"images of {height}x{width} cannot be halved {halvings + stem_halvings} times; "
                 f"lower space.args.halvings or space.args.stem_halvings"
             )
         self.input_shape, self.num_outputs = (height, width, features), int(num_outputs)
+        self.outputs = tuple(outputs)
         self.args = {
             "channels": channels, "least": least, "most": most, "doublings": doublings,
             "halvings": halvings, "stem_halvings": stem_halvings,
@@ -159,12 +169,24 @@ class TransNASMacro(Space):
         return states
 
     def _stem(self, norm: Norm, rngs: nnx.Rngs) -> Stem:
-        return Stem(self.input_shape[2], self.channels, self.stem_halvings, norm, rngs)
+        return Stem(
+            self.input_shape[2], self.channels, self.stem_halvings, norm, rngs,
+            kernel=window(3, self.input_shape),
+        )  # fmt: skip
+
+    def heads(self, last: State) -> HeadsPlan:
+        """Returns what the heads read and return: the stem's output, and a value in a last state.
+
+        The halvings between the two stand in other places in every network.
+        """
+        stages = [self._shape((0, 0)), self._shape(last)]
+        return plan_heads(self, stages, self.channels, classifier)
 
     def _module(self, source, target, norm: Norm, rngs: nnx.Rngs) -> BasicModule:
         features_in, features = (self._shape(state)[2] for state in (source, target))
         stride = 2 if target[1] > source[1] else 1
-        return BasicModule(features_in, features, norm, rngs, stride=stride)
+        kernel = window(3, self.input_shape)
+        return BasicModule(features_in, features, norm, rngs, stride=stride, kernel=kernel)
 
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None
@@ -188,10 +210,7 @@ class TransNASMacro(Space):
             for conv, kernel in pairs:
                 inputs, outputs = conv.kernel.shape[2:]
                 conv.kernel[...] = kernel[...][:, :, :inputs, :outputs]
-        features = target.linear.kernel.shape[0]
-        linear, shared = cast(Any, target.linear), cast(Any, source.linear)
-        linear.kernel[...] = shared.kernel[...][:features]
-        linear.bias[...] = shared.bias[...]
+        copy_first_weights(target.head, source.head)
 
     @made_once
     def operations(self) -> tuple[dict[str, Operation], tuple[Place, ...]]:
@@ -213,8 +232,8 @@ class TransNASMacro(Space):
                     )  # fmt: skip
             ways = longer
         for when, state in ways:
-            head = functools.partial(Classifier, self._shape(state)[2], self.num_outputs)
-            table.stands("head", self._shape(state), head, when)
+            stand_begun(table, self.heads(state), when)
+        stand_finished(table, self.heads(ways[0][1]))
         return table.result()
 
 
@@ -224,13 +243,13 @@ class _Network(nnx.Module):
         self.modules = nnx.List(
             space._module(a, b, norm, rngs) for a, b in itertools.pairwise(states)
         )
-        self.linear = nnx.Linear(space._shape(states[-1])[2], space.num_outputs, rngs=rngs)
+        self.head = space.heads(states[-1]).build(norm, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.stem(x)
+        x = first = self.stem(x)
         for module in self.modules:
             x = module(x)
-        return self.linear(x.mean((1, 2)))
+        return self.head([first, x])
 
 
 class _Supernet(nnx.Module):
@@ -243,9 +262,11 @@ class _Supernet(nnx.Module):
             for number in range(space.most + 1)
         ]
         self.modules = nnx.List(
-            SharedModule(a, b, norm, rngs) for a, b in itertools.pairwise(widest)
+            SharedModule(a, b, norm, rngs, window(3, space.input_shape))
+            for a, b in itertools.pairwise(widest)
         )
-        self.linear = nnx.Linear(widest[-1], space.num_outputs, rngs=rngs)
+        last = (max(state[0] for state in space.trellis.states(space.most)), space.halvings)
+        self.head = space.heads(last).build(norm, rngs)
 
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
         x = self.stem(x)
@@ -255,29 +276,22 @@ class _Supernet(nnx.Module):
         if self.rematerialise:
             run = jax.checkpoint(run_mixed, static_argnums=(0, 4))
         values, reached = run(self.trellis, list(self.modules), x, gates.weight, self.channels)
-        answers = [
-            (reached[state] * _classify(value, *self._classifier())).astype(x.dtype)
-            for state, value in values.items()
+        begun = [
+            jax.tree.map(lambda part, s=state: (reached[s] * part).astype(x.dtype), made)
+            for state, made in ((state, self.head.begin(value)) for state, value in values.items())
         ]
-        return jnp.stack(answers).sum(0)
+        total = jax.tree.map(lambda *parts: jnp.stack(parts).sum(0), *begun)
+        return self.head.finish([x], total)
 
     def _drawn(self, x, gates):
         flat, number, layout = run_drawn_path(
             self.trellis, list(self.modules), x, gates.weight, gates.index
         )
         last = self.trellis.states(self.trellis.most)
-        answers = tuple(_answer(layout, state) for state in last)
-        return run_drawn_block(answers, flat, number, self._classifier())
-
-    def _classifier(self):
-        linear = cast(Any, self.linear)
-        return linear.kernel[...], linear.bias[...]
+        graph, weights = nnx.split(self.head)
+        begins = tuple(_begin(graph, layout, state) for state in last)
+        return self.head.finish([x], run_drawn_block(begins, flat, number, (weights,)))
 
 
-def _answer(layout, state):
-    return lambda flat, kernel, bias: _classify(layout.read(flat, state), kernel, bias)
-
-
-def _classify(value, kernel, bias):
-    pooled = value.mean((1, 2))
-    return pooled @ kernel[: pooled.shape[-1]].astype(pooled.dtype) + bias.astype(pooled.dtype)
+def _begin(graph, layout, state):
+    return lambda flat, weights: nnx.merge(graph, weights).begin(layout.read(flat, state))

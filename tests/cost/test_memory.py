@@ -12,8 +12,14 @@ from hwnas_jax.cost.models.analytic import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.cost.models.registry import load_cost_model
 from hwnas_jax.cost.simulate.layers import trace
-from hwnas_jax.cost.simulate.memory import peak_bytes, peak_table
+from hwnas_jax.cost.simulate.memory import (
+    graph_peak_bytes,
+    operation_workspace,
+    peak_bytes,
+    peak_table,
+)
 from hwnas_jax.cost.simulate.shape_programs import network_program
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.spaces import make_space
 
 IN_PLACE = {
@@ -21,6 +27,10 @@ IN_PLACE = {
     "tanh", "integer_pow", "reshape", "squeeze", "expand_dims", "convert_element_type", "copy",
     "select_n",
 }  # fmt: skip
+
+
+DENSE = (Output(2, dense=True),)
+SEVERAL = (Output(5), Output(3, dense=True))
 
 
 @functools.cache
@@ -111,6 +121,22 @@ def test_the_peak_is_that_of_the_arrays_of_a_network_that_runs(architecture):
     program = network_program(space(), architecture)
     assert peak_bytes(trace(program), len(program.weights)) == brute
     assert table()[tuple(architecture)] == brute
+
+
+@pytest.mark.parametrize("outputs", [DENSE, SEVERAL], ids=["dense", "several"])
+def test_the_peak_of_decoders_is_that_of_their_network(outputs):
+    """The graph knows which outputs of stages are kept for the decoder; the network's jaxpr too."""
+    own = make_space(
+        "nasbench201", {"channels": 4, "cells": 1}, input_shape=(9, 8, 3),
+        num_outputs=sum(output.channels for output in outputs), outputs=outputs,
+    )  # fmt: skip
+    workspaces = {name: operation_workspace(each) for name, each in own.operations()[0].items()}
+    for row in (np.array([3, 2, 4, 1, 0, 3], np.int32), np.array([0, 3, 1, 3, 0, 0], np.int32)):
+        program = network_program(own, row)
+        counted = peak_bytes(trace(program), len(program.weights))
+        found = graph_peak_bytes(own.graph(row), workspaces, 4 * 9 * 8 * 3)
+        # Beside the outputs stand the logarithms of their variances.
+        assert abs(found - counted) <= (2 * 4 * len(outputs) if len(outputs) > 1 else 0)
 
 
 def test_the_counted_peak_goes_by_hand():

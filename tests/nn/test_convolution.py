@@ -184,6 +184,13 @@ def test_average_of_neighbourhoods_gradient_is_the_transpose():
     np.testing.assert_allclose((pull_back(g)[0] * x).sum(), (windows(x) * g).sum(), rtol=1e-4)
 
 
+def test_halving_a_sequence_is_along_its_length():
+    x = np.random.default_rng(0).normal(size=(2, 1, 7, 3)).astype(np.float32)
+    longer = np.concatenate([x, x[:, :, -1:]], axis=2)
+    expected = (longer[:, :, ::2] + longer[:, :, 1::2]) / 2
+    np.testing.assert_allclose(avg_pool_2x2(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(("size", "halved"), [(4, 2), (7, 4)])
 def test_halving(size, halved):
     x = np.random.default_rng(0).normal(size=(1, size, size, 1)).astype(np.float32)

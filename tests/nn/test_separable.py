@@ -70,3 +70,19 @@ def test_a_factorised_reduction_sees_every_second_pixel_twice(length):
     expected = np.concatenate([x[:, ::2, ::2], padded[:, 1::2, 1::2]], -1)
     np.testing.assert_allclose(module(jnp.asarray(x)), expected)
     assert module.macs((length, length, 1)) == 2 * (-(-length // 2)) ** 2
+    sequence = x[:, :1]
+    moved = padded[:, :1, 1::2]
+    expected = np.concatenate([sequence[:, :, ::2], moved], -1)
+    np.testing.assert_allclose(module(jnp.asarray(sequence)), expected)
+
+
+def test_kernels_for_sequences_are_one_pixel_high():
+    module = DilConv(3, 4, (1, 5), supernet_norm(), nnx.Rngs(0), stride=2, dilation=1)
+    x = normals(2, 1, 9, 3)
+    padded = np.pad(np.maximum(np.asarray(x), 0), ((0, 0), (0, 0), (2, 2), (0, 0)))
+    taps = np.asarray(module.kernel[...])[0]
+    middle = sum(padded[:, :, tap : tap + 9 : 2] * taps[tap] for tap in range(5))
+    values = middle @ np.asarray(module.pointwise.kernel[...][0, 0])
+    expected = (values - values.mean((0, 1, 2))) / np.sqrt(values.var((0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(module(x), expected, atol=1e-4)
+    assert module.macs((1, 9, 3)) == 5 * (5 * 3 + 3 * 4)

@@ -1,13 +1,15 @@
 """The contract of a search space, checked against independent ways to compute the same."""
 
+import collections
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from hwnas_jax.nn.initialisation import abstract
+from hwnas_jax.nn.initialisation import abstract, weight_rngs
 from hwnas_jax.nn.platform import platform
 from hwnas_jax.relax.base import Gates, one_hot_gates
 from hwnas_jax.spaces import Space, from_spec, sum_places, sum_terms
@@ -107,8 +109,9 @@ def check_counts(space: Space, architectures: np.ndarray | None = None, *, extra
     Parameters are counted in the built network, products in its jaxpr. Canonical forms are built,
     since another form may hold operations that do not run. `extra` is counted beside products, as
     the space's paper does (the additions of a bias). By default the architectures have every option
-    of every decision.
+    of every decision. Logarithms of variances, one for each of several outputs, are no operation's.
     """
+    log_variances = len(space.outputs) if len(space.outputs) > 1 else 0
     operations = space.operations()[0]
     params = sum_terms(space, {name: op.params for name, op in operations.items()})
     macs = sum_terms(space, {name: op.macs for name, op in operations.items()})
@@ -116,10 +119,83 @@ def check_counts(space: Space, architectures: np.ndarray | None = None, *, extra
         weight = jnp.asarray(np.eye(space.num_options, dtype=np.float32)[row])
         network = abstract(lambda rngs, a=row: space.network(a, rngs))
         leaves = jax.tree.leaves(nnx.state(network, nnx.Param))
-        built = sum(leaf.size for leaf in leaves)
+        built = sum(leaf.size for leaf in leaves) - log_variances
         assert round(float(params.total(weight))) == built, space.to_string(row)
         counted = _network_macs(space, network) + extra
         assert abs(float(macs.total(weight)) - counted) <= 1e-5 * counted, space.to_string(row)
+
+
+def check_shapes(space: Space, architecture: np.ndarray) -> None:
+    """Supernet and network return what `output_shape` says, and have gradients; nothing is run."""
+    supernet = abstract(space.supernet)
+    assert hasattr(supernet, "features") == space.has_features
+    network = abstract(lambda rngs: space.network(architecture, rngs))
+    images = jax.ShapeDtypeStruct((2, *space.input_shape), jnp.float32)
+    weight = jax.ShapeDtypeStruct(space.mask.shape, jnp.float32)
+    index = jax.ShapeDtypeStruct((space.num_decisions,), jnp.int32)
+    for module, gates in ((supernet, (weight, None)), (supernet, (weight, index)), (network, ())):
+        graph, weights, rest = nnx.split(module, nnx.Param, ...)
+
+        def loss(weights, rest, images, gates, graph=graph):
+            own = jax.tree.map(lambda leaf: leaf, rest)  # variables that may be set in this trace
+            outputs = nnx.merge(graph, weights, own)(images, *([Gates(*gates)] if gates else []))
+            return outputs.sum(), outputs
+
+        of = jax.value_and_grad(loss, has_aux=True)
+        (_, outputs), slopes = jax.eval_shape(of, weights, rest, images, gates)
+        assert outputs.shape == (2, *space.output_shape)
+        assert jax.tree.map(jnp.shape, slopes) == jax.tree.map(jnp.shape, weights)
+
+
+def check_graph(space: Space, architecture: np.ndarray) -> None:
+    """The graph of a network has the operations that stand in it, and its last value is the output.
+
+    Shapes are followed from step to step through the operations' own modules.
+    """
+    steps = space.graph(architecture)
+    if steps is None:
+        return
+    operations, places = space.operations()
+    standing = collections.Counter()
+    for place in places:
+        if all(architecture[decision] == option for decision, option in place.when):
+            standing[place.operation] += place.count
+    assert collections.Counter(s.operation for s in steps if s.kind == "operation") == standing
+    shapes = [(1, *space.input_shape)]
+    for step in steps:
+        read = [shapes[value] for value in step.inputs]
+        if step.kind == "operation":
+            own = operations[step.operation]
+            assert read == [(1, *own.input_shape)], step.operation
+            module = abstract(own.build)
+            like = jax.ShapeDtypeStruct(read[0], jnp.float32)
+            shapes.append(jax.eval_shape(lambda m, x: m(x), module, like).shape)
+        elif step.kind == "join":
+            shapes.append((1, sum(map(math.prod, read))))
+        else:
+            assert len(set(read)) == 1, step
+            shapes.append(read[0])
+    log_variances = len(space.outputs) if len(space.outputs) > 1 else 0
+    assert math.prod(shapes[-1]) + log_variances == math.prod(space.output_shape)
+
+
+def check_same_outputs(space: Space, architecture: np.ndarray, *, sampled: bool) -> None:
+    """At one-hot gates the supernet returns what the network returns that inherits its weights."""
+    gates = one_hot(space, architecture, sampled=sampled)
+
+    def both(images):
+        supernet = space.supernet(weight_rngs(jax.random.key(0)))
+        network = space.network(architecture, weight_rngs(jax.random.key(1)))
+        space.inherit(network, architecture, supernet)
+        network.train()
+        return supernet(images, gates), network(images)
+
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.standard_normal((3, *space.input_shape)), jnp.float32)
+    with platform("gpu"):  # plain convolutions compile in less time
+        found, expected = jax.jit(both)(images)
+    assert found.shape == (3, *space.output_shape) and float(jnp.ptp(found)) > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def check_tables_agree(space: Space) -> None:

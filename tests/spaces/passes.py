@@ -31,7 +31,7 @@ class Passes:
         self.graph, like = nnx.split(supernet)
         self.state = _drawn(space, like, self.rng)
         self.images = self.draw(batch, *space.input_shape)
-        self.direction = self.draw(batch, space.num_outputs)
+        self.direction = self.draw(batch, *space.output_shape)
 
         def loss(state, weight, index, images, direction):
             outputs = nnx.merge(self.graph, state)(images, Gates(weight, index))

@@ -18,7 +18,8 @@ from hwnas_jax.nn.normalisation import supernet_norm
 from hwnas_jax.nn.operations import Identity
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces import make_space
-from hwnas_jax.spaces.core.layerwise import Inverted, Layerwise, Stage
+from hwnas_jax.spaces.core.layers import Inverted, Stage
+from hwnas_jax.spaces.core.layerwise import Layerwise
 from tests.helpers import initialise
 from tests.spaces import contract
 from tests.spaces.passes import check_space

@@ -71,7 +71,7 @@ def test_features_are_the_outputs_of_the_stages():
         made = [network.stem(x)]
         for cell in network.cells:
             made.append(cell(made[-1]))
-    expected = [made[2], made[4], network.classifier(made[4])]
+    expected = [made[2], made[4], network.head([made[2], made[4]])]
     for ours, theirs in zip([*found, outputs], expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 

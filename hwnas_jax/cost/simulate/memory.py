@@ -162,7 +162,7 @@ def graph_peak_bytes(
     """Returns the peak of a network's graph, from what its operations need.
 
     A sum of one term is that term. A sum of several is computed in the place of its first or second
-    term, if nothing reads that later, and else in an array of its own.
+    term, if nothing reads that later, and else in an array of its own. So is what is joined.
 
     Args:
       steps: `Space.graph(architecture)`.
@@ -189,6 +189,9 @@ def graph_peak_bytes(
             needs = workspaces[step.operation]
             within = needs.consuming if last[first] == number else needs.keeping
             peak, sizes[own] = max(peak, held - sizes[first] + within), needs.output
+        elif step.kind == "join":
+            sizes[own] = sum(sizes[array] for array in reads[number])
+            peak = max(peak, held + sizes[own])
         else:
             sizes[own] = sizes[first]
             terms = reads[number]

@@ -33,7 +33,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 
 
     Args:
       x: `[B, H, W, I]`.
-      kernel: `[k, k, I, O]`, `k` odd.
+      kernel: `[h, w, I, O]`, `h` and `w` odd.
       stride: step in both directions.
       dilation: spacing of the kernel's taps.
 
@@ -168,7 +168,8 @@ def _window_sum_3x3(x):
     """Returns the sum over each 3x3 window, with zeros outside; it is its own transpose."""
     # On CPU padding is a separate pass, since it asks of every element whether it lies inside.
     alone = target_platform() == "cpu"
-    for axes in [(1, 2)] if alone else [(1,), (2,)]:
+    long = tuple(axis for axis in (1, 2) if x.shape[axis] > 1)
+    for axes in [long] if alone else [(axis,) for axis in long]:
         margins = [(1, 1, 0) if axis in axes else (0, 0, 0) for axis in range(4)]
         padded = jax.lax.pad(x, np.zeros((), x.dtype), margins)
         x = jax.lax.optimization_barrier(padded) if alone else padded
@@ -222,12 +223,13 @@ def avg_pool_2x2(x: jax.Array) -> jax.Array:
     """Halves `x` (`[B, H, W, C]`) by averaging 2x2 blocks; odd sizes repeat their last line."""
     chex.assert_rank(x, 4)
     for axis in (1, 2):
-        if x.shape[axis] % 2:
+        if x.shape[axis] % 2 and x.shape[axis] > 1:
             x = jnp.concatenate([x, jax.lax.slice_in_dim(x, -1, None, axis=axis)], axis=axis)
-    if target_platform() == "onnx":
-        return nnx.avg_pool(x, window_shape=(2, 2), strides=(2, 2))
     batch, height, width, channels = x.shape
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
+    high, wide = (min(size, 2) for size in (height, width))
+    if target_platform() == "onnx":
+        return nnx.avg_pool(x, window_shape=(high, wide), strides=(high, wide))
+    return x.reshape(batch, height // high, high, width // wide, wide, channels).mean((2, 4))
 
 
 def pad_kernel(kernel: jax.Array, size: int) -> jax.Array:

@@ -20,7 +20,7 @@ def depthwise_conv(
 
     Args:
       x: `[B, H, W, C]`.
-      kernel: `[k, k, C]`, `k` odd.
+      kernel: `[h, w, C]`, `h` and `w` odd.
       stride: step in both directions.
       dilation: spacing of the kernel's taps.
 
@@ -30,15 +30,15 @@ def depthwise_conv(
     chex.assert_rank([x, kernel], [4, 3])
     chex.assert_equal(kernel.shape[2], x.shape[3])
     chex.assert_equal(kernel.shape[0] % 2, 1)
-    margin = dilation * (kernel.shape[0] // 2)
+    margins = [dilation * (size // 2) for size in kernel.shape[:2]]
     if target_platform() != "cpu":
         return jax.lax.conv_general_dilated(
-            x, kernel[:, :, None], (stride, stride), [(margin, margin)] * 2,
+            x, kernel[:, :, None], (stride, stride), [(margin, margin) for margin in margins],
             rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=x.shape[3],
         )  # fmt: skip
-    edge = (margin, margin, 0)
-    padded = jax.lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), edge, edge, (0, 0, 0)))
+    edges = [(margin, margin, 0) for margin in margins]
+    padded = jax.lax.pad(x, np.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
     batch, height, width, channels = x.shape
     last = (-(-height // stride) - 1) * stride, (-(-width // stride) - 1) * stride
     total = None

@@ -96,14 +96,46 @@ def odd(name: str, sizes: Sequence[int]) -> None:
 
 
 def image(shape: Sequence[int]) -> tuple[int, int, int]:
-    """Returns the shape of an image as `(H, W, C)`; UserError when it is another shape."""
+    """Returns the shape of an image as `(H, W, C)`; a sequence is an image one pixel high.
+
+    Raises:
+      UserError: for another shape, and for a sequence that is one pixel wide.
+    """
     if len(shape) != 3:
         raise UserError(
             f"this search space needs images of height, width and channels, got examples of the "
             f"shape {tuple(shape)}"
         )
     height, width, features = (int(size) for size in shape)
+    if width == 1 and height > 1:
+        raise UserError(
+            f"a sequence is an image one pixel high, (1, {height}, {features}); got {tuple(shape)}"
+        )
     return height, width, features
+
+
+def extent(shape: Sequence[int]) -> int:
+    """Returns the smaller of height and width of an image, or the length of a sequence.
+
+    >>> extent((8, 6, 3)), extent((1, 64, 3))
+    (6, 64)
+    """
+    return shape[1] if shape[0] == 1 else min(shape[:2])
+
+
+def check_extent_of(shape: Sequence[int], least: int, what: str) -> None:
+    """Raises UserError unless images are `least` pixels wide and high, or sequences as long.
+
+    Args:
+      shape: `(H, W, C)`.
+      least: smallest extent.
+      what: what needs so much, for the message.
+    """
+    if extent(shape) < least:
+        raise UserError(
+            f"{what} needs images of at least {least}x{least}, or sequences of at least {least}, "
+            f"got {tuple(shape)}"
+        )
 
 
 def halve(strides: Sequence[int], halvings: int, size: tuple[int, int]) -> list[int]:
@@ -123,9 +155,9 @@ def halve(strides: Sequence[int], halvings: int, size: tuple[int, int]) -> list[
         if stride == 2 and surplus > 0:
             kept[number], surplus = 1, surplus - 1
     times = kept.count(2)
-    if min(size) < 2**times:
+    if extent(size) < 2**times:
         raise UserError(
             f"images of {size[0]}x{size[1]} cannot be halved {times} times; "
-            f"space.args.halvings may be at most {min(size).bit_length() - 1}"
+            f"space.args.halvings may be at most {extent(size).bit_length() - 1}"
         )
     return kept

@@ -7,6 +7,7 @@ shapes of the layers are fixed, so costs add up over the layers.
 import abc
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self, cast
 
@@ -17,9 +18,11 @@ from flax import nnx
 
 from hwnas_jax.errors import UserError, choose, shown
 from hwnas_jax.nn import operations as ops
+from hwnas_jax.nn.heads import HeadsPlan
 from hwnas_jax.nn.layerwise import MixedLayer, MixedStage
 from hwnas_jax.nn.mbconv import ACTIVATIONS, ConvHead, ConvNorm, MBConv, round_channels
 from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
+from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
 from hwnas_jax.spaces.base import Decision, Operation, Place, Space
@@ -32,76 +35,9 @@ from hwnas_jax.spaces.core.arguments import (
     image,
     whole,
 )
+from hwnas_jax.spaces.core.heads import plan_heads, stand_heads
+from hwnas_jax.spaces.core.layers import Inverted, Layer, Skip, Stage
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """Layers of one width.
-
-    Attributes:
-      features: output channels of each layer.
-      layers: number of layers.
-      stride: of the first layer.
-      last: output channels of the last layer, if they differ.
-    """
-
-    features: int
-    layers: int
-    stride: int
-    last: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Inverted:
-    """An option that is an inverted residual block; the arguments are those of `MBConv`."""
-
-    kernel: int
-    expansion: int
-    groups: int = 1
-    always_expand: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Skip:
-    """An option that passes the input on; a layer that changes the shape uses a 1x1 convolution.
-
-    Attributes:
-      activated: whether an activation follows that convolution.
-      everywhere: whether layers that change the shape offer the option too.
-    """
-
-    activated: bool = True
-    everywhere: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """One searched layer.
-
-    Attributes:
-      shape: of its input, `(H, W, C)`.
-      features: output channels.
-      stride: of its blocks.
-      options: names of the options.
-      off: the options that are switched off; the supernet does not hold them.
-    """
-
-    shape: tuple[int, int, int]
-    features: int
-    stride: int
-    options: tuple[str, ...]
-    off: tuple[str, ...] = ()
-
-    @property
-    def keeps_shape(self) -> bool:
-        """Whether the output has the input's shape."""
-        return self.stride == 1 and self.features == self.shape[2]
-
-    @property
-    def offered(self) -> dict[int, str]:
-        """The options that are on, by their number."""
-        return {i: name for i, name in enumerate(self.options) if name not in self.off}
 
 
 class Layerwise(Space, abc.ABC):
@@ -123,6 +59,9 @@ class Layerwise(Space, abc.ABC):
     """
 
     adds_options: ClassVar[bool] = True
+    has_features: ClassVar[bool] = True
+    takes_outputs: ClassVar[bool] = True
+    takes_sequences: ClassVar[bool] = True
 
     stem_features: ClassVar[int]
     first_features: ClassVar[int] = 0
@@ -139,6 +78,7 @@ class Layerwise(Space, abc.ABC):
         *,
         input_shape: tuple[int, int, int],
         num_outputs: int,
+        outputs: Sequence[Output] = (),
         width: Width = 1.0,
         depth: Repeats | None = None,
         halvings: Halvings | None = None,
@@ -152,6 +92,7 @@ class Layerwise(Space, abc.ABC):
         Args:
           input_shape: `(H, W, C)` of one image.
           num_outputs: outputs of the network.
+          outputs: what the network puts out; one vector if left out.
           width: factor on all channels, which are then rounded to multiples of eight.
           depth: largest number of layers of a stage.
           halvings: how often the image is halved; if the strides halve it more often, the first of
@@ -176,6 +117,7 @@ class Layerwise(Space, abc.ABC):
         whole("halvings", halvings, 0, self.default_halvings)
         choose(activation, ACTIVATIONS, "activation")
         self.input_shape, self.num_outputs = image(input_shape), int(num_outputs)
+        self.outputs = tuple(outputs)
         self.width, self.depth, self.halvings = float(width), depth, halvings
         self.head, self.activation, self.se, self.partial = head, activation, se, partial
         self.args: dict[str, Any] = {
@@ -218,7 +160,6 @@ class Layerwise(Space, abc.ABC):
                     )
                 height, width, features = -(-height // step), -(-width // step), wanted
             stages.append(tuple(layers))
-        self.end_shape = (height, width, features)
         return tuple(stages)
 
     @property
@@ -239,8 +180,9 @@ class Layerwise(Space, abc.ABC):
         if isinstance(block, Inverted):
             se_features = max(1, features_in // 4) if self.se else 0
             return MBConv(
-                features_in, features, norm, rngs, stride=layer.stride, kernel=block.kernel,
-                expansion=block.expansion, groups=block.groups, always_expand=block.always_expand,
+                features_in, features, norm, rngs, stride=layer.stride,
+                kernel=ops.window(block.kernel, self.input_shape), expansion=block.expansion,
+                groups=block.groups, always_expand=block.always_expand,
                 activation=self.activation, se_features=se_features,
             )  # fmt: skip
         if layer.keeps_shape:
@@ -252,22 +194,27 @@ class Layerwise(Space, abc.ABC):
 
     def _stem(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         return ConvNorm(
-            self.input_shape[2], self._channels(self.stem_features), 3, norm, rngs,
-            stride=self.stem_stride, activation=self.activation,
+            self.input_shape[2], self._channels(self.stem_features),
+            ops.window(3, self.input_shape), norm, rngs, stride=self.stem_stride,
+            activation=self.activation,
         )  # fmt: skip
 
     def _first(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
         stem = self._channels(self.stem_features)
         return MBConv(
             stem, self._channels(self.first_features), norm, rngs, expansion=1,
-            activation=self.activation, se_features=max(1, stem // 4) if self.se else 0,
+            kernel=ops.window(3, self.input_shape), activation=self.activation,
+            se_features=max(1, stem // 4) if self.se else 0,
         )  # fmt: skip
 
-    def _head(self, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
-        return ConvHead(
-            self.end_shape[2], self._channels(self.head), self.num_outputs, norm, rngs,
-            activation=self.activation,
-        )  # fmt: skip
+    def heads(self) -> HeadsPlan:
+        """Returns what the heads read and return."""
+        stages = [stage[-1].result for stage in self.layers]
+        return plan_heads(self, stages, stages[0][2], self._vector_head)
+
+    def _vector_head(self, features, num_outputs, norm: Norm, rngs: nnx.Rngs) -> nnx.Module:
+        head = self._channels(self.head)
+        return ConvHead(features, head, num_outputs, norm, rngs, activation=self.activation)
 
     def restricted(self, off: Mapping[str, Sequence[str]]) -> Self:
         space = super().restricted(off)
@@ -352,7 +299,7 @@ class Layerwise(Space, abc.ABC):
                     f"{name} to {layer.features} stride {layer.stride}", layer.shape,
                     functools.partial(self._block, name, layer, norm), ((decision, option),),
                 )  # fmt: skip
-        table.stands("head", self.end_shape, functools.partial(self._head, norm))
+        stand_heads(table, self.heads())
         return table.result()
 
     def to_string(self, architecture: np.ndarray) -> str:
@@ -373,13 +320,14 @@ class Layerwise(Space, abc.ABC):
 
 
 class _Skeleton(nnx.Module):
-    """Stem, fixed block if any, searched layers, head."""
+    """Stem, fixed block if any, searched layers, heads."""
 
     def __init__(self, space: Layerwise, body, norm: Norm, rngs: nnx.Rngs):
         self.stem = space._stem(norm, rngs)
         self.first = space._first(norm, rngs) if space.first_features else None
         self.body = nnx.List(body(rngs))
-        self.head = space._head(norm, rngs)
+        self.head = space.heads().build(norm, rngs)
+        self.ends = tuple(itertools.accumulate(map(len, space.layers)))
 
     def enter(self, x):
         x = self.stem(x)
@@ -388,17 +336,29 @@ class _Skeleton(nnx.Module):
 
 class _Network(_Skeleton):
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = self.enter(x)
-        for block in self.body:
+        return self.head(self.features(x))
+
+    def features(self, x: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns the output of each stage, `[B, H, W, C]` each."""
+        x, outputs = self.enter(x), []
+        for number, block in enumerate(self.body, 1):
             x = block(x)
-        return self.head(x)
+            if number in self.ends:
+                outputs.append(x)
+        return tuple(outputs)
 
 
 class _Supernet(_Skeleton):
     def __call__(self, x: jax.Array, gates: Gates) -> jax.Array:
-        x, start = self.enter(x), 0
-        for stage in self.body:
-            own = slice(start, start + stage.count)
-            x = stage(x, gates.weight[own], None if gates.index is None else gates.index[own])
-            start += stage.count
-        return self.head(x)
+        return self.head(self.features(x, gates))
+
+    def features(self, x: jax.Array, gates: Gates) -> tuple[jax.Array, ...]:
+        """Returns the output of each stage, `[B, H, W, C]` each."""
+        x, start, outputs = self.enter(x), 0, []
+        for run in self.body:
+            own = slice(start, start + run.count)
+            x = run(x, gates.weight[own], None if gates.index is None else gates.index[own])
+            start += run.count
+            if start in self.ends:
+                outputs.append(x)
+        return tuple(outputs)
