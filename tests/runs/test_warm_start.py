@@ -164,6 +164,6 @@ def test_a_whole_search_begins_where_the_other_ended(finished, tmp_path):
         share = Found.load(run.folder, run.space, 1).probabilities[0]
         before = Found.load(finished.folder, finished.space, 1).probabilities[0]
         moved[name] = np.abs(share - before).max()
-    assert losses["warm"] < 0.7 * losses["cold"], losses
+    assert losses["warm"] < losses["cold"] - 0.1, losses
     assert moved["warm"] < 0.7 * moved["cold"], moved
     assert dataclasses.asdict(config)["search"]["start_with"] == "both"
