@@ -127,7 +127,7 @@ def test_a_start_that_cannot_be(finished, tmp_path):
     ):
         check_warm_start(begun(finished), wide)
     drnas = begun(finished, search__relaxation=Part("drnas"))
-    with pytest.raises(UserError, match=r"those of drnas; take the same .* start_with = weights"):
+    with pytest.raises(UserError, match=r"those of drnas; take the same .*start_with = weights"):
         check_warm_start(drnas, space)
     check_warm_start(override(drnas, search__start_with="weights"), space)
     folder = tmp_path / "strategy"
