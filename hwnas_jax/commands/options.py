@@ -122,7 +122,8 @@ def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
     from hwnas_jax.data import SOURCES
 
     def reads(source: str | None) -> bool:
-        return source in SOURCES and bool(SOURCES[str(source)].fits)
+        fields = dataclasses.fields(SOURCES[str(source)]) if source in SOURCES else ()
+        return any(field.name == "path" for field in fields)
 
     if not named and (name is None or reads(name)):
         stem = Path(path).absolute().stem

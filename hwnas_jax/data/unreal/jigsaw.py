@@ -30,7 +30,7 @@ class Jigsaw(Pretext):
 
     The order is one of `permutations`, which differ from each other in as many places as can be;
     its number is the class. Place `k` of the new image, counted row by row, has what was the tile
-    `order[k]`. Images are not mirrored at random, since that would lay their tiles in another order.
+    `order[k]`. Images are not mirrored at random, since that would change the order of their tiles.
 
     References: Noroozi and Favaro, "Unsupervised Learning of Visual Representations by Solving
     Jigsaw Puzzles", ECCV 2016.

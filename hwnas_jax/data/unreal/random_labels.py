@@ -32,13 +32,12 @@ class RandomLabels(Remade):
     classes: Annotated[int, Ge(2)] | None = None
     """how many; None takes as many as the source `of` has"""
 
-    def load(self) -> Dataset:
-        """Returns the data set.
+    def remake(self, real: Dataset) -> Dataset:
+        """Returns the inputs with random labels.
 
         Raises:
-          UserError: when the source has no classes and `classes` is left out, or as `load_data`.
+          UserError: when the data have no classes and `classes` is left out.
         """
-        real = self.real()
         if self.classes is None and real.task != "classification":
             raise UserError(
                 f"{self.name}: {real.name} is made for the task {real.task} and has no classes, so "

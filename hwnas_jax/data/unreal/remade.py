@@ -5,6 +5,9 @@ Legend: `N` examples, `V` versions of each image, `P` classes.
 
 import abc
 import dataclasses
+import functools
+import json
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -37,16 +40,44 @@ class Remade(Source):
     def real(self) -> Dataset:
         """Returns the data of the source `of`; errors as of `load_data`."""
         part = Part("") if self.of is None else Part.parse(self.of)
-        return load_data(
-            DataConfig(
-                name=part.name or None, args=part.args, path=self.path,
-                test_fraction=self.test_fraction,
-            )
+        config = DataConfig(
+            name=part.name or None, args=part.args, path=self.path,
+            test_fraction=self.test_fraction,
         )  # fmt: skip
+        path = None if self.path is None else Path(self.path).expanduser()
+        changed = path.stat().st_mtime_ns if path is not None and path.exists() else 0
+        return _read(json.dumps(dataclasses.asdict(config)), changed)
+
+    def load(self) -> Dataset:
+        """Returns what `remake` makes of the data of the source `of`; errors as of both."""
+        return self.remake(self.real())
+
+    @abc.abstractmethod
+    def remake(self, real: Dataset) -> Dataset:
+        """Returns changed data.
+
+        Args:
+          real: what the source `of` returned; it stays as it is.
+
+        Raises:
+          UserError: when they cannot be changed so.
+        """
 
     def draws(self, part: str) -> np.random.Generator:
         """Returns the numbers drawn for a part, which do not depend on the size of the other."""
         return np.random.default_rng([self.seed, PARTS.index(part)])
+
+
+@functools.lru_cache(maxsize=1)
+def _read(config: str, changed: int) -> Dataset:
+    """Returns a data set, which is kept, since several sources may change the same one in turn.
+
+    Args:
+      config: a `DataConfig` as JSON.
+      changed: when the file was written: what changes is read again.
+    """
+    del changed
+    return load_data(DataConfig(**json.loads(config)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +109,11 @@ class Pretext(Remade):
     def change(self, images: np.ndarray, number: int) -> np.ndarray:
         """Returns images `[N, H, W, C]` as those of class `number`; the type stays the same."""
 
-    def load(self) -> Dataset:
+    def remake(self, real: Dataset) -> Dataset:
         """Returns the changed images with the numbers of their classes.
 
         Raises:
-          UserError: when the images cannot be changed so, there are fewer classes than versions, or
-            as `load_data`.
+          UserError: when the images cannot be changed so, or there are fewer classes than versions.
         """
         names = self.names()
         if self.repeats > len(names):
@@ -91,8 +121,7 @@ class Pretext(Remade):
                 f"{self.name}: repeats = {self.repeats} versions of an image must be of as many "
                 f"classes; there are {len(names)}, so at most {len(names)} are allowed"
             )
-        real = self.real()
-        images_needed(self.name, real)
+        _images_needed(self.name, real)
         self.check(real)
         made = {}
         for part in PARTS:
@@ -116,7 +145,7 @@ def balanced(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.arange(count, dtype=np.int32) % classes)
 
 
-def images_needed(name: str, real: Dataset) -> None:
+def _images_needed(name: str, real: Dataset) -> None:
     """Raises UserError when the inputs are sequences and no images."""
     if real.is_sequence:
         raise UserError(

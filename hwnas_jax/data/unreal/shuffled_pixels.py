@@ -29,9 +29,8 @@ class ShuffledPixels(Remade):
     per_image: bool = False
     """give every image an order of its own, which leaves only the distribution of its values"""
 
-    def load(self) -> Dataset:
-        """Returns the data set; errors as of `load_data`."""
-        real = self.real()
+    def remake(self, real: Dataset) -> Dataset:
+        """Returns the data with their pixels in other places."""
         places = real.input_shape[:-1]
         made = {}
         for part in PARTS:
