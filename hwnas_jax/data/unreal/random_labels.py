@@ -1,7 +1,7 @@
 """Real inputs whose labels are drawn at random."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -46,7 +46,7 @@ class RandomLabels(Remade):
         names = real.output_names
         if self.classes is not None:
             names = tuple(str(number) for number in range(self.classes))
-        targets = {
+        targets: dict[str, Any] = {
             f"{part}_targets": drawn_labels(
                 len(getattr(real, f"{part}_inputs")), len(names), self.draws(part)
             )

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -123,7 +123,7 @@ class Pretext(Remade):
             )
         _images_needed(self.name, real)
         self.check(real)
-        made = {}
+        made: dict[str, Any] = {}
         for part in PARTS:
             images = getattr(real, f"{part}_inputs")
             first = balanced(len(images), len(names), self.draws(part))

@@ -1,6 +1,7 @@
 """Real data whose pixels are in another order: same values and labels, no neighbourhoods."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class ShuffledPixels(Remade):
     def remake(self, real: Dataset) -> Dataset:
         """Returns the data with their pixels in other places."""
         places = real.input_shape[:-1]
-        made = {}
+        made: dict[str, Any] = {}
         for part in PARTS:
             inputs, targets = getattr(real, f"{part}_inputs"), getattr(real, f"{part}_targets")
             orders = self.orders(part, len(inputs), int(np.prod(places)))
