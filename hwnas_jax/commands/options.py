@@ -243,7 +243,7 @@ def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
         raise UserError(f"--from-step: the search of {run.folder} is finished")
     check_config(options.config)
     if changed:
-        check_search_sizes(options.config, run.dataset)
+        check_search_sizes(options.config, run.dataset, searched=run.for_search.dataset)
     decided = decide_again(run, options.config, changed)
     take_config(run, options.config, changed)
     if decided is not None:

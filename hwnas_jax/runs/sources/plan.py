@@ -1,16 +1,17 @@
-"""What a comparison of sources searches on: a config for each source, checked before any search."""
+"""A comparison of sources: the config of the searches on each, checked before any of them."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from hwnas_jax.config import Config, DataConfig, override
-from hwnas_jax.data import SOURCES, Dataset, Source, load_data, recognised
+from hwnas_jax.data import SOURCES, Dataset, Source, load_data
 from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Options, Part
+from hwnas_jax.runs.for_search import for_search, has_own_data, space_for, with_known_sources
 from hwnas_jax.runs.sources.settings import SourceComparison
-from hwnas_jax.spaces import Space, make_space
+from hwnas_jax.spaces import Space
 from hwnas_jax.tabular import Benchmark, check_decisions, load_benchmark
 from hwnas_jax.tasks import make_task, task_for
 
@@ -23,13 +24,12 @@ class SourcePlan:
     """Everything that a comparison of sources needs.
 
     Attributes:
-      configs: of the runs, by what the source is called; the real data come first.
-      spaces: that are searched, likewise; they differ in their outputs alone.
+      configs: of the runs, by what the source is called; the real data come first. They differ in
+        `search.data` alone.
       tables: accuracies by data set.
     """
 
     configs: Mapping[str, Config]
-    spaces: Mapping[str, Space]
     tables: Mapping[str, Benchmark]
 
 
@@ -45,30 +45,27 @@ def make_plan(settings: SourceComparison, config: Config) -> SourcePlan:
             "target.measurements must be 0 where sources are compared: all searches share one cost "
             "model, which none may change"
         )
-    config = override(
-        config, data=recognised(config.data), derive__confirm=0, derive__controls=(),
-    )  # fmt: skip
+    if has_own_data(config):
+        raise UserError("search.data: leave it out, since sources says what is searched on")
+    config = with_known_sources(config)
     real = load_data(config.data)
-    config = override(config, task=task_for(config.task, real.task))
-    space = space_for(config, real)
-    tables = _tables(settings, space)
-    configs, spaces = {REAL: config}, {REAL: space}
+    config = override(
+        config, task=task_for(config.task, real.task), derive__confirm=0, derive__controls=()
+    )
+    task = make_task(config.task, real)
+    space = space_for(config, real, task)
+    configs = {REAL: config}
     for text in settings.sources:
         part = Part.parse(text)
         if part.label in configs:
             raise UserError(f"sources: {part.label!r} is named more than once")
-        configs[part.label], spaces[part.label] = _of_source(part, config, real)
-    check_search_sizes(config, real)
-    return SourcePlan(configs, spaces, tables)
-
-
-def space_for(config: Config, dataset: Dataset) -> Space:
-    """Returns the search space in the shape of a data set."""
-    outputs = make_task(config.task, dataset).outputs(dataset.num_outputs)
-    return make_space(
-        config.space.name, config.space.args, off=config.space.off,
-        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs, outputs=outputs,
-    )  # fmt: skip
+        try:
+            own = override(config, search__data=_data_of(part, config.data, real))
+            check_search_sizes(own, real, for_search(own, real, task, space).dataset)
+        except UserError as error:
+            raise UserError(f"source {part.label}: {error}") from error
+        configs[part.label] = own
+    return SourcePlan(configs, _tables(settings, space))
 
 
 def _tables(settings: SourceComparison, space: Space) -> dict[str, Benchmark]:
@@ -80,31 +77,20 @@ def _tables(settings: SourceComparison, space: Space) -> dict[str, Benchmark]:
     return tables
 
 
-def _of_source(part: Part, config: Config, real: Dataset) -> tuple[Config, Space]:
-    """Returns config and space of the searches on one source; errors as of `make_plan`."""
-    data = DataConfig(
-        name=part.name, args=part.args, test_fraction=config.data.test_fraction,
-        resident=config.data.resident,
-    )  # fmt: skip
+def _data_of(part: Part, config: DataConfig, real: Dataset) -> DataConfig:
+    """Returns the data of a source, which resemble the real data where that is left open."""
+    args, path = dict(part.args), None
     if part.name in SOURCES or ":" in part.name:
-        kind = SOURCES.find(part.name)
-        missing = {key: value for key, value in _like(config.data, real, kind).items()
-                   if key not in part.args}  # fmt: skip
-        path = missing.pop("path", None)
-        data = dataclasses.replace(data, args={**part.args, **missing}, path=path)
-    dataset = load_data(data)
-    if dataset.input_shape != real.input_shape:
-        raise UserError(
-            f"source {part.label}: its inputs have the shape {dataset.input_shape}, those of "
-            f"{real.name} have {real.input_shape}; networks of one space are compared, so both "
-            "must be the same"
-        )
-    if dataset.movable:
-        data = dataclasses.replace(data, shift=config.data.shift, flip=config.data.flip)
-    task = config.task if dataset.task == real.task else Part(dataset.task)
-    own = override(config, data=data, task=task)
-    check_search_sizes(own, dataset)
-    return own, space_for(own, dataset)
+        like = _like(config, real, SOURCES.find(part.name))
+        path = like.pop("path", None)
+        args = {**like, **args}
+    data = DataConfig(
+        name=part.name, args=args, path=path, test_fraction=config.test_fraction,
+        resident=config.resident,
+    )  # fmt: skip
+    if load_data(data).movable:
+        data = dataclasses.replace(data, shift=config.shift, flip=config.flip)
+    return data
 
 
 def _like(config: DataConfig, real: Dataset, kind: type[Source]) -> dict[str, Any]:
