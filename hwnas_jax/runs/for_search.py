@@ -43,8 +43,8 @@ def for_search(config: Config, dataset: Dataset, task: Task, space: Space) -> Fo
     if own.input_shape != dataset.input_shape:
         raise UserError(
             f"search.data: the inputs of {own.name} have the shape {own.input_shape}, those of "
-            f"{dataset.name} have {dataset.input_shape}; a network that is found on one and trained "
-            "on the other needs the same"
+            f"{dataset.name} have {dataset.input_shape}; a network that is found on one and "
+            "trained on the other needs the same"
         )
     part = config.task if own.task == dataset.task else Part(own.task)
     config = override(config, data=config.search.data, search__data=DataConfig(), task=part)

@@ -37,9 +37,9 @@ def evaluate(
     """Returns what the shared weights of a finished run say of any architectures of its space.
 
     Each architecture runs as one path through the trained supernet, on training examples of the
-    data that were searched on, which the supernet's weights did not learn from. Every batch is normalised by its own statistics, as
-    in the search. One program is compiled for all architectures; a `Run` keeps it for later calls,
-    a folder is opened anew each time.
+    data that were searched on, from which the supernet's weights did not learn. Every batch is
+    normalised by its own statistics, as in the search. One program is compiled for all
+    architectures; a `Run` keeps it for later calls, a folder is opened anew each time.
 
     Args:
       run: a run, or its folder.

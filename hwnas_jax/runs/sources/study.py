@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from hwnas_jax.config import Config, load_config
-from hwnas_jax.cost import load_cost_model
-from hwnas_jax.cost.models.model_file import read_origin
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import finite
@@ -30,7 +28,6 @@ from hwnas_jax.runs.sources.plan import REAL, SourcePlan, make_plan
 from hwnas_jax.runs.sources.results import compared
 from hwnas_jax.runs.sources.settings import SourceComparison, Study
 from hwnas_jax.runs.wanted import Wanted
-from hwnas_jax.spaces import Space
 
 
 def compare_sources(
@@ -44,8 +41,8 @@ def compare_sources(
     """Searches on several sources with the same settings and looks the networks up in a table.
 
     The real data of the config come first: their run makes the cost model and fixes the budget, and
-    all others keep both. So a network costs what it costs with the outputs of the real data,
-    whatever the source. Nothing is trained from scratch or measured after the search.
+    all others keep both. Only what the search learns from differs (`search.data`). Nothing is
+    trained from scratch or measured after the search.
 
     Args:
       settings: what is compared; the defaults when left out, or with `resume` those that the folder
@@ -83,7 +80,8 @@ def compare_sources(
     with Writer(folder).alone():
         runs = _searched(plan, study, folder, display)
         found = compared(study.settings, runs, plan.tables)
-        _write(folder, found)
+        if not (folder / "results.json").exists():
+            _write(folder, found)
     return found
 
 
@@ -99,8 +97,7 @@ def _searched(plan: SourcePlan, study: Study, folder: Path, display: Silent) -> 
         if label != REAL:
             real = runs[REAL]
             wanted = Wanted(targets=(real.target.value,), seeds=seeds, retrain=False)
-            given = {"cost_model": inner_folder(folder, "costs") / f"{place.name}.npz"}
-            _write_costs(real, plan.spaces[label], given["cost_model"])
+            given = {"cost_model": real.folder / "cost_model.npz"}
         run = _opened(place, given, display)
         if run is None:
             run = Run.create(config, place, wanted=wanted, display=display, **given)
@@ -124,13 +121,6 @@ def _opened(place: Path, given: Mapping[str, Path], display: Silent) -> Run | No
             return run
     shutil.rmtree(place, ignore_errors=True)
     return None
-
-
-def _write_costs(real: Run, space: Space, path: Path) -> None:
-    """Writes the cost model of the real run as one of a space that differs in its outputs alone."""
-    source = real.folder / "cost_model.npz"
-    model = load_cost_model(source, real.space)
-    model.save(path, space, origin=read_origin(source))
 
 
 def _write(folder: Path, found: SourcesCompared) -> None:
