@@ -10,11 +10,10 @@ import numpy as np
 from hwnas_jax.errors import UserError
 from hwnas_jax.report.difference import over_seeds
 from hwnas_jax.report.sources_compared import SourceFigures, SourceResult, SourcesCompared
-from hwnas_jax.runs.on_table import evaluate_on_table
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.sources.plan import REAL
 from hwnas_jax.runs.sources.settings import SourceComparison
-from hwnas_jax.runs.table_field import field_of
+from hwnas_jax.runs.table_field import field_of, standing_in
 from hwnas_jax.tabular import Benchmark, known_networks
 
 RANDOM = "random networks"
@@ -40,12 +39,19 @@ def compared(
     networks: dict[str, list[str]] = {}
     feasible = 0
     for data_set, table in tables.items():
+        field = field_of(real, real.target, *known_networks(table, real.space))
+        if field.feasible.sum() < 2:
+            raise UserError(f"{table.source} has fewer than two networks within the budget")
         for label, run in runs.items():
-            rows = evaluate_on_table(run, table, sample=0)["networks"]
-            networks[label] = [row["string"] for row in rows]
-            values[label, data_set] = np.array([_quality(row, table) for row in rows])
-            standing[label, data_set] = float(np.mean([row["feasible_percentile"] for row in rows]))
-        within = _within(real, table)
+            derived = run.read("networks")["networks"]
+            networks[label] = [entry["string"] for entry in derived]
+            places = [
+                standing_in(field, real.space, real.space.from_names(entry["architecture"]))
+                for entry in derived
+            ]
+            values[label, data_set] = _known([place.quality for place in places], table, label)
+            standing[label, data_set] = float(np.mean([p.feasible_percentile for p in places]))
+        within = field.quality[field.feasible]
         feasible = len(within)
         values[RANDOM, data_set] = _random_means(within, seeds, settings.drawn)
         standing[RANDOM, data_set] = 50.0
@@ -77,18 +83,11 @@ def compared(
     )
 
 
-def _quality(row: Mapping, table: Benchmark) -> float:
-    if row["quality"] is None:
-        raise UserError(f"{table.source} lacks the network {row['string']} of {row['search']}")
-    return row["quality"]
-
-
-def _within(run: Run, table: Benchmark) -> np.ndarray:
-    """Returns what the table reports of the networks within the budget, `float64[N]`."""
-    field = field_of(run, run.target, *known_networks(table, run.space))
-    if not field.feasible.any():
-        raise UserError(f"{table.source} has no network within the budget of {run.folder}")
-    return field.quality[field.feasible]
+def _known(values: list[float], table: Benchmark, label: str) -> np.ndarray:
+    """Returns values as `float64[S]`; UserError when the table lacks one."""
+    if np.isnan(values).any():
+        raise UserError(f"{table.source} lacks a network that was found on {label}")
+    return np.array(values)
 
 
 def _random_means(within: np.ndarray, seeds: list[int], drawn: int) -> np.ndarray:
