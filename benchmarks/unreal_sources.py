@@ -9,10 +9,11 @@ latency that a published table gives for the cells on a device. Beside the real 
 same images with random labels, Gaussian noise, rendered textures, shuffled pixels, and labels that
 need no annotation (jigsaw, rotation). The cells found are looked up on CIFAR-10, CIFAR-100 and
 ImageNet16-120, beside random cells within the limit. Weights are trained by single paths for 700
-steps, and with the architecture for 200 more. The search's probabilities then choose six cells, and
-short trainings of these choose one, all of it on the data of the source. The usual derivation also
-goes by the number of multiply-adds, which needs no data and is therefore left out. The second line
-continues what was stopped. FOLDER holds `cifar10_jpeg.npz`, `nb201_latency_help.npz` and
+steps, and with the architecture for 200 more. Of 64 random cells within the limit the supernet then
+chooses six, and short trainings of these choose one, all of it on the data of the source. The usual
+derivation also goes by the number of multiply-adds, which needs no data and is therefore left out;
+`-- --derive.rule.args by_size true` brings it back. The second line continues what was stopped.
+FOLDER holds `cifar10_jpeg.npz`, `nb201_latency_help.npz` and
 `nb201_accuracy.npz`; the smaller images are kept beside OUT.
 """
 
@@ -31,8 +32,7 @@ SOURCES = ("random_labels", "noise", "textures", "shuffled_pixels", "jigsaw", "r
 SEARCH = [
     "--search.steps", "900", "--search.warmup-steps", "700", "--search.steps-per-dispatch", "50",
     "--search.batch-size", "32", "--derive.rule.name", "halving", "--derive.rule.args",
-    "by_size", "false", "by_supernet", "0", "by_probability", "true", "trainings", "6",
-    "steps", "120", "shrink", "3",
+    "by_size", "false", "by_supernet", "64", "trainings", "6", "steps", "120", "shrink", "3",
 ]  # fmt: skip
 
 

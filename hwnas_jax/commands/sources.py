@@ -69,7 +69,7 @@ def run(words: list[str]) -> None:
 
 def show(found: "SourcesCompared", display: Terminal) -> None:
     """Prints a table for each data set, and what it says in words."""
-    from hwnas_jax.report.sources_compared import source_rows, verdict, what_was_searched
+    from hwnas_jax.report.sources_tables import source_rows, verdict, what_was_searched
 
     display.say(what_was_searched(found))
     for data_set in found.data_sets:

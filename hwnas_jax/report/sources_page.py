@@ -1,17 +1,10 @@
-"""The page of a comparison of data sources, its figure and its table as CSV."""
-
-import csv
-import io
+"""The page of a comparison of data sources, and its figure."""
 
 from matplotlib.figure import Figure
 
 from hwnas_jax.report.html import document, escaped, figure, note, section, sentences, table
-from hwnas_jax.report.sources_compared import (
-    SourcesCompared,
-    source_rows,
-    verdict,
-    what_was_searched,
-)
+from hwnas_jax.report.sources_compared import SourcesCompared
+from hwnas_jax.report.sources_tables import source_rows, verdict, what_was_searched
 from hwnas_jax.report.style import MUTED, RANDOM, SEARCH, new_figure, style_axes
 
 _EXPLAINED = (
@@ -78,24 +71,3 @@ def plot_sources(found: SourcesCompared) -> Figure:
     axes[0].set_yticks(range(len(shown)), [one.source for one in shown])
     axes[0].invert_yaxis()
     return drawn
-
-
-def to_csv(found: SourcesCompared) -> str:
-    """Returns a row for every data set and source; shares stay shares, what is unknown is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    pairs = ("against_real", "against_random")
-    writer.writerow(
-        ["data_set", "source", "mean", "half_width", "percentile"]
-        + [name for pair in pairs for name in (pair, f"{pair}_half_width")]
-        + [f"seed_{seed}" for seed in found.seeds]
-    )
-    for data_set in found.data_sets:
-        for one in found.sources:
-            own = one.figures[data_set]
-            differences = [
-                value for pair in pairs for value in (getattr(own, pair) or (None, None))
-            ]
-            figures = [own.mean, own.half_width, own.percentile, *differences, *own.values]
-            writer.writerow([data_set, one.source, *figures])
-    return file.getvalue()

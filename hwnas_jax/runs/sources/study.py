@@ -125,7 +125,8 @@ def _opened(place: Path, given: Mapping[str, Path], display: Silent) -> Run | No
 
 def _write(folder: Path, found: SourcesCompared) -> None:
     """Writes the table, the page and, last, the figures; each whole or not at all."""
-    from hwnas_jax.report.sources_page import render, to_csv
+    from hwnas_jax.report.sources_page import render
+    from hwnas_jax.report.sources_tables import to_csv
 
     texts = {
         "table.csv": to_csv(found),
