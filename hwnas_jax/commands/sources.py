@@ -43,28 +43,27 @@ def run(words: list[str]) -> None:
     from hwnas_jax.parallel.replicas import one_cpu_device_per_core
 
     one_cpu_device_per_core()
-    folder = resumed_folder(words)
-    if folder is None:
-        options = parse(SourcesOptions, words, "sources")
-    elif len(words) > 2:
+    resumed = resumed_folder(words)
+    if resumed is not None and len(words) > 2:
         raise UserError(
-            f"a comparison that is resumed keeps its settings; only --resume {folder} may be given"
+            f"a comparison that is resumed keeps its settings; only --resume {resumed} may be given"
         )
-    from hwnas_jax.runs.folder import new_folder
-    from hwnas_jax.runs.sources.study import compare_sources
+    options = None if resumed is not None else parse(SourcesOptions, words, "sources")
+    from hwnas_jax.runs.sources.study import opened, worked_out
 
     display = Terminal()
-    place = folder or options.run_dir or new_folder("sources")
+    if options is None:
+        folder, study, plan = opened(None, None, resumed, resume=True)
+    else:
+        given = options.settings, options.config, options.run_dir
+        folder, study, plan = opened(*given, resume=False)
     try:
-        if folder is None:
-            found = compare_sources(options.settings, options.config, place, display=display)
-        else:
-            found = compare_sources(folder=folder, resume=True, display=display)
+        found = worked_out(plan, study, folder, display)
     except Interrupted as stop:
-        message = f"{stop}; continue with: hwnas sources --resume {place}"
+        message = f"{stop}; continue with: hwnas sources --resume {folder}"
         raise Interrupted(message, stop.signum) from None
     show(found, display)
-    display.say(f"page {place / 'report.html'}")
+    display.say(f"page {folder / 'report.html'}")
 
 
 def show(found: "SourcesCompared", display: Terminal) -> None:

@@ -61,7 +61,8 @@ def make_plan(settings: SourceComparison, config: Config) -> SourcePlan:
             raise UserError(f"sources: {part.label!r} is named more than once")
         try:
             own = override(config, search__data=_data_of(part, config.data, real))
-            check_search_sizes(own, real, for_search(own, real, task, space).dataset)
+            searched = for_search(own, real, task, space).dataset
+            check_search_sizes(own, real, searched=searched)
         except UserError as error:
             raise UserError(f"source {part.label}: {error}") from error
         configs[part.label] = own

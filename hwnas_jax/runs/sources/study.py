@@ -18,11 +18,12 @@ from hwnas_jax.config import Config, load_config
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import finite
+from hwnas_jax.files.new import taken_folder
 from hwnas_jax.files.typed import safe_name
 from hwnas_jax.files.whole import inner_folder, write_whole
 from hwnas_jax.files.writer import Writer
 from hwnas_jax.report.sources_compared import SourcesCompared
-from hwnas_jax.runs.folder import make_folder, new_folder
+from hwnas_jax.runs.folder import new_folder
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.sources.plan import REAL, SourcePlan, make_plan
 from hwnas_jax.runs.sources.results import compared
@@ -61,21 +62,53 @@ def compare_sources(
         or another command writes to the one that is resumed.
       Interrupted: when a stop was asked for; the runs are continued by `resume`.
     """
-    display = display or Silent()
+    place, study, plan = opened(
+        settings, config, None if folder is None else Path(folder), resume=resume
+    )
+    return worked_out(plan, study, place, display or Silent())
+
+
+def opened(
+    settings: SourceComparison | None, config: Config | None, folder: Path | None, *, resume: bool
+) -> tuple[Path, Study, SourcePlan]:
+    """Returns the folder of a comparison with what is to be done in it; a new one is made.
+
+    Args:
+      settings: as `compare_sources` takes them, and so are the others.
+      config: likewise.
+      folder: likewise.
+      resume: likewise.
+
+    Raises:
+      UserError: as `compare_sources`; a mistake leaves no folder behind.
+    """
     if resume:
         if folder is None or settings is not None or config is not None:
             raise UserError(
                 "a comparison that is resumed needs its folder, and keeps its settings and config"
             )
-        folder = Path(folder)
         study = Study.load(folder)
-        plan = make_plan(study.settings, study.config)
-    else:
+        return folder, study, make_plan(study.settings, study.config)
+    with taken_folder(folder or new_folder("sources"), named=folder is not None) as made:
         study = Study.new(settings or SourceComparison(), config or load_config())
         plan = make_plan(study.settings, study.config)
-        named = folder is not None
-        folder = make_folder(Path(folder) if folder else new_folder("sources"), named=named)
-        study.save(folder)
+        study.save(made)
+    return made, study, plan
+
+
+def worked_out(plan: SourcePlan, study: Study, folder: Path, display: Silent) -> SourcesCompared:
+    """Runs the searches that are missing, and returns what all of them found.
+
+    Args:
+      plan: what is to be done.
+      study: the settings.
+      folder: of the comparison; `opened` returned it with both.
+      display: shows progress.
+
+    Raises:
+      UserError: when another command writes to the folder.
+      Interrupted: when a stop was asked for; the runs are continued by resuming.
+    """
     display.say(f"folder {folder}")
     with Writer(folder).alone():
         runs = _searched(plan, study, folder, display)
