@@ -1,8 +1,8 @@
-"""What the search of a run learns from: the run's own data, or others that are not to be learned.
+"""What the search of a run learns from: the data of the run, or other data (`search.data`).
 
 The networks that are found are built, trained, tested and measured for the run's own data, and so
 are the cost model and the budget. Only the search, and the short trainings of its derivation, see
-the others: their outputs, their task, their values.
+the other data, which may have another task and other outputs.
 """
 
 from typing import NamedTuple

@@ -43,7 +43,8 @@ def compare_sources(
 
     The real data of the config come first: their run makes the cost model and fixes the budget, and
     all others keep both. Only what the search learns from differs (`search.data`). Nothing is
-    trained from scratch or measured after the search.
+    trained from scratch or measured after the search, and there are no controls but the random
+    networks of the table.
 
     Args:
       settings: what is compared; the defaults when left out, or with `resume` those that the folder
