@@ -31,6 +31,8 @@ from hwnas_jax.runs.population import make_members, search_population
 from hwnas_jax.runs.retrain import train
 from hwnas_jax.runs.run import STAGES, Run
 from hwnas_jax.runs.shared_weights import evaluate
+from hwnas_jax.runs.sources.settings import SourceComparison
+from hwnas_jax.runs.sources.study import compare_sources
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import cost_range, resolve_target, within_budget
 from hwnas_jax.search.estimators import ESTIMATORS
@@ -44,10 +46,11 @@ from hwnas_jax.tasks import TASKS
 __all__ = [
     "BUDGETS", "ESTIMATORS", "EVALUATORS", "RELAXATIONS", "SPACES", "STAGES", "STRATEGIES", "TASKS",
     "Comparison", "Config", "CostTable", "Gates", "Interrupted", "Observations", "Part", "Run",
-    "Space", "TableSettings", "Target", "Terminal", "UserError", "Wanted", "compare", "cost_range",
-    "data", "evaluate", "fit_cost", "fit_model", "load_architecture", "load_config",
-    "load_cost_model", "load_data", "load_measurements", "load_table", "make_members", "make_space",
-    "make_table", "measure_fidelity", "measure_networks", "override", "predict_architectures",
-    "profile", "resolve_target", "run_study", "save_architecture", "save_config",
-    "search_architecture", "search_population", "train", "within_budget", "write_report",
+    "SourceComparison", "Space", "TableSettings", "Target", "Terminal", "UserError", "Wanted",
+    "compare", "compare_sources", "cost_range", "data", "evaluate", "fit_cost", "fit_model",
+    "load_architecture", "load_config", "load_cost_model", "load_data", "load_measurements",
+    "load_table", "make_members", "make_space", "make_table", "measure_fidelity",
+    "measure_networks", "override", "predict_architectures", "profile", "resolve_target",
+    "run_study", "save_architecture", "save_config", "search_architecture", "search_population",
+    "train", "within_budget", "write_report",
 ]  # fmt: skip

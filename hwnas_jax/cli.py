@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "cost transfer": "a cost model of a new device from few samples and tables of others",
     "table": "train and measure the networks of a space: a table of one's own",
     "compare": "search methods compared on a table of trained networks, many seeds each",
+    "sources": "the same search on real data and on data that are not, looked up in a table",
     "evaluate": "the networks of a finished run in a published table of accuracies",
     "derive": "the best architectures of a finished search, under any budget",
     "retrain": "train the network of an architecture file from scratch",

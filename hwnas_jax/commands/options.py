@@ -122,7 +122,8 @@ def _for_path(words: Sequence[str], config: Config, *, named: bool) -> Config:
     from hwnas_jax.data import SOURCES
 
     def reads(source: str | None) -> bool:
-        return source in SOURCES and bool(SOURCES[str(source)].fits)
+        fields = dataclasses.fields(SOURCES[str(source)]) if source in SOURCES else ()
+        return any(field.name == "path" for field in fields)
 
     if not named and (name is None or reads(name)):
         stem = Path(path).absolute().stem
@@ -242,7 +243,7 @@ def take_resumed(options: RunOptions, run: Any, *free: str) -> None:
         raise UserError(f"--from-step: the search of {run.folder} is finished")
     check_config(options.config)
     if changed:
-        check_search_sizes(options.config, run.dataset)
+        check_search_sizes(options.config, run.dataset, searched=run.for_search.dataset)
     decided = decide_again(run, options.config, changed)
     take_config(run, options.config, changed)
     if decided is not None:

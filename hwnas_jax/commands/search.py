@@ -78,21 +78,23 @@ def _compile_for(options: SearchOptions, topology: str) -> None:
     from hwnas_jax.data.sizes import check_search_sizes
     from hwnas_jax.runs.checks import check_config, check_methods
     from hwnas_jax.runs.compile_for import compile_for, replicas_of
-    from hwnas_jax.tasks import task_for
+    from hwnas_jax.runs.for_search import for_search
+    from hwnas_jax.tasks import make_task, task_for
 
     config, model = options.config, None
     replicas = replicas_of(topology, config)  # a mistake in it shows before the data are read
     check_config(config, replicas)
     data, space = data_and_space(config)
     config = override(config, task=task_for(config.task, data.task))
-    check_search_sizes(config, data, replicas)
-    check_methods(config, space, data)
+    given = for_search(config, data, make_task(config.task, data), space)
+    check_search_sizes(config, data, replicas, searched=given.dataset)
+    check_methods(given.config, given.space, given.dataset)
     if options.cost_model is not None:
         model = load_or_offer(options.cost_model, lambda path: load_cost_model(path, space))
     display = Terminal()
     with display.stage("compile") as report:
         report(0, 1, topology)
-        step = compile_for(topology, space, data, config, cost_model=model)
+        step = compile_for(topology, given.space, given.dataset, given.config, cost_model=model)
         report(1, 1, topology)
     display.table(f"search step on {topology}", ("", "per step"), step.rows())
     display.say("the TPU compiler's estimate, not a measurement")

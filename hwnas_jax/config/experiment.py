@@ -161,6 +161,9 @@ class WeightsConfig:
 class SearchConfig:
     """How an architecture is found: weights and architecture together, or by asking and telling."""
 
+    data: DataConfig = DataConfig()
+    """data that the search learns from, where they are not those of the experiment: a name or a
+    path. The networks found are built, trained and tested for the experiment's own data"""
     strategy: Part = _part("gradient")
     """gradient optimises weights and architecture together; the other strategies ask for
     architectures and are told what the evaluator found"""

@@ -22,7 +22,8 @@ class Source(abc.ABC):
     Attributes:
       name: as in the registry.
       summary: one line for `hwnas list`.
-      fits: what `data.path` must be for this source, in a few words; empty where it reads no files.
+      fits: what `data.path` must be for this source, in a few words; empty where it reads no files
+        of its own.
       exact: whether it knows its files by their whole names, so that it comes before sources that
         read any file of a kind.
     """

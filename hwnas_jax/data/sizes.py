@@ -16,19 +16,26 @@ _LEAST = 2
 """Examples that networks are judged by at least, since a batch is normalised by its statistics."""
 
 
-def check_search_sizes(config: Config, dataset: Dataset, replicas: Replicas | None = None) -> None:
+def check_search_sizes(
+    config: Config,
+    dataset: Dataset,
+    replicas: Replicas | None = None,
+    *,
+    searched: Dataset | None = None,
+) -> None:
     """Refuses a whole run whose data are too few: for its search, short trainings or retraining.
 
     Args:
       config: the experiment.
       dataset: its data.
       replicas: the devices that it is for; those of this machine or job when left out.
+      searched: the data that the search learns from, where they are others.
 
     Raises:
       UserError: names every option that asks for too much, and how many examples there are.
     """
-    parts = _Parts(config, replicas)
-    _refuse([*_search(config, dataset, parts), *_retraining(config, dataset, parts)])
+    parts, own = _Parts(config, replicas), searched or dataset
+    _refuse([*_search(config, own, parts), *_retraining(config, dataset, parts)])
 
 
 def check_retraining_sizes(config: Config, dataset: Dataset) -> None:

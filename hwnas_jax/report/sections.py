@@ -68,7 +68,9 @@ def header(run: RunFiles, kind: str, verdict: str, tiles: str = "") -> str:
 def _data(run: RunFiles) -> str | None:
     """Returns what the data are called: their source, and the file or folder that it read."""
     name, path = run.settings("data", "name"), run.settings("data", "path")
-    return f"{Path(path).stem} ({name})" if name and path else name
+    called = f"{Path(path).stem} ({name})" if name and path else name
+    searched = run.settings("search", "data", "name")
+    return f"{called}, searched on {searched}" if called and searched else called
 
 
 def _classes(run: RunFiles) -> str | None:

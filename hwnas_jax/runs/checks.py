@@ -57,7 +57,7 @@ def one_device_each(config: Config) -> Config:
             f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
             "device; --sweep.devices says how many devices the searches are spread over"
         )
-    if config.data.resident is False:
+    if False in (config.data.resident, config.search.data.resident):
         raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
     return override(config, parallel__devices=1)
 

@@ -41,8 +41,9 @@ class NetworkStages(RunParts):
     @functools.cached_property
     def proposals(self) -> Proposals:
         """What the finished searches propose; all of them share its compiled programs."""
-        found = Found.load(self.folder, self.space, len(self.members))
-        return Proposals(self.space, self.dataset, self.cost_model, self.config, found)
+        given = self.for_search
+        found = Found.load(self.folder, given.space, len(self.members))
+        return Proposals(given.space, given.dataset, self.cost_model, given.config, found)
 
     def candidates(
         self,

@@ -15,9 +15,9 @@ from hwnas_jax.errors import UserError, choose
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.shared_weights import search_number
-from hwnas_jax.runs.table_field import Field, costs_of, field_of
+from hwnas_jax.runs.table_field import Field, costs_of, field_of, standing_in
 from hwnas_jax.runs.table_ranks import ranks_of
-from hwnas_jax.tabular import Benchmark, check_decisions, known_networks, percentile
+from hwnas_jax.tabular import Benchmark, check_decisions, known_networks
 from hwnas_jax.tabular.base import numbers_of
 
 
@@ -103,9 +103,7 @@ def _placed(
 ) -> dict[str, Any]:  # fmt: skip
     """Returns where one network of the run stands."""
     architecture = run.space.canonical(run.space.from_names(entry["architecture"])[None])
-    own = numbers_of(run.space, architecture)[0]
-    here = field.numbers == own
-    value = float(field.quality[here][0]) if here.any() else math.nan
+    standing = standing_in(field, run.space, architecture[0])
     cost = costs_of(run, target, architecture)
     best = field.quality[field.feasible].max(initial=-np.inf)
     placed = {
@@ -114,15 +112,15 @@ def _placed(
         "origin": entry["origin"],
         "selected": bool(entry.get("selected", False)),
         "string": run.space.to_string(architecture[0]),
-        "quality": _or_none(value),
-        "window_percentile": percentile(value, field.quality[field.window & ~here]),
-        "feasible_percentile": percentile(value, field.quality[field.feasible & ~here]),
-        "regret": _or_none(best - value),
+        "quality": _or_none(standing.quality),
+        "window_percentile": standing.window_percentile,
+        "feasible_percentile": standing.feasible_percentile,
+        "regret": _or_none(best - standing.quality),
         "predicted": float(cost.predicted[0]),
         "keeps_limit": bool(cost.feasible[0]),
     }
     if published is not None:
-        seen = published.get(int(own), math.nan)
+        seen = published.get(standing.number, math.nan)
         placed["published_cost"] = _or_none(seen)
         placed["keeps_limit_published"] = None if math.isnan(seen) else seen <= target.value
     return placed

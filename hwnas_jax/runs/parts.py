@@ -16,9 +16,10 @@ from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.folder import RunFolder
+from hwnas_jax.runs.for_search import ForSearch, for_search, space_for
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.search.refine import newest_model
-from hwnas_jax.spaces import Space, make_space
+from hwnas_jax.spaces import Space
 from hwnas_jax.tasks import Task, make_task
 
 
@@ -55,16 +56,17 @@ class RunParts(RunFolder):
     @functools.cached_property
     def space(self) -> Space:
         """The search space, in the shape of the data."""
-        return make_space(
-            self.config.space.name, self.config.space.args, off=self.config.space.off,
-            input_shape=self.dataset.input_shape, num_outputs=self.dataset.num_outputs,
-            outputs=self.task.outputs(self.dataset.num_outputs),
-        )  # fmt: skip
+        return space_for(self.config, self.dataset, self.task)
 
     @functools.cached_property
     def task(self) -> Task:
         """What is learned."""
         return make_task(self.config.task, self.dataset)
+
+    @functools.cached_property
+    def for_search(self) -> ForSearch:
+        """What the search is given: the objects above, unless it learns from data of its own."""
+        return for_search(self.config, self.dataset, self.task, self.space)
 
     @functools.cached_property
     def budget(self) -> Budget:

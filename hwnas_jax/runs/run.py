@@ -39,7 +39,7 @@ from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.files.unit_doubts import measurement_doubts
 from hwnas_jax.cost.models.model_file import read_origin
 from hwnas_jax.cost.simulate.estimates import computes
-from hwnas_jax.data import Dataset, recognised
+from hwnas_jax.data import Dataset
 from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.display import Silent, cost_fit_table
@@ -54,6 +54,7 @@ from hwnas_jax.runs.activations import check_supernet
 from hwnas_jax.runs.checks import check_config, check_limits, check_methods, one_device_each
 from hwnas_jax.runs.elsewhere import Elsewhere
 from hwnas_jax.runs.folder import new_folder
+from hwnas_jax.runs.for_search import with_known_sources
 from hwnas_jax.runs.given import Architecture
 from hwnas_jax.runs.handed_back import take_back
 from hwnas_jax.runs.network_costs import check_costs
@@ -116,7 +117,7 @@ class Run(NetworkStages):
             if data is not None:
                 run.take(data)  # the folder may have become another since
             run.describe(run.space.decisions)
-            for note in run.dataset.notes:
+            for note in dict.fromkeys((*run.dataset.notes, *run.for_search.dataset.notes)):
                 run.display.say(note)
             if data is not None:
                 save_dataset(data, run.kept_data)
@@ -132,13 +133,13 @@ class Run(NetworkStages):
         if self.wanted.several:
             self.config = one_device_each(self.config)
         self.config = override(
-            self.config, data=recognised(self.config.data),
-            task=task_for(self.config.task, self.dataset.task),
-        )  # fmt: skip
+            with_known_sources(self.config), task=task_for(self.config.task, self.dataset.task)
+        )
         check_config(self.config)
-        check_search_sizes(self.config, self.dataset)
-        check_methods(self.config, self.space, self.dataset)
-        check_supernet(self.config, self.space)
+        given = self.for_search
+        check_search_sizes(self.config, self.dataset, searched=given.dataset)
+        check_methods(given.config, given.space, given.dataset)
+        check_supernet(given.config, given.space)
         if self.wanted.several:
             count = self.wanted.searches(self.config)
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)
@@ -365,8 +366,9 @@ class Run(NetworkStages):
         distributed.exchange(None)
         self.__dict__.pop("members", None)
         with self.stage("search") as report:
+            given = self.for_search
             found = run_searches(
-                self.space, self.dataset, self.cost_model, self.members, self.config,
+                given.space, given.dataset, self.cost_model, self.members, given.config,
                 folder=self.folder, several=self.wanted.several, from_step=from_step,
                 display=self.display, progress=report,
             )  # fmt: skip

@@ -36,10 +36,10 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Returns what the shared weights of a finished run say of any architectures of its space.
 
-    Each architecture runs as one path through the trained supernet, on training examples that
-    the supernet's weights did not learn from. Every batch is normalised by its own statistics, as
-    in the search. One program is compiled for all architectures; a `Run` keeps it for later calls,
-    a folder is opened anew each time.
+    Each architecture runs as one path through the trained supernet, on training examples of the
+    data that were searched on, from which the supernet's weights did not learn. Every batch is
+    normalised by its own statistics, as in the search. One program is compiled for all
+    architectures; a `Run` keeps it for later calls, a folder is opened anew each time.
 
     Args:
       run: a run, or its folder.
@@ -64,13 +64,14 @@ def evaluate(
         run = Run.open(Path(run))
     if batches is not None and batches < 1:
         raise UserError(f"batches must be positive, got {batches}")
-    weights = Found.load(run.folder, run.space, len(run.members)).weights
+    given = run.for_search
+    weights = Found.load(run.folder, given.space, len(run.members)).weights
     if weights is None:
         raise UserError(_without_weights(run))
     number = search_number(run, search)
     asked = as_architectures(run.space, architectures)
-    config = dataclasses.replace(run.config, seed=run.members[number].seed)
-    bench = bench_of(run.space, run.dataset, run.task, config, weights[number])
+    config = dataclasses.replace(given.config, seed=run.members[number].seed)
+    bench = bench_of(given.space, given.dataset, given.task, config, weights[number])
     arrays = jax.device_put(SharedWeights(batches).arrays(bench))
     program = _program(run, bench)
     found = []

@@ -91,14 +91,15 @@ def check_start(config: Config, space: Space) -> None:
         return
     _check_strategy(config, "the networks of another run (search.start_from)")
     run = RunParts.open(Path(config.search.start_from))
-    if run.space.spec != space.spec:
+    given = run.for_search
+    if given.space.spec != space.spec:
         raise UserError(
-            f"search.start_from: {run.folder} searched {run.space.spec}, this run searches "
+            f"search.start_from: {run.folder} searched {given.space.spec}, this run searches "
             f"{space.spec}"
         )
     found = Found.load(run.folder, space, len(run.members))
     judges = EVALUATORS.make(config.search.evaluator).needs_weights and found.weights is not None
-    learned, own = run.config, config
+    learned, own = given.config, config
     if judges and (learned.data, learned.task) != (own.data, own.task):
         raise UserError(
             f"search.start_from: the supernet of {run.folder} would judge, but it learned "
@@ -179,7 +180,11 @@ def start_of(
     strategy: Strategy = STRATEGIES.make(config.search.strategy)
     found = Found.load(run.folder, space, len(run.members))
     proposals = Proposals(
-        space, run.dataset, cost_model, override(config, derive__rule=Part("most_probable")), found
+        space,
+        run.for_search.dataset,
+        cost_model,
+        override(config, derive__rule=Part("most_probable")),
+        found,
     )
     numbers = [nearest_search(run, member) for member in members]
     best = [

@@ -3,6 +3,7 @@
 Legend: `N` networks that the run's space and the table share, `D` decisions.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.search.candidates import bounded_costs
+from hwnas_jax.spaces.base import Choices
+from hwnas_jax.tabular import percentile
 from hwnas_jax.tabular.base import numbers_of
 
 LEAST_USED = 0.97
@@ -32,6 +35,23 @@ class Field(NamedTuple):
     quality: np.ndarray
     feasible: np.ndarray
     window: np.ndarray
+
+
+class Standing(NamedTuple):
+    """Where one network stands in a field.
+
+    Attributes:
+      number: of its canonical form.
+      quality: what the table reports; NaN for what it lacks.
+      window_percentile: the share of the other networks of the window that are worse, in percent;
+        None where that says nothing.
+      feasible_percentile: likewise of all feasible networks.
+    """
+
+    number: int
+    quality: float
+    window_percentile: float | None
+    feasible_percentile: float | None
 
 
 class Costs(NamedTuple):
@@ -68,3 +88,14 @@ def field_of(run: RunParts, target: Target, networks: np.ndarray, quality: np.nd
     costs = costs_of(run, target, networks)
     window = costs.feasible & (costs.used >= LEAST_USED)
     return Field(networks, numbers_of(run.space, networks), quality, costs.feasible, window)
+
+
+def standing_in(field: Field, space: Choices, architecture: np.ndarray) -> Standing:
+    """Returns where a network, `int32[D]`, stands in a field of its space."""
+    number = int(numbers_of(space, space.canonical(architecture[None]))[0])
+    here = field.numbers == number
+    value = float(field.quality[here][0]) if here.any() else math.nan
+    return Standing(
+        number, value, percentile(value, field.quality[field.window & ~here]),
+        percentile(value, field.quality[field.feasible & ~here]),
+    )  # fmt: skip

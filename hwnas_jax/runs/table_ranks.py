@@ -43,7 +43,7 @@ def ranks_of(
       A row for each score: `by`, whether it is `sampled`, Kendall's tau-b with the table
       `overall` and inside the `window`, None where it says nothing, and the number of networks.
     """
-    found = Found.load(run.folder, run.space, len(run.members))
+    found = Found.load(run.folder, run.for_search.space, len(run.members))
     member = run.members[number]
     counted = predict_architectures(
         AnalyticModel.count(run.space), field.networks, run.space.num_options

@@ -130,7 +130,7 @@ def check_warm_start(config: Config, space: Space) -> None:
     run = _opened(config)
     found = _found(run)
     theirs, ours = (
-        {k: v for k, v in s.spec.items() if k not in _HEADS} for s in (run.space, space)
+        {k: v for k, v in s.spec.items() if k not in _HEADS} for s in (run.for_search.space, space)
     )
     if theirs != ours:
         raise UserError(
@@ -202,7 +202,7 @@ def warm_start(
     weights = copied = params = None
     if wanted != "architecture" and found.weights is not None:
         weights, copied = _shared(
-            make_supernet(run.space), make_supernet(space), found.weights[numbers]
+            make_supernet(run.for_search.space), make_supernet(space), found.weights[numbers]
         )
     if wanted != "weights" and found.params is not None:
         params = found.params[numbers]
@@ -242,4 +242,4 @@ def _opened(config: Config) -> RunParts:
 
 
 def _found(run: RunParts) -> Found:
-    return Found.load(run.folder, run.space, len(run.members))
+    return Found.load(run.folder, run.for_search.space, len(run.members))

@@ -78,6 +78,8 @@ def test_made_data_read_no_path(kinds):
                 UserError, match=f"{name} reads no files of yours; it is read by .*'i"
             ):
                 load_data(DataConfig(name=name, path=str(kinds["idx"])))
+        elif not SOURCES[name].fits:
+            assert "of" in fields, f"{name} says nothing of what its path must be"
     assert not list(kinds["idx"].glob("digits*"))
 
 

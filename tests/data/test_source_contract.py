@@ -51,6 +51,10 @@ def _options(name, folder):
         return {"examples": 200}
     if name == "cluttered_digits":
         return {"repeats": 1}
+    if name == "textures":
+        return {"examples": 200}
+    if name == "colour":
+        return {"of": "textures"}
     return {}
 
 

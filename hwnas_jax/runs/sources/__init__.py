@@ -1,0 +1,1 @@
+"""One search on data of several sources, its networks looked up in a table: what did data tell?"""
