@@ -38,6 +38,7 @@ from hwnas_jax.data.series.ecg_like import EcgLike
 from hwnas_jax.data.series.emg_like import EmgLike
 from hwnas_jax.data.series.satellite_like import SatelliteLike
 from hwnas_jax.data.series.time_series import TimeSeries
+from hwnas_jax.data.spherical import Spherical
 from hwnas_jax.data.tfds_source import Tfds
 from hwnas_jax.data.unreal.colour import Colour
 from hwnas_jax.data.unreal.jigsaw import Jigsaw
@@ -53,6 +54,6 @@ __all__ = [
     "Idx", "ImageFolder", "ImageTable", "Jigsaw", "Nb360Cifar100", "Nb360Cosmic", "Nb360Darcy",
     "Nb360Deepsea", "Nb360Ecg", "Nb360Ninapro", "Nb360Psicov", "Nb360Satellite", "Nb360Spherical",
     "Noise", "RandomLabels", "Rotation", "Sampler", "SatelliteLike", "Scenes", "ShuffledPixels",
-    "Source", "Textures", "Tfds", "TimeSeries", "arrays", "augment", "holdout", "load_data",
-    "normalise", "recognised", "split_halves", "together",
+    "Source", "Spherical", "Textures", "Tfds", "TimeSeries", "arrays", "augment", "holdout",
+    "load_data", "normalise", "recognised", "split_halves", "together",
 ]  # fmt: skip

@@ -47,6 +47,8 @@ def _options(name, folder):
         return {"path": str(folder)}
     if name == "darcy":
         return {"examples": 20, "size": 9, "refine": 1}
+    if name == "spherical":
+        return {"bandwidth": 6}
     if name in {"ecg_like", "emg_like", "satellite_like"}:
         return {"examples": 200}
     if name == "cluttered_digits":

@@ -137,10 +137,10 @@ def test_a_start_that_cannot_be(finished, tmp_path):
     with pytest.raises(
         UserError, match=r"leaves no architecture parameters; set search.start_with"
     ):
-        check_warm_start(begun(finished, search__start_from=str(folder)), space)
+        check_warm_start(override(finished.config, search__start_from=str(folder)), space)
     found._replace(weights=None).save(folder)
     with pytest.raises(UserError, match=r"left no weights; set search.start_with = architecture"):
-        check_warm_start(begun(finished, search__start_from=str(folder)), space)
+        check_warm_start(override(finished.config, search__start_from=str(folder)), space)
 
 
 def test_a_whole_search_begins_where_the_other_ended(finished, tmp_path):

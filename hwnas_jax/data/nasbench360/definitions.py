@@ -99,6 +99,7 @@ _ALL = (
         files=("s2_cifar100.gz",),
         where=f"{_FILES}/spherical/s2_cifar100.gz",
         source="nb360_spherical",
+        made="spherical",
     ),
     Task360(
         name="darcy",
