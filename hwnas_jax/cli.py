@@ -13,6 +13,7 @@ from hwnas_jax.parallel.progress import StopRequest
 COMMANDS: dict[str, str] = {
     "search": "the whole job: profile, fit, search, retrain, measure, report",
     "sweep": "many targets searched in one program: a whole front",
+    "fewshot": "learn to adapt networks to tasks of few examples, and to budgets",
     "profile": "time the operations and a sample of networks on this device",
     "estimate": "what networks would cost on a TPU or an accelerator that is not here",
     "cost fit": "train the learned cost model on a measurement file",
