@@ -93,11 +93,11 @@ def rows_of(found: FewShotFile) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
 def cost_rows(found: FewShotFile) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Returns the heads and rows of the table of budgets; no rows without budgets."""
     name = unit(found.cost_metric)
-    heads = (
+    heads: tuple[str, ...] = (
         "budget", "percentile", f"mean cost ({name})", f"highest ({name})", "over the budget",
         "met without repair",
     )  # fmt: skip
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             group_name(found, group), f"{one.percentile:g}", number(one.mean), number(one.most),
             f"{one.over} of {found.episodes}", percent(one.unrepaired),

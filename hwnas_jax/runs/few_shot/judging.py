@@ -131,7 +131,7 @@ def _data(parts: FewShotParts, start: Learned) -> dict[str, Any]:
         )  # fmt: skip
 
     free = field(None)
-    data = {"pool": parts.judged_pool, "start": start, "field": free}
+    data: dict[str, Any] = {"pool": parts.judged_pool, "start": start, "field": free}
     if targets:
         # Without a budget the first limits stand in the program and do not count.
         held = (targets[0], *targets)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hwnas_jax.cli import main
+from hwnas_jax.commands.method_options import take_methods
 from hwnas_jax.config import Config, override
 from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.errors import Interrupted, UserError
@@ -97,6 +98,21 @@ def test_the_page_is_written_again(finished, tmp_path, capsys):
     assert (tmp_path / "run" / "report.html").read_text() == (finished / "report.html").read_text()
     assert main(["search", "--resume", str(finished)]) == 2
     assert "hwnas fewshot --resume" in capsys.readouterr().err
+
+
+def test_a_learner_is_named_on_the_command_line():
+    words = [
+        "--few-shot.learner",
+        "tnas",
+        "inner-steps",
+        "3",
+        "--few-shot.relaxation.name",
+        "drnas",
+    ]
+    rest, config = take_methods([*words, "--few-shot.way", "3"], Config())
+    assert config.few_shot.learner == Part("tnas", {"inner_steps": 3})
+    assert config.few_shot.relaxation == Part("drnas")
+    assert rest == ["--few-shot.way", "3"]
 
 
 def test_other_data_can_be_tested_on(tmp_path):
