@@ -1,17 +1,16 @@
 """What adapting weights and architecture to few examples is worth, and what an outer step takes.
 
     HWNAS_DATA=FOLDER python benchmarks/few_shot.py [digits fashion_mnist cifar10]
-        [--learners metanas tnas] [--steps 1000] [--episodes 600] [--device pixel3]
-        [--out bench-few-shot]
+        [--learners metanas tnas] [--steps 1000] [--episodes 600] [--out bench-few-shot]
 
 Five-way tasks of 8x8 digits, Fashion-MNIST at 14x14 and CIFAR-10 at 16x16 pixels, cells of
 NAS-Bench-201 with 8 channels. Five classes are learned from and the other five tested on. A start
 is learned once for each data set with ten examples of a class (for the digits by every learner that
 is named, for the others by the first), and judged with five examples and with one. For the digits
-every 5-shot task of the first learner is also adapted to three budgets of a device, percentiles 10,
-25 and 50 of the latency that a cost model predicts, fitted to 300 networks of the published table
-`nb201_latency_help`. FOLDER holds it, `fashion_mnist/` and `cifar10_jpeg.npz`. The runs lie in the
-folder of results, and are continued where they were stopped. All figures are printed at the end.
+every 5-shot task of the first learner is also adapted to three budgets of this device, percentiles
+10, 25 and 50 of the latency that a cost model predicts, fitted to networks that are timed first.
+FOLDER holds `fashion_mnist/` and `cifar10_jpeg.npz`. The runs lie in the folder of results, and are
+continued where they were stopped. All figures are printed at the end.
 
 Then the time of an outer step is taken for the digits: all tasks of a step at once (`vmap`), one
 after another in one program, and a loop over the tasks, each a call of a compiled program. The
@@ -30,7 +29,6 @@ import numpy as np
 import optax
 from cifar10_images import Cifar10Images
 
-from hwnas_jax.cli import main as hwnas
 from hwnas_jax.compile.ahead import compile_ahead
 from hwnas_jax.config import Config, DataConfig, override
 from hwnas_jax.data import Dataset, load_data
@@ -83,20 +81,16 @@ def config_of(name: str, learner: str, options: argparse.Namespace) -> Config:
     )  # fmt: skip
 
 
-def run_of(folder: Path, config: Config, data: Dataset, model: Path | None = None) -> FewShotRun:
+def run_of(folder: Path, config: Config, data: Dataset) -> FewShotRun:
     """Returns a run, new or as it was stopped."""
     if folder.exists():
         return FewShotRun.open(folder, display=Terminal())
-    return FewShotRun.create(config, folder, data=data, cost_model=model, display=Terminal())
+    return FewShotRun.create(config, folder, data=data, display=Terminal())
 
 
 def judge_all(options: argparse.Namespace) -> list[Path]:
     """Learns and judges all starts; returns the folders of the runs."""
     folder, folders = Path(os.environ["HWNAS_DATA"]), []
-    model = options.out / "cost_model.npz"
-    if "digits" in options.data and not model.exists():
-        hwnas(["cost", "fit", "nb201_latency_help", "--device", options.device,
-               "--sample", "300", "--out", str(model)])  # fmt: skip
     for name in options.data:
         data = data_of(name, folder)
         for learner in options.learners if name == "digits" else options.learners[:1]:
@@ -107,7 +101,7 @@ def judge_all(options: argparse.Namespace) -> list[Path]:
                 if budgets:
                     config = override(config, few_shot__percentiles=(10.0, 25.0, 50.0))
                 where = options.out / f"{name}-{learner}-{shots}shot"
-                run = run_of(where, config, data, model if budgets else None)
+                run = run_of(where, config, data)
                 if first is not None and not run.finished("learn"):
                     shutil.copyfile(first / START, where / START)
                     run.finish("learn", 0.0)
@@ -234,7 +228,6 @@ def main():
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="pixel3")
     parser.add_argument("--out", type=Path, default=Path("bench-few-shot"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ from hwnas_jax.parallel.progress import StopRequest
 COMMANDS: dict[str, str] = {
     "search": "the whole job: profile, fit, search, retrain, measure, report",
     "sweep": "many targets searched in one program: a whole front",
-    "fewshot": "learn to adapt networks to tasks of few examples, and to budgets",
     "profile": "time the operations and a sample of networks on this device",
     "estimate": "what networks would cost on a TPU or an accelerator that is not here",
     "cost fit": "train the learned cost model on a measurement file",
@@ -25,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "compare": "search methods compared on a table of trained networks, many seeds each",
     "sources": "the same search on real data and on data that are not, looked up in a table",
     "evaluate": "the networks of a finished run in a published table of accuracies",
+    "fewshot": "learn to adapt networks to tasks of few examples, and to budgets",
     "derive": "the best architectures of a finished search, under any budget",
     "retrain": "train the network of an architecture file from scratch",
     "measure": "time the network of an architecture file",

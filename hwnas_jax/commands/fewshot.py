@@ -6,8 +6,8 @@ from pathlib import Path
 from hwnas_jax.commands.options import Experiment, parse
 from hwnas_jax.config import Config
 from hwnas_jax.display import Terminal
-from hwnas_jax.errors import Interrupted, UserError
-from hwnas_jax.runs.few_shot import FewShotRun
+from hwnas_jax.errors import Interrupted, UserError, choose
+from hwnas_jax.runs.few_shot import STAGES, FewShotRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,8 @@ class FewShotOptions:
     Many small tasks are drawn from the classes of a data set. From them a start is learned, which a
     few steps adapt to a task: its weights and its architecture. On tasks of classes that were held
     out, the adapted architecture stands beside that of the start and random ones.
-    `--few-shot.percentiles 10 25 50` adapts each task to these budgets as well.
+    `--few-shot.percentiles 10 25 50` adapts each task to these budgets as well; where they are in
+    what is measured, networks are timed on this device first.
 
     hwnas fewshot digits --few-shot.shots 5 --target.metric macs --few-shot.percentiles 10 25 50
     """
@@ -27,16 +28,17 @@ class FewShotOptions:
     resume: Path | None = None
     """an existing run folder to continue"""
     until: str = "report"
-    """the last stage to run: learn, judge or report"""
+    """the last stage to run: profile, fit_cost, learn, judge or report"""
     cost_model: Path | None = None
-    """of the device whose budgets are kept, a model of the same space with an output for each class
-    of a task; budgets in what can be counted need none"""
+    """of the device whose budgets are kept, in place of profiling and fitting; of the same space
+    with an output for each class of a task, such as that of another run of this command"""
     config: Experiment = Config()
 
 
 def run(words: list[str]) -> None:
     """Learns and judges a start, or continues."""
     options = parse(FewShotOptions, words, "fewshot")
+    choose(options.until, STAGES, "stage")
     found = _resumed(options) if options.resume is not None else FewShotRun.create(
         options.config, options.run_dir, cost_model=options.cost_model, display=Terminal(),
     )  # fmt: skip

@@ -332,7 +332,7 @@ class FewShotConfig:
     the start learns from all classes of the experiment's own data"""
     percentiles: tuple[Annotated[float, Interval(ge=0, le=100)], ...] = ()
     """budgets that each task is adapted to as well, as percentiles of the predicted cost over the
-    space in the target's metric, which is counted or needs a cost model"""
+    space in the target's metric"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A file holds `train_images`, `train_labels` and the same of `val` and `test`: images
 `uint8[N, H, W]` or `uint8[N, H, W, 3]`, and labels `[N, 1]`, or `[N, 14]` of zeros and ones for the
-findings of chest X-rays. So the source `arrays` reads them like any others. A file is known by its name, such
-as `pneumoniamnist.npz` or, at another size, `bloodmnist_64.npz`.
+findings of chest X-rays. So the source `arrays` reads them like any others. A file is known by its
+name, such as `pneumoniamnist.npz` or, at another size, `bloodmnist_64.npz`.
 
 References: Yang et al., "MedMNIST v2 - A Large-Scale Lightweight Benchmark for 2D and 3D Biomedical
 Image Classification", Scientific Data, 2023.

@@ -25,6 +25,8 @@ from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.report.few_shot_files import FILE, Classes, FewShotFile, is_few_shot
+from hwnas_jax.runs.checks import check_limits
+from hwnas_jax.runs.cost_stages import CostStages
 from hwnas_jax.runs.few_shot.judging import groups_of, judge_start
 from hwnas_jax.runs.few_shot.learning import learn_start
 from hwnas_jax.runs.few_shot.parts import FewShotParts
@@ -33,11 +35,11 @@ from hwnas_jax.search.meta.base import Learned
 from hwnas_jax.search.meta.judging import Judged
 from hwnas_jax.tasks import task_for
 
-STAGES = ("learn", "judge", "report")
+STAGES = ("profile", "fit_cost", "learn", "judge", "report")
 START, EPISODES = "start.npz", "episodes.npz"
 
 
-class FewShotRun(FewShotParts):
+class FewShotRun(CostStages, FewShotParts):
     """One run folder and the stages that fill it."""
 
     @classmethod
@@ -54,11 +56,13 @@ class FewShotRun(FewShotParts):
 
         Args:
           config: the experiment; `few_shot`, `space`, `data`, `task`, `budget`, `target`, `seed`
-            and `parallel` are read, and of `search` the type that the network computes in.
+            and `parallel` are read, of `search` the type that the network computes in, and where
+            networks are timed `profile` and `cost`.
           folder: its path; `runs/<name>-<time>` when left out.
           data: in place of those that the config names. The run keeps them in its folder.
-          cost_model: of the device whose budgets are kept; where budgets are in what can be counted
-            none is needed.
+          cost_model: of the device whose budgets are kept, and of this space with an output for
+            each class of a task. Without one, networks are timed on this device, unless the budgets
+            are in what can be counted.
           display: what shows progress and results.
 
         Raises:
@@ -122,32 +126,28 @@ class FewShotRun(FewShotParts):
             )
 
     def _take_costs(self, given: Path | None) -> None:
-        """Puts the cost model of the budgets into the folder, and fixes the budgets."""
-        percentiles, metric = self.config.few_shot.percentiles, self.config.target.metric
-        if not percentiles:
-            if given is not None:
+        """Puts a cost model that is given or counted into the folder, and fixes the budgets."""
+        percentiles, target = self.config.few_shot.percentiles, self.config.target
+        path = self.folder / "cost_model.npz"
+        if given is not None:
+            if not percentiles:
                 raise UserError(
                     "--cost-model is for budgets, and few_shot.percentiles names none: add, for "
                     "instance, --few-shot.percentiles 10 25 50"
                 )
-            return
-        path = self.folder / "cost_model.npz"
-        if given is not None:
             load_or_offer(given, lambda one: load_cost_model(one, self.space))
             shutil.copyfile(given, path)
-        elif self.can_count():
+        elif percentiles and self.can_count():
             AnalyticModel.count(self.space).save(path, self.space)
-        else:
-            counted = ", ".join(AnalyticModel.counted_metrics(self.space))
-            raise UserError(
-                f"few_shot.percentiles are budgets of {metric}, which needs a cost model: give one "
-                f"of this space with --cost-model, or name a target.metric that is counted "
-                f"({counted})"
-            )
-        limits = {metric: 1.0, **self.config.target.limits}
-        check_budget(self.budget, limits, self.cost_model.metrics)
-        shown = ", ".join(f"{target.value:.4g}" for target in self.targets)
-        self.display.say(f"budgets of {metric}: {shown}")
+        elif percentiles:
+            check_limits(self.config, self.budget, self.space, None)
+            return
+        for stage in ("profile", "fit_cost"):
+            self.finish(stage, 0.0)
+        if percentiles:
+            limits = {target.metric: 1.0, **target.limits}
+            check_budget(self.budget, limits, self.cost_model.metrics)
+            assert self.targets  # a budget out of reach is refused here
 
     def _described(self) -> FewShotFile:
         names, way = self.dataset.output_names, self.config.few_shot.way
@@ -218,6 +218,9 @@ class FewShotRun(FewShotParts):
 
     def judge(self) -> None:
         """Judges the start on episodes of classes that it has not seen."""
+        if self.targets:
+            shown = ", ".join(f"{target.value:.4g}" for target in self.targets)
+            self.display.say(f"budgets of {self.config.target.metric}: {shown}")
         with self.stage("judge") as report:
             judged = judge_start(self, self.start(), folder=self.folder, progress=report)
             figures = np.stack([np.stack(one, axis=-1) for one in judged])

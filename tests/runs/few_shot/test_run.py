@@ -100,6 +100,13 @@ def test_the_page_is_written_again(finished, tmp_path, capsys):
     assert "hwnas fewshot --resume" in capsys.readouterr().err
 
 
+def test_a_stage_that_is_none_is_refused_at_once(tmp_path, capsys):
+    words = ["fewshot", "digits", "--run-dir", str(tmp_path / "run"), "--until", "jugde"]
+    assert main(words) == 2
+    assert "Did you mean 'judge'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_learner_is_named_on_the_command_line():
     words = [
         "--few-shot.learner",
@@ -136,7 +143,7 @@ REFUSED = [
     ({"few_shot__relaxation": Part("gaea")}, "'gaea': .* logits.*Allowed are .*annealed_softmax"),
     ({"few_shot__learner": Part("reptile")}, "unknown meta-learner 'reptile'"),
     ({"parallel__devices": 2, "few_shot__tasks": 3}, "few_shot.tasks = 3 does not divide by 2"),
-    ({"target__metric": "latency_ms"}, "needs a cost model.*--cost-model"),
+    ({"target__metric": "energy_mj"}, "unknown metric of the cost model 'energy_mj'"),
     ({"few_shot__percentiles": (5.0, 5.0)}, "has 5 more than once"),
     ({"target__value": 3.0}, "adapted to budgets by few_shot.percentiles"),
     (
