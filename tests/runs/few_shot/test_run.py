@@ -14,6 +14,7 @@ import pytest
 from hwnas_jax.cli import main
 from hwnas_jax.commands.method_options import take_methods
 from hwnas_jax.config import Config, override
+from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.errors import Interrupted, UserError
 from hwnas_jax.parallel.progress import StopRequest
@@ -21,6 +22,7 @@ from hwnas_jax.registry import Part
 from hwnas_jax.report.few_shot_files import FewShotFile
 from hwnas_jax.runs.few_shot import FewShotRun
 from hwnas_jax.runs.few_shot.learning import learn_start
+from tests.methods.my_space import DenseBlocks
 from tests.search.meta.toy import shades
 
 SPACE = f"{Path(__file__).parents[2] / 'methods' / 'my_space.py'}:DenseBlocks"
@@ -98,6 +100,29 @@ def test_the_page_is_written_again(finished, tmp_path, capsys):
     assert (tmp_path / "run" / "report.html").read_text() == (finished / "report.html").read_text()
     assert main(["search", "--resume", str(finished)]) == 2
     assert "hwnas fewshot --resume" in capsys.readouterr().err
+
+
+def test_a_cost_model_is_given_or_networks_are_timed(tmp_path):
+    """A model of the space sets the budgets at once; without one, the first stage makes it."""
+    model = tmp_path / "model.npz"
+    space = DenseBlocks((2, 2, 1), 2)
+    space.registered_as = SPACE
+    AnalyticModel.count(space).save(model, space)
+    changes = {**SETTINGS, "target__metric": "params"}
+    config = override(Config(), **changes)
+    given = FewShotRun.create(config, tmp_path / "given", data=shades(), cost_model=model)
+    # A block of width w has 8 w weights and 2 w of its normalisation; the head has eight.
+    counts = 8 + 10 * np.array([0, 8, 32])[space.enumerate()].sum(1)
+    limits = [target.value for target in given.targets]
+    assert given.finished("fit_cost")
+    np.testing.assert_allclose(limits, np.percentile(counts, [10, 60]), rtol=1e-5)
+    timed = made(tmp_path / "timed", target__metric="latency_ms")
+    assert not timed.finished("profile") and not (timed.folder / "cost_model.npz").exists()
+    with pytest.raises(UserError, match=r"few_shot\.percentiles names none"):
+        FewShotRun.create(
+            override(config, few_shot__percentiles=()), tmp_path / "none", data=shades(),
+            cost_model=model,
+        )  # fmt: skip
 
 
 def test_a_stage_that_is_none_is_refused_at_once(tmp_path, capsys):
