@@ -85,7 +85,8 @@ def test_a_step_is_the_mean_of_its_tasks():
 
 @functools.cache
 def episode():
-    return draw_episode(KEY, pool(), SHAPE)
+    with jax.ensure_compile_time_eval():  # it is kept, also where a trace asks for it first
+        return draw_episode(KEY, pool(), SHAPE)
 
 
 def test_a_budget_moves_an_adaptation_to_cheaper_networks():

@@ -54,9 +54,10 @@ def task_of(key, data, temperature, progress) -> MetaTask:
 
 @functools.cache
 def start() -> Learned:
-    first, second = jax.random.split(jax.random.key(0))
-    params = 0.3 * jax.random.normal(second, SPACE.mask.shape)
-    return Learned(objectives().supernet.init(first), params)
+    with jax.ensure_compile_time_eval():  # it is kept, also where a trace asks for it first
+        first, second = jax.random.split(jax.random.key(0))
+        params = 0.3 * jax.random.normal(second, SPACE.mask.shape)
+        return Learned(objectives().supernet.init(first), params)
 
 
 def smooth_task(seed=0) -> MetaTask:
