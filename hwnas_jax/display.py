@@ -25,7 +25,7 @@ from rich.text import Text
 
 from hwnas_jax.parallel import distributed, progress
 
-_SAVING = ("search", "retrain", "table", "compare")
+_SAVING = ("search", "retrain", "table", "compare", "learn", "judge")
 """Stages that save their work when they are asked to stop."""
 
 _FRAME_S = 0.1

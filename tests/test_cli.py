@@ -347,7 +347,8 @@ def test_list_keeps_a_line_a_name(capsys, empty, monkeypatch):
     assert "relaxations  --search.relaxation" in titles
     assert [title.partition("  --")[0] for title in titles] == [
         "search spaces", "tasks", "data sources", "strategies", "predictors", "relaxations",
-        "estimators", "evaluators", "budgets", "derivations", "cost models", "configs", "devices",
+        "estimators", "evaluators", "budgets", "derivations", "meta-learners",
+        "cost models", "configs", "devices",
     ]  # fmt: skip
     assert indented.index("gradient") < indented.index("evolution") < indented.index("reinforce")
 

@@ -66,7 +66,7 @@ def test_saved_config_is_versioned_and_whole(tmp_path):
     payload = json.loads((tmp_path / "config.json").read_text())
     assert payload["format"] == "hwnas_jax.config"
     assert payload["version"] == 2
-    assert payload["config"] == dataclasses.asdict(Config())
+    assert payload["config"] == json.loads(json.dumps(dataclasses.asdict(Config())))
 
 
 def test_override_changes_only_what_is_named():

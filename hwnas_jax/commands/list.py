@@ -33,7 +33,7 @@ def run(words: list[str]) -> None:
         _list_tasks360()
         return
     groups: dict[str, Mapping[str, str]] = {
-        f"[bold]{kind.several}[/]  --{'.'.join(kind.keys)}": kind.summaries
+        f"[bold]{kind.several}[/]  --{'.'.join(kind.keys).replace('_', '-')}": kind.summaries
         for kind in kinds().values()
     }
     groups["[bold]configs[/]"] = {name: _first_line(name) for name in config_names()}

@@ -59,13 +59,13 @@ def take_methods(words: Sequence[str], config: Config) -> tuple[list[str], Confi
     for flag, values in named:
         if not values:
             raise UserError(f"{flag} needs a name; `hwnas list` names what there is")
-        path = flag.removeprefix("--").removesuffix(".name")
+        path = _keys(flag).removesuffix(".name")
         if methods[path].name != values[0]:
             methods[path] = dataclasses.replace(methods[path], name=values[0], args={})
         options.append((f"--{path}.args", values[1:]))
     rest, others = _taken(rest, lambda flag: _is_option(flag, methods))
     for flag, values in [*options, *others]:
-        path, _, key = flag.removeprefix("--").partition(".args")
+        path, _, key = _keys(flag).partition(".args")
         pairs = [key.removeprefix("."), *values] if key else values
         own = {**methods[path].args, **read_options(pairs, path)}
         methods[path] = dataclasses.replace(methods[path], args=own)
@@ -83,9 +83,18 @@ def _methods(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
             yield from _methods(own, f"{path}.")
 
 
+def _keys(flag: str) -> str:
+    """Returns the dotted keys of a config that a flag stands for.
+
+    >>> _keys("--few-shot.learner.name")
+    'few_shot.learner.name'
+    """
+    return flag.removeprefix("--").replace("-", "_")
+
+
 def _is_name(flag: str, methods: Mapping[str, Any]) -> bool:
     """Returns whether a flag names a method."""
-    path = flag.removeprefix("--")
+    path = _keys(flag)
     return path.removesuffix(".name") in methods and (
         path.endswith(".name") or isinstance(methods[path], Part)
     )
@@ -93,13 +102,13 @@ def _is_name(flag: str, methods: Mapping[str, Any]) -> bool:
 
 def _is_option(flag: str, methods: Mapping[str, Any]) -> bool:
     """Returns whether a flag is an option of a method that tyro does not know."""
-    path, found, key = flag.removeprefix("--").partition(".args")
+    path, found, key = _keys(flag).partition(".args")
     method = methods.get(path)
     if method is None or not found:
         return False
     # Of the space and the data source, tyro knows the options that the config has.
     known = () if isinstance(method, Part) else method.args
-    return key.removeprefix(".").replace("-", "_") not in known
+    return key.removeprefix(".") not in known
 
 
 def _taken(

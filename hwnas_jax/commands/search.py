@@ -125,11 +125,17 @@ def _run_of_job(options: SearchOptions, folder: Path) -> Any:
 
 
 def _resumed_run(options: SearchOptions) -> Any:
+    from hwnas_jax.report.few_shot_files import is_few_shot
     from hwnas_jax.runs.run import Run
 
     folder = options.resume
     assert folder is not None
     run = Run.open(folder)
+    if is_few_shot(folder):
+        raise UserError(
+            f"{folder} is a run of few-shot learning; continue it with: hwnas fewshot --resume "
+            f"{folder}"
+        )
     if run.wanted.several:
         raise UserError(f"{folder} is a sweep; continue it with: hwnas sweep --resume {folder}")
     run.display = job_display()

@@ -5,6 +5,7 @@ from hwnas_jax.config.experiment import (
     CostConfig,
     DataConfig,
     DeriveConfig,
+    FewShotConfig,
     ParallelConfig,
     ProfileConfig,
     RetrainConfig,
@@ -27,7 +28,7 @@ from hwnas_jax.config.load import (
 from hwnas_jax.registry import Part
 
 __all__ = [
-    "Config", "CostConfig", "DataConfig", "DeriveConfig", "ParallelConfig", "Part",
+    "Config", "CostConfig", "DataConfig", "DeriveConfig", "FewShotConfig", "ParallelConfig", "Part",
     "ProfileConfig", "RetrainConfig", "SearchConfig", "SpaceConfig", "SweepConfig", "TargetConfig",
     "TemperatureConfig", "WeightsConfig", "alone", "config_folder", "config_names", "load_config",
     "override", "save_config", "validate",

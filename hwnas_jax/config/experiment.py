@@ -290,6 +290,52 @@ class SweepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FewShotConfig:
+    """Learning a start for small tasks of few examples; read by `hwnas fewshot` alone."""
+
+    learner: Part = _part("metanas")
+    """how the start is learned from many tasks"""
+    relaxation: Part = _part("annealed_softmax")
+    """how a choice becomes differentiable; one whose parameters are logits"""
+    way: Annotated[int, Ge(2)] = 5
+    """classes of a task"""
+    shots: Count = 1
+    """examples of each class that a task is learned from"""
+    train_shots: CountOrNone = None
+    """as many while the start is learned; more of them help metanas. None takes `shots`"""
+    queries: Count = 15
+    """further examples of each class, by which a task is judged"""
+    classes: tuple[int, int, int] | None = None
+    """classes of the data to train on, to choose options by, and to test on; None divides them"""
+    steps: Count = 2000
+    """steps of the start"""
+    warmup_steps: AtLeastZero = 1000
+    """first steps in which the architecture's parameters stay where they are"""
+    tasks: Count = 4
+    """tasks of a step, over all devices"""
+    within: Literal["auto", "map", "batch"] = "auto"
+    """on one device: one task after another (map), or all at once (batch); auto maps on CPU"""
+    temperature_start: Positive = 1.0
+    """of the gates until the warm-up ends; it then falls evenly"""
+    temperature_end: Positive = 0.1
+    """of the gates at the last step, and in every adaptation to a new task"""
+    steps_per_dispatch: Count = 10
+    """steps compiled into one call; checkpoints and log lines fall between calls"""
+    checkpoint_every: Count = 100
+    """steps between checkpoints, rounded up to whole calls"""
+    episodes: Count = 600
+    """tasks that the start is judged on"""
+    judged_on: Literal["test", "validation"] = "test"
+    """classes that these tasks are drawn from: choose options by validation, report test"""
+    other_data: str | None = None
+    """file or folder of other data, read as `data.path` is: all of their classes are tested on, and
+    the start learns from all classes of the experiment's own data"""
+    percentiles: tuple[Annotated[float, Interval(ge=0, le=100)], ...] = ()
+    """budgets that each task is adapted to as well, as percentiles of the predicted cost over the
+    space in the target's metric"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A whole experiment; the defaults search cells for the built-in digits."""
 
@@ -310,6 +356,7 @@ class Config:
     retrain: RetrainConfig = RetrainConfig()
     parallel: ParallelConfig = ParallelConfig()
     sweep: SweepConfig = SweepConfig()
+    few_shot: FewShotConfig = FewShotConfig()
 
 
 def alone(config: ParallelConfig) -> ParallelConfig:

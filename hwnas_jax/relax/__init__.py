@@ -1,6 +1,7 @@
 """How a choice becomes differentiable."""
 
 from hwnas_jax.relax.advantage import Advantage
+from hwnas_jax.relax.annealed_softmax import AnnealedSoftmax
 from hwnas_jax.relax.base import (
     RELAXATIONS,
     Gates,
@@ -19,8 +20,8 @@ from hwnas_jax.relax.reinmax import ReinMax
 from hwnas_jax.relax.softmax import Softmax
 
 __all__ = [
-    "RELAXATIONS", "Advantage", "BetaDARTS", "DrNAS", "FairDARTS", "Gaea", "Gates",
-    "GumbelSoftmax", "ReinMax", "Relaxation", "SampledPath", "Softmax", "StraightThrough",
+    "RELAXATIONS", "Advantage", "AnnealedSoftmax", "BetaDARTS", "DrNAS", "FairDARTS", "Gaea",
+    "Gates", "GumbelSoftmax", "ReinMax", "Relaxation", "SampledPath", "Softmax", "StraightThrough",
     "check_relaxation", "one_hot_gates", "softmax_probabilities",
     "straight_through",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from hwnas_jax.files.json_files import finite
 from hwnas_jax.files.whole import write_whole
 from hwnas_jax.report import summary, sweep_summary
 from hwnas_jax.report.comparison import comparisons
+from hwnas_jax.report.few_shot_files import is_few_shot
 from hwnas_jax.report.read import RunFiles, read_run
 
 __all__ = [
@@ -57,6 +58,11 @@ def write_report(folder: Path) -> Path:
     Raises:
       UserError: when `folder` is no run folder, or one of its files is damaged.
     """
+    if is_few_shot(folder):
+        from hwnas_jax.report import few_shot_page
+
+        write_whole(folder / "report.html", few_shot_page.render(folder))
+        return folder / "report.html"
     from hwnas_jax.report.page import render
 
     run = read_run(folder)

@@ -14,6 +14,7 @@ from hwnas_jax.relax import RELAXATIONS
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
+from hwnas_jax.search.meta import META_LEARNERS
 from hwnas_jax.search.predictors import PREDICTORS
 from hwnas_jax.search.strategies import GRADIENT, STRATEGIES
 from hwnas_jax.spaces import SPACES
@@ -53,6 +54,9 @@ def kinds() -> dict[str, Kind]:
         Kind("evaluator", "evaluators", ("search", "evaluator"), EVALUATORS.summaries()),
         Kind("budget", "budgets", ("budget",), BUDGETS.summaries()),
         Kind("derivation", "derivations", ("derive", "rule"), DERIVATIONS.summaries()),
+        Kind(
+            "meta-learner", "meta-learners", ("few_shot", "learner"), META_LEARNERS.summaries()
+        ),
         Kind("cost model", "cost models", ("cost", "model"), COST_MODELS.summaries()),
     )  # fmt: skip
     return {kind.one: kind for kind in every}

@@ -65,10 +65,10 @@ def half(value: float | None) -> float | None:
 def plural(count: int, noun: str) -> str:
     """Returns a count with its noun.
 
-    >>> plural(1, "round"), plural(3, "round"), plural(2, "search")
-    ('1 round', '3 rounds', '2 searches')
+    >>> plural(1, "round"), plural(3, "round"), plural(2, "class")
+    ('1 round', '3 rounds', '2 classes')
     """
-    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith(('ch', 'ss')) else 's'}"
 
 
 def probability(value: float | None) -> str:

@@ -71,9 +71,21 @@ class _RetrainLine(_Line):
     loss: float | None = None
 
 
+@open_ended
+@dataclasses.dataclass(frozen=True)
+class _MetaLine(_Line):
+    step: Whole
+    support_loss: float | None = None
+    query_loss: float | None = None
+    query_metric: float | None = None
+    temperature: float | None = None
+    entropy: float | None = None
+
+
 _LINES: dict[str, type[_Line]] = {
     "warmup": _SearchLine, "search": _SearchLine, "supernet": _SearchLine,
     "strategy": _StrategyLine, "retrain": _RetrainLine,
+    "meta": _MetaLine,
 }  # fmt: skip
 
 
@@ -85,8 +97,8 @@ class RunFiles:
 
     Attributes:
       path: the folder.
-      log: lines of `metrics.jsonl` by stage ("search", "supernet", "strategy", "retrain"), in the
-        order of their steps.
+      log: lines of `metrics.jsonl` by stage ("search", "supernet", "strategy", "retrain",
+        "meta"), in the order of their steps.
       right: by label of a network, which test examples it got right, `bool[N]`.
       config: and the others: the content of the JSON file of that name; None where the run has
         not written it yet.

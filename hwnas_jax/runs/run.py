@@ -23,8 +23,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from hwnas_jax.budgets import check_budget
 from hwnas_jax.config import Config, override
 from hwnas_jax.cost import (
@@ -32,7 +30,6 @@ from hwnas_jax.cost import (
     fit_cost,
     load_cost_model,
     load_measurements,
-    profile,
     save_measurements,
 )
 from hwnas_jax.cost.files.observations import unit
@@ -42,7 +39,7 @@ from hwnas_jax.cost.simulate.estimates import computes
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.data.stored import save_dataset
-from hwnas_jax.display import Silent, cost_fit_table
+from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.parallel import distributed
@@ -52,6 +49,7 @@ from hwnas_jax.report import write_report
 from hwnas_jax.report.run_files import write_run_file
 from hwnas_jax.runs.activations import check_supernet
 from hwnas_jax.runs.checks import check_config, check_limits, check_methods, one_device_each
+from hwnas_jax.runs.cost_stages import CostStages
 from hwnas_jax.runs.elsewhere import Elsewhere
 from hwnas_jax.runs.folder import new_folder
 from hwnas_jax.runs.for_search import with_known_sources
@@ -70,7 +68,7 @@ STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "repo
 SHARED_STAGES = ("search", "retrain")
 
 
-class Run(NetworkStages):
+class Run(CostStages, NetworkStages):
     """One run folder and the stages that fill it."""
 
     @classmethod
@@ -253,49 +251,6 @@ class Run(NetworkStages):
                 self.search(from_step=from_step)
             elif stage in SHARED_STAGES or distributed.is_first():
                 getattr(self, stage)()
-
-    def profile(self) -> Path:
-        """Times a sample of the space's networks on this device, and operations where they help."""
-        path = self.folder / "measurements.json"
-        with self.stage("profile") as report:
-            measured = profile(
-                self.space, self.config.profile, cost_model=self.config.cost.model,
-                seed=self.config.seed, progress=report,
-            )  # fmt: skip
-            save_measurements(measured, path)
-        times = measured.latencies_ms
-        samples = [network["latency_ms"] for network in measured.networks]
-        spread = np.median([sample.iqr / sample.median for sample in samples])
-        done = f"{len(times)} networks {measured.source}"
-        if measured.source == "measured":
-            operations = len(measured.operations)
-            done = f"{len(times)} networks" + f" and {operations} operations" * bool(operations)
-            done += " timed"
-        self.display.say(
-            f"{done} at batch {measured.batch_size}: {times.min():.3g} to {times.max():.3g} ms, "
-            f"median {np.median(times):.3g} ms, typical spread {spread:.1%}"
-        )
-        for note in measured.notes:
-            self.display.say(note)
-        return path
-
-    def fit_cost(self) -> Path:
-        """Fits the cost model to the measurements and judges it on held-out networks."""
-        path = self.folder / "cost_model.npz"
-        with self.stage("fit_cost") as report:
-            measured = load_or_offer(
-                self.folder / "measurements.json", lambda p: load_measurements(p, self.space)
-            )
-            model, fitted = fit_cost(
-                self.space, measured, self.config.cost, seed=self.config.seed, progress=report
-            )
-            model.save(path, self.space, measured.encoded(self.space), measured.origin)
-            write_run_file(self.folder, "cost_fit", fitted.to_dict())
-        self.__dict__.pop("cost_model", None)
-        self.display.table(*cost_fit_table(fitted.to_dict()))
-        for warning in fitted.warnings:
-            self.display.say(warning)
-        return path
 
     def resolve_targets(self) -> tuple[Member, ...]:
         """Fixes the budgets; UserError when one is out of reach or a repetition."""

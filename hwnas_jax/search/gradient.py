@@ -26,8 +26,9 @@ from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
 from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
 from hwnas_jax.search.estimators.base import Estimator, Problem
-from hwnas_jax.search.expected_cost import bound_of, expectation, expected_costs
+from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.search.fair_paths import fair_paths
+from hwnas_jax.search.priced import priced
 from hwnas_jax.spaces.core.supernet import Supernet
 from hwnas_jax.tasks.base import Task
 from hwnas_jax.train.optimizers import make_weight_optimizer
@@ -283,20 +284,11 @@ def make_search(
 
     def hardware(params, task_loss, state, key, cost_model):
         """Returns the loss of the architecture, and the costs with their excess, by metric."""
-        metrics = tuple(state.budget.limits)
         share = relaxation.probabilities(params, mask)
-        costs = expected_costs(cost_model, metrics, key, share, samples, deviations=deviations)
-        if not budget.per_network:
-            total = budget.combine(task_loss, costs, state.budget)
-            return total, (costs, budget.excess(costs, state.budget))
-        cost_of = bound_of(cost_model, metrics, deviations)
-
-        def of_network(weight):
-            own = cost_of(weight)
-            return budget.term(own, state.budget), budget.excess(own, state.budget)
-
-        term, excess = expectation(of_network, key, share, samples)
-        return task_loss + term, (costs, excess)
+        return priced(
+            task_loss, share, key, budget, state.budget, cost_model,
+            samples=samples, deviations=deviations,
+        )  # fmt: skip
 
     def arch_step(state, batches, key, temperature, axis_name, cost_model):
         task_key, cost_key = jax.random.split(key)

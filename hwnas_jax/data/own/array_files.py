@@ -10,6 +10,7 @@ import numpy as np
 from hwnas_jax.data.base import SOURCES
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.own.inputs import Layout
+from hwnas_jax.data.own.medmnist import medmnist_names
 from hwnas_jax.data.own.parts import Raw, make_dataset
 from hwnas_jax.data.own.roles import Role, choose_subset, role_of
 from hwnas_jax.data.own.source import FileSource, entries
@@ -44,7 +45,8 @@ class ArrayFiles(FileSource):
     A name has a word for inputs or targets (`images`, `x`, `data`; `labels`, `y`, `targets`),
     perhaps one for the part (`train`, `val`, `test`), and the name of a set where a file holds
     several. Inputs and targets may have any type of numbers; targets may be texts, too. Arrays are
-    looked at by their headers first, and nothing is ever unpickled.
+    looked at by their headers first, and nothing is ever unpickled. The names of the classes of
+    MedMNIST are known.
     """
 
     name = "arrays"
@@ -86,7 +88,7 @@ class ArrayFiles(FileSource):
         parts = {part: Raw(kinds["inputs"], kinds["targets"]) for part, kinds in by_part.items()}
         meaning = dataclasses.replace(
             self.meaning, layout=self.layout,
-            names=None if names is None else names.astype(str).tolist(),
+            names=medmnist_names(path, declared) if names is None else names.astype(str).tolist(),
         )  # fmt: skip
         return make_dataset(self.called(path), parts, meaning, where=str(path), notes=notes)
 
