@@ -222,7 +222,9 @@ def main():
     """Judges, shows, and times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = list(SHARE_OF_STEPS)
-    parser.add_argument("data", nargs="*", help=f"of {', '.join(known)}; all if left out")
+    parser.add_argument(
+        "data", nargs="*", default=known, help=f"of {', '.join(known)}; all if left out"
+    )
     parser.add_argument("--learners", nargs="+", default=["metanas", "tnas"])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--episodes", type=int, default=600)
