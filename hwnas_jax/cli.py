@@ -6,7 +6,7 @@ import sys
 import traceback
 
 from hwnas_jax.display import Terminal, plain
-from hwnas_jax.errors import Interrupted, UserError, choose
+from hwnas_jax.errors import Interrupted, UserError, choose, shown
 from hwnas_jax.parallel import distributed
 from hwnas_jax.parallel.progress import StopRequest
 
@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         words.insert(1, "fit")
     length = 2 if words[0] == "cost" else 1
     try:
+        _check_shown(words)
         name = choose(" ".join(words[:length]), COMMANDS, "command")
         command = importlib.import_module(f"hwnas_jax.commands.{name.replace(' ', '_')}")
         _prepare_jax()
@@ -70,6 +71,17 @@ def main(argv: list[str] | None = None) -> int:
         distributed.fail(1, f"{type(error).__name__}: {error}")
         raise
     return 0
+
+
+def _check_shown(words: list[str]) -> None:
+    """Refuses what would control the terminal when a message repeats it.
+
+    Halves of surrogate pairs are left: names of files that are no UTF-8 have them.
+    """
+    for word in words:
+        text = word.encode("utf-8", "ignore").decode()
+        if plain(text) != text:
+            raise UserError(f"the argument {shown(plain(text))} holds a control character")
 
 
 def _failed(code: int, message: str) -> int:

@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from hwnas_jax.compile.programs import drop_if_many
 from hwnas_jax.files.cache import cache_folder
+from tests.fuzz.plugin import attack, pytest_addoption, pytest_terminal_summary  # noqa: F401
 
 jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -108,7 +108,7 @@ def run(words: list[str]) -> None:
     observed = load_observations(
         options.data, device=options.device, task=options.task, space=space
     )
-    known = None if options.fitted else read_fitted_to(options.model)
+    known = None if options.fitted else read_fitted_to(options.model, space)
     tested, notes = _without_fitted(observed.observations, known)
     scores = evaluate(model, space, tested)
     for metric, row in scores.items():

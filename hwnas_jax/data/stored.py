@@ -11,12 +11,15 @@ from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.together import TargetPart
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npy import Declared, read_arrays
-from hwnas_jax.files.npz import write_npz
+from hwnas_jax.files.npz import Array, write_npz
 from hwnas_jax.files.typed import parse_dataclass
 
 _FORMAT = "hwnas_jax.dataset"
 _ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
-_TEXTS = ("name", "task", "output_names", "notes")
+_TEXTS = {
+    "name": Array("text", ()), "task": Array("text", ()), "output_names": Array("text", ("O",)),
+    "notes": Array("text", ("N",)),
+}  # fmt: skip
 _KEYS = ("format", *_ARRAYS, *_TEXTS, "movable", "parts")
 
 
@@ -44,14 +47,23 @@ def load_stored(path: Path) -> Dataset:
       UserError: when the file is damaged, or of another format.
     """
     arrays = read_arrays(path, list(_KEYS))
+    for key, text in {**_TEXTS, "movable": Array("bool", ())}.items():
+        try:
+            text.check_declared(key, arrays[key].dtype, arrays[key].shape, {})
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     if arrays["format"].shape or str(arrays["format"]) != _FORMAT:
         raise UserError(f"{path} is no data set of this package: its format is not {_FORMAT!r}")
-    if arrays["movable"].dtype != bool or arrays["movable"].shape:
-        raise UserError(f"{path}: movable must be true or false")
-    return Dataset(
+    found = Dataset(
         name=str(arrays["name"]), task=str(arrays["task"]),
         output_names=tuple(map(str, arrays["output_names"])),
         notes=tuple(map(str, arrays["notes"])), movable=bool(arrays["movable"]),
         parts=tuple(parse_dataclass(TargetPart, str(text), "parts") for text in arrays["parts"]),
         **{key: arrays[key] for key in _ARRAYS},
     )  # fmt: skip
+    for key in ("train_targets", "test_targets") if found.task == "classification" else ():
+        targets = arrays[key]
+        fine = targets.dtype.kind in "iu"
+        if not (fine and ((targets >= 0) & (targets < found.num_outputs)).all()):
+            raise UserError(f"{path}: {key} must be numbers of its {found.num_outputs} classes")
+    return found

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -97,12 +98,13 @@ def declared(file: IO[bytes], what: str) -> Declared:
     # A header says its own length, so no more of it is unpacked than a plain one takes.
     file = io.BytesIO(file.read(_HEADER))
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
+    if version not in ((1, 0), (2, 0)):
         raise UserError(f"{what} has a header of version {version}; plain arrays have 1.0 or 2.0")
+    read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+    try:
+        shape, _, dtype = read(file)
+    except ValueError as error:  # repeats parts of Python's own parser
+        raise ValueError(re.sub(r"<\S+ object at \w+>", "a name", str(error))) from error
     if dtype.hasobject or dtype.kind not in "biufcSU":
         raise UserError(
             f"{what} is {dtype}{list(shape)}: only arrays of numbers, truth values or texts are "

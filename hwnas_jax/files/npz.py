@@ -172,6 +172,17 @@ def _check_names(known: Mapping[str, Array], declared: Mapping, closed: bool) ->
             choose(name, known, "array")
 
 
+def member_names(path: Path) -> list[str]:
+    """Returns the names in a zip file; none where it is no zip file that can be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except OSError:
+        raise
+    except Exception:  # of a dozen kinds, as above; who reads the content tells what is wrong
+        return []
+
+
 def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
     """Writes plain arrays whole or not at all.
 
@@ -218,7 +229,7 @@ def named(options: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     if len(wrong):
         row, column = wrong[0]
         raise UserError(
-            f"row {row}: operation {options[row, column]} has no name among {len(names)}"
+            f"row [{row}]: operation {options[row, column]} has no name among {len(names)}"
         )
     return np.array(names)[options]
 

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shortened, shown
 from hwnas_jax.files.npy import read_array
+from hwnas_jax.files.npz import member_names
 from hwnas_jax.files.unpickle import resolve, storage_sizes, unpickle
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -33,15 +34,15 @@ def load_pickle(path: Path) -> Any:
         start = file.read(3)
         file.seek(0)
         if start == b"BZh":
-            return _unpacked(bz2.BZ2File(file))
+            return _unpacked(bz2.BZ2File(file), path)
         if start.startswith(b"\x1f\x8b"):
-            return _unpacked(gzip.GzipFile(fileobj=file))
+            return _unpacked(gzip.GzipFile(fileobj=file), path)
         return resolve(unpickle(file), {})
 
 
-def _unpacked(content: Any) -> Any:
+def _unpacked(content: Any, path: Path) -> Any:
     with content:
-        value = unpickle(content)
+        value = unpickle(content, packed=path.stat().st_size)
         try:
             content.read(1)  # the checksum is compared only when the end is reached
         except (EOFError, OSError, zlib.error) as error:
@@ -72,16 +73,38 @@ def load_npy(path: Path) -> Any:
     return read_array(path)
 
 
+def kind_of(value: Any) -> str:
+    """Returns what a value of a pickle is, for messages.
+
+    >>> kind_of(None), kind_of({}), kind_of(1.5)
+    ('nothing', 'a table', 'a number')
+    """
+    kinds = {
+        dict: "a table", list: "a list", tuple: "a list", str: "a text", np.ndarray: "an array",
+        bool: "a truth value", int: "a number", float: "a number", type(None): "nothing",
+    }  # fmt: skip
+    return kinds.get(type(value), "something else")
+
+
+def fault(error: Exception) -> str:
+    """Returns what an error of Python says of the content of a pickle.
+
+    >>> fault(KeyError("arch"))
+    "it lacks 'arch'"
+    """
+    if isinstance(error, KeyError):
+        return f"it lacks {shown(error.args[0])}"
+    if isinstance(error, ValueError):
+        return shortened(error, 200)
+    return "a value in it is of another kind than it should be"
+
+
 def is_torch(path: Path) -> bool:
     """Returns whether a file is one of `torch.save`, in its zip or its older form."""
     with path.open("rb") as file:
         if file.read(len(_LEGACY_START)) == _LEGACY_START:
             return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, RuntimeError):
-        return False
+    return any(name.endswith("/data.pkl") for name in member_names(path))
 
 
 def load_torch(path: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Interval, Le, Predicate
 
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shortened
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.registry import reason
 
@@ -181,7 +181,9 @@ def place_of(parts: typing.Iterable[str | int]) -> str:
     >>> place_of(("networks", 3, "label"))
     'networks[3].label'
     """
-    found = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    found = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{shortened(part)}" for part in parts
+    )
     return found.removeprefix(".")
 
 

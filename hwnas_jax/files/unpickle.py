@@ -18,8 +18,18 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.watched import (
+    MOST_TUPLES,
+    SAFE_TUPLES,
+    TooManyTuples,
+    Watched,
+    on_large_stack,
+)
 
 _DEEPEST = 50
+_SHARED, _LEAST = 4, 2**26
+"""Tensors may take as many times what their storages do, or as many bytes."""
+
 _PLAIN = {type(None), bool, int, float, str, bytes}
 _TORCH_TYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8",
@@ -115,7 +125,7 @@ def _numbers(content, kind, shape, order):
         raise UserError("it is damaged: an array has no numbers")
     if kind.dtype.kind == "O":
         raise UserError("an array of objects is not plain numbers")
-    flat = np.frombuffer(bytes(content), kind.dtype)
+    flat = np.frombuffer(content, kind.dtype)
     shape = tuple(shape)
     if any(size < 0 for size in shape) or math.prod(shape) != len(flat):
         raise UserError(f"it is damaged: {len(flat)} numbers for an array of shape {shape}")
@@ -202,11 +212,15 @@ _TORCH: dict[tuple[str, str], Any] = {
 }
 
 
+_COPIES = {_encode: 1, _ordered: 100, _set: 100}
+"""Functions whose results are copies, and about how many bytes each of their elements takes."""
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, storages: bool):
+    def __init__(self, file: Watched, storages: bool):
         # Python 2 wrote texts and the bytes of arrays alike; latin1 keeps both.
         super().__init__(file, encoding="latin1")
-        self.storages = storages
+        self.made, self.storages = file.made, storages
 
     def find_class(self, module: str, name: str) -> Any:
         if self.storages and module == "torch" and name in _TORCH_TYPES:
@@ -217,7 +231,16 @@ class _Unpickler(pickle.Unpickler):
                 f"it names {module}.{name}, which is neither a plain container nor a number: "
                 "refused, and nothing of it was run"
             )
-        return _Call(known[module, name])
+        function = known[module, name]
+        return _Call(self._counted(function) if function in _COPIES else function)
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            copy = function(*args)
+            self.file.made(_COPIES[function] * len(copy))
+            return copy
+
+        return call
 
     def persistent_load(self, pid: Any) -> Any:
         if not self.storages or not isinstance(pid, tuple) or len(pid) not in (5, 6):
@@ -231,31 +254,51 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(key, kind.dtype, count)
 
 
-def unpickle(file: Any, storages: bool = False) -> Any:
+def unpickle(file: Any, storages: bool = False, packed: int | None = None) -> Any:
     """Returns what a pickle holds, with placeholders for arrays and tensors.
 
     Args:
       file: open for reading, at the start of the pickle.
       storages: whether it may refer to the storages of a file of torch.
+      packed: size of the file, where it is unpacked while it is read.
 
     Raises:
-      UserError: for a damaged pickle, or one that names anything else; nothing of it is called.
+      UserError: for a damaged pickle, one that names anything else, of which nothing is called, or
+        one that would take far more memory than its size.
     """
+    start = file.tell()
     try:
-        return _Unpickler(file, storages).load()
-    except UserError:
+        return _load(file, SAFE_TUPLES, storages, packed)
+    except TooManyTuples:
+        file.seek(start)
+    try:
+        return on_large_stack(lambda: _load(file, MOST_TUPLES, storages, packed))
+    except TooManyTuples:
+        raise UserError(f"it has more than {MOST_TUPLES:,} tuples: refused") from None
+
+
+def _load(file, tuples, storages, packed):
+    try:
+        return _Unpickler(Watched(file, tuples, packed), storages).load()
+    except (UserError, TooManyTuples):
         raise
-    except (
-        pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError,
-        IndexError, ImportError, MemoryError, RecursionError, OverflowError, struct.error, OSError,
-        zlib.error,
-    ) as error:  # fmt: skip
+    except (pickle.UnpicklingError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"it is damaged: {error or type(error).__name__}") from error
+    except Exception as error:  # what comes of instructions that do not go together
+        raise UserError(
+            f"it is damaged: its instructions do not go together ({type(error).__name__})"
+        ) from error
 
 
 def storage_sizes(value: Any) -> dict[str, tuple[np.dtype, int]]:
-    """Returns the element type and number of elements of every storage in `value`."""
+    """Returns the element type and number of elements of every storage in `value`.
+
+    Raises:
+      UserError: when a storage is described in two ways, or the tensors, each of which is copied,
+        take far more memory than the storages that they share.
+    """
     found: dict[str, tuple[np.dtype, int]] = {}
+    tensors: dict[int, _Tensor] = {}
     seen: set[int] = set()
     todo = collections.deque([value])
     while todo:
@@ -265,10 +308,18 @@ def storage_sizes(value: Any) -> dict[str, tuple[np.dtype, int]]:
                 seen.add(id(item))
                 todo.extend(item.values() if isinstance(item, dict) else item)
         elif isinstance(item, _Tensor):
+            tensors[id(item)] = item
             storage = item.storage
             known = found.setdefault(storage.key, (storage.dtype, storage.count))
             if known != (storage.dtype, storage.count):
                 raise UserError(f"it is damaged: storage {storage.key} is described in two ways")
+    wanted = sum(math.prod(one.size) * one.storage.dtype.itemsize for one in tensors.values())
+    held = sum(kind.itemsize * count for kind, count in found.values())
+    if wanted > max(_SHARED * held, _LEAST):
+        raise UserError(
+            f"its tensors are parts of {held / 2**20:,.1f} MiB and would take "
+            f"{wanted / 2**20:,.0f}: refused"
+        )
     return found
 
 
@@ -291,10 +342,12 @@ def resolve(
         raise UserError(f"it is nested more than {_DEEPEST} deep")
     seen = {} if seen is None else seen
     if isinstance(value, _Tensor):
-        flat = storages[value.storage.key]
-        bytes_apart = [step * flat.itemsize for step in value.stride]
-        view = np.lib.stride_tricks.as_strided(flat[value.offset :], value.size, bytes_apart)
-        return view.copy()
+        if id(value) not in seen:
+            flat = storages[value.storage.key]
+            bytes_apart = [step * flat.itemsize for step in value.stride]
+            view = np.lib.stride_tricks.as_strided(flat[value.offset :], value.size, bytes_apart)
+            seen[id(value)] = view.copy()
+        return seen[id(value)]
     if isinstance(value, _Array):
         return resolve(value.value, storages, seen, depth + 1)
     hashed = value if isinstance(value, dict | set | frozenset) else ()
@@ -318,10 +371,12 @@ def resolve(
     return seen[id(value)]
 
 
-def _all_plain(keys):
+def _all_plain(keys, depth=0):
     if _PLAIN.issuperset(map(type, keys)):
         return True
+    if depth > _DEEPEST:
+        raise UserError(f"it is nested more than {_DEEPEST} deep")
     return all(
-        _all_plain(key) if isinstance(key, tuple | frozenset) else type(key) in _PLAIN
+        _all_plain(key, depth + 1) if isinstance(key, tuple | frozenset) else type(key) in _PLAIN
         for key in keys
     )

@@ -21,7 +21,7 @@ import numpy as np
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.config import Config, SearchConfig, TargetConfig
 from hwnas_jax.cost.files.measurement_file import load_measurements
-from hwnas_jax.cost.files.measurements import Measurements
+from hwnas_jax.cost.files.measurements import Measurements, check_spec
 from hwnas_jax.cost.files.observations import Observations
 from hwnas_jax.cost.measure.networks import measure_networks
 from hwnas_jax.cost.models.base import CostModel, std_architectures
@@ -312,8 +312,7 @@ def read_rows(path: Path, space: Space) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     file = read_typed(path, _File, "file of measurements", file_format=_FORMAT)
-    if file.space != space.spec:
-        raise UserError(f"{path} belongs to the space {file.space}, not to {space.spec}")
+    check_spec(file.space, space, f"the file of measurements {path}: its networks")
     for number, row in enumerate(file.networks):
         try:
             space.from_names(row.architecture)

@@ -286,7 +286,7 @@ def _check_values(name, values, count, measure, gaps):
     wrong = np.flatnonzero(~(inside | (np.isnan(values) & gaps)))
     if len(wrong):
         raise UserError(
-            f"row {wrong[0]}: {name} must be a number {'of percent ' * measure.percent}from "
+            f"row [{wrong[0]}]: {name} must be a number {'of percent ' * measure.percent}from "
             f"{measure.lowest:g} to {measure.highest:g}, got {values[wrong[0]]}"
         )
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from hwnas_jax.cost.files.readers.accel_nasbench import has_networks
 from hwnas_jax.cost.files.readers.locate import find_data
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, listed
 from hwnas_jax.files.npz import read_npz
-from hwnas_jax.files.pickles import is_torch, load_pickle, load_torch
+from hwnas_jax.files.pickles import is_torch, kind_of, load_pickle, load_torch
 from hwnas_jax.tabular import nasbench201, transnas_cell
 from hwnas_jax.tabular.accel_nasbench import read_imagenet
 from hwnas_jax.tabular.base import Benchmark
@@ -96,7 +96,7 @@ def _original(path: Path, data_set: str | None, *version: int) -> Benchmark:
     for fits, read in _ORIGINAL:
         if fits(content):
             return read(path.name, content, data_set)
-    held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+    held = listed([*map(str, content)]) if isinstance(content, Mapping) else kind_of(content)
     raise UserError(
         "it is neither NAS-Bench-201 nor NATS-Bench (meta_archs, arch2infos) nor "
         f"TransNAS-Bench-101 (data), but holds {held or 'nothing'}"

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_names
+from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import named, numbers, texts
 from hwnas_jax.spaces.nasbench_macro import NasBenchMacro
 from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
@@ -42,6 +43,8 @@ def read_macro(source: str, arrays: Mapping[str, np.ndarray], data_set: str | No
     name = chosen_set(source, data_set, (_DATA_SET,))
     space = NasBenchMacro(input_shape=(32, 32, 3), num_outputs=10)
     options = named(numbers(arrays, "ops", 2), texts(arrays, "op_names"))
-    accuracy = numbers(arrays, "test_acc", 2).mean(axis=1)
-    columns: Columns = {("test", None): accuracy}
+    accuracy = numbers(arrays, "test_acc", 2)
+    if not accuracy.size:
+        raise UserError(f"test_acc is empty: {list(accuracy.shape)}")
+    columns: Columns = {("test", None): accuracy.mean(axis=1)}
     return make_benchmark(f"{source}:{name}", space, encode_names(space, options), columns)

@@ -23,6 +23,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_texts
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.pickles import fault
 from hwnas_jax.tabular.base import SPLITS, Benchmark, Columns, chosen_set, make_benchmark
 from hwnas_jax.tabular.transnas_cell import cell_networks
 from hwnas_jax.tabular.transnas_macro import macro_networks
@@ -61,7 +62,7 @@ def read_epochs(source: str, content: Mapping[str, Any], data_set: str | None) -
             metrics[network] = results[task]["metrics"]
             names = metrics[network].keys()
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{network}: it has no results of {task}: {error!r}") from error
+            raise UserError(f"{network}: it has no results of {task}: {fault(error)}") from error
     measures = [measure for measure in MEASURES if f"valid_{measure}" in names]
     if not measures:
         raise UserError(f"{task} has none of {', '.join(MEASURES)}, but {', '.join(names)}")
@@ -92,7 +93,7 @@ def _by_epoch(metrics: Mapping[str, Any], name: str) -> np.ndarray:
         try:
             row = np.array([float(value) for value in own[name]])
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{network}: {name} is no list of numbers: {error!r}") from error
+            raise UserError(f"{network}: {name} is no list of numbers: {fault(error)}") from error
         if not len(row) or (rows and len(row) != len(rows[0])):
             raise UserError(
                 f"{network}: {name} has {len(row)} epochs, the networks before have "

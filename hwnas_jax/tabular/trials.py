@@ -43,7 +43,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.readers.build_table import encode_texts
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.pickles import load_pickle
+from hwnas_jax.files.pickles import fault, load_pickle
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.tabular.base import Benchmark, Columns, chosen_set, make_benchmark
 from hwnas_jax.tabular.nasbench201 import cells_of
@@ -136,7 +136,9 @@ def _read(
         except UserError as error:
             raise UserError(f"architecture {number}: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-            raise UserError(f"architecture {number}: its results are damaged: {error!r}") from error
+            raise UserError(
+                f"architecture {number}: its results are damaged: {fault(error)}"
+            ) from error
         numbers.append(number)
     architectures, space = _encoded([texts[number] for number in numbers], name)
     columns: Columns = {}

@@ -200,5 +200,5 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     if not arrays.get("true_values", inputs).size:
         raise UserError("its true_values are empty")
     for name, array in arrays.items():
-        if not (np.abs(array) <= _LARGEST).all():
+        if not (np.abs(array.astype(np.float64)) <= _LARGEST).all():
             raise UserError(f"its {name} are not all finite and at most {_LARGEST:g}")

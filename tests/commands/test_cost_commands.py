@@ -188,6 +188,21 @@ def test_eval_leaves_out_what_the_model_was_fitted_to_and_what_costs_next_to_not
     assert "10 networks that the model was fitted to are left out" in said["notes"][0]
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (np.zeros((0, 0), np.int32), r"fitted_to must be whole\[N, D\] with D = 6"),
+        (np.full((2, 6), 9, np.int32), r"fitted_to: row \[0\]: option 9 of 1<-0"),
+    ],
+)
+def test_what_a_model_was_fitted_to_is_checked(here, capsys, known, said):
+    AnalyticModel.fit(CELLS, Observations(ROWS, {"latency_ms": LATENCIES})).save(
+        here / "m.npz", CELLS, known
+    )
+    assert main(["cost", "eval", "m.npz", "table.csv", "--device", "phone"]) == 2
+    assert re.search(rf"m\.npz is damaged: {said}", capsys.readouterr().err)
+
+
 def test_a_poor_fit_is_told(here, capsys):
     """Costs that have nothing to do with the networks."""
     costs = np.exp(np.random.default_rng(3).standard_normal(24))

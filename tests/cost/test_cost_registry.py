@@ -11,6 +11,7 @@ from hwnas_jax.cost.models.bayesian import BayesianAdditive
 from hwnas_jax.cost.models.mlp import MLPEnsemble
 from hwnas_jax.cost.models.registry import check_cost_model, fit_model, refit
 from hwnas_jax.errors import UserError
+from hwnas_jax.files.npz import read_npz, write_npz
 from hwnas_jax.registry import Part
 from tests.cost import contract
 from tests.cost.toy import CuttableSpace, ToySpace, synthetic
@@ -146,6 +147,18 @@ def test_a_model_is_fitted_again_with_its_own_options():
     assert isinstance(other, BayesianAdditive)
     direct = BayesianAdditive.fit(SPACE, OBSERVED)
     jax.tree.map(np.testing.assert_array_equal, other.mean, direct.mean)
+
+
+def test_a_file_whose_deviations_are_not_finite_is_refused(tmp_path):
+    BayesianAdditive.fit(SPACE, OBSERVED).save(tmp_path / "m.npz", SPACE)
+    arrays = read_npz(tmp_path / "m.npz")
+    large = {
+        name: array if array.dtype.kind != "f" or name == "mean" else np.full_like(array, 3e38)
+        for name, array in arrays.items()
+    }
+    write_npz(tmp_path / "m.npz", large)
+    with pytest.raises(UserError, match="its standard deviations of latency_ms are no finite"):
+        load_cost_model(tmp_path / "m.npz", SPACE)
 
 
 def test_options_are_plain_values_with_defaults():

@@ -247,7 +247,7 @@ def test_what_cannot_be_fitted_is_refused(monkeypatch):
         GaussianProcess.fit(space, _toy().subset(np.arange(3)))
     with pytest.raises(UserError, match="needs 2 measured"):
         BayesianAdditive.fit(space, _toy().subset(np.arange(1)))
-    with pytest.raises(UserError, match="needs a positive latency_ms; network 2 has -1"):
+    with pytest.raises(UserError, match=r"needs a positive latency_ms; network \[1\] has -1"):
         BayesianAdditive.fit(space, Observations(space.enumerate()[:3],
                              {"latency_ms": np.array([1.0, -1.0, 2.0])}))  # fmt: skip
     monkeypatch.setattr(GaussianProcess, "most_networks", 50)

@@ -58,20 +58,22 @@ def _row(change):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"latency_ms": _row(0)}, r"row 7: latency_ms of b must be positive.*got 0"),
-        ({"latency_ms": _row(-2)}, r"row 7: latency_ms of b .*-2"),
-        ({"latency_ms": _row(np.inf)}, r"row 7: latency_ms of b .*inf"),
-        ({"latency_ms": _row(np.nan)}, r"row 7: latency_ms is not a number"),
+        ({"latency_ms": _row(0)}, r"row \[7\]: latency_ms of b must be positive.*got 0"),
+        ({"latency_ms": _row(-2)}, r"row \[7\]: latency_ms of b .*-2"),
+        ({"latency_ms": _row(np.inf)}, r"row \[7\]: latency_ms of b .*inf"),
+        ({"latency_ms": _row(np.nan)}, r"row \[7\]: latency_ms is not a number"),
         ({"latency_ms": np.ones((3, 20))}, r"\[3, 20\]; 2 devices and 20"),
         ({"latency_ms": None}, "latency_ms, an array of numbers with 2 axes, is missing"),
-        ({"ops": np.repeat(ROWS[:1], 20, 0)}, "row 1 is the same architecture as row 0"),
-        ({"ops": np.full((20, 6), 5)}, "row 0: operation 5 has no name among 5"),
+        ({"ops": np.repeat(ROWS[:1], 20, 0)}, r"row \[1\] is the same architecture as row \[0\]"),
+        ({"ops": np.full((20, 6), 5)}, r"row \[0\]: operation 5 has no name among 5"),
         ({"ops": ROWS[:, :4]}, "has 6 decisions, the file has 4"),
-        ({"op_names": np.array([*OPS[:4], "none3"])}, r"row \d+ .*Did you mean 'none'"),
+        ({"op_names": np.array([*OPS[:4], "none3"])}, r"row \[\d+\] .*Did you mean 'none'"),
         ({"devices": np.array(["a", "a"])}, "a device appears twice"),
         ({"devices": np.array([{"a": 1}, "b"], object)}, "never Python objects"),
         ({"test_devices": np.array(["c"])}, r"unknown device \(in the split test\) 'c'"),
         ({"ref_idx": np.array([20])}, r"none of 0\.\.19"),
+        ({"ref_idx": np.array([1.5])}, "ref_idx must be whole numbers, got float64"),
+        ({"ref_idx": np.array([[1]])}, "ref_idx, an array of numbers with 1 axes"),
     ],
 )
 def test_a_bad_compact_table_is_named_with_its_row(tmp_path, changes, said):
@@ -125,6 +127,31 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
         load_table(tmp_path / "one.pt")
     with pytest.raises(UserError, match="no tasks"):
         load_table(_nb201(tmp_path / "u.npz"), task="cifar10")
+
+
+def test_a_zip_file_of_a_later_version_is_told(tmp_path):
+    path = _nb201(tmp_path / "t.npz")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 100
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"t\.npz: it is damaged.*version 10\.0"):
+        load_table(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tasks": np.array([], str)}, "its list of tasks is empty"),
+        ({"tasks": np.array(["cifar100"])}, r"latency_ms has shape \[2, 2, 20\].* 1 tasks and 2 b"),
+        ({"backends": np.array(["a"])}, r"latency_ms has shape \[2, 2, 20\].* 2 tasks and 1 b"),
+    ],
+)
+def test_tables_of_tasks_fit_their_lists(tmp_path, changes, said):
+    arrays = {"tasks": np.array(["cifar100", "darcy"]), "backends": np.array(["a", "b"])}
+    latencies = np.ones((2, 2, 20))
+    path = _nb201(tmp_path / "t.npz", devices=None, latency_ms=latencies, **arrays | changes)
+    with pytest.raises(UserError, match=said):
+        load_table(path)
 
 
 def test_the_real_tables_are_those_that_were_published(shared):

@@ -65,11 +65,25 @@ def _broken(change):
         ([1, 2], "not HW-NAS-Bench"),
         (_broken(lambda c: c.pop("config")), "config must be a list"),
         (_broken(lambda c: c["config"].pop()), "6 values for 5 networks"),
-        (_broken(lambda c: c["config"][3].pop("arch_str")), "row 3: its config has no arch_str"),
-        (_broken(lambda c: c["config"][3].update(arch_str="|a~0|")), "row 3: .*no nasbench201"),
-        (_broken(lambda c: c["pixel3_latency"].__setitem__(2, -1)), "row 2: .*pixel3.*-1"),
-        (_broken(lambda c: c["pixel3_latency"].__setitem__(2, np.nan)), "row 2: .*not a number"),
+        (
+            _broken(lambda c: c["config"][3].pop("arch_str")),
+            r"row \[3\]: its config has no arch_str",
+        ),
+        (
+            _broken(lambda c: c["config"][3].update(arch_str="|a~0|")),
+            r"row \[3\]: .*no nasbench201",
+        ),
+        (_broken(lambda c: c["pixel3_latency"].__setitem__(2, -1)), r"row \[2\]: .*pixel3.*-1"),
+        (
+            _broken(lambda c: c["pixel3_latency"].__setitem__(2, np.nan)),
+            r"row \[2\]: .*not a number",
+        ),
         (_broken(lambda c: c["pixel3_latency"].__setitem__(2, "1s")), "pixel3_latency"),
+        (
+            _broken(lambda c: c["pixel3_latency"].__setitem__(2, None)),
+            "pixel3_latency: a value in it is of another kind than it should be",
+        ),
+        (_broken(lambda c: c.update(config=None)), "config must be a list, got nothing"),
         (_broken(lambda c: c.update({m: 1 for m in METRICS[:3]})), "must be a list"),
         (_broken(lambda c: c.update(extra=Runs(print, "run"))), r"\.print.*nothing of it was run"),
     ],
@@ -185,8 +199,8 @@ def test_the_folders_of_help(tmp_path):
     ("file", "value", "said"),
     [
         ("latency/fpga.pt", [1.0] * 19, r"fpga\.pt: 19 latencies for 20"),
-        ("latency/fpga.pt", [1.0] * 19 + [-1.0], "row 19: latency_ms of fpga .*-1"),
-        ("latency/fpga.pt", [1.0] * 19 + [float("nan")], "row 19: .*not a number"),
+        ("latency/fpga.pt", [1.0] * 19 + [-1.0], r"row \[19\]: latency_ms of fpga .*-1"),
+        ("latency/fpga.pt", [1.0] * 19 + [float("nan")], r"row \[19\]: .*not a number"),
         ("latency/fpga.pt", {"a": 1}, r"fpga\.pt: it must hold a list of numbers"),
         ("latency/fpga.pt", ["a"] * 20, r"fpga\.pt: it must hold a list of numbers"),
         ("latency/fpga.pt", Runs(print, "run"), r"fpga\.pt: it names .*print"),
@@ -202,3 +216,14 @@ def test_a_bad_file_of_help_is_named(tmp_path, file, value, said, capsys):
     with pytest.raises(UserError, match=said):
         load_table(tmp_path)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("wrong", [1.5, 1e300, 2**70, None])
+def test_blocks_of_help_are_whole_numbers(tmp_path, wrong):
+    _help(tmp_path)
+    networks = {"arch": [{"op_idx_list": [wrong] + [0] * 21}]}
+    torch_zip(tmp_path / "data" / "fbnet" / "metainfo.pt", networks, {})
+    with pytest.raises(
+        UserError, match=r"metainfo\.pt: .*architectures: they are no whole numbers"
+    ):
+        load_table(tmp_path, task="fbnet")

@@ -73,6 +73,30 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('# conditions: {"a": 1, "a": 2}', "'# conditions:' is damaged: the key 'a' stands twice"),
+        ('# conditions: {"a": 1' + "0" * 400 + "}", "more than 100 digits"),
+        ('# conditions: {"a": ' + "[" * 70 + "]" * 70 + "}", "nested more than 64 levels deep"),
+        ('# conditions: {"a": "\\ud800"}', "one half of a surrogate pair"),
+        ('# conditions: {"a": NaN}', "NaN is no number"),
+        ("# conditions: [" + "1," * 500 + "1]", r"must hold a JSON object, got .{,90}$"),
+    ],
+)
+def test_a_header_line_is_checked_as_any_json(tmp_path, line, said):
+    (tmp_path / "m.csv").write_text(f"{line}\n{plain()}")
+    with pytest.raises(UserError, match=said):
+        load_measurements(tmp_path / "m.csv")
+
+
+def test_a_message_shows_no_more_than_the_beginning_of_a_line(tmp_path):
+    (tmp_path / "m.csv").write_text("\n".join(HEADER) + "\n" + "a" * 9999 + "," + "a" * 9999)
+    with pytest.raises(UserError, match="columns must have distinct names") as told:
+        load_measurements(tmp_path / "m.csv")
+    assert len(str(told.value)) < 600
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["m.csv", "m.CSV", "m.txt", "m"])
 def test_every_form_is_the_same_file(tmp_path, form, name):

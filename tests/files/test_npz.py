@@ -226,5 +226,5 @@ def test_parts_of_tables_are_checked():
         with pytest.raises(UserError, match=r"[nt], an array|n, a list|t, a text"):
             call()
     assert named(np.array([[1, 0]]), ("a", "b")).tolist() == [["b", "a"]]
-    with pytest.raises(UserError, match="row 0: operation 2 has no name among 2"):
+    with pytest.raises(UserError, match=r"row \[0\]: operation 2 has no name among 2"):
         named(np.array([[2]]), ("a", "b"))

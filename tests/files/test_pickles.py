@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 import types
 import zipfile
 from typing import ClassVar
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas_jax.errors import UserError
+from hwnas_jax.files import unpickle
 from hwnas_jax.files.pickles import is_torch, load_npy, load_pickle, load_torch
 
 leaves = (
@@ -373,6 +375,87 @@ def test_tensors_larger_than_their_storage_are_refused(tmp_path, size, stride):
     torch_zip(path, _Tensor(storage("0", "FloatStorage", 7), 0, size, stride), {"0": DATA})
     with pytest.raises(UserError, match="damaged: a tensor"):
         load_torch(path)
+
+
+def refused(path, content):
+    """Returns the message for a pickle, for which little memory is taken."""
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as told:
+            (load_torch if is_torch(path) else load_pickle)(path)
+        assert tracemalloc.get_traced_memory()[1] < 400 * 2**20
+    finally:
+        tracemalloc.stop()
+    return str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x0f.", b"Np1000000000\n.", b"Np-1\n.",
+        b"\x80\x04\x95\x07\0\0\0\0\0\0\0Nr\xff\xff\xff\x0f.",
+    ],
+)  # fmt: skip
+def test_a_number_that_asks_for_memory_is_refused(tmp_path, content):
+    assert "keeps a value at the number" in refused(tmp_path / "p", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04" + b"]0" * 1_100_000 + b"N.",
+        b"\x80\x04\x8e" + struct.pack("<q", 2**26) + bytes(2**26) + b".",
+    ],
+)  # fmt: skip
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, content):
+    packed = bz2.compress(content)
+    assert len(packed) < 2**12
+    assert "unpacks to far more than its size" in refused(tmp_path / "p", packed)
+
+
+def test_copies_are_bounded(tmp_path):
+    text = pickle.dumps("a" * 2**20, 2)[2:-1]
+    copies = _program(
+        b"(", text, b"q\x00", _name("_codecs", "encode"), b"q\x01",
+        b"h\x01h\x00\x8c\x06latin1\x86R" * 80, b"l",
+    )  # fmt: skip
+    assert "makes far more of its values" in refused(tmp_path / "p", copies)
+    pairs = _program(
+        b"(", pickle.dumps([(n, n) for n in range(2000)], 2)[2:-1], b"q\xfa",
+        _name("collections", "OrderedDict"), b"q\xfb", b"h\xfbh\xfa\x85R" * 400, b"l",
+    )  # fmt: skip
+    assert "makes far more of its values" in refused(tmp_path / "p", pairs)
+
+
+def test_tensors_that_share_a_storage_take_no_more_than_a_few_times_its_size(tmp_path):
+    numbers = np.zeros(2**18, "<f4")
+    own = storage("0", "FloatStorage", 2**18)
+    one = _Tensor(own, 0, (2**18,), (1,))
+    torch_zip(tmp_path / "t.pt", [one, {"again": one}], {"0": numbers})
+    found = load_torch(tmp_path / "t.pt")
+    np.testing.assert_array_equal(found[0], numbers)
+    torch_zip(tmp_path / "t.pt", [_Tensor(own, 0, (2**18,), (1,)) for _ in range(70)],
+              {"0": numbers})  # fmt: skip
+    said = refused(tmp_path / "t.pt", (tmp_path / "t.pt").read_bytes())
+    assert said == "its tensors are parts of 1.0 MiB and would take 70: refused"
+
+
+@pytest.mark.parametrize(
+    ("depth", "said"),
+    [(900, "nested more than 50"), (200_000, "nested more than 50"), (300_001, "300,000 tuples")],
+)
+def test_keys_are_nested_no_deeper_than_values(tmp_path, monkeypatch, depth, said):
+    """A million in each other overflow the stack of a trusting reader, which ends the program."""
+    monkeypatch.setattr(unpickle, "MOST_TUPLES", 300_000)
+    content = _program(b"}N" + b"\x85" * depth + b"Ns")
+    assert said in refused(tmp_path / "p", content)
+
+
+def test_many_tuples_side_by_side_are_read(tmp_path):
+    value = {(n, str(n)): (n,) for n in range(60_000)}
+    (tmp_path / "p").write_bytes(pickle.dumps(value))
+    assert load_pickle(tmp_path / "p") == value
 
 
 def test_files_of_torch_itself_are_read(tmp_path):

@@ -75,6 +75,7 @@ def place(*keys_and_value: Any) -> Any:
         (5, "the file must be a table of keys, got 5"),
         ([], r"the file must be a table of keys, got \[\]"),
         (place("steps", ...), "the file has no 'steps'"),
+        (place("rows", "x" * 500, 5), r"rows\.x{80}\.\.\. must be a list, got 5$"),
         (place("steps", "3"), "steps = '3' must be an integer"),
         (place("steps", True), "steps = True must be an integer"),
         (place("steps", 1.5), "steps = 1.5 must be an integer"),

@@ -49,7 +49,7 @@ def shifted(place, value):
         ({"prior": None}, "probabilities and prior belong together"),
         ({"weights": WEIGHTS[:, 1:]}, "weights are .* numbers for each search, and the supernet"),
         ({"weights": np.full_like(WEIGHTS, np.nan)}, r"weights at \[0, 0\] is nan"),
-        ({"networks": np.full((1, 4, 3), 9)}, "row 0: option 9 of "),
+        ({"networks": np.full((1, 4, 3), 9)}, r"row \[0\]: option 9 of "),
         ({"networks": np.full((1, 4, 3), -1)}, r"networks at \[0, 0, 0\] is -1"),
         ({"scores": None}, "networks need scores and excess"),
         ({"excess": np.zeros((1, 3), np.float32)}, r"excess must be float\[M, N\] with M = 1, N ="),

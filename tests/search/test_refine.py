@@ -334,5 +334,5 @@ def test_a_damaged_file_names_the_row(tmp_path, row, said):
     with pytest.raises(UserError, match=said):
         refine.read_rows(path, SPACE)
     path.write_text(json.dumps({**payload, "networks": [good], "space": {"name": "other"}}))
-    with pytest.raises(UserError, match="belongs to the space"):
+    with pytest.raises(UserError, match="its networks belong to the space"):
         refine.read_rows(path, SPACE)

@@ -70,9 +70,15 @@ def test_networks_by_their_widths(tmp_path):
     [
         ({"test_acc": None}, "test_acc, an array of numbers with 1 axes, is missing"),
         ({"test_acc": np.full(40, 0.9)}, "at most 0.9: percent from 0 to 100"),
-        ({"test_acc": np.full(40, np.nan)}, "row 0: test_accuracy must be a number of percent"),
-        ({"widths": np.full((40, 5), 9, np.uint8)}, "unknown option of layer1 in row 0 '9'"),
-        ({"widths": np.full((40, 5), 8, np.uint8)}, "row 1 is the same architecture as row 0"),
+        (
+            {"test_acc": np.full(40, np.nan)},
+            r"row \[0\]: test_accuracy must be a number of percent",
+        ),
+        ({"widths": np.full((40, 5), 9, np.uint8)}, r"unknown option of layer1 in row \[0\] '9'"),
+        (
+            {"widths": np.full((40, 5), 8, np.uint8)},
+            r"row \[1\] is the same architecture as row \[0\]",
+        ),
         ({"widths": np.full((40, 4), 8, np.uint8)}, "has 5 decisions, the file has 4"),
         ({"widths": np.full((40, 5), 8.0)}, "widths are whole numbers of channels, got float64"),
     ],
@@ -122,7 +128,11 @@ def _column(name, value):
 @pytest.mark.parametrize(
     ("task", "changes", "said"),
     [
-        ("class_object", _column("class_object_test_top1", 101), "row 0: test_accuracy.*got 101"),
+        (
+            "class_object",
+            _column("class_object_test_top1", 101),
+            r"row \[0\]: test_accuracy.*got 101",
+        ),
         ("autoencoder", _column("autoencoder_test_ssim", 1.5), "from -1 to 1, got 1.5"),
         ("room_layout", _column("room_layout_test_neg_loss", 0.5), "from -inf to 0, got 0.5"),
         ("room_layout", _column("room_layout_test_neg_loss", -np.inf), "got -inf"),

@@ -100,10 +100,10 @@ def _column(row, value):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (_column(7, -1), "row 7: test_accuracy_200 must be a number of percent.*got -1"),
-        (_column(3, 100.5), "row 3: .*100.5"),
-        (_column(4, np.nan), "row 4: .*nan"),
-        (_column(4, np.inf), "row 4: .*inf"),
+        (_column(7, -1), r"row \[7\]: test_accuracy_200 must be a number of percent.*got -1"),
+        (_column(3, 100.5), r"row \[3\]: .*100.5"),
+        (_column(4, np.nan), r"row \[4\]: .*nan"),
+        (_column(4, np.inf), r"row \[4\]: .*inf"),
         ({"cifar10_test_200": np.full(20, 0.9)}, "at most 0.9: percent from 0 to 100 are wanted"),
         ({"cifar10_test_200": np.ones(19)}, r"must be float\[20\].*float64\[19\]"),
         ({"cifar10_test_200": np.ones(20, int)}, r"must be float\[20\].*int64\[20\]"),
@@ -111,13 +111,13 @@ def _column(row, value):
         ({"cifar10_test_200": np.array(["x"] * 20)}, r"cifar10_test_200, an array of numbers"),
         ({"ops": None}, "ops, an array of numbers with 2 axes, is missing"),
         ({"ops": np.full((20, 6), 1.5)}, "operations are given by whole numbers, got float64"),
-        ({"ops": np.full((20, 6), 5)}, "row 0: operation 5 has no name among 5"),
-        ({"ops": np.full((20, 6), -1)}, "row 0: operation -1 has no name"),
-        ({"ops": np.zeros((20, 6), np.uint8)}, "row 1 is the same architecture as row 0"),
+        ({"ops": np.full((20, 6), 5)}, r"row \[0\]: operation 5 has no name among 5"),
+        ({"ops": np.full((20, 6), -1)}, r"row \[0\]: operation -1 has no name"),
+        ({"ops": np.zeros((20, 6), np.uint8)}, r"row \[1\] is the same architecture as row \[0\]"),
         ({"ops": np.zeros((20, 5), np.uint8)}, "has 6 decisions, the file has 5"),
         ({"ops": np.zeros((0, 6), np.uint8)}, "the table is empty"),
         ({"op_names": None}, "op_names, a list of texts, is missing"),
-        ({"op_names": np.array([*"abcd", "none"])}, r"row \d+ '[a-d]': allowed are none, skip"),
+        ({"op_names": np.array([*"abcd", "none"])}, r"row \[\d+\] '[a-d]': allowed are none, skip"),
         ({"op_names": np.array([{}, 1, 2, 3, 4], object)}, "'op_names.npy' is object"),
     ],
 )
@@ -125,6 +125,12 @@ def test_what_cannot_be_is_named_with_its_file(tmp_path, changes, said):
     path = small_table(tmp_path / "bad.npz", 20, **changes)
     with pytest.raises(UserError, match=rf"(?s)benchmark .*bad\.npz: .*{said}"):
         load_benchmark(path, data_set="cifar10")
+
+
+def test_a_macro_table_without_seeds_is_told(tmp_path):
+    path = macro_table(tmp_path / "t.npz", test_acc=np.ones((3**8, 0)))
+    with pytest.raises(UserError, match=r"test_acc is empty: \[6561, 0\]"):
+        load_benchmark(path)
 
 
 def test_foreign_files_are_told(tmp_path):

@@ -53,15 +53,24 @@ def test_networks_by_their_digits(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"modules": np.array(["4111"] * 50)}, "row 1 is the same architecture as row 0"),
-        ({"modules": np.array(["4111", "1111"] * 25)}, "row 1: 1111-- is no network of transnas"),
-        ({"modules": np.array(["4111", "411"] * 25)}, "row 1: '64-411-basic' has 3 modules"),
-        ({"modules": np.array(["4111", "4151"] * 25)}, "row 1: '64-4151-basic' is no transnas"),
+        ({"modules": np.array(["4111"] * 50)}, r"row \[1\] is the same architecture as row \[0\]"),
+        (
+            {"modules": np.array(["4111", "1111"] * 25)},
+            r"row \[1\]: 1111-- is no network of transnas",
+        ),
+        ({"modules": np.array(["4111", "411"] * 25)}, r"row \[1\]: '64-411-basic' has 3 modules"),
+        (
+            {"modules": np.array(["4111", "4151"] * 25)},
+            r"row \[1\]: '64-4151-basic' is no transnas",
+        ),
         ({"modules": np.arange(50)}, "modules, a list of texts, is missing"),
-        ({"normal_test_ssim": np.full(50, 1.5)}, "row 0: test_ssim must be .*got 1.5"),
+        ({"normal_test_ssim": np.full(50, 1.5)}, r"row \[0\]: test_ssim must be .*got 1.5"),
         ({"normal_test_ssim": np.ones(49)}, r"test_ssim must be float\[50\]"),
-        ({"normal_train_time_s": np.full(50, -1.0)}, "row 0: seconds of training must be .*-1"),
-        ({"normal_train_time_s": np.full(50, np.nan)}, "row 0: seconds of training .*nan"),
+        (
+            {"normal_train_time_s": np.full(50, -1.0)},
+            r"row \[0\]: seconds of training must be .*-1",
+        ),
+        ({"normal_train_time_s": np.full(50, np.nan)}, r"row \[0\]: seconds of training .*nan"),
     ],
 )
 def test_networks_that_cannot_be(tmp_path, changes, said):

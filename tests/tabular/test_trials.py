@@ -181,11 +181,11 @@ def _trial(own):
         (lambda c, own: _trial(own).pop("epochs"), "architecture 2: .*epochs"),
         (lambda c, own: _trial(own).update(epochs="x"), "architecture 2: .*'x'"),
         (lambda c, own: _trial(own).update(epochs=11), "different numbers of epochs"),
-        (lambda c, own: _trial(own).update(eval_acc1es=None), "architecture 2: .*get"),
+        (lambda c, own: _trial(own).update(eval_acc1es=None), "architecture 2: .*another kind"),
         (lambda c, own: _trial(own)["eval_acc1es"].update({"x-valid@11": "a"}), "architecture 2"),
         (lambda c, own: _trial(own)["eval_acc1es"].update({"x-valid@11": 300.0}),
-         "row 2: validation_accuracy_12 must be a number of percent"),
-        (lambda c, own: _trial(own)["train_times"].update({3: -1e9}), "row 2: seconds of training"),
+         r"row \[2\]: validation_accuracy_12 must be a number of percent"),
+        (lambda c, own: _trial(own)["train_times"].update({3: -1e9}), "row .2.: seconds of train"),
         (lambda c, own: c["arch2infos"].update({9: {}}), r"architecture 9 is none of 0\.\.5"),
         (lambda c, own: c["arch2infos"].update({"a": {}}), r"architecture 'a' is none of 0\.\.5"),
         (lambda c, own: c["arch2infos"].update({2: 3}), "architecture 2: its results are damaged"),
@@ -204,10 +204,10 @@ def test_results_that_cannot_be(tmp_path, change, said, capsys):
 
 def test_architectures_that_cannot_be(tmp_path):
     for texts, said in (
-        (["|a~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "row 0: unknown option of 1<-0"),
-        (["8:8:8:8:9"], "row 0: unknown option of layer5 '9'"),
-        (["8:8:8:8"], "row 0: .*names 4 options"),
-        ([CELL_TEXTS[0], CELL_TEXTS[0]], "row 1 is the same architecture as row 0"),
+        (["|a~0|+|none~0|none~1|+|none~0|none~1|none~2|"], r"row \[0\]: unknown option of 1<-0"),
+        (["8:8:8:8:9"], r"row \[0\]: unknown option of layer5 '9'"),
+        (["8:8:8:8"], r"row \[0\]: .*names 4 options"),
+        ([CELL_TEXTS[0], CELL_TEXTS[0]], r"row \[1\] is the same architecture as row \[0\]"),
     ):
         path = write_packed(tmp_path, trials(texts, NATS))
         with pytest.raises(UserError, match=said):
@@ -221,7 +221,7 @@ def test_files_that_are_none_of_these(tmp_path):
     with pytest.raises(UserError, match=r"neither NAS-Bench-201 .* but holds nasbench201, fbnet"):
         load_benchmark(path)
     (tmp_path / "list.pickle").write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(UserError, match=r"list\.pickle: it is neither .* but holds list"):
+    with pytest.raises(UserError, match=r"list\.pickle: it is neither .* but holds a list"):
         load_benchmark(tmp_path / "list.pickle")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: it is a folder without meta\.pickle\.pbz2"):

@@ -144,3 +144,11 @@ def test_a_damaged_file_is_named(tmp_path, change, message):
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(UserError, match=rf"examples_a\.npz: .*{message}"):
         load_examples(tmp_path, "a")
+
+
+def test_examples_in_half_precision_are_read_without_a_warning(tmp_path):
+    arrays = {"numbers": np.arange(2), "worst": np.zeros(2, bool), "inputs": np.ones((2, 3, 3, 1))}
+    halves = np.ones(2, np.float16)
+    np.savez(tmp_path / "examples_a.npz", **arrays, targets=halves, predicted=halves)
+    with np.errstate(over="raise"):
+        np.testing.assert_array_equal(load_examples(tmp_path, "a").predicted, halves)

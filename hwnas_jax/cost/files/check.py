@@ -20,7 +20,7 @@ def check_measurements(
     Args:
       measurements: as read from a file. The architectures must be members of `space`.
       space: the search space of the networks.
-      rows: what each network is called in messages. By default "network 1" and so on.
+      rows: what each network is called in messages. By default "networks[0]" and so on.
 
     Raises:
       UserError: names the row and what is wrong with it: a value that no cost can have, a metric
@@ -35,7 +35,7 @@ def check_measurements(
     if not 0 <= measurements.held_out <= count:
         raise UserError(f"held_out must lie in [0, {count}], got {measurements.held_out!r}")
     if rows is None:
-        rows = [f"network {number}" for number in range(1, count + 1)]
+        rows = [f"networks[{number}]" for number in range(count)]
     for name, samples in measurements.operations.items():
         for metric, sample in samples.items():
             check_sample(metric, sample, f"operation {name!r}", zero=metric in _MAY_BE_ZERO)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.files.observations import Observations
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shortened
 from hwnas_jax.spaces.base import Choices
 
 VERSION = 2
@@ -20,6 +20,9 @@ VERSION = 2
 
 SOURCES = ("measured", "compiler estimate", "simulated", "published")
 """Where a figure may come from. Only "measured" figures were taken from a device that ran."""
+
+_LONGEST, _LISTED = 400, 20
+"""Most characters of a foreign space, and most differences, that a message repeats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +155,13 @@ def check_spec(spec: Any, space: Choices, what: str) -> None:
         return
     own, given = _flat(space.spec), _flat(spec if isinstance(spec, dict) else {})
     differ = [
-        f"{key} {given.get(key, 'unsaid')} and {own.get(key, 'unsaid')}"
+        f"{shortened(key)} {shortened(given.get(key, 'unsaid'))} and {own.get(key, 'unsaid')}"
         for key in dict.fromkeys([*given, *own])
         if given.get(key) != own.get(key)
     ]
     raise UserError(
-        f"{what} belong to the space {spec}, not to {space.spec}; these differ: {'; '.join(differ)}"
+        f"{what} belong to the space {shortened(spec, _LONGEST)}, not to {space.spec}; these "
+        f"differ: {'; '.join(differ[:_LISTED])}"
     )
 
 

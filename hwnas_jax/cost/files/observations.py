@@ -103,7 +103,7 @@ class Observations:
             bad = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
             if len(bad):
                 raise UserError(
-                    f"{what} needs a positive {metric}; network {bad[0] + 1} has {column[bad[0]]}"
+                    f"{what} needs a positive {metric}; network [{bad[0]}] has {column[bad[0]]}"
                 )
 
 

@@ -5,19 +5,21 @@ header line into quotes, with every quote inside doubled; may divide it into cel
 and may fill it up with empty cells. All of that is undone here.
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shortened, shown
+from hwnas_jax.files.json_text import parse_json
 
 _DELIMITERS = (",", ";", "\t")
 _PADDING = ",;\t \r\n"
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_SHOWN = 300
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -60,18 +62,12 @@ def header_object(text: str, key: str) -> dict[str, Any]:
       key: names the line in messages.
     """
     try:
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except UserError as error:
         raise UserError(f"the line '# {key}:' is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise UserError(f"the line '# {key}:' must hold a JSON object, got {text!r}")
+        raise UserError(f"the line '# {key}:' must hold a JSON object, got {shown(text)}")
     return value
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is no finite number")
-    return float(text)
 
 
 def decode(content: bytes) -> str:
@@ -116,7 +112,10 @@ def parse_sheet(text: str) -> Sheet:
     try:
         columns = tuple(cell.strip() for cell in _without_padding(next(reader)))
         if "" in columns or len(set(columns)) != len(columns):
-            raise UserError(f"line {first + 1}: columns must have distinct names: {list(columns)}")
+            raise UserError(
+                f"line {first + 1}: columns must have distinct names: "
+                f"{shortened(list(columns), _SHOWN)}"
+            )
         for cells in reader:
             number, given = first + reader.line_num, [cell.strip() for cell in cells]
             if not any(given):
@@ -173,10 +172,8 @@ def header_text(text: str) -> str:
 def _plain(value: str) -> str:
     """Returns what `header_text` was given."""
     if len(value) > 1 and value[0] == value[-1] == '"':
-        try:
-            return str(json.loads(value))
-        except ValueError:
-            pass
+        with contextlib.suppress(UserError):
+            return str(parse_json(value))
     return value
 
 

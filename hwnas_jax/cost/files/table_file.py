@@ -37,7 +37,7 @@ import numpy as np
 
 from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.files.readers.table_checks import check_architectures
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.files.json_text import parse_json
 from hwnas_jax.files.npz import numbers, read_npz, text, texts, write_npz
 from hwnas_jax.files.typed import check_value
@@ -163,7 +163,7 @@ def parse_table(arrays: Mapping[str, np.ndarray]) -> TableFile:
         )
     unit, higher = text(arrays, "unit"), arrays.get("higher_is_better")
     if unit not in ("", "%") or higher is None or higher.dtype != bool or higher.shape != ():
-        raise UserError(f"unit must be '%' or '', got {unit!r}, and higher_is_better one bool")
+        raise UserError(f"unit must be '%' or '', got {shown(unit)}, and higher_is_better one bool")
     shape, count = (len(epochs), len(architectures), len(seeds)), len(architectures)
     results: dict[str, Any] = {
         name: _checked(arrays, name, shape, nan=name != "seconds") for name in _RESULTS

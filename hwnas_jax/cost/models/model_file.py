@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hwnas_jax.cost.files.measurements import Origin, check_spec
+from hwnas_jax.cost.files.readers.table_checks import check_options
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_text import parse_json
 from hwnas_jax.files.npz import Array, read_npz, text, write_npz
@@ -108,16 +109,26 @@ def read_origin(path: Path) -> Origin | None:
     return None if given is None else Origin(**given)
 
 
-def read_fitted_to(path: Path) -> np.ndarray | None:
-    """Returns the networks that a model was fitted to, `int32[N, D]`; None if it does not say."""
-    return _read(Path(path)).get(_FITTED_TO)
+def read_fitted_to(path: Path, space: Choices) -> np.ndarray | None:
+    """Returns the networks that a model was fitted to, `int32[N, D]`; None if it does not say.
+
+    Raises:
+      UserError: when the file is damaged, or they are no networks of the space.
+    """
+    found = _read(Path(path), {"D": space.num_decisions}).get(_FITTED_TO)
+    if found is not None:
+        try:
+            check_options(space, found)
+        except UserError as error:
+            raise UserError(f"cost model {path} is damaged: {_FITTED_TO}: {error}") from error
+    return found
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path, sizes: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
     if not path.exists():
         raise UserError(f"there is no cost model {path}")
     try:
-        return read_npz(path, _ANY, closed=False)
+        return read_npz(path, _ANY, closed=False, sizes=sizes)
     except UserError as error:
         raise UserError(f"cost model {path} is damaged: {error}") from error
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.cost.files.observations import METRICS, Observations, unit
-from hwnas_jax.cost.models.base import FittedModel, predict_architectures
+from hwnas_jax.cost.models.base import FittedModel, predict_architectures, std_architectures
 from hwnas_jax.cost.models.model_file import read_model
 from hwnas_jax.errors import UserError, choose
 from hwnas_jax.registry import Part, Registry, checked_options
@@ -135,8 +135,12 @@ def _load(
 
 
 def _check_costs(model: FittedModel, space: Choices) -> None:
-    """Raises UserError for a model that on average predicts what no network can cost."""
+    """Raises UserError for a model whose means or deviations no costs of networks can have."""
     some = space.random(np.random.default_rng(0), _ASKED)
+    if model.knows_uncertainty:
+        for metric, values in std_architectures(model, some, space.num_options).items():
+            if not (np.isfinite(values) & (values >= 0)).all():
+                raise UserError(f"its standard deviations of {metric} are no finite numbers")
     for metric, values in predict_architectures(model, some, space.num_options).items():
         mean = float(np.mean(values, dtype=float))
         if metric in METRICS and not 0 <= mean < np.inf:

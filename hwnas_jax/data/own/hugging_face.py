@@ -164,6 +164,9 @@ def _named_errors(where: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        kind = type(error).__name__
+        raise UserError(f"cannot read {where}: what was saved there is damaged ({kind})") from error
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0] if lines else "no message"

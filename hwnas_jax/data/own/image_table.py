@@ -21,11 +21,18 @@ from hwnas_jax.data.own.pictures import Picture
 from hwnas_jax.data.own.roles import part_of
 from hwnas_jax.data.own.source import entries, listed
 from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import listed as names_of
 
 _IMAGE = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
 _LABEL = ("label", "class", "target", "category", "class_name", "y", "value")
 _SPLIT = ("split", "part", "subset")
 _ENDINGS = {".csv": ",", ".tsv": "\t"}
+
+# Python takes more for numbers: digits of other scripts, and 1_000.
+_WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_FLOAT = re.compile(
+    r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE
+)
 
 
 class _Row(NamedTuple):
@@ -169,21 +176,19 @@ def _column(
         return None
     said = f"has no column {' or '.join(usual[:4])}" if not found else "has several that may be it"
     raise UserError(
-        f"{file} {said}; its columns are {', '.join(header)}. Name that of the {option} with "
+        f"{file} {said}; its columns are {names_of(header)}. Name that of the {option} with "
         f"--data.args {option} COLUMN"
     )
 
 
 def _targets(cells: list[list[str]]) -> np.ndarray:
     """Returns cells as whole numbers where all are, as floats where all are, or as texts."""
-    texts = np.array(cells)
-    if any(re.fullmatch(r"-?0\d+", cell) for row in cells for cell in row):
+    texts, every = np.array(cells), [cell.strip() for row in cells for cell in row]
+    if any(re.fullmatch(r"-?0\d+", cell) for cell in every):
         return texts  # a code such as 007, whose zeros belong to it
-    for kind in (np.int64, np.float64):
-        try:
+    for pattern, kind in ((_WHOLE, np.int64), (_FLOAT, np.float64)):
+        if all(pattern.fullmatch(cell) for cell in every):
             return texts.astype(kind)
-        except (ValueError, OverflowError):
-            continue
     return texts
 
 

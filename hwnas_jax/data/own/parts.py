@@ -75,6 +75,9 @@ def make_dataset(
     if "train" not in parts:
         raise UserError(f"{where}: there is no train part, only {', '.join(parts) or 'nothing'}")
     for part, raw in parts.items():
+        for kind, array in raw._asdict().items():
+            if kind != "places" and np.ndim(array) == 0:
+                raise UserError(f"{where}: {part} {kind} are one value, and must be an array")
         counts = len(raw.inputs), len(raw.targets)
         if counts[0] != counts[1]:
             raise UserError(f"{where}: {part} has {counts[0]} inputs but {counts[1]} targets")

@@ -55,6 +55,30 @@ def test_names_say_what_arrays_are(tmp_path, names, form):
     assert data.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": IMAGES}, r"name must be text\[\], and is uint8"),
+        ({"output_names": np.arange(2)}, r"output_names must be text\[O\]"),
+        ({"train_targets": np.full(16, 2, np.int32)}, "train_targets must be numbers of its 2 cl"),
+        ({"test_targets": np.full(4, -1, np.int32)}, "test_targets must be numbers of its 2 cl"),
+    ],
+)
+def test_the_kept_data_of_a_run_are_checked(tmp_path, changes, said):
+    save_dataset(arrays(IMAGES, LABELS), tmp_path / "data.npz")
+    with np.load(tmp_path / "data.npz") as file:
+        kept = dict(file)
+    assert kept["train_targets"].shape == (16,) and load(tmp_path / "data.npz").num_outputs == 2
+    path = saved(tmp_path, **kept | changes)
+    with pytest.raises(UserError, match=rf"set\.npz: {said}"):
+        load(path)
+
+
+def test_one_value_is_no_array_of_examples(tmp_path):
+    with pytest.raises(UserError, match="train inputs are one value, and must be an array"):
+        load(saved(tmp_path, x=np.float32(1), y=LABELS))
+
+
 def test_names_of_classes_and_arrays_that_mean_nothing(tmp_path):
     path = saved(tmp_path, x=IMAGES, y=LABELS, class_names=["no", "yes"], who=np.arange(3))
     data = load(path)
@@ -213,3 +237,12 @@ def test_real_sets(shared):
     series = load(shared / "timeseries_small.npz", subset="basic_motions", layout="NCL")
     assert series.input_shape == (1, 100, 6)
     assert series.output_names == ("Badminton", "Running", "Standing", "Walking")
+
+
+def test_a_header_that_names_something_is_told(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", LABELS)
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content.replace(b"(20,", b"(q0,"))
+    with pytest.raises(UserError, match=r"x\.npy is damaged, or no \.npy file: .* a name"):
+        load(tmp_path)

@@ -34,6 +34,14 @@ def test_pictures_with_class_labels(library, tmp_path):
         assert [label_of[image.tobytes()] for image in inputs] == targets.tolist()
 
 
+def test_what_was_saved_and_is_damaged_is_told(library, tmp_path):
+    tiny_sets.save_hugging_face(tmp_path / "saved")
+    (tmp_path / "saved" / "dataset_info.json").write_text('{"features": null, "splits": 5}')
+    with pytest.raises(UserError, match=r"cannot read .*saved: ") as told:
+        load(tmp_path / "saved")
+    assert "object has no" not in str(told.value) and "\n" not in str(told.value)
+
+
 def test_arrays_with_values_in_splits(library, tmp_path):
     rng = np.random.default_rng(0)
     series = rng.standard_normal((9, 5, 2)).astype(np.float32)

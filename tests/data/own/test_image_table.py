@@ -49,6 +49,8 @@ def test_names_of_classes_and_parts(folder):
         (lambda n: f"{n / 4 + 0.125}", "regression", 0.125),
         (lambda n: f"c{n % 2}", "classification", 0),
         (lambda n: f"00{n % 2 + 7}", "classification", 0),
+        (lambda n: f"1_{n % 2}", "classification", 0),
+        (lambda n: "\uff10\uff11"[n % 2], "classification", 0),
     ],
 )
 def test_targets_of_every_kind(folder, label, task, first):
@@ -123,3 +125,9 @@ def test_other_files_and_folders_are_refused(folder):
         load(folder)
     with pytest.raises(UserError, match=r"0\.png is no \.csv or \.tsv file"):
         load(folder / "0.png")
+
+
+def test_a_message_names_no_more_than_the_beginning_of_columns(folder):
+    path = table(folder, "x" * 5000 + ",label", lambda n: f"{n}.png,{'ab'[n % 2]}")
+    with pytest.raises(UserError, match=r"its columns are x{80}\.\.\., label\. Name"):
+        load(path)

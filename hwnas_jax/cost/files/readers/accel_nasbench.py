@@ -153,5 +153,5 @@ def _checked(column, name, networks):
     if len(column) != len(networks.rows):
         raise UserError(f"{name} has {len(column)} values for {len(networks.rows)} networks")
     if len(wrong):
-        raise UserError(f"row {wrong[0]}: {name} must be positive, got {column[wrong[0]]}")
+        raise UserError(f"row [{wrong[0]}]: {name} must be positive, got {column[wrong[0]]}")
     return column

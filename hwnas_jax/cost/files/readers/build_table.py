@@ -48,7 +48,7 @@ def make_table(
     )  # fmt: skip
     check_table(table)
     check_table_units(
-        table, rows or [f"row {row}" for row in range(len(architectures))], batch_size
+        table, rows or [f"row [{row}]" for row in range(len(architectures))], batch_size
     )
     for name, members in table.splits.items():
         for device in members:
@@ -63,7 +63,7 @@ def require_numbers(values: np.ndarray, what: str) -> np.ndarray:
     """Returns `values`; raises UserError that names the row of a value that is not a number."""
     wrong = np.argwhere(np.isnan(values))
     if len(wrong):
-        raise UserError(f"row {wrong[0][-1]}: {what} is not a number")
+        raise UserError(f"row [{wrong[0][-1]}]: {what} is not a number")
     return values
 
 
@@ -85,7 +85,7 @@ def encode_names(space: Choices, texts: np.ndarray) -> np.ndarray:
         for i, name in enumerate(known):
             if name not in decision.options:
                 row = int(np.argmax(inverse == i))
-                choose(str(name), decision.options, f"option of {decision.name} in row {row}")
+                choose(str(name), decision.options, f"option of {decision.name} in row [{row}]")
             options[i] = decision.options.index(name)
         architectures[:, number] = options[inverse]
     return architectures
@@ -107,5 +107,5 @@ def encode_texts(space: Choices, texts: Sequence[str], where: str = "") -> np.nd
         try:
             architectures[row] = space.from_string(text)
         except UserError as error:
-            raise UserError(f"{where}row {row}: {error}") from error
+            raise UserError(f"{where}row [{row}]: {error}") from error
     return architectures

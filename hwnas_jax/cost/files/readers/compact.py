@@ -59,12 +59,23 @@ def read_compact(path: Path, *, task: str | None = None) -> CostTable:
         {"latency_ms": require_numbers(numbers(arrays, "latency_ms", 2), "latency_ms")},
         {name: texts(arrays, f"{name}_devices") for name in _SPLITS
          if f"{name}_devices" in arrays},
-        arrays.get("ref_idx", np.zeros(0, int)),
+        _references(arrays),
     )  # fmt: skip
+
+
+def _references(arrays):
+    if "ref_idx" not in arrays:
+        return np.zeros(0, int)
+    rows = numbers(arrays, "ref_idx", 1)
+    if not np.issubdtype(rows.dtype, np.integer):
+        raise UserError(f"ref_idx must be whole numbers, got {rows.dtype}")
+    return rows
 
 
 def _of_task(arrays, task, source):
     tasks = texts(arrays, "tasks")
+    if not tasks:
+        raise UserError("its list of tasks is empty")
     task = tasks[0] if task is None else choose(task, tasks, "task")
     number = tasks.index(task)
     space: Choices
@@ -80,7 +91,13 @@ def _of_task(arrays, task, source):
     values = {}
     for metric in ("latency_ms", "energy_mj"):
         if metric in arrays:
-            known = require_numbers(numbers(arrays, metric, 3)[number].astype(float), metric)
+            every = numbers(arrays, metric, 3)
+            if len(every) != len(tasks) or every.shape[1] > len(devices):
+                raise UserError(
+                    f"{metric} has shape {list(every.shape)}, and there are {len(tasks)} tasks and "
+                    f"{len(devices)} backends"
+                )
+            known = require_numbers(every[number].astype(float), metric)
             missing = np.full((len(devices) - len(known), known.shape[1]), np.nan)
             values[metric] = np.concatenate([known, missing])
     return make_table(f"{source}:{task}", space, architectures, devices, values)

@@ -20,7 +20,7 @@ import numpy as np
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.build_table import encode_names, make_table, require_numbers
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.pickles import load_torch
+from hwnas_jax.files.pickles import fault, kind_of, load_torch
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.fbnet import FBNet
@@ -110,10 +110,18 @@ def _numbers(value, file):
     """Returns `float64[n]` of a list or an array of numbers."""
     try:
         if isinstance(value, dict | str | bytes):
-            raise TypeError(f"got a {type(value).__name__}")
+            raise ValueError(f"got {kind_of(value)}")
         return np.asarray([float(item) for item in value])
     except (TypeError, ValueError) as error:
-        raise UserError(f"{file.name}: it must hold a list of numbers: {error}") from error
+        raise UserError(f"{file.name}: it must hold a list of numbers: {fault(error)}") from error
+
+
+def _whole(values):
+    """Returns an array of whole numbers; Python would round others towards zero."""
+    array = np.array(values)
+    if array.dtype.kind not in "iu":
+        raise ValueError("they are no whole numbers")
+    return array
 
 
 def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
@@ -128,14 +136,14 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
             return cells, np.stack([cells.from_string(rows[row]) for row in range(len(rows))])
         networks = value["arch"]
         if task == "fbnet":
-            blocks = np.array([network["op_idx_list"] for network in networks], int)
+            blocks = _whole([network["op_idx_list"] for network in networks])
             names = np.array(tuple(FBNet.blocks))
             if ((blocks < 0) | (blocks >= len(names))).any():
                 raise UserError(f"a block is none of 0..{len(names) - 1}")
             fbnet = published.fbnet()
             return fbnet, encode_names(fbnet, names[blocks])
         columns = [
-            np.array([np.ravel(network[key]) for network in networks], int)
+            _whole([np.ravel(network[key]) for network in networks])
             for key in ("ks", "e", "d", "r")
         ]
         space = published.OnceForAll()
@@ -143,4 +151,4 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
     except UserError as error:
         raise UserError(f"{file.name}: {error}") from error
     except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{file.name}: it does not hold architectures: {error!r}") from error
+        raise UserError(f"{file.name}: it does not hold architectures: {fault(error)}") from error

@@ -21,7 +21,7 @@ import numpy as np
 from hwnas_jax.cost.files.observations import CostTable
 from hwnas_jax.cost.files.readers.build_table import encode_texts, make_table, require_numbers
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.pickles import load_pickle
+from hwnas_jax.files.pickles import fault, kind_of, load_pickle
 from hwnas_jax.spaces.core import published
 from hwnas_jax.spaces.fbnet import FBNet
 
@@ -72,7 +72,7 @@ def _cells(table, task, name):
     strings = []
     for row, config in enumerate(configs):
         if not isinstance(config, dict) or not isinstance(config.get("arch_str"), str):
-            raise UserError(f"{task}, row {row}: its config has no arch_str")
+            raise UserError(f"{task}, row [{row}]: its config has no arch_str")
         strings.append(config["arch_str"])
     architectures = encode_texts(space, strings, f"{task}, ")
     devices, columns = _columns(table)
@@ -83,7 +83,7 @@ def _cells(table, task, name):
         try:
             column = np.asarray([float(value) for value in _listed(table[key], key)])
         except (TypeError, ValueError) as error:
-            raise UserError(f"{task}, {key}: {error}") from error
+            raise UserError(f"{task}, {key}: {fault(error)}") from error
         if len(column) != len(strings):
             raise UserError(f"{task}, {key}: {len(column)} values for {len(strings)} networks")
         values[metric][devices.index(device)] = require_numbers(column, f"{metric} of {device}")
@@ -108,9 +108,9 @@ def _listed(value: Any, what: str) -> list[Any]:
         try:
             return [value[row] for row in range(len(value))]
         except KeyError as error:
-            raise UserError(f"{what} has no row {error}") from error
+            raise UserError(f"{what} has no row [{error}]") from error
     if not isinstance(value, list | tuple | np.ndarray):
-        raise UserError(f"{what} must be a list, got {type(value).__name__}")
+        raise UserError(f"{what} must be a list, got {kind_of(value)}")
     return list(value)
 
 
@@ -167,7 +167,7 @@ def _lookup(table, name) -> BlockTable:
         except KeyError as error:
             raise UserError(f"fbnet, {key}: there is no block {error}") from error
         except (TypeError, ValueError) as error:
-            raise UserError(f"fbnet, {key}: {error}") from error
+            raise UserError(f"fbnet, {key}: {fault(error)}") from error
         require_numbers(tables[metric][number].ravel(), f"{metric} of a block of {device}")
     return BlockTable(space, devices, tables, constants)
 

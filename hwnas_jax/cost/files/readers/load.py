@@ -1,6 +1,5 @@
 """One function that reads every kind of published table."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from hwnas_jax.cost.files.readers.hwnasbench import read_hwnasbench
 from hwnas_jax.cost.files.readers.locate import find_data
 from hwnas_jax.cost.files.readers.own_table import read_own_table
 from hwnas_jax.errors import UserError
-from hwnas_jax.files.npz import read_npz
+from hwnas_jax.files.npz import member_names, read_npz
 from hwnas_jax.files.pickles import is_torch
 from hwnas_jax.spaces.base import Choices
 from hwnas_jax.spaces.core.published import choices_from_spec
@@ -69,7 +68,7 @@ def _read(
     if is_torch(path):
         raise UserError("it is one file of torch.save: name the folder of HELP that it is in")
     if start.startswith(b"PK"):
-        if not _is_own(path):
+        if "format.npy" not in member_names(path):
             return read_compact(path, task=task)
         if task is not None:
             raise UserError(f"it has no tasks, so none is called {task!r}")
@@ -81,14 +80,6 @@ def _read(
     if begins_json(start):
         return _of_measurements(path, space)
     return read_csv(path, space=space, numbered=numbered)
-
-
-def _is_own(path):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "format.npy" in archive.namelist()
-    except zipfile.BadZipFile:
-        return False
 
 
 def _of_measurements(path, space):

@@ -42,7 +42,7 @@ def check_table(table: CostTable) -> CostTable:
         if len(wrong):
             device, row = wrong[0]
             raise UserError(
-                f"row {row}: {metric} of {table.devices[device]} must be positive and finite, "
+                f"row [{row}]: {metric} of {table.devices[device]} must be positive and finite, "
                 f"got {column[device, row]}"
             )
     return table
@@ -60,7 +60,9 @@ def check_architectures(space: Choices, architectures: np.ndarray) -> None:
     again = np.flatnonzero(first[where.ravel()] != np.arange(len(architectures)))
     if len(again):
         row = again[0]
-        raise UserError(f"row {row} is the same architecture as row {first[where.ravel()[row]]}")
+        raise UserError(
+            f"row [{row}] is the same architecture as row [{first[where.ravel()[row]]}]"
+        )
 
 
 def check_options(space: Choices, architectures: np.ndarray) -> None:
@@ -70,7 +72,7 @@ def check_options(space: Choices, architectures: np.ndarray) -> None:
     if len(wrong):
         row, decision = wrong[0]
         raise UserError(
-            f"row {row}: option {architectures[row, decision]} of "
+            f"row [{row}]: option {architectures[row, decision]} of "
             f"{space.decisions[decision].name} is not in 0..{widths[decision] - 1}"
         )
 
