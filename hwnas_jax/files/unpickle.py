@@ -7,6 +7,7 @@ storage of numbers with a size and strides.
 """
 
 import collections
+import functools
 import math
 import operator
 import pickle
@@ -29,6 +30,9 @@ from hwnas_jax.files.watched import (
 _DEEPEST = 50
 _SHARED, _LEAST = 4, 2**26
 """Tensors may take as many times what their storages do, or as many bytes."""
+
+_ELEMENT = 100
+"""About how many bytes an element of a table or a set takes beside its value."""
 
 _PLAIN = {type(None), bool, int, float, str, bytes}
 _TORCH_TYPES = {
@@ -100,10 +104,10 @@ class _Tensor(_Fixed):
 
 
 class _Array(_Fixed):
-    __slots__ = ("value",)
+    __slots__ = ("made", "value")
 
-    def __init__(self, value: Any = None):
-        self.value = value
+    def __init__(self, made: Callable[[int], None], value: Any = None):
+        self.made, self.value = made, value
 
     def __setstate__(self, state):
         _, shape, kind, fortran, content = state
@@ -115,12 +119,13 @@ class _Array(_Fixed):
                 raise UserError("it is damaged: an array of one object holds another number")
             self.value = content if shape else content[0]
         else:
-            self.value = _numbers(content, kind, shape, "F" if fortran else "C")
+            self.value = _numbers(self.made, content, kind, shape, "F" if fortran else "C")
 
 
-def _numbers(content, kind, shape, order):
-    if isinstance(content, str):
-        content = content.encode("latin1")  # the bytes of Python 2 come as text
+def _numbers(made, content, kind, shape, order):
+    if isinstance(content, str):  # the bytes of Python 2
+        made(len(content))
+        content = content.encode("latin1")
     if not isinstance(content, bytes | bytearray) or not isinstance(kind, _Type):
         raise UserError("it is damaged: an array has no numbers")
     if kind.dtype.kind == "O":
@@ -140,23 +145,26 @@ def _dtype(name, align=False, copy=False):
     return _Type(kind)
 
 
-def _scalar(kind, content=b""):
-    return _numbers(content, kind, (1,), "C")[0].item()
+def _scalar(made, kind, content=b""):
+    value = _numbers(made, content, kind, (1,), "C")[0].item()
+    made(4 * len(value) if isinstance(value, str | bytes) else 0)
+    return value
 
 
-def _encode(text, encoding="latin1"):
+def _encode(made, text, encoding="latin1"):
     if encoding != "latin1":
         raise UserError(f"it encodes text as {encoding!r}, which is refused")
+    made(len(text))
     return text.encode("latin1")
 
 
-def _empty_array(kind, shape, content):
+def _empty_array(made, kind, shape, content):
     del kind, shape, content
-    return _Array()
+    return _Array(made)
 
 
-def _from_buffer(content, kind, shape, order):
-    return _Array(_numbers(content, kind, shape, order))
+def _from_buffer(made, content, kind, shape, order):
+    return _Array(made, _numbers(made, content, kind, shape, order))
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
@@ -179,20 +187,26 @@ def _no_bytes():
     return b""
 
 
-def _ordered(pairs=()):
-    return dict(pairs)
+def _ordered(made, pairs=()):
+    copy = dict(pairs)
+    made(_ELEMENT * len(copy))
+    return copy
 
 
-def _set(items=()):
-    return set(items)
+def _set(made, items=()):
+    copy = set(items)
+    made(_ELEMENT * len(copy))
+    return copy
 
 
 _NUMPY: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _dtype,
-    ("numpy", "ndarray"): _empty_array,
-    ("_codecs", "encode"): _encode,
     ("builtins", "bytes"): _no_bytes,
     ("__builtin__", "bytes"): _no_bytes,
+}
+_COPYING: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _empty_array,
+    ("_codecs", "encode"): _encode,
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
     ("collections", "OrderedDict"): _ordered,
@@ -206,14 +220,12 @@ _NUMPY: dict[tuple[str, str], Any] = {
         )
     },
 }
+"""Functions that copy what they are given. The first argument is told how many bytes that takes."""
+
 _TORCH: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
 }
-
-
-_COPIES = {_encode: 1, _ordered: 100, _set: 100}
-"""Functions whose results are copies, and about how many bytes each of their elements takes."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -225,22 +237,15 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if self.storages and module == "torch" and name in _TORCH_TYPES:
             return _Type(np.dtype(_TORCH_TYPES[name]).newbyteorder("<"), torch=True)
+        if (module, name) in _COPYING:
+            return _Call(functools.partial(_COPYING[module, name], self.made))
         known = _NUMPY | (_TORCH if self.storages else {})
         if (module, name) not in known:
             raise UserError(
                 f"it names {module}.{name}, which is neither a plain container nor a number: "
                 "refused, and nothing of it was run"
             )
-        function = known[module, name]
-        return _Call(self._counted(function) if function in _COPIES else function)
-
-    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            copy = function(*args)
-            self.file.made(_COPIES[function] * len(copy))
-            return copy
-
-        return call
+        return _Call(known[module, name])
 
     def persistent_load(self, pid: Any) -> Any:
         if not self.storages or not isinstance(pid, tuple) or len(pid) not in (5, 6):
