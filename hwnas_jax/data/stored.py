@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.together import TargetPart
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.files.npy import Declared, read_arrays
 from hwnas_jax.files.npz import Array, write_npz
 from hwnas_jax.files.typed import parse_dataclass
@@ -47,7 +47,8 @@ def load_stored(path: Path) -> Dataset:
       UserError: when the file is damaged, or of another format.
     """
     arrays = read_arrays(path, list(_KEYS))
-    for key, text in {**_TEXTS, "movable": Array("bool", ())}.items():
+    others = {"movable": Array("bool", ()), "parts": Array("text", ("P",))}
+    for key, text in {**_TEXTS, **others}.items():
         try:
             text.check_declared(key, arrays[key].dtype, arrays[key].shape, {})
         except UserError as error:
@@ -58,7 +59,9 @@ def load_stored(path: Path) -> Dataset:
         name=str(arrays["name"]), task=str(arrays["task"]),
         output_names=tuple(map(str, arrays["output_names"])),
         notes=tuple(map(str, arrays["notes"])), movable=bool(arrays["movable"]),
-        parts=tuple(parse_dataclass(TargetPart, str(text), "parts") for text in arrays["parts"]),
+        parts=tuple(
+            parse_dataclass(TargetPart, str(text), f"{path}: parts") for text in arrays["parts"]
+        ),
         **{key: arrays[key] for key in _ARRAYS},
     )  # fmt: skip
     for key in ("train_targets", "test_targets") if found.task == "classification" else ():
@@ -66,4 +69,32 @@ def load_stored(path: Path) -> Dataset:
         fine = targets.dtype.kind in "iu"
         if not (fine and ((targets >= 0) & (targets < found.num_outputs)).all()):
             raise UserError(f"{path}: {key} must be numbers of its {found.num_outputs} classes")
+    if found.parts:
+        _check_parts(found, path)
     return found
+
+
+def _check_parts(dataset: Dataset, path: Path) -> None:
+    """Refuses targets that are not those of the tasks which stand beside them."""
+    names = [part.name for part in dataset.parts]
+    if dataset.task != "several" or len(set(names)) < max(2, len(names)):
+        raise UserError(
+            f"{path}: parts are {', '.join(map(shown, names))}, and the task is "
+            f"{shown(dataset.task)}; several tasks have a part each, with different names"
+        )
+    total = sum(part.size for part in dataset.parts)
+    for key in ("train_targets", "test_targets"):
+        targets = getattr(dataset, key)
+        if targets.dtype != np.float32 or targets.shape[1:] != (total,):
+            raise UserError(
+                f"{path}: {key} must be float32[N, {total}], as its parts say, and are "
+                f"{targets.dtype}{list(targets.shape)}"
+            )
+        first = 0
+        for part in dataset.parts:
+            columns = targets[:, first : first + part.size]
+            first += part.size
+            with np.errstate(invalid="ignore", over="ignore"):
+                same = np.array_equal(columns.astype(part.dtype), columns)
+            if not same:
+                raise UserError(f"{path}: {key} of {shown(part.name)} must be {part.dtype}")

@@ -79,9 +79,14 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Returns the array of a `.npy` file; errors as of `read_arrays`."""
+    """Returns the array of a `.npy` file; errors as of `read_arrays`, and for bytes behind it."""
     with _named_errors(path, "no .npy file"):
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
+        said = declared_array(path)
+        surplus = path.stat().st_size - said.header - said.nbytes
+        if surplus > 0:
+            raise UserError(f"{path} is damaged: {surplus} bytes stand behind its array {said}")
+        return array
 
 
 def declared(file: IO[bytes], what: str) -> Declared:

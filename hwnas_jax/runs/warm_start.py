@@ -56,23 +56,31 @@ class WarmStart(NamedTuple):
         write_npz(folder / FILE, arrays, compressed=False)
 
     @classmethod
-    def load(cls, folder: Path, methods: Methods, seeds: int) -> "WarmStart | None":
+    def load(cls, folder: Path, methods: Methods, seeds: Sequence[int]) -> "WarmStart | None":
         """Returns what `save` wrote; None where there is no such file.
 
+        Args:
+          folder: the run folder.
+          methods: of the searches.
+          seeds: of the searches, in rising order.
+
         Raises:
-          UserError: when the file is damaged, or of another space, relaxation or number of
-            seeds.
+          UserError: when the file is damaged, or of another space, relaxation or other seeds.
         """
         path = folder / FILE
         if not path.exists():
             return None
         sizes = {
-            "M": seeds,
+            "M": len(seeds),
             "P": methods.supernet.num_weights,
             "Q": num_params(methods.relaxation, methods.mask),
         }
         try:
             saved = read_npz(path, _ARRAYS, sizes=sizes)
+            if saved["seeds"].tolist() != list(seeds):
+                raise UserError(f"its seeds are {saved['seeds'].tolist()}, not {list(seeds)}")
+            if ("weights" in saved) != ("copied" in saved):
+                raise UserError("it must hold both weights and copied, or neither")
         except UserError as error:
             raise UserError(f"{path} cannot be used: {error}") from error
         rest = (saved.get(name) for name in ("weights", "copied", "params"))
@@ -193,7 +201,7 @@ def warm_start(
         return None
     first = {member.seed: member for member in reversed(members)}
     seeds = sorted(first)
-    kept = WarmStart.load(folder, methods, len(seeds))
+    kept = WarmStart.load(folder, methods, seeds)
     if kept is not None:
         return kept
     run = _opened(config)
@@ -206,6 +214,12 @@ def warm_start(
         )
     if wanted != "weights" and found.params is not None:
         params = found.params[numbers]
+        wanted_size = num_params(methods.relaxation, methods.mask)
+        if params.shape[1] != wanted_size:
+            raise UserError(
+                f"search.start_from: the search of {run.folder} left {params.shape[1]} "
+                f"architecture parameters, and {wanted_size} are needed"
+            )
     start = WarmStart(np.array(seeds, np.int32), weights, copied, params)
     start.save(folder)
     return start

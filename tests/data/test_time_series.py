@@ -150,3 +150,13 @@ def test_real_series_come_out_of_both_readers_alike(shared, tmp_path, name, spok
     assert data.num_outputs == arrays.num_outputs == spoken
     for part in ("train_inputs", "train_targets", "test_inputs", "test_targets"):
         np.testing.assert_array_equal(getattr(data, part), getattr(arrays, part))
+
+
+@pytest.mark.parametrize("odd", ["1_0", "\uff11", "inf", "1e999x", "0x1", ""])
+def test_only_plain_numbers_are_numbers(tmp_path, odd):
+    write_ts(tmp_path / "Toy_TRAIN.ts", SERIES, LABELS)
+    text = (tmp_path / "Toy_TRAIN.ts").read_text()
+    first = str(SERIES[0][0, 0])
+    (tmp_path / "Toy_TRAIN.ts").write_text(text.replace(first, odd, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 9: .* is no number"):
+        TimeSeries(str(tmp_path)).load()

@@ -60,3 +60,28 @@ def test_mistakes_are_named():
     large = dataclasses.replace(one, train_targets=np.full(7, 2**24 + 1, np.int32))
     with pytest.raises(UserError, match="above 16,777,216 cannot be a target beside others"):
         together("x", {"a": large, "b": two})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("parts", lambda array: array[0], r"parts must be text\[P\]"),
+        ("parts", lambda array: array[:-1], r"train_targets must be float32\[N, 23\]"),
+        ("parts", lambda array: array[:1], "several tasks have a part each"),
+        ("parts", lambda array: np.append(array[:-1], "{}"), "parts"),
+        ("parts", lambda array: np.char.replace(array, '"bool"', '"uint8"'), None),
+        ("test_targets", lambda array: array + np.float32(0.5), "'objects' must be int32"),
+        ("task", lambda array: np.array("regression"), "the task is 'regression'"),
+    ],
+)  # fmt: skip
+def test_parts_that_are_not_those_of_the_targets_are_refused(tmp_path, name, change, said):
+    path = tmp_path / "data.npz"
+    save_dataset(together("all", {name: single(name) for name in TARGETS}), path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, name: change(arrays[name])})
+    if said is None:
+        assert load_stored(path).parts[2].dtype == "uint8"
+        return
+    with pytest.raises(UserError, match=said):
+        load_stored(path)

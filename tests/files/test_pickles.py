@@ -408,9 +408,10 @@ def test_a_number_that_asks_for_memory_is_refused(tmp_path, content):
         b"\x80\x04\x8e" + struct.pack("<q", 2**26) + bytes(2**26) + b".",
     ],
 )  # fmt: skip
-def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, content):
-    packed = bz2.compress(content)
-    assert len(packed) < 2**12
+@pytest.mark.parametrize(("compress", "size"), [(bz2.compress, 2**12), (gzip.compress, 2**17)])
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path, content, compress, size):
+    packed = compress(content)
+    assert len(packed) < size
     assert "unpacks to far more than its size" in refused(tmp_path / "p", packed)
 
 
@@ -426,6 +427,21 @@ def test_copies_are_bounded(tmp_path):
         _name("collections", "OrderedDict"), b"q\xfb", b"h\xfbh\xfa\x85R" * 400, b"l",
     )  # fmt: skip
     assert "makes far more of its values" in refused(tmp_path / "p", pairs)
+
+
+def test_copies_of_bytes_of_python_2_and_of_long_texts_are_bounded(tmp_path):
+    text = b"T" + struct.pack("<i", 2**20) + b"a" * 2**20 + b"q\xfa0"
+    kind = _name("numpy", "dtype") + b"(X\x08\0\0\0S1048576\x89\x88tRq\xfb0"
+    scalar = _name("numpy.core.multiarray", "scalar") + b"q\xfc0"
+    long = _program(text, kind, scalar, b"(", b"h\xfch\xfbh\xfa\x86R" * 80, b"l")
+    assert "makes far more of its values" in refused(tmp_path / "p", long)
+    kind = _name("numpy", "dtype") + b"(X\x02\0\0\0u1\x89\x88tRq\xfb0"
+    make = _name("numpy.core.multiarray", "_reconstruct") + b"q\xfc0"
+    one = b"h\xfcNNN\x87R(K\x01J\0\0\x10\0\x85h\xfb\x89h\xfatb"
+    many = _program(text, kind, make, b"(", one * 80, b"l")
+    assert "makes far more of its values" in refused(tmp_path / "p", many)
+    (tmp_path / "p").write_bytes(_program(text, kind, make, one))
+    np.testing.assert_array_equal(load_pickle(tmp_path / "p"), np.full(2**20, ord("a"), np.uint8))
 
 
 def test_tensors_that_share_a_storage_take_no_more_than_a_few_times_its_size(tmp_path):

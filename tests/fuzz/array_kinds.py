@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import json
+import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from hwnas_jax.config import Config
 from hwnas_jax.cost.files.readers import load_table
 from hwnas_jax.cost.files.readers.numbered import rows_of
 from hwnas_jax.cost.files.table_file import load_table_file, save_table_file
@@ -18,16 +21,20 @@ from hwnas_jax.cost.models import COST_MODELS, roofline
 from hwnas_jax.cost.models.base import predict_architectures, std_architectures
 from hwnas_jax.cost.models.model_file import read_fitted_to, read_model, read_origin
 from hwnas_jax.cost.models.registry import load_cost_model
-from hwnas_jax.data import DataConfig, arrays, load_data
+from hwnas_jax.data import DataConfig, Dataset, arrays, load_data, together
 from hwnas_jax.data.stored import save_dataset
+from hwnas_jax.registry import Part
 from hwnas_jax.runs.compare.cell import _ARRAYS as CELL_ARRAYS
 from hwnas_jax.runs.compare.cell import Cell
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.start import FILE as START
 from hwnas_jax.runs.start import Start
+from hwnas_jax.runs.warm_start import WarmStart, num_params
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tabular import load_benchmark
 from hwnas_jax.tabular.make.parts import Parts
+from hwnas_jax.tasks import TASKS
 from hwnas_jax.train.examples import load_examples
 from hwnas_jax.train.tested import load_tested
 from tests.cost.test_accel_nasbench import accel_arrays
@@ -157,8 +164,8 @@ def _own_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
             assert not np.isinf(found[name]).any()
 
 
-def _dataset(path: Path) -> dict[str, Any]:
-    data = load_data(DataConfig(path=str(path)))
+def _dataset(path: Path, **args: Any) -> dict[str, Any]:
+    data = load_data(DataConfig(path=str(path), args=args))
     return {name: getattr(data, name) for name in (
         "name", "task", "output_names", "train_inputs", "train_targets", "test_inputs",
         "test_targets", "notes")}  # fmt: skip
@@ -172,12 +179,41 @@ def whole_dataset(found: dict[str, Any], given: dict[str, np.ndarray] | None = N
         assert inputs.ndim in (3, 4) and len(inputs) == len(targets) > 0, part
         assert inputs.shape[1:] == found["train_inputs"].shape[1:] and 0 not in inputs.shape
         assert np.isfinite(inputs.astype(float)).all() and np.isfinite(targets.astype(float)).all()
-        if found["task"] == "classification":
-            assert targets.min() >= 0 and targets.max() < outputs, part
+        if found["task"] in ("classification", "segmentation"):
+            least = 0 if found["task"] == "classification" else -1
+            assert targets.min() >= least and targets.max() < outputs, part
 
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def _several_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
+    whole_dataset(found)
+    if found["task"] == "several":
+        first = 0
+        for text in given["parts"]:
+            part = json.loads(str(text))
+            columns = slice(first, first + math.prod(part["shape"]))
+            first = columns.stop
+            for name in ("train_targets", "test_targets"):
+                values = found[name][:, columns]
+                np.testing.assert_array_equal(values.astype(part["dtype"]), values)
+        assert first == found["train_targets"].shape[1]
+
+
+def several_tasks() -> Dataset:
+    """Returns a data set with the targets of three tasks."""
+    images, sets = _images(18), {}
+    for name, task, targets, names in (
+        ("things", "classification", np.arange(18, dtype=np.int32) % 3, ("a", "b", "c")),
+        ("masks", "segmentation", _rng().integers(-1, 2, (18, 4, 5)).astype(np.int32), ("a", "b")),
+        ("values", "regression", _rng().random((18, 2)).astype(np.float32), ("x", "y")),
+    ):
+        sets[name] = Dataset(
+            name, images[:12], targets[:12], images[12:], targets[12:], names, task
+        )
+    return together("all", sets)
 
 
 def _images(count: int) -> np.ndarray:
@@ -195,10 +231,25 @@ def _start(path: Path) -> dict[str, Any]:
     return found._asdict()
 
 
+def _warm_start(path: Path) -> dict[str, Any]:
+    found = WarmStart.load(path.parent, METHODS, [0])
+    assert found is not None
+    return found._asdict()
+
+
+def _warm_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
+    alike(found, given)
+    assert found["seeds"].tolist() == [0]
+    assert (found["weights"] is None) == (found["copied"] is None)
+    for name in ("weights", "params"):
+        assert found[name] is None or np.isfinite(found[name]).all()
+
+
 def _part(path: Path) -> dict[str, Any]:
     return Parts(path.parent).read(path.stem, {"accuracy": (2, 3), "seconds": (2,)})
 
 
+METHODS = make_methods(DENSE, TASKS.make(Part("classification")), Config())
 EVEN = (DENSE.mask / DENSE.mask.sum(-1, keepdims=True)).astype(np.float32)
 
 
@@ -211,7 +262,7 @@ def _found_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
     alike(found, given)
     if found["probabilities"] is not None:
         assert np.abs(found["probabilities"].sum(-1) - 1).max() < 0.02
-    for name in ("probabilities", "prior", "weights"):
+    for name in ("probabilities", "prior", "weights", "params"):
         assert found[name] is None or np.isfinite(found[name]).all()
 
 
@@ -255,7 +306,8 @@ KINDS: dict[str, Kind] = {
         lambda: written(lambda path: save_table_file(made_up(), path)), _table, _COMPACT, _positive
     ),
     "probabilities of a search": Kind(
-        lambda: {"probabilities": EVEN[None], "prior": EVEN, "weights": _weights()},
+        lambda: {"probabilities": EVEN[None], "prior": EVEN, "weights": _weights(),
+                 "params": np.zeros((1, 9), np.float32)},
         lambda path: Found.load(path.parent, DENSE, 1)._asdict(), ("hwnas_jax.runs.found",),
         _found_sane, "search.npz",
     ),
@@ -269,6 +321,12 @@ KINDS: dict[str, Kind] = {
     "start of a search": Kind(
         lambda: {"networks": np.zeros((1, 2, 3), np.int32), "weights": _weights()},
         _start, ("hwnas_jax.runs.start",), alike, START,
+    ),
+    "start of a gradient search": Kind(
+        lambda: {"seeds": np.zeros(1, np.int32), "weights": _weights(),
+                 "copied": np.arange(_weights().size) % 2 == 0,
+                 "params": np.zeros((1, num_params(METHODS.relaxation, METHODS.mask)), np.float32)},
+        _warm_start, ("hwnas_jax.runs.warm_start",), _warm_sane, START,
     ),
     "result of a comparison": Kind(
         lambda: {name: np.zeros([{"S": 2, "E": 3, "D": 6, "T": 2, "F": 3}[a] for a in array.shape],
@@ -304,6 +362,25 @@ KINDS: dict[str, Kind] = {
         lambda: {"inputs": _rng().normal(size=(18, 4, 5, 3)).astype(np.float32),
                  "targets": _rng().normal(size=(18, 2))},
         _dataset, ("hwnas_jax.data.own.array_files",), whole_dataset,
+    ),
+    "data of several tasks": Kind(
+        lambda: written(lambda path: save_dataset(several_tasks(), path)),
+        _dataset, ("hwnas_jax.data.stored",), _several_sane,
+    ),
+    "dense data": Kind(
+        lambda: {"x_train": _images(18), "x_test": _images(6),
+                 "y_train": _rng().integers(0, 3, (18, 4, 5)),
+                 "y_test": _rng().integers(0, 3, (6, 4, 5))},
+        _dataset, ("hwnas_jax.data.own.array_files",), whole_dataset,
+    ),
+    "dense values": Kind(
+        lambda: {"inputs": _images(18), "targets": _rng().random((18, 4, 5, 2))},
+        _dataset, ("hwnas_jax.data.own.array_files",), whole_dataset,
+    ),
+    "sequences": Kind(
+        lambda: {"inputs": _rng().random((18, 7, 2)), "targets": np.arange(18) % 3},
+        functools.partial(_dataset, layout="NLC"), ("hwnas_jax.data.own.array_files",),
+        whole_dataset,
     ),
     "data of a run": Kind(
         lambda: written(lambda path: save_dataset(arrays(_images(18), np.arange(18) % 3), path)),

@@ -22,6 +22,7 @@ from hwnas_jax.runs.compare.settings import Comparison
 from hwnas_jax.runs.folder import RunFolder
 from hwnas_jax.runs.resumed import FILE as CHANGES
 from hwnas_jax.runs.resumed import take_config
+from hwnas_jax.runs.sources.settings import SourceComparison, Study
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.refine import read_rows
 from hwnas_jax.spaces.core.architecture_files import load_architecture
@@ -232,6 +233,12 @@ KINDS: dict[str, Kind] = {
         versioned("comparison", settings=plain(Comparison(cases=("phone<=1",))), tables="abc",
                   versions={"jax": "0.10"}),
         _comparison, "hwnas_jax.runs.compare.settings", "study.json",
+    ),
+    "comparison of sources": Kind(
+        versioned("sources", settings=plain(SourceComparison()), config=plain(Config()),
+                  versions={"jax": "0.10"}),
+        lambda path: plain(Study.load(path.parent)), "hwnas_jax.runs.sources.settings",
+        "sources.json",
     ),
     "changes": Kind(
         [{"key": "retrain.epochs", "before": 3, "after": 5, "when": "2026-01-01T00:00:00+00:00"}],

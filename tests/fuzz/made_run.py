@@ -22,9 +22,11 @@ from hwnas_jax.runs.run import STAGES, Run
 from hwnas_jax.runs.start import Start
 from hwnas_jax.spaces.core.architecture_files import save_architecture
 from hwnas_jax.spaces.core.supernet import make_supernet
+from hwnas_jax.train.examples import keep_examples
 from hwnas_jax.train.tested import keep_tested
 from tests.fuzz.json_kinds import MEASUREMENTS, ROWS, SPACE
 from tests.report import run_folders
+from tests.report.test_examples import CLASSES
 from tests.tabular.tables import small_table
 from tests.tabular.test_own_table import made_up
 
@@ -68,6 +70,7 @@ def make(folder: Path) -> Path:
                 selected=number in (0, 2), measured_iqr=None, measured_now=None, drift=None,
             )
         )  # fmt: skip
+        keep_examples(run.folder, entries[-1]["label"], CLASSES if number == 0 else None)
         keep_tested(run.folder, entries[-1]["label"], np.arange(360) % (7 + number) > 0)
     write_run_file(
         run.folder, "networks",

@@ -8,7 +8,8 @@ from tests.test_rooms import MODULES
 
 READING = {
     "read_json", "read_typed", "read_npz", "parse_json", "read_bytes", "load_pickle", "load_torch",
-    "unpickle", "read_idx", "read_pictures", "parse_sheet", "read_arrays", "read_array",
+    "unpickle", "load_npy", "loadmat", "rows_of", "read_ts", "read_arff",
+    "read_idx", "read_pictures", "parse_sheet", "read_arrays", "read_array",
     "declared_arrays", "declared_array", "declared", "member_names", "loads", "load_from_disk",
     "ZipFile", "BZ2File", "reader", "read_run_file", "load_dataset",
 }  # fmt: skip
@@ -26,6 +27,24 @@ ELSEWHERE = {
     "tabular.trials": "test_pickles.py",
     "tabular.load": "test_arrays.py and test_pickles.py",
     "data.idx": "test_own_data.py",
+    **{
+        f"data.nasbench360.{name}": "test_published_data.py"
+        for name in (
+            "cifar100",
+            "cosmic",
+            "darcy",
+            "deepsea",
+            "ecg",
+            "ninapro",
+            "psicov",
+            "satellite",
+            "spherical",
+        )
+    },
+    "data.series.archive_part": "test_series.py",
+    "data.series.arff_file": "test_series.py",
+    "data.series.time_series": "test_series.py",
+    "data.series.ts_file": "test_series.py",
     "data.own.idx_file": "test_own_data.py",
     "data.own.image_table": "test_own_data.py",
     "data.own.picture_source": "test_own_data.py",
@@ -46,6 +65,7 @@ ELSEWHERE = {
 OWN_WORDS = {
     "parallel.sockets": "messages of processes that know the secret of the job",
     "parallel.distributed": "the options of this process, as another one would see them",
+    "data.unreal.remade": "the options of a data set, as this process wrote them",
     "compile.programs": "the memory maps of this process",
     "cost.simulate.compiler": "the description of a space that this process wrote",
 }

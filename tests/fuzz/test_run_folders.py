@@ -14,9 +14,9 @@ from tests.fuzz.judge import finite, judge
 
 FILES = {
     "architecture.json", "config.json", "cost_fit.json", "cost_model.npz", "device.json",
-    "measurements.json", "metrics.jsonl", "networks.json", "report.html", "report.json",
-    "search.npz", "searches.json", "shares.json", "space.json", "stages.json", "start.npz",
-    "targets.json", "tested.npz", "to_measure.csv", "versions.json",
+    "examples_search-0.npz", "measurements.json", "metrics.jsonl", "networks.json",
+    "report.html", "report.json", "search.npz", "searches.json", "shares.json", "space.json",
+    "stages.json", "start.npz", "targets.json", "tested.npz", "to_measure.csv", "versions.json",
 }  # fmt: skip
 """What the run holds; a file that is new has to be damaged, too."""
 

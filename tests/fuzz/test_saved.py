@@ -10,7 +10,7 @@ from hwnas_jax.runs.checkpoint import Checkpoints
 from hwnas_jax.runs.loop import MetricsLog
 from tests.fuzz.damage import damaged_bytes, damaged_json
 from tests.fuzz.judge import judge
-from tests.fuzz.test_own_data import change, damaged_files
+from tests.fuzz.test_own_data import changes_of, make_changes
 
 STATES = {step: {"weights": np.arange(6.0) * step, "count": np.int32(step)} for step in (4, 8)}
 
@@ -25,7 +25,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(tmp_path, attack):
     def check(changes):
         shutil.rmtree(bad, ignore_errors=True)
         shutil.copytree(good, bad)
-        change(bad, changes)
+        make_changes(bad, changes)
 
         def call():
             opened = Checkpoints(bad)
@@ -42,7 +42,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(tmp_path, attack):
 
         judge("run folder: checkpoints", call, right)
 
-    attack(damaged_files(good), check, examples=12)
+    attack(changes_of(good), check, examples=12)
 
 
 @st.composite

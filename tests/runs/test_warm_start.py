@@ -73,7 +73,7 @@ def test_all_weights_but_those_of_another_head_are_taken(finished, tmp_path):
     for path, leaf in mine.items():
         np.testing.assert_array_equal(leaf, new[path] if path in heads else theirs[path])
     np.testing.assert_array_equal(start.into(state).params, found.params[0].reshape(6, 5))
-    again = WarmStart.load(tmp_path, methods, 1)
+    again = WarmStart.load(tmp_path, methods, [config.seed])
     for one, other in zip(again, start, strict=True):
         np.testing.assert_array_equal(one, other)
     # The run keeps what it began with: it goes on when the other is gone.
@@ -167,3 +167,22 @@ def test_a_whole_search_begins_where_the_other_ended(finished, tmp_path):
     assert losses["warm"] < losses["cold"] - 0.1, losses
     assert moved["warm"] < 0.7 * moved["cold"], moved
     assert dataclasses.asdict(config)["search"]["start_with"] == "both"
+
+
+def test_a_damaged_start_is_refused(finished, tmp_path):
+    methods, config, start = started(finished, finished.space, tmp_path)
+    for changed, said in (
+        (start._replace(seeds=start.seeds + 5), r"its seeds are \[5\], not \[0\]"),
+        (start._replace(copied=None), "both weights and copied, or neither"),
+        (start._replace(params=start.params[:, :-1]), "params must be"),
+    ):
+        changed.save(tmp_path)
+        with pytest.raises(UserError, match=said):
+            WarmStart.load(tmp_path, methods, [config.seed])
+
+
+def test_parameters_of_another_size_are_refused(finished, tmp_path, monkeypatch):
+    found = Found.load(finished.folder, finished.space, 1)
+    monkeypatch.setattr(Found, "load", lambda *_: found._replace(params=found.params[:, :-1]))
+    with pytest.raises(UserError, match="left 29 architecture parameters, and 30 are needed"):
+        started(finished, finished.space, tmp_path)

@@ -1,5 +1,6 @@
 """Cosmic rays in images of the Hubble telescope, as NAS-Bench-360 publishes them."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from hwnas_jax.data.base import SOURCES
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.nasbench360.published import Published, checked, opened
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 from hwnas_jax.files.npy import read_array
 from hwnas_jax.files.pickles import load_npy
 
@@ -39,7 +40,10 @@ class Nb360Cosmic(Published):
         return self.dataset(train, test, ("sky", "cosmic ray"))
 
     def _part(self, folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-        listed = [str(path) for path in opened(load_npy, folder / name)][: self.examples]
+        given = opened(load_npy, folder / name)
+        if not isinstance(given, list | np.ndarray) or np.ndim(given) != 1:
+            raise UserError(f"{folder / name} must be a list of files")
+        listed = [str(path) for path in given][: self.examples]
         self.check_fits(_BYTES * len(listed), f"what {folder / name} lists")
         images = np.empty((len(listed), 128, 128, 1), np.float32)
         targets = np.empty((len(listed), 128, 128), np.int32)
@@ -61,8 +65,12 @@ class Nb360Cosmic(Published):
 def _found(folder: Path, path: str, name: str) -> Path:
     """Returns a file of the list; it must lie below the folder, or below the one above."""
     above = folder.resolve().parent
-    for start in (folder.resolve(), above):
-        file = (start / path).resolve()
-        if file.is_file() and file.is_relative_to(above):
-            return file
-    raise UserError(f"{folder / name} lists {path}, which is neither below {folder} nor {above}")
+    # A name may be too long or hold a zero byte, and links may go round in a circle.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        for start in (folder.resolve(), above):
+            file = (start / path).resolve()
+            if file.is_file() and file.is_relative_to(above):
+                return file
+    raise UserError(
+        f"{folder / name} lists {shown(path)}, which is neither below {folder} nor {above}"
+    )

@@ -50,7 +50,10 @@ class Nb360Psicov(Published):
     def _part(
         self, folder: Path, part: str, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        lines = (folder / f"{part}.lst").read_text(encoding="utf-8").splitlines()
+        try:
+            lines = (folder / f"{part}.lst").read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{folder / part}.lst is no UTF-8 text: {error}") from error
         proteins = [line.split()[0] for line in lines if line.strip()][: self.examples]
         square = (len(proteins), self.size, self.size)
         self.check_fits(_FLOAT * (_CHANNELS + 1) * int(np.prod(square)), f"{folder / part}")

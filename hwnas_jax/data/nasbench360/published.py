@@ -11,8 +11,10 @@ from annotated_types import Ge
 
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.nasbench360.definitions import TASKS360, Task360
-from hwnas_jax.data.own.source import PathSource, entries, listed
-from hwnas_jax.errors import UserError
+from hwnas_jax.data.own.source import PathSource, entries
+from hwnas_jax.data.own.source import listed as listed_files
+from hwnas_jax.errors import UserError, listed, shown
+from hwnas_jax.files.pickles import kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Published(PathSource):
         """Returns the data set; errors as of the contract."""
         if self.path is None:
             raise UserError(f"data.name = {self.name!r} needs data.path: {self._needed()}")
-        return super().load()
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            return super().load()
 
     def read(self, path: Path) -> Dataset:
         """Returns the data set of a folder; a file in it may be given as well."""
@@ -54,7 +57,7 @@ class Published(PathSource):
         missing = _missing(folder, self.about)
         if missing:
             raise UserError(
-                f"{folder} holds {listed(entries(folder))}; missing is {', '.join(missing)}. "
+                f"{folder} holds {listed_files(entries(folder))}; missing is {', '.join(missing)}. "
                 f"data.name = {self.name!r} needs {self._needed()}"
             )
         return self.read_folder(folder)
@@ -150,6 +153,6 @@ def opened(read: Callable[[Path], Any], path: Path) -> Any:
 def member(value: Any, key: str, where: str) -> Any:
     """Returns what a file holds by a name; UserError when it holds no such name."""
     if not isinstance(value, dict) or key not in value:
-        held = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise UserError(f"{where} must hold {key!r}; it holds {held}")
+        names = isinstance(value, dict) and listed([shown(name) for name in value])
+        raise UserError(f"{where} must hold {key!r}; it holds {names or kind_of(value)}")
     return value[key]

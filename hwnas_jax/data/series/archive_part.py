@@ -4,6 +4,7 @@ Legend: `N` series, `C` channels, `L` steps of a series.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from hwnas_jax.errors import UserError, shown
 
 _MISSING = ("?", "nan")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 class ArchivePart(NamedTuple):
@@ -76,7 +78,6 @@ def number(text: str, where: str) -> float:
     text = text.strip()
     if text.lower() in _MISSING:
         return math.nan
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{where}: {shown(text)} is no number") from error
+    if not _NUMBER.fullmatch(text):
+        raise UserError(f"{where}: {shown(text)} is no number")
+    return float(text)

@@ -206,7 +206,7 @@ BROKEN = {
     "another size": ("ninapro", lambda f: _save(f, "ninapro_test.npy", np.zeros((5, 16, 52))),
                      r"must be numbers \[N, 52, 16\], got float64\[5, 16, 52\]"),
     "no dictionary": ("satellite", lambda f: _save(f, "satellite_test.npy", [1, 2]),
-                      "must hold 'data'; it holds ndarray"),
+                      "must hold 'data'; it holds an array"),
     "class zero": ("satellite", lambda f: _save(
         f, "satellite_test.npy", {"data": np.zeros((2, 46)), "label": [0, 1]}), "from 1 to 24"),
     "no labels": ("deepsea", lambda f: np.savez(f / "deepsea_filtered.npz", x_train=np.zeros(3)),
@@ -240,3 +240,44 @@ def test_files_that_do_not_fit_are_refused_before_they_are_read(tmp_path):
     files.darcy(tmp_path)
     with pytest.raises(UserError, match="more than 1e-06 GiB, what memory_gib allows"):
         read("darcy", tmp_path, memory_gib=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({"a": 1}, "must be a list of files"), (["x" * 5000], "which is neither below"),
+        (["a\0b"], "which is neither below"), (["./loop.npy"], "which is neither below"),
+    ],
+)  # fmt: skip
+def test_lists_of_files_that_cannot_be(tmp_path, listed, said):
+    files.cosmic(tmp_path)
+    (tmp_path / "loop.npy").symlink_to(tmp_path / "loop.npy")
+    held = listed if isinstance(listed, dict) else np.array(listed, object)
+    np.save(tmp_path / "train_dirs.npy", held, allow_pickle=True)
+    with pytest.raises(UserError, match=said) as told:
+        read("cosmic", tmp_path)
+    assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "nothing"), ([1], "a list"), ({}, "a table")])
+def test_a_file_of_another_kind_is_named_in_words(tmp_path, content, said):
+    files.cifar100(tmp_path)
+    (tmp_path / "train").write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=f"train must hold 'data'; it holds {said}"):
+        read("cifar100", tmp_path)
+
+
+def test_a_list_of_proteins_that_is_no_text_is_refused(tmp_path):
+    files.psicov(tmp_path)
+    (tmp_path / "psicov.lst").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"psicov.lst is no UTF-8 text"):
+        read("psicov", tmp_path)
+
+
+def test_numbers_too_large_for_float32_are_refused_without_a_warning(tmp_path, recwarn):
+    files.satellite(tmp_path)
+    content = {"data": np.full((3, 46), 1e300), "label": np.array([1, 2, 3])}
+    np.save(tmp_path / "satellite_train.npy", content, allow_pickle=True)
+    with pytest.raises(UserError, match="train inputs must be finite"):
+        read("satellite", tmp_path)
+    assert not recwarn.list

@@ -246,3 +246,12 @@ def test_a_header_that_names_something_is_told(tmp_path):
     (tmp_path / "x.npy").write_bytes(content.replace(b"(20,", b"(q0,"))
     with pytest.raises(UserError, match=r"x\.npy is damaged, or no \.npy file: .* a name"):
         load(tmp_path)
+
+
+def test_bytes_behind_an_array_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", LABELS)
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole[:128] + b"\0" + whole[128:])
+    with pytest.raises(UserError, match=r"x.npy is damaged: 1 bytes stand behind its array uint8"):
+        load_data(DataConfig(path=str(tmp_path)))
