@@ -69,7 +69,7 @@ def load_stored(path: Path) -> Dataset:
         fine = targets.dtype.kind in "iu"
         if not (fine and ((targets >= 0) & (targets < found.num_outputs)).all()):
             raise UserError(f"{path}: {key} must be numbers of its {found.num_outputs} classes")
-    if found.parts:
+    if found.parts or found.task == "several":
         _check_parts(found, path)
     return found
 

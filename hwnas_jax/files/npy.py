@@ -46,7 +46,7 @@ def declared_arrays(path: Path) -> dict[str, Declared]:
       UserError: when the file is damaged, or one of its entries is no array of plain values.
     """
     found: dict[str, Declared] = {}
-    with _named_errors(path, "no .npz file"), zipfile.ZipFile(path) as archive:
+    with named_errors(path, "no .npz file"), zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(_SUFFIX)
             if name == entry.filename:
@@ -60,7 +60,7 @@ def declared_arrays(path: Path) -> dict[str, Declared]:
 
 def declared_array(path: Path) -> Declared:
     """Returns what the header of a `.npy` file says; errors as of `declared_arrays`."""
-    with _named_errors(path, "no .npy file"), path.open("rb") as file:
+    with named_errors(path, "no .npy file"), path.open("rb") as file:
         return declared(file, str(path))
 
 
@@ -74,13 +74,13 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     Raises:
       UserError: when the file is damaged, or an array does not fit into memory.
     """
-    with _named_errors(path, "no .npz file"), np.load(path, allow_pickle=False) as file:
+    with named_errors(path, "no .npz file"), np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in names}
 
 
 def read_array(path: Path) -> np.ndarray:
     """Returns the array of a `.npy` file; errors as of `read_arrays`, and for bytes behind it."""
-    with _named_errors(path, "no .npy file"):
+    with named_errors(path, "no .npy file"):
         array = np.load(path, allow_pickle=False)
         said = declared_array(path)
         surplus = path.stat().st_size - said.header - said.nbytes
@@ -100,6 +100,29 @@ def declared(file: IO[bytes], what: str) -> Declared:
       UserError: when it is no array of plain values. NumPy and Python's parser, which read headers,
         raise errors of many kinds for damaged ones.
     """
+    said = header_of(file, what)
+    dtype, shape = said.dtype, said.shape
+    if dtype.hasobject or dtype.kind not in "biufcSU":
+        raise UserError(
+            f"{what} is {dtype}{list(shape)}: only arrays of numbers, truth values or texts are "
+            "read, never Python objects"
+        )
+    if any(size < 0 for size in shape):
+        raise UserError(f"{what} has a header with the impossible shape {list(shape)}")
+    return said
+
+
+def header_of(file: IO[bytes], what: str) -> Declared:
+    """Returns what the header of any array says, also of one that holds Python objects.
+
+    Args:
+      file: at the start of the array.
+      what: names the array in messages.
+
+    Raises:
+      UserError: for a header of another version.
+      Exception: of many kinds for a damaged one, which `named_errors` takes for that.
+    """
     # A header says its own length, so no more of it is unpacked than a plain one takes.
     file = io.BytesIO(file.read(_HEADER))
     version = np.lib.format.read_magic(file)
@@ -110,18 +133,12 @@ def declared(file: IO[bytes], what: str) -> Declared:
         shape, _, dtype = read(file)
     except ValueError as error:  # repeats parts of Python's own parser
         raise ValueError(re.sub(r"<\S+ object at \w+>", "a name", str(error))) from error
-    if dtype.hasobject or dtype.kind not in "biufcSU":
-        raise UserError(
-            f"{what} is {dtype}{list(shape)}: only arrays of numbers, truth values or texts are "
-            "read, never Python objects"
-        )
-    if any(size < 0 for size in shape):
-        raise UserError(f"{what} has a header with the impossible shape {list(shape)}")
     return Declared(shape, dtype, file.tell())
 
 
 @contextmanager
-def _named_errors(path: Path, otherwise: str) -> Iterator[None]:
+def named_errors(path: Path, otherwise: str) -> Iterator[None]:
+    """Turns errors of any kind into one that names a file and says that it is damaged."""
     try:
         yield
     except UserError:

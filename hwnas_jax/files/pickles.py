@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hwnas_jax.errors import UserError, shortened, shown
-from hwnas_jax.files.npy import read_array
+from hwnas_jax.files.npy import header_of, named_errors, read_array
 from hwnas_jax.files.npz import member_names
 from hwnas_jax.files.unpickle import resolve, storage_sizes, unpickle
 
@@ -59,17 +59,11 @@ def load_npy(path: Path) -> Any:
     Raises:
       UserError: as `load_pickle`.
     """
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            if version != (1, 0):
-                read = np.lib.format.read_array_header_2_0
-            _, _, kind = read(file)
-            if kind.hasobject:
-                return resolve(unpickle(file), {})
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"it is damaged, or no .npy file: {error}") from error
+    with named_errors(path, "no .npy file"), path.open("rb") as file:
+        said = header_of(file, str(path))
+        if said.dtype.hasobject:
+            file.seek(said.header)
+            return resolve(unpickle(file), {})
     return read_array(path)
 
 

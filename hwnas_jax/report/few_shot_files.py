@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Interval
 
+from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import write_json
 from hwnas_jax.files.typed import Amount, NotNegative, Probability, Whole, read_typed
 from hwnas_jax.report.difference import Difference, over_seeds
@@ -125,7 +126,16 @@ class FewShotFile:
     @classmethod
     def load(cls, folder: Path) -> "FewShotFile":
         """Reads what `save` wrote; UserError when it is absent or damaged."""
-        return read_typed(folder / FILE, cls, "few-shot file", file_format=_FORMAT)
+        path = folder / FILE
+        found = read_typed(path, cls, "few-shot file", file_format=_FORMAT)
+        networks = {name for pair in PAIRS for name in pair}
+        for place, group in enumerate(found.groups):
+            lacking = sorted(networks - group.metrics.keys())
+            lacking += [f"{one} - {other}" for one, other in PAIRS
+                        if f"{one} - {other}" not in group.differences]  # fmt: skip
+            if lacking:
+                raise UserError(f"{path}: groups.[{place}] lacks {', '.join(lacking)}")
+        return found
 
 
 def is_few_shot(folder: Path) -> bool:

@@ -67,6 +67,7 @@ def test_mistakes_are_named():
     [
         ("parts", lambda array: array[0], r"parts must be text\[P\]"),
         ("parts", lambda array: array[:-1], r"train_targets must be float32\[N, 23\]"),
+        ("parts", lambda array: array[:0], "several tasks have a part each"),
         ("parts", lambda array: array[:1], "several tasks have a part each"),
         ("parts", lambda array: np.append(array[:-1], "{}"), "parts"),
         ("parts", lambda array: np.char.replace(array, '"bool"', '"uint8"'), None),

@@ -555,3 +555,19 @@ def test_this_file_knows_what_a_trusting_reader_would_do(tmp_path):
     proof = tmp_path / "proof"
     pickle.loads(pickle.dumps(Runs(builtins.eval, _touch(proof))))
     assert proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"{'descr'", b"{{{{{{{{", "damaged, or no"), (b"(2,)", b"(2,(", "damaged, or no"),
+        (b"NUMPY\x01", b"NUMPY\x09", "of version"), (b"'shape'", b"'shame'", "damaged, or no"),
+    ],
+)  # fmt: skip
+def test_a_damaged_header_of_objects_is_refused(tmp_path, old, new, said):
+    np.save(tmp_path / "n.npy", np.array([None, "a"], object), allow_pickle=True)
+    content = (tmp_path / "n.npy").read_bytes()
+    assert content.count(old) == 1
+    (tmp_path / "n.npy").write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=said):
+        load_npy(tmp_path / "n.npy")

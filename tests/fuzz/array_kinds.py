@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -26,10 +27,12 @@ from hwnas_jax.data.stored import save_dataset
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.compare.cell import _ARRAYS as CELL_ARRAYS
 from hwnas_jax.runs.compare.cell import Cell
+from hwnas_jax.runs.few_shot import FewShotRun
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.start import FILE as START
 from hwnas_jax.runs.start import Start
 from hwnas_jax.runs.warm_start import WarmStart, num_params
+from hwnas_jax.search.meta.judging import Judged
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tabular import load_benchmark
@@ -237,6 +240,14 @@ def _warm_start(path: Path) -> dict[str, Any]:
     return found._asdict()
 
 
+def _few_shot(path: Path) -> Any:
+    """Returns what reading the files of a run of few-shot learning takes of it."""
+    objectives = SimpleNamespace(supernet=METHODS.supernet)
+    return SimpleNamespace(
+        folder=path.parent, objectives=objectives, space=DENSE, targets=(), goes_on=""
+    )
+
+
 def _warm_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
     alike(found, given)
     assert found["seeds"].tolist() == [0]
@@ -327,6 +338,19 @@ KINDS: dict[str, Kind] = {
                  "copied": np.arange(_weights().size) % 2 == 0,
                  "params": np.zeros((1, num_params(METHODS.relaxation, METHODS.mask)), np.float32)},
         _warm_start, ("hwnas_jax.runs.warm_start",), _warm_sane, START,
+    ),
+    "start of few-shot learning": Kind(
+        lambda: {"weights": _weights()[0], "params": np.zeros(DENSE.mask.shape, np.float32)},
+        lambda path: {
+            name: np.asarray(array)
+            for name, array in FewShotRun.start(_few_shot(path))._asdict().items()
+        },
+        ("hwnas_jax.runs.few_shot.run",), alike, "start.npz",
+    ),
+    "episodes of few-shot learning": Kind(
+        lambda: {"figures": _rng().random((1, 5, len(Judged._fields))).astype(np.float32)},
+        lambda path: {"figures": np.moveaxis(FewShotRun.judged_episodes(_few_shot(path)), 1, -1)},
+        ("hwnas_jax.runs.few_shot.run",), alike, "episodes.npz",
     ),
     "result of a comparison": Kind(
         lambda: {name: np.zeros([{"S": 2, "E": 3, "D": 6, "T": 2, "F": 3}[a] for a in array.shape],

@@ -63,7 +63,7 @@ LONG = (
     "hwnas_jax.cost.simulate.estimates.estimate", "hwnas_jax.runs.retrain.train",
     "hwnas_jax.commands.cost_study.run_study", "hwnas_jax.commands.cost_transfer.learn_prior",
     "hwnas_jax.runs.compare.study.run_cell",
-    "hwnas_jax.runs.sources.study.Run.create",
+    "hwnas_jax.runs.sources.study.Run.create", "hwnas_jax.runs.few_shot.run.FewShotRun.all",
     "hwnas_jax.parallel.distributed.start",
     "hwnas_jax.runs.compile_for.compile_for", "hwnas_jax.commands.export._untrained",
     "hwnas_jax.tabular.builtin.make_table", "hwnas_jax.tabular.make.table.Trainer",

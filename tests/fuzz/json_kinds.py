@@ -16,6 +16,8 @@ from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.files.writer import HOLDER, LOCK, Writer
+from hwnas_jax.report.few_shot_files import PAIRS, Classes, Costs, FewShotFile, Group
+from hwnas_jax.report.few_shot_page import cost_rows, rows_of, verdict
 from hwnas_jax.report.read import read_run
 from hwnas_jax.report.run_files import FILES, read_run_file
 from hwnas_jax.runs.compare.settings import Comparison
@@ -124,6 +126,33 @@ def _comparison(path: Path) -> Any:
     content = read_json(path, "comparison")
     return {"settings": plain(settings), "tables": content["tables"],
             "versions": content["versions"]}  # fmt: skip
+
+
+def _few_shot() -> FewShotFile:
+    rng = np.random.default_rng(0)
+    values = {name: rng.random(4) for pair in PAIRS for name in pair}
+    costs = Costs(5.0, 10.0, 4.5, 5.5, 1, 0.5)
+    return FewShotFile(
+        Classes(["a", "b"], ["c"], ["d", "e"]),
+        "accuracy",
+        "%",
+        True,
+        0.5,
+        "macs",
+        4,
+        "test",
+        [Group.of(values), Group.of(values, costs)],
+    )
+
+
+def _few_shot_read(path: Path) -> Any:
+    """What is read is put into tables and words, too."""
+    found = FewShotFile.load(path.parent)
+    if found.groups:
+        rows_of(found)
+        cost_rows(found)
+        verdict(found)
+    return plain(found)
 
 
 def _changes(path: Path) -> Any:
@@ -239,6 +268,10 @@ KINDS: dict[str, Kind] = {
                   versions={"jax": "0.10"}),
         lambda path: plain(Study.load(path.parent)), "hwnas_jax.runs.sources.settings",
         "sources.json",
+    ),
+    "few-shot results": Kind(
+        versioned("few_shot", **plain(_few_shot())), _few_shot_read,
+        "hwnas_jax.report.few_shot_files", "few_shot.json",
     ),
     "changes": Kind(
         [{"key": "retrain.epochs", "before": 3, "after": 5, "when": "2026-01-01T00:00:00+00:00"}],

@@ -17,6 +17,8 @@ READING = {
 
 ELSEWHERE = {
     "commands.cost_predict": "test_commands.py",
+    "commands.fewshot": "its file, in test_json.py",
+    "report.few_shot_page": "its file, in test_json.py",
     "cost.files.readers.csv": "test_sheets.py",
     "cost.files.plain_text": "test_sheets.py",
     "cost.files.sheet": "test_sheets.py",

@@ -214,7 +214,11 @@ class FewShotRun(CostStages, FewShotParts):
         path = self.folder / EPISODES
         figures = len(Judged._fields)
         known = {"figures": Array("float", (1 + len(self.targets), "E", figures))}
-        return [Judged(*np.moveaxis(one, -1, 0)) for one in read_npz(path, known)["figures"]]
+        try:
+            found = read_npz(path, known)
+        except UserError as error:
+            raise UserError(f"{path} cannot be used: {error}") from error
+        return [Judged(*np.moveaxis(one, -1, 0)) for one in found["figures"]]
 
     def judge(self) -> None:
         """Judges the start on episodes of classes that it has not seen."""

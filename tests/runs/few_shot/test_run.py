@@ -200,3 +200,13 @@ def test_data_without_classes_are_refused(tmp_path):
         made(tmp_path / "kept")
         (tmp_path / "kept" / "few_shot.json").unlink()
         FewShotRun.open(tmp_path / "kept")
+
+
+def test_a_damaged_file_of_what_was_found_is_refused(finished, tmp_path):
+    good = json.loads((finished / "few_shot.json").read_text())
+    for part, name in (("metrics", "adapted"), ("differences", "anew - fixed")):
+        damaged = json.loads(json.dumps(good))
+        del damaged["groups"][1][part][name]
+        (tmp_path / "few_shot.json").write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=rf"few_shot.json: groups.\[1\] lacks {name}"):
+            FewShotFile.load(tmp_path)
