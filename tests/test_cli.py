@@ -214,6 +214,14 @@ def test_mistakes_beside_a_run(capsys, here, line, parts):
         assert part in shown
 
 
+@pytest.mark.parametrize("word", ["\x1b[2J", "a\0b", "\u202egnp"])
+@pytest.mark.parametrize("line", ["list", "search", "report", "search --seed", "nonsense"])
+def test_what_would_control_the_terminal_is_not_repeated(capsys, empty, line, word):
+    assert main([*line.split(), word]) == 2
+    said = "".join(capsys.readouterr())
+    assert "holds a control character" in said and not set(word) & set("\x1b\0\u202e") & set(said)
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -224,14 +232,6 @@ def test_mistakes_beside_a_run(capsys, here, line, parts):
         ("architecture.json", "retrain {} tiny.json"),
     ],
 )
-@pytest.mark.parametrize("word", ["\x1b[2J", "a\0b", "\u202egnp"])
-@pytest.mark.parametrize("line", ["list", "search", "report", "search --seed", "nonsense"])
-def test_what_would_control_the_terminal_is_not_repeated(capsys, empty, line, word):
-    assert main([*line.split(), word]) == 2
-    said = "".join(capsys.readouterr())
-    assert "holds a control character" in said and not set(word) & set("\x1b\0\u202e") & set(said)
-
-
 def test_damaged_file_is_named_and_a_good_one_offered(capsys, here, name, line):
     content = (here / "run" / name).read_bytes()
     damaged = here / "damaged" / name

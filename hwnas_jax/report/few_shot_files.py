@@ -134,7 +134,7 @@ class FewShotFile:
             lacking += [f"{one} - {other}" for one, other in PAIRS
                         if f"{one} - {other}" not in group.differences]  # fmt: skip
             if lacking:
-                raise UserError(f"{path}: groups.[{place}] lacks {', '.join(lacking)}")
+                raise UserError(f"{path}: groups[{place}] lacks {', '.join(lacking)}")
         return found
 
 

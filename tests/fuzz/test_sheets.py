@@ -171,7 +171,7 @@ def test_a_damaged_file_is_refused_or_read_right(tmp_path, attack):
         judge("CSV: as observations", lambda: load_observations(path))
         judge("CSV: as a table", lambda: load_table(path), _table)
 
-    attack(damaged_sheet(), check, examples=250)
+    attack(damaged_sheet(), check, examples=150)
 
 
 def test_damaged_bytes_of_every_form(tmp_path, attack):
@@ -181,7 +181,7 @@ def test_damaged_bytes_of_every_form(tmp_path, attack):
         path.write_bytes(content)
         judge("CSV: damaged bytes", lambda: load_measurements(path), _believable)
 
-    attack(st.sampled_from(list(FORMS.values())).flatmap(damaged_bytes), check, examples=250)
+    attack(st.sampled_from(list(FORMS.values())).flatmap(damaged_bytes), check, examples=150)
 
 
 def _believable(found):
