@@ -142,7 +142,8 @@ def test_own_space_runs(run):
     for predicted, measured, accuracy in rows:
         assert float(predicted) <= target_ms + 5e-4
         assert float(measured) > 0
-        assert 0.1 < float(accuracy) <= 1
+        # Which networks are found depends on what was measured, and they learn for two epochs.
+        assert 0 < float(accuracy) <= 1
     assert Path(re.search(r"report: (.+)", found)[1]).is_file()
 
 

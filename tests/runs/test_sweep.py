@@ -214,7 +214,7 @@ GIVEN = "--run-dir new --cost-model run/cost_model.npz"
 BESIDE = [
     (f"sweep tiny.json {GIVEN} --targets 1e-30 1", ("target 1e-30", "out of reach", "median")),
     (f"sweep tiny.json {GIVEN} --percentiles 50 50.000001", ("more than once",)),
-    ("sweep tiny.json --run-dir run", ("run folder run exists",)),
+    ("sweep tiny.json --run-dir run", ("the folder run exists",)),
     ("sweep --resume run --percentiles 20 50 90", ("keeps its percentiles: 30 80", "20 50 90")),
     ("sweep --resume run --targets 1", ("keeps its targets: none", "--cost-model run")),
     ("sweep --resume run --seeds 1", ("keeps its seeds: 0", "given were 1")),
