@@ -182,9 +182,12 @@ def test_own_data_runs(run):
     assert "cannot read the picture FOLDER/pictures/test/level/200.png" in damaged
 
 
+FEW_CELLS = {"count": 120, "retrain__epochs": 8, "profile__networks": 8, "profile__held_out": 3}
+
+
 @pytest.mark.slow
 def test_own_task_runs(run):
-    cells = run("own_task", **{**SMALLER, "count": 120, "retrain__epochs": 8})
+    cells = run("own_task", **{**SMALLER, **FEW_CELLS})
     assert drawn_in(cells) == {"look", "predictions"}
     assert "task: segmentation; (96, 20, 20, 1) to train on, (24, 20, 20, 1)" in _text(
         cells["data"]
