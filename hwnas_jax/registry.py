@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import math
 import sys
 import types
@@ -32,6 +33,7 @@ SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 """Kinds of parameters that take any number of arguments; they are no options."""
 
 Options = dict[str, int | float | bool | str]
+"""Plain values by name. A list is written as a text, "a,b", and a table as JSON, '{"a": 2}'."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +298,7 @@ def checked_options(
             hints[key], config=ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
         )
         try:
-            checked[key] = adapter.validate_python(value, strict=True)
+            checked[key] = _allowed(adapter, value)
         except ValidationError as error:
             why = reason(error.errors()[0])
             raise UserError(f"{what}: {key} = {shown(value)} {why}") from None
@@ -312,6 +314,33 @@ def checked_options(
     if missing:
         raise UserError(f"the {what} needs {', '.join(missing)}")
     return checked
+
+
+def _allowed(adapter: Any, value: Any) -> Any:
+    """Returns a value as an option has it: where that is a list or a table, a text may say it.
+
+    Args:
+      adapter: of the option's type.
+      value: as it was given.
+
+    Raises:
+      ValidationError: when it is not allowed.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_python(value, strict=True)
+    except ValidationError as refused:
+        if not isinstance(value, str):
+            raise
+        words = [option_value(word.strip()) for word in value.split(",")]
+        text = value if value.lstrip().startswith(("[", "{")) else json.dumps(words)
+        try:
+            return adapter.validate_json(text, strict=True)
+        except ValidationError as within:
+            # Where the option is a list, its members are what is wrong.
+            member = within.errors()[0]["loc"][:1]
+            raise (within if member and isinstance(member[0], int) else refused) from None
 
 
 def reason(error: Mapping[str, Any]) -> str:

@@ -238,3 +238,8 @@ def test_missing_or_folder(tmp_path, name):
     assert f"no config file {tmp_path / name}" in message(load_config, str(tmp_path / name))
     (tmp_path / name).mkdir()
     assert f"no config file {tmp_path / name}" in message(load_config, str(tmp_path / name))
+
+
+def test_a_list_among_options_is_told_how_to_be_written():
+    with pytest.raises(UserError, match=r"data\.args\.tasks = \['a'\] must be .*text with commas"):
+        override(Config(), data__args={"tasks": ("a",)})

@@ -27,7 +27,7 @@ def _text(cell) -> str:
     return "".join(out.text for out in cell.outputs if out.output_type == "stream")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "own_space", "cost_models", "own_data"])
+@pytest.mark.parametrize("name", ["quickstart", "own_space", "cost_models", "own_data", "own_task"])
 def test_stored_without_outputs(name):
     stored = read(name)
     nbformat.validate(stored)
@@ -181,3 +181,34 @@ def test_own_data_runs(run):
     assert "say layout NHW" in layout
     assert "class folder FOLDER/pictures/test/crossed has no pictures" in empty
     assert "cannot read the picture FOLDER/pictures/test/level/200.png" in damaged
+
+
+FEW_CELLS = {"count": 120, "retrain__epochs": 8, "profile__networks": 8, "profile__held_out": 3}
+
+
+@pytest.mark.slow
+def test_own_task_runs(run):
+    cells = run("own_task", **{**SMALLER, **FEW_CELLS})
+    assert drawn_in(cells) == {"look", "predictions"}
+    assert "task: segmentation; (96, 20, 20, 1) to train on, (24, 20, 20, 1)" in _text(
+        cells["data"]
+    )
+    found = _text(cells["run"])
+    rows = re.findall(
+        f"target {NUMBER} ms, predicted {NUMBER} ms, measured {NUMBER} ms, mean IoU {NUMBER}", found
+    )
+    assert len(rows) == 2
+    chance = float(re.search(f"looks at no image: mean IoU {NUMBER}", found)[1])
+    for target_ms, predicted, measured, mean_iou in rows:
+        assert float(predicted) <= float(target_ms) + 5e-4
+        assert float(measured) > 0
+        assert chance < float(mean_iou) <= 1
+    assert Path(re.search(r"report: (.+)", found)[1]).is_file()
+    new = float(re.search(f"new images: {NUMBER}", _text(cells["predictions"]))[1])
+    assert chance < new <= 1
+    own = re.search(f"chance {NUMBER}, the network above {NUMBER}", _text(cells["own"]))
+    blind, dice = own.groups()
+    assert 0 < float(blind) < float(dice) <= 1
+    sizes, wrong = _text(cells["mistakes"]).strip().split("\n\n")
+    assert "needs a target for each pixel of the 20x20 inputs" in sizes
+    assert "is made for task.name = 'segmentation'" in wrong

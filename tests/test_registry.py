@@ -2,7 +2,7 @@
 
 import dataclasses
 import textwrap
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +104,46 @@ def test_an_integer_option_takes_integers_in_its_range(terms):
     with pytest.raises(UserError, match=f"estimator implicit: terms = {terms!r} must be"):
         ESTIMATORS.make(Part("implicit", {"terms": terms}))
     assert ESTIMATORS.make(Part("implicit", {"terms": 4})).terms == 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    words: tuple[Literal["a", "b"], ...] = ("a",)
+    sizes: tuple[Annotated[int, Gt(0)], ...] = ()
+    weights: Literal["equal"] | dict[str, Annotated[float, Gt(0)]] = "equal"
+    text: str = ""
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("words", "a,b", ("a", "b")),
+        ("words", "b", ("b",)),
+        ("words", ' ["b", "a"]', ("b", "a")),
+        ("sizes", "3, 4", (3, 4)),
+        ("weights", "equal", "equal"),
+        ("weights", '{"x": 2, "y.z": 0.5}', {"x": 2.0, "y.z": 0.5}),
+        ("text", "a,b", "a,b"),
+        ("text", '{"x": 2}', '{"x": 2}'),
+    ],
+)
+def test_a_text_says_lists_and_tables(key, text, value):
+    assert checked_options(Lists, {key: text}, "task x") == {key: value}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("words", "a,c", "words = 'a,c' must be 'a' or 'b'"),
+        ("sizes", "3,0", "sizes = '3,0' must be greater than 0"),
+        ("sizes", "3,x", "sizes = '3,x' must be an integer"),
+        ("sizes", "[3", "sizes = .* must be a tuple"),
+        ("weights", '{"x": -1}', "weights = .* must be"),
+    ],
+)
+def test_a_wrong_list_or_table_is_told(key, text, said):
+    with pytest.raises(UserError, match=f"task x: {said}"):
+        checked_options(Lists, {key: text}, "task x")
 
 
 def test_an_option_may_be_left_open():

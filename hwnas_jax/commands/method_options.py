@@ -5,7 +5,11 @@
     --search.relaxation.name drnas --search.relaxation.args.learning_rate 0.03
 
 mean the same; the longer forms name the keys as a config does. The search space and the data
-source, which have further settings, are chosen by their keys alone.
+source, which have further settings, are chosen by their keys alone. An option that is a list is
+written with commas, and one that is a table as JSON:
+
+    --data.name scenes --data.args tasks class_object,normal
+    --task.name several --task.args weights '{"normal": 2.0}'
 
 The options of one method mean nothing to another. So whoever names another method than the config
 does begins with that method's defaults.

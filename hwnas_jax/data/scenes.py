@@ -63,7 +63,7 @@ class Scenes(Source):
     tasks: Annotated[tuple[Question, ...], Len(1)] = (
         "class_object", "segmentsemantic", "autoencoder",
     )  # fmt: skip
-    """what is asked; of several, all are learned at once"""
+    """what is asked; of several, all are learned at once: class_object,normal"""
     examples: Annotated[int, Ge(20)] = 3000
     """how many, train and test together"""
     size: Annotated[int, Ge(8), Le(256)] = 16

@@ -25,16 +25,14 @@ class TargetPart:
       name: of the task among the others ("objects").
       task: what is learned, as in the registry of tasks ("classification").
       shape: of the target of one example.
-      dtype: Kind
-    output_names: as of a data set for this task alone.
+      dtype: of the targets.
+      output_names: as of a data set for this task alone.
     """
 
     name: str
     task: str
     shape: tuple[Annotated[int, Interval(gt=0, le=2**20)], ...]
-    dtype: Literal[
-        "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32"
-    ]
+    dtype: Kind
     output_names: tuple[str, ...]
 
     @property

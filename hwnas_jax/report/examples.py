@@ -52,24 +52,49 @@ def _metrics(run: RunFiles) -> list[str]:
 
 
 def _figures(run: RunFiles, label: str) -> list[str]:
-    examples = load_examples(run.path, label)
+    """Returns the figures of a network, of each task in turn where there are several."""
+    task = run.targets["task"] if run.targets else {}
+    parts = task.get("parts") or []
+    if not parts:
+        return _drawn(
+            load_examples(run.path, label), task.get("name"), task.get("outputs") or [], "examples"
+        )
+    pieces: list[str] = []
+    for i, part in enumerate(parts):
+        examples = load_examples(run.path, label, i)
+        drawn = _drawn(examples, part["task"], part["outputs"], f"examples-{i + 1}")
+        if drawn:
+            pieces += [note(f"The task {part['name']} ({part['task']}):"), *drawn]
+    return pieces
+
+
+def _drawn(
+    examples: Examples | None, task: str | None, names: Sequence[str], place: str
+) -> list[str]:
+    """Returns the figures of examples.
+
+    Args:
+      examples: those that were kept.
+      task: the name of what is learned.
+      names: of the outputs.
+      place: names the figures on the page.
+    """
     if examples is None or not examples.kind:
         return []
-    task = run.targets["task"] if run.targets else {}
-    names, said = task.get("outputs") or [], ""
-    if task.get("name") == "surface_normals" and examples.targets.shape[-1] == 3:
+    said = ""
+    if task == "surface_normals" and examples.targets.shape[-1] == 3:
         examples, said = _as_colours(examples), _DIRECTIONS
     said = said or _what_is_drawn(examples, names)
     plot = {"class map": plot_class_maps, "value map": plot_value_maps}.get(
         examples.kind, plot_inputs
     )
-    parts = [figure(plot(examples, names), "examples", f"{_which(examples)} {said}")]
+    parts = [figure(plot(examples, names), place, f"{_which(examples)} {said}")]
     if examples.true_values is not None:
         caption = (
             f"Predicted against true values of the first {len(examples.true_values):,} test "
             "examples, in the units of the data. On the line both are equal."
         )
-        parts.append(figure(plot_values(examples, names), "example-values", caption))
+        parts.append(figure(plot_values(examples, names), f"{place}-values", caption))
     return parts
 
 

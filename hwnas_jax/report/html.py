@@ -50,7 +50,7 @@ def missing(what: str, file: str) -> str:
 
 
 def figure(drawn: Figure, name: str, caption: str) -> str:
-    """Returns a figure with its caption; `name` is letters and hyphens, unique on a page."""
+    """Returns a figure with its caption; `name`: letters, digits, hyphens; unique on a page."""
     svg = to_svg(drawn, name, escaped(caption))
     return f'<figure id="{name}">\n{svg}\n<figcaption>{escaped(caption)}</figcaption>\n</figure>'
 

@@ -91,6 +91,15 @@ class OneTarget:
 
 
 @dataclasses.dataclass(frozen=True)
+class PartEntry:
+    """One of several tasks that are learned at once."""
+
+    name: str
+    task: str
+    outputs: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class TaskEntry:
     """What is learned, as `TaskMetric` shows it."""
 
@@ -101,6 +110,7 @@ class TaskEntry:
     chance: float | None = None
     test_examples: Whole | None = None
     outputs: list[str] | None = None
+    parts: list[PartEntry] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -127,7 +127,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
     Args:
       figure: what to draw.
-      name: letters and hyphens; keeps the ids of several figures on one page apart.
+      name: letters, digits and hyphens; keeps the ids of several figures on one page apart.
       description: what a screen reader says; already escaped for HTML.
     """
     buffer = io.StringIO()

@@ -281,7 +281,7 @@ class NetworkStages(RunParts):
     def _keep_examples(self, entry: dict[str, Any], trained: Trained) -> None:
         """Keeps test examples of a network that the page of one search may show."""
         if entry["origin"] == "search" and not self.wanted.several and distributed.is_first():
-            keep_examples(self.folder, entry["label"], trained.examples)
+            keep_examples(self.folder, entry["label"], *trained.examples)
 
     def _select(self, networks: list[dict[str, Any]]) -> None:
         sign = 1 if self.task.higher_is_better else -1

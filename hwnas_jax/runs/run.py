@@ -62,7 +62,7 @@ from hwnas_jax.runs.searching import run_searches
 from hwnas_jax.runs.start import given_start
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import check_reachable, cost_range, resolve_target
-from hwnas_jax.tasks import task_for
+from hwnas_jax.tasks import described, task_for
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
 SHARED_STAGES = ("search", "retrain")
@@ -273,7 +273,6 @@ class Run(CostStages, NetworkStages):
                 check_reachable(self.space, model, target, seed=self.config.seed)
         if self.wanted.several:
             make_members(targets, self.wanted.all_seeds(self.config))
-        data = self.dataset
         write_run_file(
             self.folder,
             "targets",
@@ -289,15 +288,7 @@ class Run(CostStages, NetworkStages):
                 ],
                 "range": [reachable.lowest, reachable.highest],
                 "quantiles": {str(q): reachable.at(q) for q in (5, 25, 50, 75, 95)},
-                "task": {
-                    "name": self.task.name,
-                    "metric": self.task.metric,
-                    "higher_is_better": self.task.higher_is_better,
-                    "unit": self.task.unit,
-                    "chance": self.task.chance(data.test_targets, data.num_outputs),
-                    "test_examples": len(data.test_targets),
-                    "outputs": list(data.output_names),
-                },
+                "task": described(self.task, self.dataset),
             },
         )
         self.__dict__.pop("members", None)

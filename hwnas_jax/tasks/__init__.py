@@ -1,7 +1,15 @@
 """What is learned."""
 
 from hwnas_jax.tasks.autoencoding import Autoencoding
-from hwnas_jax.tasks.base import TASKS, Task, check_task, make_task, task_for, values
+from hwnas_jax.tasks.base import (
+    TASKS,
+    Task,
+    check_task,
+    described,
+    make_task,
+    task_for,
+    values,
+)
 from hwnas_jax.tasks.classification import Classification
 from hwnas_jax.tasks.dense_regression import DenseRegression
 from hwnas_jax.tasks.multi_label import MultiLabel
@@ -12,6 +20,6 @@ from hwnas_jax.tasks.surface_normals import SurfaceNormals
 
 __all__ = [
     "TASKS", "Autoencoding", "Classification", "DenseRegression", "MultiLabel", "Regression",
-    "Segmentation", "Several", "SurfaceNormals", "Task", "check_task", "make_task",
-    "task_for", "values",
+    "Segmentation", "Several", "SurfaceNormals", "Task", "check_task", "described",
+    "make_task", "task_for", "values",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ computed once for a trained network and shown beside the primary metric.
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -148,6 +148,15 @@ class Task(abc.ABC):
         del outputs
         return None
 
+    def apart(self, outputs: Any, targets: Any) -> Iterator[tuple["Task", Any, Any]]:
+        """Yields each of several tasks with its own outputs and targets; by default this task.
+
+        Args:
+          outputs: `float32[N, ...]`, as of `loss`.
+          targets: `[N, ...]`.
+        """
+        yield self, outputs, targets
+
     def value(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the primary metric of a batch, `float32[]`."""
         return self.metrics(self.sums(outputs, targets))[self.metric]
@@ -237,6 +246,28 @@ def make_task(part: Part, dataset: Dataset) -> Task:
     task = task.fit(dataset.train_targets)
     check_task(task, dataset.train_targets, dataset.num_outputs, dataset.input_shape)
     return task
+
+
+def described(task: Task, dataset: Dataset) -> dict[str, Any]:
+    """Returns what the report of a run has to know of its task, as plain values.
+
+    Args:
+      task: what is learned.
+      dataset: what it is learned on.
+    """
+    return {
+        "name": task.name,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "unit": task.unit,
+        "chance": task.chance(dataset.test_targets, dataset.num_outputs),
+        "test_examples": len(dataset.test_targets),
+        "outputs": list(dataset.output_names),
+        "parts": [
+            {"name": part.name, "task": part.task, "outputs": list(part.output_names)}
+            for part in dataset.parts
+        ],
+    }
 
 
 def check_positions(task: Task, targets: np.ndarray, input_shape: Sequence[int]) -> None:

@@ -147,6 +147,10 @@ class Several(Task):
             yield each, outputs[:, first:last].reshape(len(outputs), *each.shape), own
             first = last
 
+    def apart(self, outputs: Any, targets: Any) -> Iterator[tuple[Task, Any, Any]]:
+        """Yields each task with its own outputs and targets, in their order."""
+        return ((each.task, out, own) for each, out, own in self._each(outputs, targets))
+
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the weighted sum of the tasks' mean losses."""
         losses = [each.task.loss(out, own) for each, out, own in self._each(outputs, targets)]

@@ -120,35 +120,41 @@ def _thinned(array: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
     return kept[..., :_CHANNELS] if kept.ndim > len(steps) + 1 else kept
 
 
-def _path(folder: Path, label: str) -> Path:
-    return Path(folder) / f"examples_{label}.npz"
+def _path(folder: Path, label: str, number: int) -> Path:
+    task = f".{number + 1}" if number else ""
+    return Path(folder) / f"examples_{label}{task}.npz"
 
 
-def keep_examples(folder: Path, label: str, examples: Examples | None) -> None:
-    """Writes the examples of a network into a run folder; None writes nothing.
+def keep_examples(folder: Path, label: str, *examples: Examples | None) -> None:
+    """Writes the examples of a network into a run folder.
 
     Args:
       folder: the run folder.
       label: of the network.
-      examples: those that are kept.
+      *examples: for each task in its order, those that are kept; of None nothing is written.
     """
-    if examples is None:
-        return
-    arrays = {
-        field.name: value
-        for field in dataclasses.fields(Examples)
-        if (value := getattr(examples, field.name)) is not None
-    }
-    write_npz(_path(folder, label), arrays)
+    for number, kept in enumerate(examples):
+        arrays = {
+            field.name: value
+            for field in dataclasses.fields(Examples)
+            if (value := getattr(kept, field.name, None)) is not None
+        }
+        if arrays:
+            write_npz(_path(folder, label, number), arrays)
 
 
-def load_examples(folder: Path, label: str) -> Examples | None:
+def load_examples(folder: Path, label: str, number: int = 0) -> Examples | None:
     """Returns the examples of a network by its label; None where none were kept.
+
+    Args:
+      folder: the run folder.
+      label: of the network.
+      number: of the task, where there are several.
 
     Raises:
       UserError: when the file is damaged.
     """
-    path = _path(folder, label)
+    path = _path(folder, label, number)
     if not path.exists():
         return None
     known = {

@@ -62,7 +62,8 @@ class Trained:
       test_right: `bool[N]`, which test examples are right; None where the metric is no share of
         right examples.
       test_metrics: all metrics of the task on the test data, by name.
-      examples: a few test examples; None where the task does not say what outputs mean.
+      examples: a few test examples for each task, of which there is mostly one; None where a
+        task does not say what outputs mean.
     """
 
     network: nnx.Module
@@ -70,7 +71,7 @@ class Trained:
     test_metric: float
     test_right: np.ndarray | None
     test_metrics: dict[str, float]
-    examples: Examples | None
+    examples: tuple[Examples | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +207,10 @@ def make_training(
             test_metric=tested[task.metric],
             test_right=task.right(outputs, jnp.asarray(targets)),
             test_metrics=tested | task.final(np.asarray(outputs), targets),
-            examples=take_examples(task, dataset.test_inputs, outputs, targets),
+            examples=tuple(
+                take_examples(each, dataset.test_inputs, jnp.asarray(said), np.asarray(true))
+                for each, said, true in task.apart(outputs, targets)
+            ),
         )
 
     return Training(experiment, finish)

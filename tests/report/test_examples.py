@@ -165,6 +165,29 @@ def test_the_page_says_which_examples_it_shows_and_how(run, kept, task, said):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_the_page_shows_the_examples_of_every_task(run):
+    parts = [
+        {"name": "animal", "task": "classification", "outputs": ["cat", "dog", "cow"]},
+        {"name": "mood", "task": "my_task", "outputs": ["x"]},
+        {"name": "depth", "task": "dense_regression", "outputs": ["metres", "doubt"]},
+    ]
+    task = {**ACCURACY, "name": "several", "outputs": [], "parts": parts}
+    write(run, "targets.json", targets(1.3, task=task))
+    keep_examples(run, "search-1", CLASSES, None, VALUES)
+    page = report.write_report(run).read_text().replace("\u00a0", " ")
+    places = [
+        page.index(text)
+        for text in (
+            "The task animal (classification):", "Titles in orange", "The task depth (dense",
+            "Of the outputs the first, metres, is drawn",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert "mood" not in page
+    assert page.count('id="examples-') == 2
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_without_examples_has_no_such_section(run):
     assert "On test examples" not in report.write_report(run).read_text()
     odd = dataclasses.replace(CLASSES, targets=FIELD[..., 0], predicted=FIELD[..., 0])

@@ -103,6 +103,18 @@ def test_skill_is_the_mean_between_chance_and_the_best():
     assert task.final(np.asarray(outputs), targets) == {}
 
 
+def test_its_tasks_are_taken_apart():
+    outputs, targets = drawn()
+    for (task, out, own), (_, single, expected, true) in zip(
+        several().apart(outputs, targets), alone(), strict=True
+    ):
+        assert task == single
+        np.testing.assert_array_equal(out, expected)
+        np.testing.assert_array_equal(own, true)
+    ((task, out, own),) = single.apart(expected, true)
+    assert task is single and out is expected and own is true
+
+
 def test_options_reach_their_task():
     weighted = several(weights="equal", args={"segmentsemantic": {"class_weights": "balanced"}})
     plain = several(weights="equal")

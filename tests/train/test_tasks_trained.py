@@ -51,8 +51,8 @@ def test_tasks_of_positions_are_learned(name, metrics):
     assert found.test_metrics.keys() == metrics
     assert found.test_metrics[task.metric] == found.test_metric
     assert found.test_right is None
-    shape = dataset.test_targets[found.examples.numbers].shape
-    assert found.examples.predicted.shape == shape
+    shape = dataset.test_targets[found.examples[0].numbers].shape
+    assert found.examples[0].predicted.shape == shape
 
 
 def test_sequences_are_classified_and_judged_by_macro_f1():
@@ -70,4 +70,4 @@ def test_sequences_are_classified_and_judged_by_macro_f1():
     found = trained(dataset, Part("classification", {"metric": "macro_f1"}), pooled=True, epochs=12)
     assert found.test_metric == found.test_metrics["macro_f1"] > 0.95
     assert found.test_right is None
-    assert found.examples.inputs.shape[1:] == (1, 20, 2)
+    assert found.examples[0].inputs.shape[1:] == (1, 20, 2)
