@@ -149,7 +149,8 @@ def _kinds(hint: Any) -> set[type]:
 
 def _explain(kind: Any, error: Mapping[str, Any], what: str) -> str:
     """Returns what is wrong with a value, and what is allowed there."""
-    *parents, last = place = error["loc"] or ("",)
+    place: tuple[Any, ...] = error["loc"] or ("",)
+    *parents, last = place
     key, within = place_of(place) or f"the {what}", place_of(parents) or f"the {what}"
     holder = _holder(kind, parents)
     if len(place) > 2 and place[-3] == "args" and last in ("int", "float", "bool", "str"):
