@@ -153,7 +153,7 @@ def _explain(kind: Any, error: Mapping[str, Any], what: str) -> str:
     *parents, last = place
     key, within = place_of(place) or f"the {what}", place_of(parents) or f"the {what}"
     holder = _holder(kind, parents)
-    if len(place) > 2 and place[-3] == "args" and last in ("int", "float", "bool", "str"):
+    if parents[-2:-1] == ["args"] and last in ("int", "float", "bool", "str"):
         return (
             f"{within} = {_shown(error['input'])} must be a number, true, false or a text; a list "
             "is written as a text with commas, and a table as JSON"
