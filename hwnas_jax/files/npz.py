@@ -160,7 +160,7 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(entry) as packed:
         array = np.lib.format.read_array(packed, allow_pickle=False)
         packed.read(1)  # the checksum is compared when the end is reached
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _check_names(known: Mapping[str, Array], declared: Mapping, closed: bool) -> None:

@@ -153,7 +153,8 @@ def _scalar(made, kind, content=b""):
 
 def _encode(made, text, encoding="latin1"):
     if encoding != "latin1":
-        raise UserError(f"it encodes text as {encoding!r}, which is refused")
+        named = f"as {encoding!r}" if isinstance(encoding, str) else "in an unknown way"
+        raise UserError(f"it encodes text {named}, which is refused")
     made(len(text))
     return text.encode("latin1")
 

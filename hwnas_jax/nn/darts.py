@@ -241,6 +241,6 @@ class AuxiliaryHead(nnx.Module):
             x = jnp.concatenate([end.mean(axis, keepdims=True) for end in ends], axis)
         x = relu(self.narrow_norm(self.narrow(x)))
         kernel = self.kernel[...].astype(x.dtype)
-        joined = x.reshape(len(x), 1, 1, -1)
+        joined = x.reshape(x.shape[0], 1, 1, -1)
         x = matmul(joined, kernel.reshape(joined.shape[-1], -1))
         return self.linear(relu(self.wide_norm(x))[:, 0, 0])

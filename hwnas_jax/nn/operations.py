@@ -177,7 +177,7 @@ class Zero(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         height, width = (-(-size // self.stride) for size in x.shape[1:3])
-        return jnp.zeros((len(x), height, width, self.features), x.dtype)
+        return jnp.zeros((x.shape[0], height, width, self.features), x.dtype)
 
     def macs(self, input_shape: tuple[int, int, int]) -> int:
         """Returns 0."""

@@ -93,7 +93,7 @@ class _Graph(nnx.Module):
         """Returns the last value of each stage, `[B, H, W, C]` each."""
         nodes = [self.stem(x)]
         for node in range(1, len(self.shapes)):
-            total = jnp.zeros((len(x), *self.shapes[node]), nodes[0].dtype)
+            total = jnp.zeros((x.shape[0], *self.shapes[node]), nodes[0].dtype)
             for edge, (target, source) in enumerate(self.pairs):
                 if target != node or not self.edges[edge]:
                     continue
@@ -108,7 +108,7 @@ class _Graph(nnx.Module):
         weight, operations = gates.weight[edge].astype(x.dtype), self.edges[edge]
         if gates.index is None:
             return sum(weight[1 + i] * operation(x) for i, operation in enumerate(operations))
-        shape = (len(x), *self.shapes[self.pairs[edge][0]])
+        shape = (x.shape[0], *self.shapes[self.pairs[edge][0]])
         graphs, states = zip(*(nnx.split(operation) for operation in operations), strict=True)
 
         def branch(graph, state):

@@ -207,6 +207,12 @@ def test_the_folders_of_help(tmp_path):
         ("str_arch2idx.pt", {"|a~0|": 0}, r"str_arch2idx\.pt: .*no nasbench201 cell"),
         ("str_arch2idx.pt", {CELLS.to_string(ROWS[0]): 3}, "not numbered"),
         ("str_arch2idx.pt", [1, 2], "does not hold architectures"),
+        (
+            "str_arch2idx.pt",
+            {CELLS.to_string(ROWS[0]): float("inf")},
+            "does not hold architectures",
+        ),
+        ("latency/fpga.pt", [1.0] * 19 + [10**400], r"fpga\.pt: it must hold a list of numbers"),
         ("hardware_embedding_index.pt", [99], r"none of 0\.\.19"),
     ],
 )

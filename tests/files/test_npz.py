@@ -41,7 +41,7 @@ def test_what_was_written_is_read(tmp_path, compressed):
         assert found.keys() == {*GOOD, *rare}
         for name, array in {**GOOD, **rare}.items():
             np.testing.assert_array_equal(found[name], array)
-            assert found[name].dtype == array.dtype
+            assert found[name].dtype == array.dtype.newbyteorder("=")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -228,3 +228,11 @@ def test_parts_of_tables_are_checked():
     assert named(np.array([[1, 0]]), ("a", "b")).tolist() == [["b", "a"]]
     with pytest.raises(UserError, match=r"row \[0\]: operation 2 has no name among 2"):
         named(np.array([[2]]), ("a", "b"))
+
+
+def test_numbers_in_the_byte_order_of_other_machines_are_those_of_this_one(tmp_path):
+    numbers = np.array([[1.5, -2.0]], ">f4")
+    write_npz(tmp_path / "x.npz", {"x": numbers})
+    found = read_npz(tmp_path / "x.npz", {"x": Array("float", ("N", "C"))})["x"]
+    assert found.dtype == np.float32 and found.dtype.isnative
+    np.testing.assert_array_equal(found, numbers)

@@ -119,7 +119,9 @@ def agrees(found: Any, given: Any, place: str = "value") -> None:
         for number, (one, other) in enumerate(zip(found, given, strict=True)):
             agrees(one, other, f"{place}[{number}]")
     else:
-        same = found == given and isinstance(found, bool) == isinstance(given, bool)
+        numbers = {type(found), type(given)} == {int, float}
+        same = float(found) == float(given) if numbers else found == given
+        same = same and isinstance(found, bool) == isinstance(given, bool)
         assert same, f"{place}: read {found!r} where {given!r} was given"
 
 

@@ -165,7 +165,9 @@ def _as_in_files(found, expected, folder, names):
             if files[0].suffix == ".gz":
                 content = gzip.decompress(content)
             values = np.frombuffer(content[-one.size :], np.uint8)
-            np.testing.assert_array_equal(one.ravel(), values, err_msg=part)
+            columns = files[0].suffix == ".npy" and b"'fortran_order': True" in content
+            values = values.reshape(one.shape, order="F" if columns else "C")
+            np.testing.assert_array_equal(one, values, err_msg=part)
 
 
 _CELLS = ("0.png", "12.png", "../0.png", "/etc/passwd", "", " ", "a\0b", "x" * 5000, "5", "1.5",

@@ -148,3 +148,20 @@ def test_gates_of_another_shape_are_refused():
     cells = abstract(lambda rngs: MixedCells(1, 2, EDGES, COMMON, rngs))
     with pytest.raises(AssertionError):
         cells(jnp.ones((1, 4, 4, 2)), Gates(jnp.ones((5, 2))))
+
+
+def test_a_cell_that_cuts_its_inputs_takes_batches_of_any_size():
+    """Exported programs leave the number of examples open."""
+    from jax import export
+
+    cut = FixedCell(
+        [NONE] * 6, [(n, s) for n in range(1, 4) for s in range(n)], [True] * 6, 3,
+        network_norm(), nnx.Rngs(0),
+    )  # fmt: skip
+    graph, state = nnx.split(cut)
+    sizes = export.symbolic_shape("b, 4, 4, 3")
+    traced = export.export(jax.jit(lambda x: nnx.merge(graph, state)(jnp.abs(x))))(
+        jax.ShapeDtypeStruct(sizes, jnp.float32)
+    )
+    for count in (1, 5):
+        np.testing.assert_array_equal(traced.call(jnp.ones((count, 4, 4, 3))), 0)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from hwnas_jax.data.base import SOURCES
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.nasbench360.published import Published, checked, member, opened
 from hwnas_jax.errors import UserError, choose
-from hwnas_jax.files.pickles import load_pickle
+from hwnas_jax.files.pickles import kind_of, load_pickle
 
 _RHYTHMS = {"N": "normal", "A": "atrial fibrillation", "O": "other", "~": "noise"}
 _WINDOW, _STRIDE = 1000, 500
@@ -42,7 +43,7 @@ class Nb360Ecg(Published):
         path = folder / self.about.files[0]
         self.check_fits(4 * path.stat().st_size, str(path))
         content = opened(load_pickle, path)
-        recordings, letters = (list(member(content, key, str(path))) for key in ("data", "label"))
+        recordings, letters = (_several(content, key, str(path)) for key in ("data", "label"))
         if len(recordings) != len(letters) or len(letters) < 10:
             raise UserError(
                 f"{path} has {len(recordings)} recordings and {len(letters)} labels; as many as "
@@ -81,3 +82,13 @@ class Nb360Ecg(Published):
         order = np.random.default_rng(0).permutation(len(found))[: self.examples]
         windows = np.stack([found[index] for index in order])
         return windows[..., None], np.array(rhythms, np.int32)[order]
+
+
+def _several(content: Any, key: str, where: str) -> list:
+    """Returns the values that a file holds by a name; UserError when they are no list."""
+    found = member(content, key, where)
+    if not isinstance(found, list | tuple | np.ndarray) or (
+        isinstance(found, np.ndarray) and found.ndim == 0
+    ):
+        raise UserError(f"{where}: {key!r} must be a list, got {kind_of(found)}")
+    return list(found)

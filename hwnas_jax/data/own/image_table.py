@@ -20,7 +20,7 @@ from hwnas_jax.data.own.picture_source import PicturePart, PictureSource
 from hwnas_jax.data.own.pictures import Picture
 from hwnas_jax.data.own.roles import part_of
 from hwnas_jax.data.own.source import entries, listed
-from hwnas_jax.errors import UserError, choose
+from hwnas_jax.errors import UserError, choose, shortened, shown
 from hwnas_jax.errors import listed as names_of
 
 _IMAGE = ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
@@ -99,7 +99,9 @@ class ImageTable(PictureSource):
         parts, start = {}, 0
         for part, own in rows.items():
             pictures = [
-                Picture(f"{row.image} (line {row.line} of {file})", file.parent / row.image)
+                Picture(
+                    f"{shortened(row.image)} (line {row.line} of {file})", file.parent / row.image
+                )
                 for file, row in own
             ]
             parts[part] = PicturePart(pictures, labels[start : start + len(own)])
@@ -128,7 +130,7 @@ class ImageTable(PictureSource):
                 part = part_of(cells[split].strip())
                 if part is None:
                     raise UserError(
-                        f"{where}: {header[split]} is {cells[split]!r}; allowed are train, val and "
+                        f"{where}: {header[split]} is {shown(cells[split])}; allowed are train, val and "
                         "test"
                     )
             own = [cells[label].strip() for label in labels if label is not None]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from annotated_types import Gt
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shortened
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -160,7 +160,8 @@ def _opened(picture: Picture) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise UserError(f"{picture.place}: there is no file {content!s}") from error
     except Exception as error:  # Pillow raises what its decoders raise
-        reason = str(error).strip().partition("\n")[0]
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = shortened((said or str(error)).strip().partition("\n")[0])
         if type(error).__name__ == "UnidentifiedImageError":
             reason = f"it is none of {', '.join(_FORMATS)}"
         raise UserError(f"cannot read the picture {picture.place}: {reason}") from error

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, listed, shortened
 from hwnas_jax.files.json_files import write_json
 from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.files.typed import read_typed
@@ -74,7 +74,7 @@ class Parts:
         if differing:
             told = "; ".join(f"{key}: {held.get(key)!r:.90}" for key in differing)
             raise UserError(
-                f"{self.folder} holds the parts of a table that differs in {', '.join(differing)} "
+                f"{self.folder} holds the parts of a table that differs in {listed([shortened(key) for key in differing])} "
                 f"({told}): go on with those settings, name another file with --out, or remove it"
             )
         return True

@@ -281,3 +281,10 @@ def test_numbers_too_large_for_float32_are_refused_without_a_warning(tmp_path, r
     with pytest.raises(UserError, match="train inputs must be finite"):
         read("satellite", tmp_path)
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("held", "said"), [(None, "nothing"), (5, "a number"), ({}, "a table")])
+def test_recordings_that_are_no_list_are_refused(tmp_path, held, said):
+    (tmp_path / "challenge2017.pkl").write_bytes(pickle.dumps({"data": held, "label": ["N"] * 20}))
+    with pytest.raises(UserError, match=f"'data' must be a list, got {said}"):
+        read("ecg", tmp_path)

@@ -112,7 +112,7 @@ def _numbers(value, file):
         if isinstance(value, dict | str | bytes):
             raise ValueError(f"got {kind_of(value)}")
         return np.asarray([float(item) for item in value])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{file.name}: it must hold a list of numbers: {fault(error)}") from error
 
 
@@ -150,5 +150,5 @@ def _architectures(place: Path, task: str) -> tuple[Choices, np.ndarray]:
         return space, encode_names(space, np.concatenate(columns, axis=1).astype(str))
     except UserError as error:
         raise UserError(f"{file.name}: {error}") from error
-    except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+    except (TypeError, LookupError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{file.name}: it does not hold architectures: {fault(error)}") from error
