@@ -19,6 +19,9 @@ by Student's t, signed so that more is better for the search. It is written to `
 `tasks.json` of the folder of results after every seed. What is there is not done again, so that a
 benchmark that was stopped goes on; `--show` only writes the table again. `--effort 0.1` takes a
 tenth of all steps and epochs, which tries the script out and shows nothing else.
+
+Darcy flow, whose images are the largest, took 7 min 50 s for one seed on 2 CPU cores of a busy
+machine, with a cold compilation cache: 545 s of CPU time.
 """
 
 import argparse
