@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import UserError, shown
 
 _SHOWN = 5
 """Most names that a message lists."""
@@ -127,7 +127,7 @@ def _check_counts(counts: np.ndarray, names: tuple[str, ...], where: str) -> Non
 
 
 def _shown(label: Any) -> str:
-    return repr(str(label))
+    return shown(str(label))
 
 
 def few(names: Sequence[Any]) -> str:

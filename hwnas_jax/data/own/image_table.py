@@ -130,8 +130,8 @@ class ImageTable(PictureSource):
                 part = part_of(cells[split].strip())
                 if part is None:
                     raise UserError(
-                        f"{where}: {header[split]} is {shown(cells[split])}; allowed are train, val and "
-                        "test"
+                        f"{where}: {header[split]} is {shown(cells[split])}; allowed are train, "
+                        "val and test"
                     )
             own = [cells[label].strip() for label in labels if label is not None]
             for label, cell in zip(labels, own, strict=True):

@@ -72,9 +72,11 @@ class Parts:
             held = read_typed(path, _Plan, "plan of a table", file_format=_FORMAT).plan
         differing = [key for key in {**held, **own} if held.get(key) != own.get(key)]
         if differing:
-            told = "; ".join(f"{key}: {held.get(key)!r:.90}" for key in differing)
+            names = [shortened(key) for key in differing]
+            values = [f"{held.get(key)!r:.90}" for key in differing]
+            told = "; ".join(map(": ".join, zip(names, values, strict=True)))
             raise UserError(
-                f"{self.folder} holds the parts of a table that differs in {listed([shortened(key) for key in differing])} "
+                f"{self.folder} holds the parts of a table that differs in {listed(names)} "
                 f"({told}): go on with those settings, name another file with --out, or remove it"
             )
         return True
