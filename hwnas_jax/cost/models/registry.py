@@ -137,10 +137,6 @@ def _load(
 def _check_costs(model: FittedModel, space: Choices) -> None:
     """Raises UserError for a model whose means or deviations no costs of networks can have."""
     some = space.random(np.random.default_rng(0), _ASKED)
-    if model.knows_uncertainty:
-        for metric, values in std_architectures(model, some, space.num_options).items():
-            if not (np.isfinite(values) & (values >= 0)).all():
-                raise UserError(f"its standard deviations of {metric} are no finite numbers")
     for metric, values in predict_architectures(model, some, space.num_options).items():
         mean = float(np.mean(values, dtype=float))
         if metric in METRICS and not 0 <= mean < np.inf:
@@ -148,6 +144,10 @@ def _check_costs(model: FittedModel, space: Choices) -> None:
                 f"it predicts that networks cost {mean:.3g} {unit(metric)} on average; costs are "
                 "positive and finite"
             )
+    if model.knows_uncertainty:
+        for metric, values in std_architectures(model, some, space.num_options).items():
+            if not (np.isfinite(values) & (values >= 0)).all():
+                raise UserError(f"its standard deviations of {metric} are no finite numbers")
 
 
 def _check_predictions(model: FittedModel, space: Choices, name: str) -> None:
