@@ -77,8 +77,8 @@ def test_the_reader_of_all_of_them(tmp_path, attack):
             given = _strict(content)
             assert found.keys() == given.keys()
             for name, array in found.items():
-                expected = given[name].astype(given[name].dtype.newbyteorder("="))
-                np.testing.assert_array_equal(array, expected, strict=True)
+                one, other = (a.astype(a.dtype.newbyteorder("=")) for a in (array, given[name]))
+                np.testing.assert_array_equal(one, other, strict=True)
 
         judge("npz: any arrays", lambda: read_npz(path), right)
         judge("npz: any data", lambda: read_arrays(path, declared_arrays(path)), right)
