@@ -153,17 +153,11 @@ def _value(words: Sequence[str], flag: str) -> str | None:
 def data_and_space(config: Config) -> tuple[Any, Any]:
     """Returns the data set of a config and the search space for it."""
     from hwnas_jax.data import load_data
-    from hwnas_jax.spaces import make_space
-    from hwnas_jax.tasks import make_task, task_for
+    from hwnas_jax.tasks import make_task, space_for, task_for
 
     data = load_data(config.data)
     task = make_task(task_for(config.task, data.task), data)
-    space = make_space(
-        config.space.name, config.space.args, off=config.space.off,
-        input_shape=data.input_shape, num_outputs=data.num_outputs,
-        outputs=task.outputs(data.num_outputs),
-    )  # fmt: skip
-    return data, space
+    return data, space_for(config, data, task)
 
 
 def network_of(given: str, config: Config) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Lt
 
 from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
-from hwnas_jax.data.pipeline import holdout
+from hwnas_jax.data.pipeline import divided
 
 _LOWEST, _HIGHEST = 0.1, 0.4  # cycles per pixel; 0.5 is the most that pixels can show
 
@@ -57,13 +57,7 @@ class Gratings(Source):
         deviation = np.array([np.sqrt(0.5), np.sqrt(0.5), (_HIGHEST - _LOWEST) / np.sqrt(12)])
         noisy = signal + self.noise * deviation * rng.standard_normal(signal.shape)
         targets = noisy.astype(np.float32)
-        train, test = holdout(targets, self.test_fraction, self.seed)
-        return Dataset(
-            name=self.name,
-            train_inputs=images[train],
-            train_targets=targets[train],
-            test_inputs=images[test],
-            test_targets=targets[test],
-            output_names=("cosine", "sine", "frequency"),
-            task="regression",
-        )
+        return divided(
+            images, targets, self.test_fraction, self.seed,
+            name=self.name, output_names=("cosine", "sine", "frequency"), task="regression",
+        )  # fmt: skip

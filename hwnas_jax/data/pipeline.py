@@ -6,7 +6,7 @@ The splits run once, in numpy. Everything else is pure and traced into the compi
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -63,6 +63,25 @@ def holdout(targets: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray
     for index, number in enumerate(taken):
         held[rng.permutation(np.flatnonzero(classes == index))[:number]] = True
     return np.flatnonzero(~held).astype(np.int32), np.flatnonzero(held).astype(np.int32)
+
+
+def divided(
+    inputs: np.ndarray, targets: np.ndarray, fraction: float, seed: int, **about: Any
+) -> Dataset:
+    """Returns the data set of examples of which a share is held out for the test.
+
+    Args:
+      inputs: `[N, ...]`.
+      targets: `[N, ...]`.
+      fraction: as of `holdout`, and so is the seed.
+      seed: likewise.
+      **about: further attributes of the data set.
+    """
+    train, test = holdout(targets, fraction, seed)
+    return Dataset(
+        train_inputs=inputs[train], train_targets=targets[train],
+        test_inputs=inputs[test], test_targets=targets[test], **about,
+    )  # fmt: skip
 
 
 def _strata(targets: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,25 @@ class Reads(Protocol):
         """Returns a `hwnas_jax.data.stream.Stream` of what each call reads."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Resident:
+    """Data that lie whole on every device and are never streamed.
+
+    Attributes:
+      arrays: a pytree of arrays with a dictionary at its top.
+    """
+
+    arrays: dict[str, Any]
+
+    def resident(self) -> dict[str, Any]:
+        """Returns the arrays."""
+        return self.arrays
+
+    def stream(self, replicas: Any) -> Any:
+        """Raises ValueError: an experiment on such data has `streams` false."""
+        raise ValueError("these data are kept on the devices and cannot be streamed")
+
+
 def no_parts(tree: Any) -> dict[str, Any]:
     """Returns the whole as one part without a name."""
     return {"": tree}

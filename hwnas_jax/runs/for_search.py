@@ -11,8 +11,8 @@ from hwnas_jax.config import Config, DataConfig, override
 from hwnas_jax.data import Dataset, load_data, recognised
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Part
-from hwnas_jax.spaces import Space, make_space
-from hwnas_jax.tasks import Task, make_task
+from hwnas_jax.spaces import Space
+from hwnas_jax.tasks import Task, make_task, space_for
 
 
 class ForSearch(NamedTuple):
@@ -63,12 +63,3 @@ def with_known_sources(config: Config) -> Config:
     if has_own_data(config):
         config = override(config, search__data=recognised(config.search.data))
     return config
-
-
-def space_for(config: Config, dataset: Dataset, task: Task) -> Space:
-    """Returns the search space of a config in the shape of data, with the outputs of a task."""
-    return make_space(
-        config.space.name, config.space.args, off=config.space.off,
-        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
-        outputs=task.outputs(dataset.num_outputs),
-    )  # fmt: skip

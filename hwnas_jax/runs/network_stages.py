@@ -18,9 +18,10 @@ from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas, statistics_axis
 from hwnas_jax.report.outcome import decided_in_words
 from hwnas_jax.report.run_files import check_networks, write_run_file
-from hwnas_jax.runs.confirm import Groups, confirm, describe
+from hwnas_jax.runs.confirm import Groups, confirm
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.elsewhere import TEMPLATE, Elsewhere, write_template
+from hwnas_jax.runs.entries import entries_of, twin_of
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.network_costs import cost_of
 from hwnas_jax.runs.parts import RunParts
@@ -112,7 +113,7 @@ class NetworkStages(RunParts):
                 groups, rows = self._confirm(groups, target, report)
                 confirmations += rows
                 for i in numbers:
-                    networks += self._described(groups, i, rows)
+                    networks += entries_of(self, self.origins, groups, i, rows)
             if self.wanted.several:
                 self._judge_by_supernet(networks, report)
             payload = {
@@ -142,36 +143,6 @@ class NetworkStages(RunParts):
         deviation = f" ± {entry['predicted_std']:.2g}" if entry.get("predicted_std") else ""
         where = f" on {self.unmeasured.device}" if self.unmeasured else ""
         return f"{entry['predicted']:.4g}{deviation} {name}{where}"
-
-    def _described(
-        self, groups: Groups, search: int, confirmations: list[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Returns the entries of a search's networks, and of those of the controls beside them."""
-        member, several = self.members[search], self.wanted.several
-        met = {
-            (row["origin"], row["string"]): row["meets_budget"]
-            for row in confirmations
-            if row["search"] == member.label
-        }
-        each = 1 if several else self.config.retrain.networks
-        entries = []
-        for origin in self.origins:
-            own = member.label if origin == "search" else f"{member.label}-{origin}"
-            for number, candidate in enumerate(groups[member.label, origin][:each]):
-                known = describe(self.space, self.cost_model, member.target, candidate)
-                entries.append(
-                    {
-                        "origin": origin,
-                        "search": member.label,
-                        "label": own if several else f"{origin}-{number + 1}",
-                        "seed": member.seed,
-                        "training_seed": 1000 * member.seed + (0 if several else number + 1),
-                        "target": member.target.value,
-                        **known,
-                        "meets_budget": met.get((origin, known["string"])),
-                    }
-                )
-        return entries
 
     def _decided(self, networks: list[dict[str, Any]]) -> list[Decided]:
         """Returns how decided each gradient search was, with the network derived first."""
@@ -251,7 +222,7 @@ class NetworkStages(RunParts):
         distributed.exchange(None)  # process 0 writes the file, so all have read it
         with self.stage("retrain") as report:
             for entry in networks:
-                twin = _twin(entry, networks)
+                twin = twin_of(entry, networks)
                 if entry.get("test_metric") is None:
                     if twin is entry:
                         trained = self._train(entry, report)
@@ -298,7 +269,7 @@ class NetworkStages(RunParts):
         """Returns a retrained network by its label; the selected one when none is named."""
         entry = self.network(label)
         with self.writing():
-            return self._train(_twin(entry, self.networks["networks"]), None)
+            return self._train(twin_of(entry, self.networks["networks"]), None)
 
     def network(self, label: str | None = None) -> dict[str, Any]:
         """Returns what `networks.json` has about a network; about the selected one by default."""
@@ -403,12 +374,3 @@ class NetworkStages(RunParts):
         except UserError as error:
             raise UserError(f"the run file {path}: {error}") from error
         return payload
-
-
-def _twin(entry: dict[str, Any], networks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the first entry of the same network trained from the same seed.
-
-    Training it again would give the same, so that it is trained under the label of the first.
-    """
-    same = (entry["string"], entry["seed"], entry["training_seed"])
-    return next(e for e in networks if (e["string"], e["seed"], e["training_seed"]) == same)

@@ -16,11 +16,11 @@ from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import load_or_offer
 from hwnas_jax.runs.folder import RunFolder
-from hwnas_jax.runs.for_search import ForSearch, for_search, space_for
+from hwnas_jax.runs.for_search import ForSearch, for_search
 from hwnas_jax.runs.population import Member, make_members
 from hwnas_jax.search.refine import newest_model
 from hwnas_jax.spaces import Space
-from hwnas_jax.tasks import Task, make_task
+from hwnas_jax.tasks import Task, make_task, space_for
 
 
 class RunParts(RunFolder):

@@ -25,7 +25,7 @@ from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import safe_name
-from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
+from hwnas_jax.parallel.base import Experiment, Resident, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Members
 from hwnas_jax.runs.gradient_search import (
@@ -193,16 +193,6 @@ def make_population(
     return Population(init, spread, resident, dispatch)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Resident:
-    """The data of a population, which stay on the devices."""
-
-    resident: Callable[[], dict[str, Any]]
-
-    def stream(self, replicas: Any) -> Any:
-        raise UserError("the searches of a sweep keep their data on the devices")
-
-
 def search_population(
     space: Space,
     dataset: Dataset,
@@ -295,7 +285,7 @@ def search_population(
             describe=f"{stage} of {len(members)} on {dataset.name}",
             init=lambda: population.spread(first_states() if seeds is None else seeds),
             dispatch=population.dispatch,
-            data=_Resident(population.resident),
+            data=Resident(population.resident()),
             total=end,
             per_dispatch=length,
             start=start,

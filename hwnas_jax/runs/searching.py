@@ -57,8 +57,7 @@ def run_searches(
             space, dataset, cost_model, members, config,
             folder=folder, from_step=from_step, progress=progress,
         )  # fmt: skip
-    methods = make_methods(space, make_task(config.task, dataset), config)
-    start = warm_start(space, methods, members, config, folder)
+    start = warm_start(space, make_task(config.task, dataset), members, config, folder)
     if not several:
         result = search_architecture(
             space, dataset, cost_model, members[0].target, config, folder=folder,
@@ -77,6 +76,7 @@ def run_searches(
         space, dataset, cost_model, members, config, folder=folder,
         from_step=from_step, begin=start and start.into_seeds, progress=progress,
     )  # fmt: skip
+    methods = make_methods(space, make_task(config.task, dataset), config)
     return Found(
         probabilities=np.stack([methods.probabilities(state.params) for state in states]),
         prior=methods.prior(),

@@ -19,7 +19,7 @@ from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.pipeline import augmentation
 from hwnas_jax.data.recognise import DEFAULT
-from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
+from hwnas_jax.parallel.base import Experiment, Resident, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.registry import Part
@@ -207,21 +207,6 @@ def bench_of(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Resident:
-    """The arrays that an evaluator reads, which stay on the device."""
-
-    arrays: Any
-
-    def resident(self) -> dict[str, Any]:
-        """Returns them."""
-        return {"arrays": self.arrays}
-
-    def stream(self, replicas: Any) -> Any:
-        """Nothing streams: one device evaluates."""
-        raise ValueError("a strategy's evaluator keeps its arrays on the device")
-
-
 def _run(
     strategy: Strategy, evaluator: Evaluator, budget: Budget, bench: Bench, space: Space,
     cost_model: CostModel, member: Member, config: Config, *, first: np.ndarray | None,
@@ -286,7 +271,7 @@ def _run(
         describe=f"{strategy.name} by {evaluator.name}" + (f" {member.label}" if several else ""),
         init=init,
         dispatch=dispatch,
-        data=_Resident(check_evaluator(evaluator, bench)),
+        data=Resident({"arrays": check_evaluator(evaluator, bench)}),
         total=rounds,
         per_dispatch=length,
         checkpoint_every=max(1, rounds // 10),

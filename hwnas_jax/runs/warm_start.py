@@ -24,8 +24,10 @@ from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.start import FILE, nearest_search
 from hwnas_jax.search.gradient import Methods, SearchState
+from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.spaces.core.supernet import Supernet, make_supernet
+from hwnas_jax.tasks import Task
 
 _ARRAYS = {
     "seeds": Array("whole", ("M",), 0),
@@ -177,7 +179,7 @@ _HEADS = ("num_outputs", "outputs")
 
 
 def warm_start(
-    space: Space, methods: Methods, members: Sequence[Member], config: Config, folder: Path
+    space: Space, task: Task, members: Sequence[Member], config: Config, folder: Path
 ) -> WarmStart | None:
     """Returns what the gradient searches of a run begin with, and keeps it in the run's folder.
 
@@ -186,7 +188,7 @@ def warm_start(
 
     Args:
       space: what is searched.
-      methods: of the searches.
+      task: what is learned.
       members: the searches.
       config: `search.start_from` names the finished run, `search.start_with` what is taken.
       folder: the run folder.
@@ -201,6 +203,7 @@ def warm_start(
         return None
     first = {member.seed: member for member in reversed(members)}
     seeds = sorted(first)
+    methods = make_methods(space, task, config)
     kept = WarmStart.load(folder, methods, seeds)
     if kept is not None:
         return kept
@@ -210,7 +213,7 @@ def warm_start(
     weights = copied = params = None
     if wanted != "architecture" and found.weights is not None:
         weights, copied = _shared(
-            make_supernet(run.for_search.space), make_supernet(space), found.weights[numbers]
+            make_supernet(run.for_search.space), methods.supernet, found.weights[numbers]
         )
     if wanted != "weights" and found.params is not None:
         params = found.params[numbers]

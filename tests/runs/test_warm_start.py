@@ -45,7 +45,7 @@ def started(finished, space, folder, *, seeds=(None,), **changes):
     config = begun(finished, **changes)
     methods = make_methods(space, make_task(config.task, finished.dataset), config)
     members = [Member(finished.target, config.seed, f"{number}") for number in range(len(seeds))]
-    return methods, config, warm_start(space, methods, members, config, folder)
+    return methods, config, warm_start(space, methods.task, members, config, folder)
 
 
 def arrays_of(space, weights):
@@ -78,7 +78,7 @@ def test_all_weights_but_those_of_another_head_are_taken(finished, tmp_path):
         np.testing.assert_array_equal(one, other)
     # The run keeps what it began with: it goes on when the other is gone.
     gone = override(config, search__start_from=str(tmp_path / "gone"))
-    kept = warm_start(space, methods, [Member(finished.target, 0, "x")], gone, tmp_path)
+    kept = warm_start(space, methods.task, [Member(finished.target, 0, "x")], gone, tmp_path)
     np.testing.assert_array_equal(kept.weights, start.weights)
 
 

@@ -108,28 +108,25 @@ def pixel_classes(
 
 
 def pixel_values(
-    parts: Mapping[str, np.ndarray], names: tuple[str, ...] | None, where: str, *, shares: bool
+    parts: Mapping[str, np.ndarray], *, shares: bool
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Returns the values of pixels `float32[N, H, W, O]`, and their names.
+    """Returns the values of pixels `float32[N, H, W, O]`, and names for them.
 
     Args:
       parts: `[N, H, W, O]` by part; "train" is among them.
-      names: of the values of a pixel, in order.
-      where: begins messages.
       shares: whether whole numbers from 0 to 255 become shares of 255, as in pictures.
-
-    Raises:
-      UserError: when there are more or fewer names than values.
     """
     outputs = parts["train"].shape[3]
-    if names is not None and len(names) != outputs:
-        raise UserError(f"{where}: {len(names)} names are given for {outputs} values of a pixel")
     whole = all(array.dtype.kind in "biu" for array in parts.values())
     scale = np.float32(255 if shares and whole else 1)
     with np.errstate(over="ignore"):  # what is too large is refused as not finite
         values = {part: array.astype(np.float32) / scale for part, array in parts.items()}
-    own = ("value",) if outputs == 1 else tuple(f"value {n}" for n in range(outputs))
-    return values, names or own
+    return values, value_names(outputs)
+
+
+def value_names(outputs: int) -> tuple[str, ...]:
+    """Returns names for values that the user has given none."""
+    return ("value",) if outputs == 1 else tuple(f"value {n}" for n in range(outputs))
 
 
 def _whole(array: np.ndarray, what: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from hwnas_jax.data.own.dense_targets import (
     pixel_classes,
     pixel_values,
     told_dense,
+    value_names,
 )
 from hwnas_jax.errors import UserError
 
@@ -136,8 +137,9 @@ def _of_pixels(
         numbers, own, notes = pixel_classes(parts, names, where)
         return Targets(numbers, own, "segmentation", notes)
     shares = chosen == "autoencoding"
-    values, own = pixel_values(parts, names, where, shares=shares)
-    return Targets(values, own, "autoencoding" if shares else "dense_regression")
+    values, own = pixel_values(parts, shares=shares)
+    named = _fitting(names, own, where)
+    return Targets(values, named, "autoencoding" if shares else "dense_regression")
 
 
 def _told(parts: Mapping[str, np.ndarray], where: str) -> TaskName:
@@ -176,7 +178,7 @@ def _values(
     if train.dtype.kind == "U":
         raise UserError(f"{where}: task regression needs numbers, the targets are texts")
     outputs = 1 if train.ndim == 1 else train.shape[1]
-    own = ("value",) if outputs == 1 else tuple(f"value {n}" for n in range(outputs))
+    own = value_names(outputs)
     notes = []
     whole = train.ndim == 1 and bool((train == np.round(train)).all())
     if whole and not asked and len(np.unique(train)) <= min(_MANY, len(train) // 2):

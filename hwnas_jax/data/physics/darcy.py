@@ -14,7 +14,7 @@ from hwnas_jax.data.base import SOURCES, Source
 from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.data.physics.diffusion import solve_diffusion
 from hwnas_jax.data.physics.random_fields import random_fields
-from hwnas_jax.data.pipeline import holdout
+from hwnas_jax.data.pipeline import divided
 from hwnas_jax.errors import UserError
 
 _POINTS = 2**22
@@ -86,16 +86,10 @@ class Darcy(Source):
             inputs = np.concatenate(
                 [inputs, np.broadcast_to(places, (self.examples, *places.shape))], axis=-1
             )
-        train, test = holdout(targets, self.test_fraction, self.seed)
-        return Dataset(
-            name=self.name,
-            train_inputs=inputs[train],
-            train_targets=targets[train],
-            test_inputs=inputs[test],
-            test_targets=targets[test],
-            output_names=("pressure",),
-            task="dense_regression",
-        )
+        return divided(
+            inputs, targets, self.test_fraction, self.seed,
+            name=self.name, output_names=("pressure",), task="dense_regression",
+        )  # fmt: skip
 
     def _solved(self, medium: np.ndarray) -> np.ndarray:
         found = solve_diffusion(jnp.asarray(medium), jnp.ones_like(medium))

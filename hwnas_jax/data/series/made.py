@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from hwnas_jax.data.base import Source
 from hwnas_jax.data.dataset import Dataset
-from hwnas_jax.data.pipeline import holdout
+from hwnas_jax.data.pipeline import divided
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +84,10 @@ class MadeSeries(Source):
         names = self.classes
         labels = rng.permutation(np.arange(self.examples, dtype=np.int32) % len(names))
         inputs = self.draw(labels, rng).astype(np.float32)
-        train, test = holdout(labels, self.test_fraction, self.seed)
-        return Dataset(
-            name=self.name,
-            train_inputs=inputs[train],
-            train_targets=labels[train],
-            test_inputs=inputs[test],
-            test_targets=labels[test],
-            output_names=names,
-            task="classification",
-        )
+        return divided(
+            inputs, labels, self.test_fraction, self.seed,
+            name=self.name, output_names=names, task="classification",
+        )  # fmt: skip
 
 
 def log_sum(values: np.ndarray, axis: int) -> np.ndarray:

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.data.episodes import draw_episode
-from hwnas_jax.parallel.base import Experiment
+from hwnas_jax.parallel.base import Experiment, Resident
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import AXIS, own_slice
 from hwnas_jax.report.few_shot_files import Costs, Group
-from hwnas_jax.runs.few_shot.parts import FewShotParts, Resident
+from hwnas_jax.runs.few_shot.parts import FewShotParts
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.search.meta.base import Learned
 from hwnas_jax.search.meta.choice import Field, field_of

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.data.episodes import draw_episode
-from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
+from hwnas_jax.parallel.base import Experiment, Resident, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import AXIS
-from hwnas_jax.runs.few_shot.parts import FewShotParts, Resident
+from hwnas_jax.runs.few_shot.parts import FewShotParts
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.search.gradient import entropy_of
 from hwnas_jax.search.meta.base import Learned, MetaTask

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -32,25 +31,6 @@ from hwnas_jax.search.meta.training import Schedule, Within
 from hwnas_jax.spaces import Space, make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import TASKS, Task, task_for
-
-
-@dataclasses.dataclass(frozen=True)
-class Resident:
-    """Data of an experiment that lie whole on every device.
-
-    Attributes:
-      arrays: by name.
-    """
-
-    arrays: dict[str, Any]
-
-    def resident(self) -> dict[str, Any]:
-        """Returns the arrays."""
-        return self.arrays
-
-    def stream(self, replicas: Any) -> Any:
-        """Is never asked for: episodes are drawn on the devices."""
-        raise NotImplementedError
 
 
 class FewShotParts(RunParts):

@@ -9,11 +9,11 @@ from hwnas_jax.data import SOURCES, Dataset, Source, load_data
 from hwnas_jax.data.sizes import check_search_sizes
 from hwnas_jax.errors import UserError
 from hwnas_jax.registry import Options, Part
-from hwnas_jax.runs.for_search import for_search, has_own_data, space_for, with_known_sources
+from hwnas_jax.runs.for_search import for_search, has_own_data, with_known_sources
 from hwnas_jax.runs.sources.settings import SourceComparison
 from hwnas_jax.spaces import Space
 from hwnas_jax.tabular import Benchmark, check_decisions, load_benchmark
-from hwnas_jax.tasks import make_task, task_for
+from hwnas_jax.tasks import make_task, space_for, task_for
 
 REAL = "real"
 """What the data of the config are called among the sources."""

@@ -26,13 +26,12 @@ from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.progress import Progress, StopRequest
 from hwnas_jax.registry import checked_options
-from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.base import Space
 from hwnas_jax.tabular.make.latencies import Latencies, check_measurable, measure_part_by_part
 from hwnas_jax.tabular.make.networks import networks_of
 from hwnas_jax.tabular.make.parts import Parts
 from hwnas_jax.tabular.make.training import Results, Trainer
-from hwnas_jax.tasks import Task, make_task, task_for
+from hwnas_jax.tasks import Task, make_task, space_for, task_for
 
 _WAIT_S = 0.5
 
@@ -102,11 +101,7 @@ def make_table(
     dataset = load_data(config.data)
     config = override(config, task=task_for(config.task, dataset.task))
     task = make_task(config.task, dataset)
-    space = make_space(
-        config.space.name, config.space.args, off=config.space.off,
-        input_shape=dataset.input_shape, num_outputs=dataset.num_outputs,
-        outputs=task.outputs(dataset.num_outputs),
-    )  # fmt: skip
+    space = space_for(config, dataset, task)
     display = display or Silent()
     for note in dataset.notes:
         display.say(note)

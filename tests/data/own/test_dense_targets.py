@@ -79,7 +79,7 @@ def test_steps_of_sequences():
         (MASKS, {"test": MASKS + 2}, "pixels of the test targets have the number 3, which no"),
         (MASKS + 0.5, {"task": "segmentation"}, "must be whole numbers to be the classes of"),
         (RNG.random((8, 4, 5, 2)), {"task": "segmentation"}, "have 2 values for each pixel"),
-        (RNG.random((8, 4, 5, 2)), {"names": ["a"]}, "1 names are given for 2 values of a pixel"),
+        (RNG.random((8, 4, 5, 2)), {"names": ["a"]}, "1 names are given for 2 outputs"),
         (np.array([["a"] * 5] * 4), {"task": "segmentation"}, "needs numbers, the targets are t"),
         (np.zeros((8, 4, 5, 1, 1)), {}, r"\[N, H, W\] or \[N, H, W, values\]; got float64"),
     ],
