@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas_jax.config import Config, load_config, override
 from hwnas_jax.cost.files.measurement_file import load_measurements
+from hwnas_jax.cost.files.observations import METRICS
 from hwnas_jax.cost.simulate import accelerator, compiler
 from hwnas_jax.data.tfds_source import prepared_names
 from hwnas_jax.display import Silent
@@ -71,6 +72,8 @@ def said(kind: Kind, given: Any) -> Any:
         if isinstance(off, dict):  # an option may be switched off twice
             once = {place: list(dict.fromkeys(options)) for place, options in off.items()}
             given["space"] = {**given["space"], "off": once}
+        if given.get("string", "") is None:  # as good as left out
+            del given["string"]
     return given
 
 
@@ -81,7 +84,7 @@ def _measurements(path: Path) -> Any:
         **{name: getattr(found, name) for name in (
             "created", "source", "runtime", "device", "software", "batch_size", "space",
             "held_out", "conditions")},
-        "units": {"latency_ms": "milliseconds per call of the whole batch"},
+        "units": METRICS,
         "operations": [{"name": name, "metrics": {key: dataclasses.asdict(one)
                         for key, one in own.items()}} for name, own in found.operations.items()],
         "networks": [{"architecture": dict(names), "metrics": {
@@ -106,7 +109,7 @@ def _sample(median: float) -> dict[str, Any]:
 MEASUREMENTS = versioned(
     "measurements", 2, created="2026-01-01T00:00:00+00:00", source="measured", runtime="jax",
     device={"platform": "cpu", "kind": "Phone", "count": 1, "cpu_count": 2},
-    software={"jax": "0.10"}, units={"latency_ms": "milliseconds per call of the whole batch"},
+    software={"jax": "0.10"}, units={"latency_ms": "milliseconds per call"},
     batch_size=1, space=SPACE.spec, held_out=2, conditions={"notes": ["warm"], "load": 0.5},
     operations=[{"name": name, "metrics": _sample(0.1)} for name in [*SPACE.operations()[0]][:2]],
     networks=[{"architecture": SPACE.to_names(row), "metrics": _sample(1.5 + 0.25 * number)}
@@ -207,8 +210,8 @@ def _in_range(found: Any) -> None:
         for name in ("measured", "predicted_std", "params", "macs"):
             assert network.get(name) is None or network[name] >= 0, name
         assert not set(network.get("label", "")) & set("/\\\0 "), network["label"]
-    for target in found.get("targets", []):
-        assert 0 < target["value"] <= 1e18
+    for target in found.get("targets") or []:
+        assert 0 < (target["value"] if isinstance(target, dict) else target) <= 1e18
     for stage in found.values():
         if isinstance(stage, dict) and "seconds" in stage:
             assert stage["seconds"] >= 0

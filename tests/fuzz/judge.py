@@ -9,6 +9,7 @@ import math
 import re
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ def judge(group: str, call: Callable[[], Any], right: Callable[[Any], None] | No
         value = call()
     except UserError as refusal:
         outcome, why = "refused", str(refusal)
-    except _TooLong:
-        outcome = "hang"
+    except _TooLong as stopped:
+        outcome, why = "hang", "".join(traceback.format_tb(stopped.__traceback__)[-8:])
     except Exception as unexpected:
         outcome, error = "traceback", unexpected
         why = f"{type(unexpected).__name__}: {unexpected}"
@@ -71,7 +72,7 @@ def judge(group: str, call: Callable[[], Any], right: Callable[[Any], None] | No
         except AssertionError as wrong:
             outcome, why = "wrong value", str(wrong)
     if took > SECONDS:
-        outcome, why = "hang", f"{took:.1f} s"
+        outcome, why = "hang", f"{took:.1f} s\n{why}"
     if grown > MIB:
         outcome, why = "memory", f"{grown:.0f} MiB"
     COUNTS[group, outcome] += 1

@@ -185,7 +185,7 @@ def test_damaged_bytes_of_every_form(tmp_path, attack):
 
 
 def _believable(found):
-    assert found.networks and found.batch_size >= 1
+    assert (found.networks or found.operations) and found.batch_size >= 1
     assert json.dumps(found.device) and json.dumps(found.conditions, allow_nan=False)
     for one in found.networks:
         for sample in one.values():

@@ -191,6 +191,13 @@ class _File:
 def _checked(file: _File, space: Choices | None) -> Measurements:
     check_value(_Device, file.device, "device")
     check_value(_Conditions, file.conditions, "conditions")
+    for metric, counted in file.units.items():
+        choose(metric, METRICS, "metric in units")
+        if counted != METRICS[metric]:
+            raise UserError(
+                f"units.{metric} says {counted!r:.200}, and the values of {metric} count "
+                f"{METRICS[metric]}: convert them, or leave out units.{metric}"
+            )
     if space is None:
         space = choices_from_spec(file.space)
     check_spec(file.space, space, "they")
