@@ -79,7 +79,7 @@ def _latency(network):
         (_set("version", 1), "version 1"),
         (_set("batch_size", 0), "batch_size"),
         (_set("units", "latency_ms", "seconds"), "says 'seconds', and .* milliseconds per call"),
-        (_set("units", "latency_s", "seconds"), "in units 'latency_s'; did you mean 'latency_ms'"),
+        (_set("units", "latency_s", "seconds"), "in units 'latency_s'.*did you mean 'latency_ms'"),
         (_set("networks", None), "networks must be a list"),
         (_set(*_latency(2), "median", math.nan), "NaN is no number"),
         (_set(*_latency(2), "median", 0), r"networks\[2\]: latency_ms must be positive.*0"),
