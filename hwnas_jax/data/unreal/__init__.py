@@ -2,6 +2,6 @@
 
 They ask how much of what a search finds comes from real images and from their labels.
 
-References: Huang et al., "UnrealNAS: Can We Search Neural Architectures with Unreal Data?", 2022;
+References: Dong et al., "UnrealNAS: Can We Search Neural Architectures with Unreal Data?", 2022;
 Liu et al., "Are Labels Necessary for Neural Architecture Search?", ECCV 2020.
 """
