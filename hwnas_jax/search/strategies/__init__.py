@@ -19,6 +19,7 @@ from hwnas_jax.search.strategies.base import (
     one_round,
     run_strategy,
 )
+from hwnas_jax.search.strategies.elimination import Elimination
 from hwnas_jax.search.strategies.evolution import Queue, RegularisedEvolution
 from hwnas_jax.search.strategies.front_surrogate import FrontSurrogate
 from hwnas_jax.search.strategies.gradient_surrogate import GradientSurrogate
@@ -44,11 +45,11 @@ from hwnas_jax.search.strategies.successive_halving import SuccessiveHalving
 from hwnas_jax.search.strategies.surrogate import SurrogateSearch
 
 __all__ = [
-    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas", "Evaluate",
-    "FrontSurrogate", "GradientSurrogate", "History", "Hyperband", "LocalSearch", "Options",
-    "OptunaGP", "OptunaNSGA2", "OptunaTPE", "Outlook", "Queue", "RandomSearch",
-    "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy", "SuccessiveHalving",
-    "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy", "fitness", "mutated",
-    "no_budget", "one_round", "options_of", "pick", "quick_keys", "random_architectures",
-    "run_strategy", "within_budget",
+    "GRADIENT", "NSGA2", "QUICK", "STRATEGIES", "Ahead", "AssistedSearch", "Bananas",
+    "Elimination", "Evaluate", "FrontSurrogate", "GradientSurrogate", "History", "Hyperband",
+    "LocalSearch", "Options", "OptunaGP", "OptunaNSGA2", "OptunaTPE", "Outlook", "Queue",
+    "RandomSearch", "RegularisedEvolution", "ReinforceSearch", "SoftAhead", "Strategy",
+    "SuccessiveHalving", "SurrogateSearch", "Told", "away_from", "best_so_far", "check_strategy",
+    "fitness", "mutated", "no_budget", "one_round", "options_of", "pick", "quick_keys",
+    "random_architectures", "run_strategy", "within_budget",
 ]  # fmt: skip

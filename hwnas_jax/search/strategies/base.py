@@ -148,6 +148,27 @@ class Strategy(abc.ABC):
         del search
         return self
 
+    def phases(self, mask: np.ndarray) -> tuple[int, ...]:
+        """Returns the rounds before which shared weights are trained; the first is zero.
+
+        By default that is once, before it asks for the first time. A strategy that goes on until
+        something is decided has its last phase when it is, so that it needs more rounds than that.
+
+        Args:
+          mask: `bool[D, K]`.
+        """
+        del mask
+        return (0,)
+
+    def alive(self, state: Any) -> jax.Array | None:
+        """Returns the options that shared weights are trained for in the next phase.
+
+        Returns:
+          `bool[D, K]`; None, the default, for all that there are.
+        """
+        del state
+        return None
+
     def check(self, mask: np.ndarray) -> None:
         """Raises UserError when something that it needs is missing; by default it needs nothing.
 
@@ -300,12 +321,13 @@ def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
         state = strategy.init(key, mask)
         asked = strategy.ask(state, key, no_budget)
         told = Told(*[jnp.zeros(strategy.each, jnp.float32)] * 3)
-        return state, asked, strategy.fidelity(state), strategy.tell(state, asked, told)
+        after = strategy.tell(state, asked, told)
+        return state, asked, strategy.fidelity(state), after, strategy.alive(after)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     try:
         options = jax.ShapeDtypeStruct(mask.shape, bool)
-        before, asked, fidelity, after = jax.eval_shape(every, key, options)
+        before, asked, fidelity, after, alive = jax.eval_shape(every, key, options)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{where} fails on {mask.shape} options: {reason}") from error
@@ -313,6 +335,9 @@ def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
         raise UserError(
             f"{where}: ask must return int32{list(wanted)}, got {asked.dtype}{list(asked.shape)}"
         )
+    phases = strategy.phases(mask)
+    if phases[:1] != (0,) or list(phases) != sorted(set(phases)):
+        raise UserError(f"{where}: phases must be rising rounds that begin with 0, got {phases}")
     if not isinstance(strategy.fidelities, int) or strategy.fidelities < 1:
         raise UserError(
             f"{where}: fidelities must be an integer of at least 1, got {strategy.fidelities!r}"
@@ -320,6 +345,11 @@ def check_strategy(strategy: Strategy, mask: np.ndarray) -> None:
     if fidelity.shape != () or fidelity.dtype != jnp.int32:
         raise UserError(
             f"{where}: fidelity must return int32[], got {fidelity.dtype}{list(fidelity.shape)}"
+        )
+    if alive is not None and (alive.shape != mask.shape or alive.dtype != jnp.bool_):
+        raise UserError(
+            f"{where}: alive must return bool{list(mask.shape)}, got {alive.dtype}"
+            f"{list(alive.shape)}"
         )
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (before, after)]
     if shapes[0] != shapes[1]:
