@@ -13,7 +13,7 @@ _FAR = 1e6
 
 
 def best_within_budget(
-    values: jax.Array, alive: jax.Array, ahead: Ahead, needed: jax.Array | bool = True
+    values: jax.Array, alive: jax.Array, ahead: Ahead
 ) -> tuple[jax.Array, jax.Array]:
     """Returns an architecture of high values within the budget, `int32[D]`, and its excess.
 
@@ -27,7 +27,6 @@ def best_within_budget(
       values: `float32[D, K]`; more is better. They are summed over the decisions.
       alive: `bool[D, K]`, which options may be taken.
       ahead: says how far architectures are over the budget.
-      needed: `bool[]`; where it is false no change is tried, which saves time under `jax.vmap`.
     """
     decisions, options = alive.shape
     values = jnp.clip(values, -_FAR, _FAR)
@@ -55,6 +54,6 @@ def best_within_budget(
         row = jnp.where(helps, rows[place], row)
         return row, jnp.where(helps, after.reshape(-1)[place], excess), helps
 
-    carry = first, excess_of(first[None])[0], jnp.asarray(needed)
+    carry = first, excess_of(first[None])[0], jnp.array(True)
     row, excess, _ = jax.lax.while_loop(go_on, change, carry)
     return row, excess
