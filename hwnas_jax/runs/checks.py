@@ -18,6 +18,7 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of, search_name
+from hwnas_jax.runs.strategy_supernet import check_phases
 from hwnas_jax.runs.warm_start import check_warm_start
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
@@ -97,6 +98,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     bench = bench_of(space, dataset, task, config, weights)
     check_evaluator(evaluator, bench)
     check_fidelities(strategy, evaluator, bench)
+    check_phases(strategy, evaluator, space, config)
     if rule.needs_weights:
         fit = [name for name in DERIVATIONS if not DERIVATIONS[name].needs_weights]
         raise UserError(

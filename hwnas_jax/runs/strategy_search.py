@@ -24,10 +24,11 @@ from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
-from hwnas_jax.runs.gradient_search import examples_of, search_architecture
+from hwnas_jax.runs.gradient_search import examples_of
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.start import Start, start_of
+from hwnas_jax.runs.strategy_supernet import Further, check_phases, trained_supernet
 from hwnas_jax.search.evaluators import (
     EVALUATORS,
     Bench,
@@ -88,7 +89,9 @@ def search_by_strategy(
     """Lets a strategy ask for architectures and an evaluator judge them, for every search.
 
     Where the evaluator judges by shared weights, a supernet is trained first, by paths drawn
-    uniformly, once for every seed; `search.start_from` takes the one of a finished run instead.
+    uniformly, once for every seed; `search.start_from` takes the one of a finished run instead. A
+    strategy of several phases has it trained on before each of them, by paths of the options that
+    are still alive, and `search.steps` are shared out to these trainings.
 
     Args:
       space: the search space.
@@ -102,7 +105,7 @@ def search_by_strategy(
 
     Raises:
       UserError: when the evaluator does not fit the space or the data, or has less fidelities than
-        the strategy uses.
+        the strategy uses, or the rounds are too few for the strategy.
       Interrupted: when a stop was asked for; the state is on disk.
     """
     evaluator = EVALUATORS.make(config.search.evaluator)
@@ -114,32 +117,54 @@ def search_by_strategy(
         start = start_of(space, cost_model, members, config)
         if folder:
             start.save(folder)
+    check_phases(strategy, evaluator, space, config)
+    phases = strategy.phases(space.mask)
+    if not evaluator.needs_weights or (start is not None and start.weights is not None):
+        phases = (0,)
+    ends = [*phases[1:], config.search.rounds]
     trained: dict[int, np.ndarray] = {}
+    weights, results, several = [], [], len(members) > 1
 
-    def weights_of(number: int, member: Member, config: Config) -> np.ndarray | None:
-        """Returns the supernet's weights that judge in one search; None where none do."""
+    def weights_of(number: int, member: Member, config: Config, further: Further | None):
+        """Returns the supernet's weights that judge in a phase; None where none do."""
         if not evaluator.needs_weights:
             return None
         if start is not None and start.weights is not None:
             return start.weights[number]
-        if member.seed not in trained:
-            trained[member.seed] = _trained_supernet(
-                space, dataset, cost_model, member, config, folder=folder, progress=progress
-            )
-        return trained[member.seed]
+        share, rest = divmod(config.search.steps, len(phases))
+        name = f"supernet-seed{member.seed}"
+        if further is not None:
+            name = f"{f'supernet-{member.label}' if several else name}-phase{further.phase}"
+        elif member.seed in trained:
+            return trained[member.seed]
+        found = trained_supernet(
+            space, dataset, cost_model, member, config, steps=share if further else share + rest,
+            name=name, further=further, folder=folder, progress=progress,
+        )  # fmt: skip
+        if further is None:
+            trained[member.seed] = found
+        return found
 
-    weights, results, several = [], [], len(members) > 1
     for number, member in enumerate(members):
         own = dataclasses.replace(config, seed=member.seed)
-        judging = weights_of(number, member, own)
-        bench = bench_of(space, dataset, task, own, judging)
-        check_fidelities(strategy, evaluator, bench)
-        name = search_name(own, member.label if several else "")
-        state = _run(
-            strategy.named(name), evaluator, budget, bench, space, cost_model, member, own,
-            first=None if start is None else start.networks[number],
-            several=several, folder=folder, from_step=from_step, progress=progress,
-        )  # fmt: skip
+        named = strategy.named(search_name(own, member.label if several else ""))
+        further: Further | None = None
+        state: StrategyState | None = None
+        for phase, end in enumerate(ends):
+            judging = weights_of(number, member, own, further)
+            bench = bench_of(space, dataset, task, own, judging)
+            check_fidelities(strategy, evaluator, bench)
+            state = _run(
+                named, evaluator, budget, bench, space, cost_model, member, own,
+                first=None if start is None else start.networks[number], several=several,
+                phase=phase if len(ends) > 1 else None, before=state, end=end,
+                folder=folder, from_step=from_step, progress=progress,
+            )  # fmt: skip
+            if phase + 1 < len(ends):
+                alive = named.alive(state.strategy)
+                left = space.mask if alive is None else np.asarray(alive)
+                further = Further(phase + 1, judging, left)
+        assert state is not None
         weights += [] if judging is None else [judging]
         results.append(state)
     count = len(members), -1
@@ -150,20 +175,6 @@ def search_by_strategy(
         excess=np.stack([s.told.excess for s in results]).reshape(count),
         fidelity=np.repeat([s.fidelity for s in results], strategy.each, axis=1),
     )
-
-
-def _trained_supernet(space, dataset, cost_model, member, config, *, folder, progress):
-    search = dataclasses.replace(
-        config.search,
-        warmup_steps=config.search.steps,
-        relaxation=Part("sampled_path"),
-        estimator=Part("backprop"),
-    )
-    result = search_architecture(
-        space, dataset, cost_model, member.target, dataclasses.replace(config, search=search),
-        folder=folder, stage=f"supernet-seed{member.seed}", progress=progress,
-    )  # fmt: skip
-    return np.asarray(result.state.weights)
 
 
 def search_name(config: Config, member: str = "") -> str:
@@ -210,13 +221,21 @@ def bench_of(
 def _run(
     strategy: Strategy, evaluator: Evaluator, budget: Budget, bench: Bench, space: Space,
     cost_model: CostModel, member: Member, config: Config, *, first: np.ndarray | None,
-    several: bool, folder: Path | None, from_step: int | None, progress: Progress,
+    several: bool, phase: int | None, before: StrategyState | None, end: int, folder: Path | None,
+    from_step: int | None, progress: Progress,
 ) -> StrategyState:  # fmt: skip
+    """Returns the state after the rounds of a phase, or of the whole search where that is None."""
     mask, rounds = jnp.asarray(space.mask), config.search.rounds
     shape = (rounds, strategy.each)
-    length = steps_per_dispatch(rounds, _ROUNDS_PER_CALL)
+    begun = 0 if before is None else int(before.step)
+    # All phases take the same program, whatever their lengths, so that a cache of programs helps.
+    length = steps_per_dispatch(end - begun, _ROUNDS_PER_CALL) if phase is None else 1
+    if phase is not None and from_step is not None and not begun < from_step <= end:
+        from_step = None
 
     def init() -> StrategyState:
+        if before is not None:
+            return before
         key = jax.random.key(config.seed)
         return StrategyState(
             step=jnp.zeros((), jnp.int32),
@@ -266,16 +285,18 @@ def _run(
         return {"best": float(np.asarray(state.told.score)[top].max())}
 
     name = f"search-{member.label}" if several else "search"
+    whose = {"member": member.label} if several else {}
     experiment = Experiment(
-        name=name,
+        name=f"{name}-phase{phase}" if phase else name,
         describe=f"{strategy.name} by {evaluator.name}" + (f" {member.label}" if several else ""),
         init=init,
         dispatch=dispatch,
         data=Resident({"arrays": check_evaluator(evaluator, bench)}),
-        total=rounds,
+        total=end,
+        start=begun,
         per_dispatch=length,
         checkpoint_every=max(1, rounds // 10),
-        log={"stage": "strategy", **({"member": member.label} if several else {})},
+        log={"stage": "strategy", **whose, **({} if phase is None else {"phase": phase})},
         extra=best,
         inputs=lambda step, read_state: {"cost_model": cost_model},
     )

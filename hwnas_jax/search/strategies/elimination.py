@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
       alive: `bool[D, K]`, the options that are left.
       stage: `int32[]`, eliminations made.
       place: `int32[]`, architectures told since the last one.
-      count: `float32[D, K]`, scores told of each option; older ones count less than one.
+      scores: `float32[D, K]`, scores told of each option; older ones count less than one.
       mean: `float32[D, K]`, of these scores.
       squares: `float32[D, K]`, the sum of their squared distances from the mean.
       held: `int32[D]`, an architecture of options that are left; it keeps the budget where
@@ -36,7 +36,7 @@ class Evidence(NamedTuple):
     alive: jax.Array
     stage: jax.Array
     place: jax.Array
-    count: jax.Array
+    scores: jax.Array
     mean: jax.Array
     squares: jax.Array
     held: jax.Array
@@ -136,12 +136,12 @@ class Elimination(Strategy):
         )
         is_drawn = state.place <= self._draws(state)
         seen = jax.nn.one_hot(row, state.alive.shape[1]) * (counts & is_drawn)
-        count = state.count + seen
+        count = state.scores + seen
         score = jnp.where(counts, told.score[0], 0.0)
         step = seen * (score - state.mean)
         mean = state.mean + step / jnp.where(count > 0, count, 1.0)
         squares = state.squares + step * (score - mean)
-        after = state._replace(count=count, mean=mean, squares=squares)
+        after = state._replace(scores=count, mean=mean, squares=squares)
         less = self._less(state._replace(held=row, holds=fits), row)
         return jax.tree.map(lambda one, other: jnp.where(is_drawn, one, other), after, less)
 
@@ -153,7 +153,7 @@ class Elimination(Strategy):
         alive = state.alive & ~(worst & (state.alive.sum(axis=1, keepdims=True) > 1))
         return state._replace(
             alive=alive, stage=state.stage + 1, place=jnp.zeros_like(state.place),
-            count=jnp.where(alive, self.memory * state.count, 0.0),
+            scores=jnp.where(alive, self.memory * state.scores, 0.0),
             squares=jnp.where(alive, self.memory * state.squares, 0.0),
         )  # fmt: skip
 
@@ -194,7 +194,7 @@ def bounds_of(state: Evidence, factor: float) -> jax.Array:
       state: what was told.
       factor: the share; one makes it the bound.
     """
-    count, mean = state.count, state.mean
+    count, mean = state.scores, state.mean
     known = jnp.where(count > 0, count, 1.0)
     total = jnp.maximum(count.sum(axis=1, keepdims=True), 1.0)
     middle = (count * mean).sum(axis=1, keepdims=True) / total

@@ -143,7 +143,7 @@ def test_a_bound_keeps_an_option_that_could_be_judged_once_only(bound, dropped):
     scores = [[0.5, 0.4, 0.6, 0.5], [none, none, 0.4, none], [0.9, 0.7, 0.8, 0.8]]
     strategy = Elimination(samples=4, bound=bound)
     state = told_by_hand(strategy, scores)
-    assert np.asarray(state.count)[0].tolist() == [4, 1, 4]
+    assert np.asarray(state.scores)[0].tolist() == [4, 1, 4]
     zero = jnp.zeros(1)
     promising = strategy.ask(state._replace(place=jnp.int32(12)), jax.random.key(0), no_budget)
     assert promising.tolist() == [[2]]
