@@ -5,6 +5,9 @@ Legend: `B` batch, `C` channels, `E` edges, `O` operations, `N` cells, `T` edges
 The edges that leave a node read the same signs, and a convolution is linear in its kernel. So the
 binary kernels of all sizes are mixed first, and those of all leaving edges are put side by side.
 One convolution a node is left, whatever the number of options.
+
+With `partial` channels, only the first `C / partial` channels of a node go through the operations
+of an edge. The others pass by, and then all are shuffled.
 """
 
 import functools
@@ -29,6 +32,7 @@ from hwnas_jax.nn.fused_cell import (
 from hwnas_jax.nn.kernels.activation import relu
 from hwnas_jax.nn.kernels.convolution import avg_pool_3x3, conv2d, pad_kernel
 from hwnas_jax.nn.kernels.mixed_cell import Form, columns
+from hwnas_jax.nn.mbconv import shuffle
 from hwnas_jax.nn.normalisation import Norm, supernet_norm
 from hwnas_jax.nn.operations import Conv
 from hwnas_jax.nn.quantise import binarise_activations
@@ -142,9 +146,12 @@ class BinaryCells(nnx.Module):
     Node zero is a cell's input and the last node its output; every other node sums its edges.
 
     Attributes:
-      kernels: by size of convolution, `float32[N, E, k, k, C, C]`.
+      kernels: by size of convolution, `float32[N, E, k, k, S, S]` with `S = C / partial`.
       projections: with `projected`, by size of convolution, `float32[N, E, k, k, 1, 1]`.
       stack_axes: axes of `N` and `E`, as `hwnas_jax.nn.weight_norms` reads them.
+
+    References: Xu et al., "PC-DARTS: Partial Channel Connections for Memory-Efficient
+    Architecture Search", ICLR 2020 (partial channels).
     """
 
     stack_axes = 2
@@ -159,6 +166,7 @@ class BinaryCells(nnx.Module):
         *,
         binary: bool = True,
         projected: bool = False,
+        partial: int = 1,
         axis_name: str | None = None,
         rematerialise: bool = False,
     ):
@@ -174,18 +182,18 @@ class BinaryCells(nnx.Module):
           binary: if False, convolutions take the ReLU instead of the signs and have weights of
             full precision.
           projected: binary kernels have learned projections, see `project_weights`.
+          partial: one in so many channels goes through the operations; divides `C`.
           axis_name: replica axis over which batch statistics are averaged, if any.
           rematerialise: keep only the inputs of the cells for the backward pass.
         """
         self.edges, self.forms, self.binary = tuple(edges), tuple(forms), binary
         self.axis_name, self.rematerialise = axis_name, rematerialise
+        self.partial, served = partial, features // partial
         sizes = sorted({form.kernel for form in forms if form.kind == "conv"})
         shape = (count, len(edges))
         self.kernels = nnx.Dict(
             {
-                str(k): nnx.Param(
-                    _init(rngs.params(), (*shape, k, k, features, features), jnp.float32)
-                )
+                str(k): nnx.Param(_init(rngs.params(), (*shape, k, k, served, served), jnp.float32))
                 for k in sizes
             }
         )
@@ -231,7 +239,8 @@ class BinaryCells(nnx.Module):
         convolutions = columns(self.forms, "conv")
         incoming: dict[int, list[jax.Array]] = {node: [] for node in range(last + 1)}
         for node in range(last):
-            value = x if node == 0 else sum(incoming[node])
+            whole = x if node == 0 else sum(incoming[node])
+            value, passed = self._divided(whole)
             leaving = [e for e, (_, source) in enumerate(self.edges) if source == node]
             joined = [
                 sum(
@@ -248,19 +257,44 @@ class BinaryCells(nnx.Module):
                 for kind, apply in (("identity", lambda v: v), ("avg_pool", avg_pool_3x3)):
                     found = columns(self.forms, kind)
                     terms += [weight[edge, c] * apply(value) for c in found]
-                incoming[self.edges[edge][0]] += terms
+                target, _ = self.edges[edge]
+                incoming[target].append(self._joined(sum(terms), passed))
         return sum(incoming[last])
 
     def _sampled_cells(self, x, kernels, gates):
         """Runs the cells of `kernels`, whose two leading axes are cells and edges, in one loop."""
         factor = jnp.asarray(gates.weight)[jnp.arange(len(self.edges)), gates.index]
         count = len(jax.tree.leaves(kernels)[0])
+        # Where channels pass by, no operation closes an edge.
+        zeros = columns(self.forms, "zero") if self.partial == 1 else ()
         return run_drawn(
             x, gates.index,
             (kernels, jnp.broadcast_to(factor.astype(x.dtype), (count, len(factor)))),
-            branches=[drawn_branch(each, self._convolution(each)) for each in self.forms],
-            edges=self.edges, cut=next(iter(columns(self.forms, "zero")), None),
+            branches=[self._beside(drawn_branch(each, self._convolution(each)))
+                      for each in self.forms],
+            edges=self.edges, cut=next(iter(zeros), None),
         )  # fmt: skip
+
+    def _beside(self, branch):
+        """Returns a branch that runs on some of the channels."""
+        if self.partial == 1:
+            return branch
+
+        def run(x, kernels, factor):
+            value, passed = self._divided(x)
+            return self._joined(branch(value, kernels, factor), passed)
+
+        return run
+
+    def _divided(self, x):
+        """Returns the channels that go through the operations, and those that pass by."""
+        served = x.shape[-1] // self.partial
+        return x[..., :served], x[..., served:]
+
+    def _joined(self, value, passed):
+        if self.partial == 1:
+            return value
+        return shuffle(jnp.concatenate([value, passed], -1), self.partial)
 
     def _convolution(self, form):
         def convolve(x, kernels, factor):

@@ -14,7 +14,7 @@ Search", ICLR 2020.
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import jax
 import numpy as np
@@ -160,12 +160,19 @@ class NasBench201(CellChoices, Space):
         self, rngs: nnx.Rngs, *, axis_name: str | None = None, rematerialise: bool = False
     ) -> nnx.Module:
         def stage(width):
-            return mixed_cells(
-                self.cells, width, EDGES, self.cell_operations, rngs,
-                axis_name=axis_name, rematerialise=rematerialise,
-            )  # fmt: skip
+            return self.mixed_stage(width, rngs, axis_name=axis_name, rematerialise=rematerialise)
 
         return _Skeleton(self, stage, supernet_norm(axis_name), rngs)
+
+    def mixed_stage(self, width: int, rngs: nnx.Rngs, **options: Any) -> nnx.Module:
+        """Builds the cells of a stage of the supernet, `width` channels wide.
+
+        Args:
+          width: channels.
+          rngs: for the initial weights.
+          options: `axis_name` and `rematerialise`, as `supernet` is given them.
+        """
+        return mixed_cells(self.cells, width, EDGES, self.cell_operations, rngs, **options)
 
     def network(
         self, architecture: np.ndarray, rngs: nnx.Rngs, *, axis_name: str | None = None

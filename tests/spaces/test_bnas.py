@@ -12,8 +12,11 @@ from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.nn.normalisation import supernet_norm
+from hwnas_jax.nn.platform import platform
 from hwnas_jax.nn.quantised import BinaryConv
+from hwnas_jax.relax import Gates
 from hwnas_jax.spaces import BNAS, make_space
+from hwnas_jax.spaces.core.four_nodes import EDGES
 from tests.spaces import contract
 from tests.spaces.passes import check_space
 
@@ -85,6 +88,35 @@ def test_values_between_layers_are_signs():
     assert (np.round(found) % 2 == 0).all()  # 36 signs add up to an even number
 
 
+@pytest.mark.parametrize("args", [{"projected": True}, {"binary": False}])
+def test_partial_channels_are_those_of_a_cell_by_hand(args):
+    """Drawn, mixed and by hand: the served channels of each edge, the others, shuffled."""
+    own = Short(input_shape=(8, 8, 1), num_outputs=3, channels=4, cells=1, partial=2, **args)
+    cells = own.mixed_stage(4, nnx.Rngs(0), axis_name=None, rematerialise=False)
+    x = np.random.default_rng(0).standard_normal((3, 8, 8, 4)).astype(np.float32)
+    row = np.array([2, 0, 3, 4, 1, 2])
+    weight = jnp.asarray(np.eye(5, dtype=np.float32)[row])
+    with platform("gpu"):  # plain convolutions compile sooner
+        drawn = jax.jit(lambda x: cells(x, Gates(weight, jnp.asarray(row))))(x)
+        mixed = jax.jit(lambda x: cells(x, Gates(weight)))(x)
+        nodes = [jnp.asarray(x), 0, 0, 0]
+        for edge, ((target, source), option) in enumerate(zip(EDGES, row, strict=True)):
+            operation = own.cell_operations[option].build(2, 2, 1, supernet_norm(), nnx.Rngs(0))
+            nnx.update(operation, cells.weights_of(0, edge, option))
+            value = jax.jit(operation)(nodes[source][..., :2])
+            joined = jnp.concatenate([value, nodes[source][..., 2:]], -1)
+            nodes[target] += joined[..., [0, 2, 1, 3]]
+    np.testing.assert_allclose(drawn, nodes[-1], atol=1e-4)
+    np.testing.assert_allclose(mixed, nodes[-1], atol=1e-4)
+
+
+def test_partial_channels_cannot_be_inherited():
+    own = space(partial=2)
+    network = abstract(lambda rngs: own.network(np.zeros(6, int), rngs))
+    with pytest.raises(UserError, match="one in 2 channels only"):
+        own.inherit(network, np.zeros(6, int), abstract(own.supernet))
+
+
 def test_what_is_no_binary_cell_is_named():
     with pytest.raises(UserError, match="bin_conv_3x3"):
         space().from_string(ALL_FIVE.format("nor_conv_3x3"))
@@ -96,3 +128,5 @@ def test_what_is_no_binary_cell_is_named():
         space(binary=False, projected=True)
     with pytest.raises(UserError, match="4x4"):
         space((2, 2, 1))
+    with pytest.raises(UserError, match="partial = 4 must divide .*channels = 2"):
+        space(partial=4)

@@ -146,7 +146,7 @@ def _methods(
             )
         check_strategy(strategy, mask)
         check_fidelities(strategy, evaluator, bench)
-        _check_budget(part.label, strategy, queries, shares)
+        _check_budget(part.label, strategy, queries, shares, mask)
         if settings.measurements is not None and strategy.fidelities > 1:
             raise UserError(
                 f"the method {part.label} evaluates at several fidelities, which does not go with "
@@ -156,10 +156,15 @@ def _methods(
     return baseline.label, methods
 
 
-def _check_budget(label: str, strategy: Strategy, queries: int, shares: tuple[float, ...]) -> None:
-    least = math.ceil(max(strategy.initial, strategy.each) * min(shares[: strategy.fidelities]))
+def _check_budget(
+    label: str, strategy: Strategy, queries: int, shares: tuple[float, ...], mask: np.ndarray
+) -> None:
+    begin = "draws at random before it learns" if strategy.initial else "asks for in a round"
+    trainings = max(strategy.initial, strategy.each)
+    if len(phases := strategy.phases(mask)) > 1:
+        begin, trainings = "takes to decide for one network", (phases[-1] + 1) * strategy.each
+    least = math.ceil(trainings * min(shares[: strategy.fidelities]))
     if queries < least:
-        begin = "draws at random before it learns" if strategy.initial else "asks for in a round"
         raise UserError(
             f"queries = {queries} are fewer than the {least} that the method {label} "
             f"{begin}: queries must be at least {least}"

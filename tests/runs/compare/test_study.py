@@ -158,6 +158,10 @@ REFUSED = [
     ({"queries": 9}, ("queries = 9", "10", "at least 10")),
     ({"queries": 2, "methods": ("random,each=3",)}, ("queries = 2", "asks for in a round", "3")),
     (
+        {"queries": 20, "methods": ("elimination",)},
+        ("queries = 20", "89 that the method elimination takes to decide"),
+    ),
+    (
         {"methods": ("optuna_tpe,storage=shared.log",)},
         ("optuna_tpe storage=shared.log shares", "leave out its option storage"),
     ),
