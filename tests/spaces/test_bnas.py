@@ -128,5 +128,5 @@ def test_what_is_no_binary_cell_is_named():
         space(binary=False, projected=True)
     with pytest.raises(UserError, match="4x4"):
         space((2, 2, 1))
-    with pytest.raises(UserError, match="partial = 4 must divide .*channels = 2"):
+    with pytest.raises(UserError, match=r"partial = 4 must divide .*channels = 2"):
         space(partial=4)
