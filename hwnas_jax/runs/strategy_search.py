@@ -57,7 +57,8 @@ class StrategyState(NamedTuple):
       strategy: the strategy's own state.
       architectures: `int32[R, n, D]`, what was asked for; zeros where nothing was yet.
       told: what was told, leaves `float32[R, n]`.
-      fidelity: `int32[R]`, how many fidelities below the highest each round was evaluated.
+      fidelity: `int32[R]`, how many fidelities below the highest each round was evaluated. Weights
+        that are trained on in later phases count as a lower fidelity.
     """
 
     step: jax.Array
@@ -157,7 +158,8 @@ def search_by_strategy(
             state = _run(
                 named, evaluator, budget, bench, space, cost_model, member, own,
                 first=None if start is None else start.networks[number], several=several,
-                phase=phase if len(ends) > 1 else None, before=state, end=end,
+                phase=phase if len(ends) > 1 else None, later=len(ends) - 1 - phase,
+                before=state, end=end,
                 folder=folder, from_step=from_step, progress=progress,
             )  # fmt: skip
             if phase + 1 < len(ends):
@@ -221,8 +223,8 @@ def bench_of(
 def _run(
     strategy: Strategy, evaluator: Evaluator, budget: Budget, bench: Bench, space: Space,
     cost_model: CostModel, member: Member, config: Config, *, first: np.ndarray | None,
-    several: bool, phase: int | None, before: StrategyState | None, end: int, folder: Path | None,
-    from_step: int | None, progress: Progress,
+    several: bool, phase: int | None, later: int, before: StrategyState | None, end: int,
+    folder: Path | None, from_step: int | None, progress: Progress,
 ) -> StrategyState:  # fmt: skip
     """Returns the state after the rounds of a phase, or of the whole search where that is None."""
     mask, rounds = jnp.asarray(space.mask), config.search.rounds
@@ -265,7 +267,7 @@ def _run(
             strategy=strategy.tell(state.strategy, asked, told),
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
-            fidelity=state.fidelity.at[state.step].set(fidelity),
+            fidelity=state.fidelity.at[state.step].set(fidelity + later),
         )
         return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
 

@@ -82,6 +82,8 @@ def test_trainings_and_eliminations_alternate(whole):
         before = weights
     np.testing.assert_array_equal(found.weights[0], before)
     assert (networks[PHASES[-1] :] == networks[-1]).all()
+    # Scores by weights that were trained on are not compared with those of later phases.
+    assert found.fidelity[0].tolist() == [2] * 4 + [1] * 3 + [0] * 2
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     own = [line for line in lines if line["stage"] == "strategy"]
     assert [(line["step"], line["phase"]) for line in own] == [
