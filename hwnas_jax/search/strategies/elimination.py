@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from hwnas_jax.search.strategies.base import STRATEGIES, Ahead, Strategy, Told
-from hwnas_jax.search.strategies.repair import best_within_budget
+from hwnas_jax.search.strategies.repair import ROUNDING, best_within_budget
 
 
 class Evidence(NamedTuple):
@@ -130,7 +130,7 @@ class Elimination(Strategy):
         """Returns the state with one more score, or with an option less of every decision."""
         row, excess = architectures[0], told.excess[0]
         counts = jnp.isfinite(excess) & jnp.isfinite(told.score[0])
-        fits = counts & (excess <= 0)
+        fits = counts & (excess <= ROUNDING)
         state = state._replace(
             held=jnp.where(fits, row, state.held), holds=state.holds | fits, place=state.place + 1
         )

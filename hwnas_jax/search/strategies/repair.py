@@ -11,6 +11,9 @@ from hwnas_jax.search.strategies.base import Ahead
 _FAR = 1e6
 """In place of an infinite excess or value, so that differences are finite."""
 
+ROUNDING = 1e-6
+"""An excess up to this is none: one program may round a cost at the limit up, another one down."""
+
 
 def best_within_budget(
     values: jax.Array, alive: jax.Array, ahead: Ahead
@@ -20,8 +23,8 @@ def best_within_budget(
     It begins with the best option of every decision. While that is over the budget, the one change
     is made that lowers the excess most for the value that it gives up. Within the budget, the
     change that raises the value most is made as long as there is one that keeps the budget. It ends
-    where no single change helps, which for costs that add up option by option is within the budget
-    whenever an architecture is.
+    where no single change helps, which for a single cost that adds up option by option is within the
+    budget whenever an architecture is.
 
     Args:
       values: `float32[D, K]`; more is better. They are summed over the decisions.
@@ -34,7 +37,8 @@ def best_within_budget(
     own = jnp.eye(decisions, dtype=bool)[:, None]
 
     def excess_of(rows):
-        return jnp.minimum(jnp.maximum(ahead(rows).excess, 0.0), _FAR)
+        excess = jnp.nan_to_num(ahead(rows).excess, nan=_FAR)
+        return jnp.where(excess <= ROUNDING, 0.0, jnp.minimum(excess, _FAR))
 
     def go_on(carry):
         return carry[2]
