@@ -267,7 +267,7 @@ def _run(
             strategy=strategy.tell(state.strategy, asked, told),
             architectures=state.architectures.at[state.step].set(asked),
             told=history,
-            fidelity=state.fidelity.at[state.step].set(fidelity + later),
+            fidelity=state.fidelity.at[state.step].set(fidelity + data["later"]),
         )
         return state, StrategyInfo(told.score.mean(), (told.excess <= 0).mean())
 
@@ -287,6 +287,7 @@ def _run(
         return {"best": float(np.asarray(state.told.score)[top].max())}
 
     name = f"search-{member.label}" if several else "search"
+    given = {"cost_model": cost_model, "later": np.asarray(later, np.int32)}
     whose = {"member": member.label} if several else {}
     experiment = Experiment(
         name=f"{name}-phase{phase}" if phase else name,
@@ -300,7 +301,7 @@ def _run(
         checkpoint_every=max(1, rounds // 10),
         log={"stage": "strategy", **whose, **({} if phase is None else {"phase": phase})},
         extra=best,
-        inputs=lambda step, read_state: {"cost_model": cost_model},
+        inputs=lambda step, read_state: given,
     )
     place = Replicas((jax.local_devices()[0],), config.parallel.backend)
     return run_experiment(experiment, place, folder=folder, from_step=from_step, progress=progress)

@@ -23,7 +23,7 @@ def best_within_budget(
     It begins with the best option of every decision. While that is over the budget, the one change
     is made that lowers the excess most for the value that it gives up. Within the budget, the
     change that raises the value most is made as long as there is one that keeps the budget. It ends
-    where no single change helps, which for a single cost that adds up option by option is within the
+    where no single change helps. For one cost that adds up option by option, that is within the
     budget whenever an architecture is.
 
     Args:
