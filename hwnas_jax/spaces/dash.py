@@ -108,7 +108,7 @@ def _run(x, kernel, dilation, stride):
     return conv2d(x, kernel, stride=stride, dilation=dilation)
 
 
-class _Block(nnx.Module):
+class ResidualBlock(nnx.Module):
     """Two convolutions beside a shortcut."""
 
     def __init__(self, convs, shortcut):
@@ -140,7 +140,7 @@ class _Backbone(nnx.Module):
     def __init__(self, space: "Dash", make_conv, norm: Norm, rngs: nnx.Rngs):
         self.stem = ops.Conv(space.input_shape[2], space.channels, 1, rngs)
         self.blocks = nnx.List(
-            _Block(
+            ResidualBlock(
                 [make_conv(2 * number + i, *sizes) for i, sizes in enumerate(convs)],
                 None if shortcut is None else _Shortcut(*shortcut, rngs),
             )

@@ -1,0 +1,1 @@
+"""A larger network that computes what a trained smaller one computes."""
