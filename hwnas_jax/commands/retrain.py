@@ -33,6 +33,8 @@ def run(words: list[str]) -> None:
     from hwnas_jax.files.new import make_folder
     from hwnas_jax.nn.outputs import output_shape
     from hwnas_jax.parallel.replicas import statistics_axis
+    from hwnas_jax.runs.network_stages import NetworkStages
+    from hwnas_jax.runs.recycling import taken_over
     from hwnas_jax.runs.retrain import train
     from hwnas_jax.tasks import make_task, task_for
 
@@ -50,18 +52,21 @@ def run(words: list[str]) -> None:
             f"and outputs {outputs}"
         )
     check_retraining_sizes(config, data)
+    taken, said = taken_over(NetworkStages, config, space, architecture, task, data)
     if options.out is not None and distributed.is_first():
         make_folder(options.out, named=True, resumes=False)
     distributed.exchange(None)
     display = job_display()
     for note in data.notes:
         display.say(note)
+    if said:
+        display.say(f"the network {said}")
     with display.stage("retrain") as report:
         trained = train(
             functools.partial(
                 space.network, architecture, axis_name=statistics_axis(options.config.parallel)
             ),
-            data, config, seed=config.seed, folder=options.out, progress=report,
+            data, config, seed=config.seed, folder=options.out, progress=report, **taken,
         )  # fmt: skip
     metric = task.metric.replace("_", " ")
     display.say(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, Lt
+from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from hwnas_jax.files.typed import Amount, SafeName
 from hwnas_jax.registry import Options, Part
@@ -253,6 +253,15 @@ class RetrainConfig:
     """micro-batches that a step averages its gradients over; batch statistics are of each"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """of activations and matrix products; parameters, statistics and losses stay float32"""
+    start_from: str | None = None
+    """a finished run whose network, the selected one, gives its weights to begin with, wherever
+    they have a place; a larger network of the same options begins as what that network computes"""
+    teacher: str | None = None
+    """a finished run whose selected network is imitated beside the targets"""
+    teacher_weight: Annotated[float, Gt(0), Le(1)] = 0.5
+    """share of the loss that the teacher has; the targets have the rest"""
+    teacher_temperature: Positive = 4.0
+    """divides the logits of teacher and network before they become probabilities"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ from hwnas_jax.runs.elsewhere import TEMPLATE, Elsewhere, write_template
 from hwnas_jax.runs.entries import entries_of, twin_of
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.network_costs import cost_of
-from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.proposals import Proposals
+from hwnas_jax.runs.recycling import Recycling
 from hwnas_jax.runs.retrain import train
 from hwnas_jax.runs.shares import keep_shares
 from hwnas_jax.search.candidates import Candidate
@@ -36,7 +36,7 @@ from hwnas_jax.train.tested import keep_tested, load_tested
 from hwnas_jax.train.training import Trained
 
 
-class NetworkStages(RunParts):
+class NetworkStages(Recycling):
     """From what the searches found to trained and measured networks."""
 
     @functools.cached_property
@@ -286,15 +286,17 @@ class NetworkStages(RunParts):
         )
         if note:
             self.display.say(note)
+        architecture = self.space.from_names(entry["architecture"])
         build = functools.partial(
             self.space.network,
-            self.space.from_names(entry["architecture"]),
+            architecture,
             axis_name=statistics_axis(config.parallel),
         )
         return train(
             build, self.dataset, override(config, seed=entry["seed"]),
             label=entry["label"], seed=entry["training_seed"], folder=self.folder,
             progress=report or quiet,
+            **self.recycled(entry["label"], architecture, entry["training_seed"]),
         )  # fmt: skip
 
     def measure(self) -> list[dict[str, Any]]:

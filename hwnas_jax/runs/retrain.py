@@ -1,5 +1,6 @@
 """Runs the training of one network, in a run folder or without one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hwnas_jax.config import Config
@@ -9,7 +10,8 @@ from hwnas_jax.parallel.replicas import Replicas
 from hwnas_jax.runs.activations import check_network
 from hwnas_jax.runs.loop import run_experiment
 from hwnas_jax.tasks import make_task
-from hwnas_jax.train.training import Build, Trained, make_training
+from hwnas_jax.train.teacher import Teacher
+from hwnas_jax.train.training import Begin, Build, Trained, make_training
 
 
 def train(
@@ -22,6 +24,8 @@ def train(
     folder: Path | None = None,
     from_step: int | None = None,
     progress: Progress = quiet,
+    begin: Begin = lambda state: state,
+    teacher: Callable[[], Teacher] | None = None,
 ) -> Trained:
     """Trains a network from scratch and tests it.
 
@@ -34,6 +38,8 @@ def train(
       folder: takes `checkpoints/<label>/` and `metrics.jsonl`; a checkpoint there is continued.
       from_step: the checkpoint to continue from; None takes the newest.
       progress: reports steps done.
+      begin: as in `make_training`.
+      teacher: as in `make_training`.
 
     Raises:
       UserError: for a batch that does not divide or cannot fit into memory, a damaged checkpoint, a
@@ -47,6 +53,7 @@ def train(
     training = make_training(
         build, dataset, make_task(config.task, dataset), config,
         label=label, seed=seed, streams=replicas.streams(config.data.resident),
+        begin=begin, teacher=teacher,
     )  # fmt: skip
     state = run_experiment(
         training.experiment, replicas, folder=folder, from_step=from_step, progress=progress

@@ -58,6 +58,7 @@ from hwnas_jax.runs.handed_back import take_back
 from hwnas_jax.runs.network_costs import check_costs
 from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.population import Member, make_members
+from hwnas_jax.runs.recycling import check_recycling
 from hwnas_jax.runs.searching import run_searches
 from hwnas_jax.runs.start import given_start
 from hwnas_jax.runs.wanted import Wanted
@@ -138,6 +139,7 @@ class Run(CostStages, NetworkStages):
         check_search_sizes(self.config, self.dataset, searched=given.dataset)
         check_methods(given.config, given.space, given.dataset)
         check_supernet(given.config, given.space)
+        check_recycling(type(self), self.config, self.space, self.task, self.dataset)
         if self.wanted.several:
             count = self.wanted.searches(self.config)
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)

@@ -24,6 +24,7 @@ class Classification(Task):
 
     name = "classification"
     summary = "one class of several: cross-entropy, accuracy or macro F1"
+    outputs_are = "classes"
 
     metric: Literal["accuracy", "macro_f1"] = "accuracy"  # type: ignore[misc]
     """the primary metric"""

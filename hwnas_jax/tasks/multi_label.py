@@ -31,6 +31,7 @@ class MultiLabel(Task):
     name = "multi_label"
     summary = "any number of labels at once: cross-entropy of each, F1 over all"
     metric = "f1"
+    outputs_are = "labels"
 
     threshold: Annotated[float, Gt(0), Lt(1)] = 0.5
     """a label is predicted where its probability is above this"""

@@ -31,6 +31,7 @@ class Segmentation(Task):
     summary = "one class of several at every position: cross-entropy, mean intersection over union"
     metric = "mean_iou"
     dense = True
+    outputs_are = "classes"
 
     ignore: int = -1
     """the target of positions that have no class"""

@@ -29,8 +29,10 @@ from hwnas_jax.parallel.replicas import AXIS, mean_over_replicas
 from hwnas_jax.tasks.base import Task
 from hwnas_jax.train.examples import Examples, take_examples
 from hwnas_jax.train.optimizers import make_weight_optimizer
+from hwnas_jax.train.teacher import Teacher
 
 Build = Callable[[nnx.Rngs], nnx.Module]
+Begin = Callable[["TrainState"], "TrainState"]
 
 
 class TrainState(NamedTuple):
@@ -96,6 +98,8 @@ def make_training(
     label: str = "network",
     seed: int = 0,
     streams: bool = False,
+    begin: Begin = lambda state: state,
+    teacher: Callable[[], Teacher] | None = None,
 ) -> Training:
     """Prepares a training from scratch, with a one-cycle cosine schedule.
 
@@ -108,6 +112,8 @@ def make_training(
       label: names the network in log lines, messages and the folder of its checkpoints.
       seed: for weights, batches and augmentation.
       streams: whether each replica gets data of its own.
+      begin: changes the state that the training begins with.
+      teacher: returns the network that is imitated; asked only if there are steps to take.
 
     Raises:
       UserError: for a batch larger than the data, or a type that is not there.
@@ -148,15 +154,29 @@ def make_training(
         weights = cast(unravel_weights(weights), dtype)
         return nnx.merge(graph, weights, unravel_statistics(statistics))
 
+    def loss_of(outputs, targets, said):
+        """Returns the loss of one output, shared between the targets and the teacher."""
+        loss = task.loss(outputs, targets)
+        if said is None:
+            return loss
+        share = settings.teacher_weight
+        distance = task.distillation(outputs, said, settings.teacher_temperature)
+        return (1 - share) * loss + share * distance
+
     def step(state: TrainState, drawn: dict[str, Batch], data: Any):
-        del data
         progress = state.step / total
 
         def objective(weights, inputs, targets, keys):
             network = merge(weights, state.statistics, dtype)
             network.train()
             heads = run_in_training(network, inputs.astype(dtype), keys, progress)
-            losses = [factor * task.loss(out.astype(jnp.float32), targets) for factor, out in heads]
+            said = None
+            if teacher is not None:
+                where = data["mean"], data["std"]
+                said = teacher().outputs(data["teacher"], inputs, *where, task)
+            losses = [
+                factor * loss_of(out.astype(jnp.float32), targets, said) for factor, out in heads
+            ]
             loss = jnp.stack(losses).sum()
             metric = task.value(heads[0][1].astype(jnp.float32), targets)
             return loss, (metric, ravel_pytree(nnx.state(network, nnx.BatchStat))[0])
@@ -178,7 +198,7 @@ def make_training(
     experiment = Experiment(
         name=label,
         describe=f"retrain {label}",
-        init=lambda: init(jax.random.key(seed)),
+        init=lambda: begin(init(jax.random.key(seed))),
         dispatch=batches.scan(step, AXIS),
         data=batches,
         total=total,
@@ -187,6 +207,7 @@ def make_training(
         checkpoint_every=max(1, total // 4),
         keep=1,
         log={"stage": "retrain", "network": label},
+        inputs=lambda step, read_state: {} if teacher is None else {"teacher": teacher().state},
         helps=memory_help("retrain", settings),
     )
 

@@ -222,7 +222,7 @@ def check_parts(module: Any, wider: Any) -> None:
             raise UserError(
                 "weights of few bits are rounded to steps, and the shares of a weight to others"
             )
-        if isinstance(part, LayerNorm):
+        if isinstance(part, LayerNorm) and isinstance(other, LayerNorm):
             old, new = part.scale.shape[0], other.scale.shape[0]
             if new % old:
                 raise UserError(
