@@ -175,8 +175,9 @@ class SearchConfig:
     """a finished run to begin with. A strategy takes its best networks in place of those that it
     draws at random, and its supernet judges. A gradient search takes its architecture parameters
     and its weights; the run may have learned another task"""
-    start_with: Literal["both", "weights", "architecture"] = "both"
-    """gradient: what is taken of that run"""
+    start_with: Literal["both", "weights", "architecture", "network"] = "both"
+    """gradient: what is taken of that run; network: its trained network, whose weights the same
+    path of the supernet takes, even where that has more channels or cells"""
     relaxation: Part = _part("sampled_path")
     """gradient: how a choice becomes differentiable"""
     estimator: Part = _part("backprop")

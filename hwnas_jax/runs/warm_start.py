@@ -1,4 +1,7 @@
-"""A gradient search that begins with the architecture and the weights of another.
+"""A gradient search that begins with the architecture and the weights of another, or a network.
+
+A trained network gives its weights to the path that it is in the supernet, after it has grown to
+the supernet's channels and cells. All other weights, and the architecture, begin as ever.
 
 The other may have learned another task. Its supernet then has another head; all arrays of weights
 that both supernets have are taken, and the others begin as they would without it.
@@ -20,14 +23,18 @@ from hwnas_jax.config import Config
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.npz import Array, read_npz, write_npz
 from hwnas_jax.runs.found import Found
+from hwnas_jax.runs.network_stages import NetworkStages
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.population import Member
+from hwnas_jax.runs.recycling import known_network, opened
 from hwnas_jax.runs.start import FILE, nearest_search
 from hwnas_jax.search.gradient import Methods, SearchState
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.base import Space
+from hwnas_jax.spaces.core.disinherit import disinherit
 from hwnas_jax.spaces.core.supernet import Supernet, make_supernet
 from hwnas_jax.tasks import Task
+from hwnas_jax.train.net2net.grow import check_family, grow
 
 _ARRAYS = {
     "seeds": Array("whole", ("M",), 0),
@@ -137,6 +144,10 @@ def check_warm_start(config: Config, space: Space) -> None:
       UserError: when the run is not finished, is of another space, or has no weights or
         architecture parameters that fit.
     """
+    wanted = config.search.start_with
+    if wanted == "network":
+        _check_network(config, space)
+        return
     run = _opened(config)
     found = _found(run)
     theirs, ours = (
@@ -147,7 +158,6 @@ def check_warm_start(config: Config, space: Space) -> None:
             f"search.start_from: {run.folder} searched {theirs}, this run searches {ours}; only "
             "what networks put out may differ"
         )
-    wanted = config.search.start_with
     if wanted != "architecture" and found.weights is None:
         raise UserError(
             f"search.start_from: the search of {run.folder} left no weights; set "
@@ -167,12 +177,54 @@ def check_warm_start(config: Config, space: Space) -> None:
                 f"{config.search.relaxation.label}; take the same search.relaxation, or set "
                 "search.start_with = weights"
             )
-    scored = make_supernet(space).scored
-    if scored and wanted != "both":
+    if wanted != "both" and make_supernet(space).scored:
         raise UserError(
             f"search.start_with = {wanted}: in {space.name} the weights score the options, so a "
             "search begins with both or with neither"
         )
+
+
+def _check_network(config: Config, space: Space) -> None:
+    """Refuses a run whose network cannot be a path of the supernet."""
+    option = f"search.start_from = {config.search.start_from}"
+    other = _finished(config)
+    check_family(other.space, space, option)
+    if make_supernet(space).scored:
+        raise UserError(
+            f"search.start_with = network: in {space.name} the weights score the options, so a "
+            "network would decide the search; take search.start_with = both"
+        )
+    _path_of(other.space, other.space.from_names(other.network()["architecture"]), space, option)
+
+
+def _path_of(known: Space, architecture: np.ndarray, space: Space, option: str) -> np.ndarray:
+    """Returns the options of a network in another space of its family, `int32[D]`."""
+    try:
+        return space.from_names(known.to_names(architecture))
+    except UserError as error:
+        raise UserError(
+            f"{option}: {known.to_string(architecture)} is no network of the space that is "
+            f"searched: {error}"
+        ) from error
+
+
+def _of_network(config: Config, space: Space, methods: Methods) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the weights of the path that a trained network is, `float32[P]`, and which they are.
+
+    Raises:
+      UserError: when the network cannot grow to the size of the supernet's networks.
+    """
+    known = known_network(_finished(config))
+    option = f"search.start_from = {config.search.start_from}"
+    path = _path_of(known.space, known.architecture, space, option)
+    grown = grow(known.network, known.space, known.architecture, space, path)
+    none = np.zeros(methods.supernet.num_weights, np.float32)
+    return disinherit(space, path, grown, none)
+
+
+def _finished(config: Config) -> NetworkStages:
+    assert config.search.start_from is not None
+    return opened(NetworkStages, config.search.start_from, "search.start_from")
 
 
 _HEADS = ("num_outputs", "outputs")
@@ -207,8 +259,15 @@ def warm_start(
     kept = WarmStart.load(folder, methods, seeds)
     if kept is not None:
         return kept
+    wanted = config.search.start_with
+    if wanted == "network":
+        path, there = _of_network(config, space, methods)
+        rows = np.repeat(path[None], len(seeds), axis=0)
+        start = WarmStart(np.array(seeds, np.int32), rows, there, None)
+        start.save(folder)
+        return start
     run = _opened(config)
-    found, wanted = _found(run), config.search.start_with
+    found = _found(run)
     numbers = [nearest_search(run, first[seed]) for seed in seeds]
     weights = copied = params = None
     if wanted != "architecture" and found.weights is not None:

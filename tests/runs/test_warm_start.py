@@ -24,6 +24,7 @@ from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces import make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from hwnas_jax.tasks import make_task
+from tests.helpers import initialise
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +187,30 @@ def test_parameters_of_another_size_are_refused(finished, tmp_path, monkeypatch)
     monkeypatch.setattr(Found, "load", lambda *_: found._replace(params=found.params[:, :-1]))
     with pytest.raises(UserError, match="left 29 architecture parameters, and 30 are needed"):
         started(finished, finished.space, tmp_path)
+
+
+def test_a_trained_network_becomes_the_path_that_it_is_in_a_wider_supernet(finished, tmp_path):
+    wide = make_space(
+        finished.space.name, {**finished.space.args, "channels": 4}, input_shape=(8, 8, 1),
+        num_outputs=10,
+    )  # fmt: skip
+    _, config, start = started(finished, wide, tmp_path, seeds=(0,), search__start_with="network")
+    check_warm_start(config, wide)
+    chosen = wide.from_names(finished.network()["architecture"])
+    supernet = nnx.merge(
+        nnx.split(abstract(wide.supernet))[0], make_supernet(wide).unravel(start.weights[0])
+    )
+    network = initialise(lambda rngs: wide.network(chosen, rngs))
+    wide.inherit(network, chosen, supernet)
+    stem = np.asarray(network.stem.conv.kernel[...])
+    trained = np.asarray(finished.trained().network.stem.conv.kernel[...])
+    np.testing.assert_allclose(stem, trained[..., [0, 0, 1, 1]], rtol=1e-6)
+    assert start.params is None
+    assert 0 < start.copied.sum() < len(start.copied)
+    with pytest.raises(UserError, match=r"a network of nasbench201 with .* become one of dash"):
+        check_warm_start(config, make_space("dash", {}, input_shape=(8, 8, 1), num_outputs=10))
+    narrow = make_space(
+        wide.name, {**wide.args, "channels": 1}, input_shape=(8, 8, 1), num_outputs=10
+    )
+    with pytest.raises(UserError, match=r"cannot compute .*would shrink from"):
+        started(finished, narrow, tmp_path / "narrow", search__start_with="network")
