@@ -263,6 +263,11 @@ class RetrainConfig:
     """share of the loss that the teacher has; the targets have the rest"""
     teacher_temperature: Positive = 4.0
     """divides the logits of teacher and network before they become probabilities"""
+    curriculum: tuple[Annotated[int, Ge(2)], ...] = ()
+    """by how much the inputs are smaller at first, one factor a stage: 4 2 begins with means over
+    4x4 pixels, goes on with 2x2, and ends with whole inputs"""
+    curriculum_share: Share = 0.5
+    """share of the steps that these stages have together"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from hwnas_jax.budgets import check_budget
 from hwnas_jax.config import Config, override
 from hwnas_jax.cost import (
@@ -64,6 +66,7 @@ from hwnas_jax.runs.start import given_start
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.search.candidates import check_reachable, cost_range, resolve_target
 from hwnas_jax.tasks import described, task_for
+from hwnas_jax.train.curriculum import check_curriculum
 
 STAGES = ("profile", "fit_cost", "search", "derive", "retrain", "measure", "report")
 SHARED_STAGES = ("search", "retrain")
@@ -140,6 +143,9 @@ class Run(CostStages, NetworkStages):
         check_methods(given.config, given.space, given.dataset)
         check_supernet(given.config, given.space)
         check_recycling(type(self), self.config, self.space, self.task, self.dataset)
+        some = self.space.random(np.random.default_rng(0), 1)[0]
+        build = functools.partial(self.space.network, some)
+        check_curriculum(build, self.config.retrain, self.dataset.input_shape)
         if self.wanted.several:
             count = self.wanted.searches(self.config)
             Members.over(count, self.config.sweep.devices, self.config.parallel.backend)

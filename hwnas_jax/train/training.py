@@ -4,6 +4,7 @@ Legend: `B` batch, `N` examples, `O` outputs, `P` weights, `S` running statistic
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.base import Experiment, steps_per_dispatch
 from hwnas_jax.parallel.replicas import AXIS, mean_over_replicas
 from hwnas_jax.tasks.base import Task
+from hwnas_jax.train.curriculum import Curriculum, check_curriculum
 from hwnas_jax.train.examples import Examples, take_examples
 from hwnas_jax.train.optimizers import make_weight_optimizer
 from hwnas_jax.train.teacher import Teacher
@@ -128,6 +130,8 @@ def make_training(
     dtype = compute_dtype(settings.dtype, "retrain.dtype")
     total = per_epoch * settings.epochs
     length = steps_per_dispatch(total, settings.steps_per_dispatch)
+    check_curriculum(build, settings, dataset.input_shape)
+    curriculum = Curriculum.of(settings, total)
 
     def split(rngs):
         return nnx.split(build(rngs), nnx.Param, nnx.BatchStat)
@@ -166,10 +170,10 @@ def make_training(
     def step(state: TrainState, drawn: dict[str, Batch], data: Any):
         progress = state.step / total
 
-        def objective(weights, inputs, targets, keys):
+        def objective(weights, small, inputs, targets, keys):
             network = merge(weights, state.statistics, dtype)
             network.train()
-            heads = run_in_training(network, inputs.astype(dtype), keys, progress)
+            heads = run_in_training(network, small(inputs).astype(dtype), keys, progress)
             said = None
             if teacher is not None:
                 where = data["mean"], data["std"]
@@ -181,11 +185,16 @@ def make_training(
             metric = task.value(heads[0][1].astype(jnp.float32), targets)
             return loss, (metric, ravel_pytree(nnx.state(network, nnx.BatchStat))[0])
 
-        def gradients(*batch):
-            return jax.value_and_grad(objective, has_aux=True)(state.weights, *batch)
+        def gradients(small, *batch):
+            return jax.value_and_grad(objective, has_aux=True)(state.weights, small, *batch)
+
+        def of_stage(small):
+            return mean_over_micro_batches(
+                functools.partial(gradients, small), settings.accumulate, *drawn["train"]
+            )
 
         (loss, (metric, statistics)), gradient = mean_over_replicas(
-            mean_over_micro_batches(gradients, settings.accumulate, *drawn["train"]), AXIS
+            curriculum.run(state.step, of_stage), AXIS
         )
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.weights)
         state = TrainState(
