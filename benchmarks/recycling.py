@@ -32,6 +32,7 @@ def config_of(options: argparse.Namespace, seed: int, channels: int, steps: int)
     """Returns a search with a counted budget, so that nothing is timed."""
     return override(
         Config(), name="recycling", seed=seed, data__name="digits", target__metric="macs",
+        cost__model=Part("analytic"),
         space__args={"channels": channels, "cells": 1}, search__steps=steps,
         search__warmup_steps=steps // 2, search__steps_per_dispatch=min(50, steps // 2),
         derive__rule=Part("most_probable"), derive__confirm=0, derive__controls=(),
