@@ -55,7 +55,7 @@ class Network(nnx.Module):
 def trained(**changes):
     config = override(
         Config(), data__shift=0, retrain__batch_size=16, retrain__learning_rate=0.05,
-        retrain__steps_per_dispatch=5, parallel__devices=1, retrain__epochs=8, **changes,
+        retrain__steps_per_dispatch=5, retrain__epochs=8, **{"parallel__devices": 1, **changes},
     )  # fmt: skip
     done = train(Network, stripes(), config)
     return done.test_metric, np.asarray(done.network.conv.kernel[...])
