@@ -90,7 +90,9 @@ class ProxyFront:
     def rows(self) -> list[tuple[str, ...]]:
         """Returns a table of the networks, its header first."""
         name = unit(self.metric)
-        lines = [("network", f"here [{name}]", f"{self.device} [{name}]", "±", "test", "front")]
+        lines: list[tuple[str, ...]] = [
+            ("network", f"here [{name}]", f"{self.device} [{name}]", "±", "test", "front")
+        ]
         for one in self.networks:
             value = "-" if one.value is None else f"{one.value:.4g}"
             front = {True: "yes", False: "no", None: "-"}[one.on_front]
@@ -143,7 +145,7 @@ def rank_again(
     front: list[bool | None] = [None] * len(entries)
     if all(value is not None for value in values):
         judged = proxy if verdict == "safe" else cost
-        best = on_front(judged, values, higher_is_better=run.task.higher_is_better)
+        best = on_front(judged, np.array(values, float), higher_is_better=run.task.higher_is_better)
         front = [bool(one) for one in best]
     ranked = [
         Ranked(e["string"], float(p), float(c), float(s), v, f)

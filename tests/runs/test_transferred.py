@@ -56,7 +56,8 @@ def test_the_second_search_keeps_weights_and_the_new_budget(
 ):
     monkeypatch.setenv("COLUMNS", "200")
     new = tmp_path / "new"
-    words = ["--measurements", str(board), "--run-dir", str(new), "--target.percentile", "30"]
+    words = ["--measurements", str(board), "--run-dir", str(new), "--target.percentile", "30",
+             "--derive.controls", "random", "--retrain.epochs", "1"]  # fmt: skip
     assert main(["transfer", str(finished.folder), *words, "--steps", "6"]) == 0
     told = said(capsys)
     assert f"transferred from {finished.folder}" in told
@@ -80,7 +81,6 @@ def test_the_second_search_keeps_weights_and_the_new_budget(
     # The board is not here: what to measure is listed.
     names = (new / "to_measure.csv").read_text()
     assert entry["string"] in names and "# device: board" in names
-    # It is a run like any other: it goes on when it is resumed, also after the first is gone.
     assert run.config.search.warmup_steps == 0 and run.config.search.weights.frozen
 
 
