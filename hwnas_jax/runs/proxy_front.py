@@ -125,9 +125,8 @@ def rank_again(
     read = load_observations(path, space=space)
     samples: Observations = read.observations
     if metric not in samples.values:
-        raise UserError(
-            f"{path} has {', '.join(samples.metrics)}, and the run's budget is {metric}"
-        )
+        had = ", ".join(samples.metrics) or "no figures"
+        raise UserError(f"{path} has {had}, and the run's budget is of {metric}")
     own = predict_architectures(run.cost_model, samples.architectures, space.num_options)[metric]
     agreement = rank_agreement(own, samples.values[metric], level)
     reference = architectures_of(space, seed=seed)
