@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "sources": "the same search on real data and on data that are not, looked up in a table",
     "evaluate": "the networks of a finished run in a published table of accuracies",
     "fewshot": "learn to adapt networks to tasks of few examples, and to budgets",
+    "transfer": "a finished search carried over to another device, without paying for it again",
     "derive": "the best architectures of a finished search, under any budget",
     "retrain": "train the network of an architecture file from scratch",
     "measure": "time the network of an architecture file",

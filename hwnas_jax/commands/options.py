@@ -53,7 +53,10 @@ class RunOptions:
                 raise UserError(f"--{name.replace('_', '-')} does not go with --resume")
 
 
-def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: bool = False) -> Any:
+def parse(
+    kind: type, words: list[str], name: str, *, files: int = 0, several: bool = False,
+    kept: Config | None = None,
+) -> Any:  # fmt: skip
     """Parses `[FILE] [CONFIG] [--options]`; the config gives the defaults of the overrides.
 
     Args:
@@ -62,14 +65,19 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
       name: of the command.
       files: how many files come first.
       several: whether the command runs in several processes.
+      kept: the config to change, of a command that goes on with a finished run; none may be named.
 
     Raises:
       UserError: for a mistake in the config or in where it stands.
     """
     rest = list(words)
-    resumed = resumed_folder(words)
+    resumed = resumed_folder(words) if kept is None else None
     given = len(rest) > files and not any(word.startswith("-") for word in rest[: files + 1])
-    if resumed is not None:
+    if kept is not None:
+        if given:
+            raise UserError(f"hwnas {name} keeps the config of its run; leave out {rest[files]}")
+        base = kept
+    elif resumed is not None:
         from hwnas_jax.runs.run import Run
 
         if given:
@@ -77,7 +85,7 @@ def parse(kind: type, words: list[str], name: str, *, files: int = 0, several: b
         base = Run.open(resumed).config
     else:
         base = load_config(rest.pop(files)) if given else load_config()
-    if resumed is None:
+    if resumed is None and kept is None:
         base = _for_path(words, base, named=given)
     rest, base = take_methods(rest, base)
     required = {

@@ -155,6 +155,9 @@ class WeightsConfig:
     learning_rate_end: NotNegative = 0.001
     decay: NotNegative = 5e-4
     clip_norm: Positive = 5.0
+    frozen: bool = False
+    """keep the weights of the run that `search.start_from` names as they are, and move the
+    architecture's parameters alone"""
 
 
 @dataclasses.dataclass(frozen=True)

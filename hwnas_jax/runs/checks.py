@@ -79,6 +79,11 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     if config.search.start_from is not None:
         by_gradient = config.search.strategy.name == GRADIENT
         (check_warm_start if by_gradient else check_start)(config, space)
+    elif config.search.weights.frozen:
+        raise UserError(
+            "search.weights.frozen keeps the weights of another run: name it with "
+            "--search.start-from, or leave the weights to be trained"
+        )
     task = make_task(config.task, dataset)
     rule, search = DERIVATIONS.make(config.derive.rule), config.search
     methods = make_methods(space, task, config)

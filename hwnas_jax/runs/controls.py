@@ -96,7 +96,8 @@ def passes_of_search(config: Config, space: Space) -> int:
     options = float(space.mask.sum(axis=1).mean())
     weight_step = 1.0 if relaxation.draws_paths else options
     arch_step = 1.0 if estimator.draws_paths else weight_step
-    return round(search.steps * weight_step + (search.steps - search.warmup_steps) * arch_step)
+    weight_steps = 0 if search.weights.frozen else search.steps
+    return round(weight_steps * weight_step + (search.steps - search.warmup_steps) * arch_step)
 
 
 def without_search(

@@ -191,7 +191,8 @@ def log_values(
     """Returns what a log line says about a state beside the means of its infos.
 
     The means of the architecture's loss and metric are left out where some of the `length` steps
-    of the call belong to the warm-up, which has none.
+    of the call belong to the warm-up, which has none, and those of the weights where they are
+    frozen.
     """
     share = methods.probabilities(state.params)
     likeliest = np.where(space.mask, share, -1.0).argmax(-1)[None].astype(np.int32)
@@ -201,7 +202,9 @@ def log_values(
         options = methods.relaxation.kept(state.params, jnp.asarray(space.mask))
         kept = {"kept_options": int(options.sum())}
     warming = int(state.step) - length < config.search.warmup_steps
+    idle = ("loss", "metric", "grad_norm") if config.search.weights.frozen else ()
     return {
+        **{f"weight_{name}": None for name in idle},
         **({"arch_loss": None, "arch_metric": None} if warming else {}),
         **kept,
         "argmax_cost": float(bounds[target.metric][0]),

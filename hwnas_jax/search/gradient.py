@@ -116,7 +116,7 @@ class Search(NamedTuple):
     Attributes:
       init: `(key, limits) -> SearchState`; limits by metric, the budget first.
       step: `(state, {half: Batch}, cost_model, axis_name=None) -> (state, SearchInfo)`: a weight
-        step, then, after the warm-up, an architecture step.
+        step unless the weights are frozen, then, after the warm-up, an architecture step.
       weight_step: `(state, batches, key, temperature, axis_name) -> (state, (loss, metric,
         gradient norm))`. It changes the weights alone. In a space that scores its options by their
         weights (Single-Path) the logits are recomputed from the new scores, so that the learned
@@ -337,9 +337,12 @@ def make_search(
     ) -> tuple[SearchState, SearchInfo]:
         temperature = anneal(state.step, settings)
         weight_key, arch_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        state, (weight_loss, weight_metric, weight_norm) = weight_step(
-            state, batches, weight_key, temperature, axis_name
-        )
+        if settings.weights.frozen:
+            weight_loss = weight_metric = weight_norm = jnp.zeros(())
+        else:
+            state, (weight_loss, weight_metric, weight_norm) = weight_step(
+                state, batches, weight_key, temperature, axis_name
+            )
         state, (arch_loss, arch_metric, cost, arch_norm) = jax.lax.cond(
             state.step >= settings.warmup_steps,
             lambda s: arch_step(s, batches, arch_key, temperature, axis_name, cost_model),

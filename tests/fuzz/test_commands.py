@@ -48,6 +48,7 @@ GOOD: dict[str, list[str]] = {
         "1",
     ],
     "evaluate": ["run", "--table", "accuracies.npz", "--sample", "0"],
+    "transfer": ["run", "--measurements", "measurements.json", "--run-dir", "new"],
     "derive": ["run", "--out", "new.json"],
     "retrain": ["architecture.json", "--data.name", "digits"],
     "measure": ["architecture.json", "--cost-model", "cost_model.npz"],
