@@ -25,6 +25,7 @@ from hwnas_jax.data.batches import Batch
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
 from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
+from hwnas_jax.search.elastic import mean_of_sizes, open_options, sandwich
 from hwnas_jax.search.estimators.base import Estimator, Problem
 from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.search.fair_paths import fair_paths
@@ -91,6 +92,8 @@ class Methods:
       relaxation: how a choice becomes differentiable.
       estimator: how the task's gradient reaches the architecture.
       budget: how the costs enter.
+      stages: `bool[S, D, K]`, the options that are open in each stage of an elastic warm-up; None
+        where the warm-up is none.
     """
 
     supernet: Supernet
@@ -99,6 +102,7 @@ class Methods:
     relaxation: Relaxation
     estimator: Estimator
     budget: Budget
+    stages: np.ndarray | None = None
 
     def probabilities(self, params: Params) -> np.ndarray:
         """Returns the probability of each option, `float32[D, K]`."""
@@ -194,8 +198,21 @@ def make_search(
         change = supernet.scores(weights) - supernet.scores(state.weights)
         return state.params + jnp.where(state.step >= settings.warmup_steps, change, 0.0)
 
+    def of_all_sizes(state, batch, key):
+        """Returns value, metric and gradient; all replicas train the same networks."""
+        elastic = settings.elastic
+        opened = open_options(methods.stages, state.step, settings.warmup_steps, elastic.shrinking)
+        paths = sandwich(key, opened, elastic.networks)
+        return mean_over_micro_batches(
+            lambda *part: mean_of_sizes(
+                supernet, task, state.weights, paths, *part,
+                num_options=mask.shape[1], distil=elastic.distil,
+            ),
+            settings.accumulate, batch.inputs, batch.targets,
+        )  # fmt: skip
+
     def weight_step(state, batches, key, temperature, axis_name):
-        key = draw_key(key, axis_name)
+        shared, key = key, draw_key(key, axis_name)
 
         def relaxed(weights, key):
             params = with_thresholds_kept(state, weights)
@@ -224,9 +241,14 @@ def make_search(
             keys = key[None] if settings.draws == 1 else jax.random.split(key, settings.draws)
             return mean_over_draws(relaxed, keys)
 
-        if settings.fair:
+        warming = state.step < settings.warmup_steps
+        if methods.stages is not None:
             found = jax.lax.cond(
-                state.step < settings.warmup_steps,
+                warming, lambda: of_all_sizes(state, batches["weight"], shared), by_relaxation
+            )
+        elif settings.fair:
+            found = jax.lax.cond(
+                warming,
                 lambda: mean_over_draws(fair, fair_paths(key, mask, settings.draws)),
                 by_relaxation,
             )

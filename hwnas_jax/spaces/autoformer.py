@@ -105,6 +105,11 @@ class AutoFormer(Governed, Space):
             ),
         )
 
+    @property
+    def shrinking(self) -> dict[str, tuple[int, ...]]:
+        """The depth, then embedding, heads and ratios."""
+        return {"depth": (_DEPTH,), "width": (_EMBEDDING, *range(_FIRST, self.num_decisions))}
+
     def hidden(self, embedding: int, ratio: float) -> int:
         """Returns the hidden units of an MLP."""
         return max(1, int(embedding * ratio))

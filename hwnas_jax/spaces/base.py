@@ -133,6 +133,17 @@ class Space(Choices, metaclass=Checked):
         return output_shape(self.outputs or (Output(self.num_outputs),), self.input_shape)
 
     @property
+    def shrinking(self) -> dict[str, tuple[int, ...]]:
+        """Which decisions are on sizes whose smaller options are parts of the larger ones.
+
+        By default none. A space whose options are all nested names those that an elastic supernet
+        opens step by step, by kind ("kernel") in the order of its phases: the numbers of the
+        decisions. Decisions that no phase names are open from the start. In such a space the
+        options of every decision rise in size, so that the last one is the largest.
+        """
+        return {}
+
+    @property
     def num_layers(self) -> int:
         """How many operations the largest network has; a space with very many is refused.
 

@@ -111,6 +111,11 @@ class Channels(Space):
             for _ in range(count)
         )
 
+    @property
+    def shrinking(self) -> dict[str, tuple[int, ...]]:
+        """The channels of all layers."""
+        return {"width": tuple(range(self.num_decisions))}
+
     def _channels(self, features: float) -> int:
         return round_channels(features * self.width, self.divisor)
 

@@ -139,6 +139,15 @@ class OFA(Governed, Space):
     def _layer_row(self, unit: int, layer: int) -> int:
         return self.depth_row(unit) + 1 + 2 * layer
 
+    @property
+    def shrinking(self) -> dict[str, tuple[int, ...]]:
+        """Kernels, then depths, then expansions; all image sizes are used from the start."""
+        kinds = {"kernel": "kernel", "depth": "depth", "width": "expansion"}
+        return {
+            kind: tuple(n for n, d in enumerate(self.decisions) if d.name.endswith(f".{what}"))
+            for kind, what in kinds.items()
+        }
+
     def _channels(self, features: int) -> int:
         return round_channels(features * self.width)
 

@@ -98,6 +98,25 @@ class Task(abc.ABC):
           targets: `[B, ...]`, as in the data set.
         """
 
+    def imitation(
+        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
+    ) -> jax.Array:
+        """Returns how far outputs are from those of a teacher, `float32[]`; zero where equal.
+
+        By default the mean squared difference. A task whose outputs stand for probabilities
+        compares these, softened by the temperature and times its square, so that the gradient is
+        as long at any temperature.
+
+        Args:
+          outputs: `float32[B, ...]`, as of `loss`.
+          taught: the teacher's on the same examples.
+          temperature: what outputs are divided by where they stand for probabilities.
+
+        References: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+        """
+        del temperature
+        return jnp.square(outputs - taught).mean()
+
     @abc.abstractmethod
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns the metrics of a batch as sums; arguments as of `loss`."""
@@ -191,6 +210,21 @@ class Task(abc.ABC):
     def better(self, one: float, other: float) -> bool:
         """Returns whether `one` is a better value of the primary metric than `other`."""
         return one > other if self.higher_is_better else one < other
+
+
+def class_divergence(outputs: jax.Array, taught: jax.Array, temperature: float) -> jax.Array:
+    """Returns how far the probabilities of classes are from a teacher's, `float32[]`.
+
+    It is the mean Kullback-Leibler divergence of the softened probabilities, times the square of
+    the temperature.
+
+    Args:
+      outputs: `float32[..., O]`, classes along the last axis.
+      taught: likewise.
+      temperature: above zero.
+    """
+    own, wanted = (jax.nn.log_softmax(one / temperature) for one in (outputs, taught))
+    return temperature**2 * (jnp.exp(wanted) * (wanted - own)).sum(-1).mean()
 
 
 def task_for(part: Part, data_task: str) -> Part:

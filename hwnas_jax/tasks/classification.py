@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.tasks.base import TASKS, Sums, Task
+from hwnas_jax.tasks.base import TASKS, Sums, Task, class_divergence
 
 
 @TASKS.add
@@ -47,6 +47,12 @@ class Classification(Task):
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the mean cross-entropy."""
         return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+
+    def imitation(
+        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
+    ) -> jax.Array:
+        """Returns the divergence of the classes' probabilities from the teacher's."""
+        return class_divergence(outputs, taught, temperature)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns how many classes are right of how many, and for macro F1 so for each class."""

@@ -13,7 +13,7 @@ import optax
 from annotated_types import Ge
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.tasks.base import TASKS, Sums, Task
+from hwnas_jax.tasks.base import TASKS, Sums, Task, class_divergence
 
 
 @TASKS.add
@@ -97,6 +97,12 @@ class Segmentation(Task):
         entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, classes)
         weight = jnp.where(known, self._weights(outputs.shape[-1])[classes], 0.0)
         return (weight * entropy).mean()
+
+    def imitation(
+        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
+    ) -> jax.Array:
+        """Returns the divergence of the probabilities from the teacher's, over all positions."""
+        return class_divergence(outputs, taught, temperature)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns intersection and union of every class, and how many positions are right."""

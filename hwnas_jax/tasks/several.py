@@ -141,10 +141,15 @@ class Several(Task):
 
     def _each(self, outputs: Any, targets: Any) -> Iterator[tuple[Learned, Any, Any]]:
         """Yields each task with its outputs and its targets."""
+        pairs = zip(self._outputs(outputs), self._targets(targets), strict=True)
+        return ((each, out, own) for out, (each, own) in pairs)
+
+    def _outputs(self, outputs: Any) -> Iterator[Any]:
+        """Yields the outputs of each task in their shape; learned variances behind are left out."""
         first = 0
-        for each, own in self._targets(targets):
+        for each in self.learned:
             last = first + math.prod(each.shape)
-            yield each, outputs[:, first:last].reshape(len(outputs), *each.shape), own
+            yield outputs[:, first:last].reshape(len(outputs), *each.shape)
             first = last
 
     def apart(self, outputs: Any, targets: Any) -> Iterator[tuple[Task, Any, Any]]:
@@ -155,16 +160,29 @@ class Several(Task):
         """Returns the weighted sum of the tasks' mean losses."""
         losses = [each.task.loss(out, own) for each, out, own in self._each(outputs, targets)]
         if self.weights != "uncertainty":
-            given: Mapping[str, float] = {} if self.weights == "equal" else dict(self.weights)  # type: ignore[arg-type]
-            weights = [given.get(each.part.name, 1.0) for each in self.learned]
-            return sum(
-                (weight * loss for weight, loss in zip(weights, losses, strict=True)),
-                jnp.zeros(()),
-            )
+            return self._by_hand(losses)
         log_variances = outputs[:, -len(losses) :].mean(0)
         halves = [0.5 if _has_values(each.task) else 1.0 for each in self.learned]
         scaled = jnp.exp(-log_variances) * jnp.stack(losses) * jnp.array(halves)
         return (scaled + log_variances / 2).sum()
+
+    def imitation(
+        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
+    ) -> jax.Array:
+        """Returns the sum over the tasks, each weighted by hand or by one.
+
+        What the outputs say of uncertainties is not imitated.
+        """
+        parts = zip(self.learned, self._outputs(outputs), self._outputs(taught), strict=True)
+        return self._by_hand(
+            [each.task.imitation(own, wanted, temperature) for each, own, wanted in parts]
+        )
+
+    def _by_hand(self, losses: list[jax.Array]) -> jax.Array:
+        """Returns the sum of the tasks' losses, each times the weight given to it, else one."""
+        given: Mapping[str, float] = self.weights if isinstance(self.weights, dict) else {}
+        weights = jnp.array([given.get(each.part.name, 1.0) for each in self.learned])
+        return (weights * jnp.stack(losses)).sum()
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns the sums of every task's metrics, called `objects.accuracy` and so on."""

@@ -1,0 +1,149 @@
+"""Training one supernet for networks of all sizes, where small ones are parts of large ones.
+
+Legend: `B` batch, `D` decisions, `K` options of the widest decision, `S` stages, `n` networks of a
+step, `P` weights of the supernet.
+
+The largest network is trained first. Then smaller options are opened: those of one kind after
+another (kernels, depths, widths), and of a kind one size after another, the largest first. A step
+trains the largest network that is open, the smallest, and random ones between. Whatever lies
+between is then trained well too. The largest network learns from the targets, and teaches the
+others.
+
+References: Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient
+Deployment", ICLR 2020 (progressive shrinking); Yu and Huang, "Universally Slimmable Networks and
+Improved Training Techniques", ICCV 2019 (sandwich rule, in-place distillation); Yu et al., "BigNAS:
+Scaling Up Neural Architecture Search with Big Single-Stage Models", ECCV 2020.
+"""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hwnas_jax.errors import UserError
+from hwnas_jax.relax.base import one_hot_gates
+from hwnas_jax.search.strategies.moves import random_architectures
+from hwnas_jax.spaces.base import SPACES, Space
+from hwnas_jax.spaces.core.supernet import Supernet
+from hwnas_jax.tasks.base import Task
+
+
+def stages_of(space: Space) -> np.ndarray:
+    """Returns the options that are open in each stage, `bool[S, D, K]`, all of them in the last.
+
+    In the first stage the decisions that shrink have their largest option alone. A stage opens the
+    next smaller option of every decision of a kind that has one.
+
+    Raises:
+      UserError: for a space whose options are not nested; names those that are.
+    """
+    phases, mask = space.shrinking, space.mask
+    if not phases:
+        nested = [name for name in SPACES if SPACES[name].shrinking is not Space.shrinking]
+        raise UserError(
+            f"search.elastic.networks trains small networks as parts of large ones, and the "
+            f"options of the space {space.name} are not parts of one another. Allowed are "
+            f"{', '.join(nested)}"
+        )
+    # How many options of a decision are at least as large as each of them.
+    at_least = mask[:, ::-1].cumsum(axis=1)[:, ::-1]
+    opened = mask.copy()
+    for decisions in phases.values():
+        opened[list(decisions)] &= at_least[list(decisions)] == 1
+    stages = [opened.copy()]
+    for decisions in phases.values():
+        rows = list(decisions)
+        for count in range(2, int(mask[rows].sum(axis=1).max()) + 1):
+            opened[rows] = mask[rows] & (at_least[rows] <= count)
+            stages.append(opened.copy())
+    return np.stack(stages)
+
+
+def open_options(
+    stages: np.ndarray, step: jax.Array, warmup_steps: int, shrinking: float
+) -> jax.Array:
+    """Returns the options that are open at a step, `bool[D, K]`.
+
+    All stages but the last take equally long, the last begins when they are over.
+
+    Args:
+      stages: `bool[S, D, K]`.
+      step: `int32[]`.
+      warmup_steps: of the search.
+      shrinking: share of them that the stages before the last take.
+    """
+    last = len(stages) - 1
+    span = round(shrinking * warmup_steps)
+    number = jnp.minimum(step * last // span, last) if span else last
+    return jnp.asarray(stages)[number]
+
+
+def sandwich(key: jax.Array, opened: jax.Array, count: int) -> jax.Array:
+    """Returns the networks of a step, `int32[n, D]`: the largest, the smallest, then random ones.
+
+    Args:
+      key: of the random ones.
+      opened: `bool[D, K]`, the options that are open; they rise in size.
+      count: `n`, at least two.
+    """
+    chex.assert_rank(opened, 2)
+    largest = opened.shape[1] - 1 - jnp.argmax(opened[:, ::-1], axis=1)
+    ends = jnp.stack([largest, jnp.argmax(opened, axis=1)]).astype(jnp.int32)
+    return jnp.concatenate([ends, random_architectures(key, opened, count - 2)])
+
+
+def mean_of_sizes(
+    supernet: Supernet,
+    task: Task,
+    weights: jax.Array,
+    paths: jax.Array,
+    inputs: jax.Array,
+    targets: jax.Array,
+    *,
+    num_options: int,
+    distil: float,
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """Returns loss, metric and gradient of the weights, each the mean over networks.
+
+    The first network learns from the targets. Its outputs are constants for the others. Where all
+    networks are the same one, it runs once.
+
+    Args:
+      supernet: runs the networks.
+      task: what is learned.
+      weights: `float32[P]`.
+      paths: `int32[n, D]`, the largest network first.
+      inputs: `float32[B, ...]`.
+      targets: `[B, ...]`.
+      num_options: `K`.
+      distil: share of the teacher in the loss of the others.
+
+    Returns:
+      `((float32[], float32[]), float32[P])`.
+    """
+
+    def run(weights, path):
+        gates = one_hot_gates(path, num_options, sampled=True)
+        outputs = supernet.apply(weights, inputs, gates)
+        return task.loss(outputs, targets), (task.value(outputs, targets), outputs)
+
+    (loss, (metric, taught)), gradient = jax.value_and_grad(run, has_aux=True)(weights, paths[0])
+    largest = ((loss, metric), gradient)
+
+    def of_other(weights, path):
+        loss, (metric, outputs) = run(weights, path)
+        if distil:
+            loss = (1.0 - distil) * loss + distil * task.imitation(outputs, taught)
+        return loss, metric
+
+    def add(total: Any, path: jax.Array) -> tuple[Any, None]:
+        found = jax.value_and_grad(of_other, has_aux=True)(weights, path)
+        return jax.tree.map(jnp.add, total, found), None
+
+    def with_others():
+        total, _ = jax.lax.scan(add, largest, paths[1:])
+        return jax.tree.map(lambda leaf: leaf / len(paths), total)
+
+    return jax.lax.cond((paths == paths[0]).all(), lambda: largest, with_others)
