@@ -15,6 +15,8 @@ Improved Training Techniques", ICCV 2019 (sandwich rule, in-place distillation);
 Scaling Up Neural Architecture Search with Big Single-Stage Models", ECCV 2020.
 """
 
+import functools
+from fnmatch import fnmatchcase
 from typing import Any
 
 import chex
@@ -22,7 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hwnas_jax.config import SearchConfig
+from hwnas_jax.data.batches import Batch
 from hwnas_jax.errors import UserError
+from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.relax.base import one_hot_gates
 from hwnas_jax.search.strategies.moves import random_architectures
 from hwnas_jax.spaces.base import SPACES, Space
@@ -39,9 +44,9 @@ def stages_of(space: Space) -> np.ndarray:
     Raises:
       UserError: for a space whose options are not nested; names those that are.
     """
-    phases, mask = space.shrinking, space.mask
-    if not phases:
-        nested = [name for name in SPACES if SPACES[name].shrinking is not Space.shrinking]
+    names, mask = [decision.name for decision in space.decisions], space.mask
+    if not space.nested:
+        nested = [name for name in SPACES if SPACES[name].nested]
         raise UserError(
             f"search.elastic.networks trains small networks as parts of large ones, and the "
             f"options of the space {space.name} are not parts of one another. Allowed are "
@@ -49,12 +54,19 @@ def stages_of(space: Space) -> np.ndarray:
         )
     # How many options of a decision are at least as large as each of them.
     at_least = mask[:, ::-1].cumsum(axis=1)[:, ::-1]
+    kinds = [
+        [
+            row
+            for row, name in enumerate(names)
+            if any(map(functools.partial(fnmatchcase, name), own))
+        ]
+        for own in space.nested
+    ]
     opened = mask.copy()
-    for decisions in phases.values():
-        opened[list(decisions)] &= at_least[list(decisions)] == 1
+    for rows in kinds:
+        opened[rows] &= at_least[rows] == 1
     stages = [opened.copy()]
-    for decisions in phases.values():
-        rows = list(decisions)
+    for rows in kinds:
         for count in range(2, int(mask[rows].sum(axis=1).max()) + 1):
             opened[rows] = mask[rows] & (at_least[rows] <= count)
             stages.append(opened.copy())
@@ -94,56 +106,66 @@ def sandwich(key: jax.Array, opened: jax.Array, count: int) -> jax.Array:
     return jnp.concatenate([ends, random_architectures(key, opened, count - 2)])
 
 
-def mean_of_sizes(
+def mean_over_sizes(
     supernet: Supernet,
     task: Task,
+    stages: np.ndarray,
+    settings: SearchConfig,
     weights: jax.Array,
-    paths: jax.Array,
-    inputs: jax.Array,
-    targets: jax.Array,
+    batch: Batch,
     *,
-    num_options: int,
-    distil: float,
+    step: jax.Array,
+    key: jax.Array,
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-    """Returns loss, metric and gradient of the weights, each the mean over networks.
+    """Returns loss, metric and gradient of the weights, each the mean over the networks of a step.
 
-    The first network learns from the targets. Its outputs are constants for the others. Where all
-    networks are the same one, it runs once.
+    The largest network learns from the targets. Its outputs are constants for the others. While it
+    is the only one that is open, it runs once.
 
     Args:
       supernet: runs the networks.
       task: what is learned.
+      stages: `bool[S, D, K]`.
+      settings: of the search.
       weights: `float32[P]`.
-      paths: `int32[n, D]`, the largest network first.
-      inputs: `float32[B, ...]`.
-      targets: `[B, ...]`.
-      num_options: `K`.
-      distil: share of the teacher in the loss of the others.
+      batch: every network runs on all of it.
+      step: `int32[]`.
+      key: of the networks; replicas that are given the same train the same ones.
 
     Returns:
       `((float32[], float32[]), float32[P])`.
     """
+    elastic, num_options = settings.elastic, stages.shape[2]
+    assert elastic.networks is not None
+    opened = open_options(stages, step, settings.warmup_steps, elastic.shrinking)
+    paths = sandwich(key, opened, elastic.networks)
+    count = jnp.where((paths == paths[0]).all(), 1, len(paths))
 
-    def run(weights, path):
-        gates = one_hot_gates(path, num_options, sampled=True)
-        outputs = supernet.apply(weights, inputs, gates)
-        return task.loss(outputs, targets), (task.value(outputs, targets), outputs)
+    def mean(inputs: jax.Array, targets: jax.Array) -> Any:
+        def outputs_of(weights, path):
+            gates = one_hot_gates(path, num_options, sampled=True)
+            return supernet.apply(weights, inputs, gates)
 
-    (loss, (metric, taught)), gradient = jax.value_and_grad(run, has_aux=True)(weights, paths[0])
-    largest = ((loss, metric), gradient)
+        def loss_of(weights, path, taught, share):
+            outputs = outputs_of(weights, path)
+            loss, metric = task.loss(outputs, targets), task.value(outputs, targets)
+            if elastic.distil:
+                loss = (1.0 - share) * loss + share * task.imitation(outputs, taught)
+            return loss, (metric, outputs)
 
-    def of_other(weights, path):
-        loss, (metric, outputs) = run(weights, path)
-        if distil:
-            loss = (1.0 - distil) * loss + distil * task.imitation(outputs, taught)
-        return loss, metric
+        def add(number, carry):
+            total, taught = carry
+            share = jnp.where(number == 0, 0.0, elastic.distil)
+            (loss, (metric, outputs)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+                weights, paths[number], taught, share
+            )
+            total = jax.tree.map(jnp.add, total, ((loss, metric), gradient))
+            return total, jnp.where(number == 0, outputs, taught)
 
-    def add(total: Any, path: jax.Array) -> tuple[Any, None]:
-        found = jax.value_and_grad(of_other, has_aux=True)(weights, path)
-        return jax.tree.map(jnp.add, total, found), None
+        zero, outputs = jnp.zeros(()), jax.eval_shape(outputs_of, weights, paths[0])
+        begun = ((zero, zero), jnp.zeros_like(weights)), jnp.zeros(outputs.shape, outputs.dtype)
+        # One loop, in which the teacher comes first, compiles the supernet once.
+        total, _ = jax.lax.fori_loop(0, count, add, begun)
+        return jax.tree.map(lambda leaf: leaf / count, total)
 
-    def with_others():
-        total, _ = jax.lax.scan(add, largest, paths[1:])
-        return jax.tree.map(lambda leaf: leaf / len(paths), total)
-
-    return jax.lax.cond((paths == paths[0]).all(), lambda: largest, with_others)
+    return mean_over_micro_batches(mean, settings.accumulate, batch.inputs, batch.targets)

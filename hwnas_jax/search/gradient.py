@@ -25,7 +25,7 @@ from hwnas_jax.data.batches import Batch
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
 from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
-from hwnas_jax.search.elastic import mean_of_sizes, open_options, sandwich
+from hwnas_jax.search.elastic import mean_over_sizes
 from hwnas_jax.search.estimators.base import Estimator, Problem
 from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.search.fair_paths import fair_paths
@@ -191,25 +191,18 @@ def make_search(
             return key
         return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
+    def by_stage(step, warm, after):
+        """Returns the result of one function in the warm-up and of another after it."""
+        if warm is after or settings.warmup_steps >= settings.steps:
+            return warm()
+        return jax.lax.cond(step < settings.warmup_steps, warm, after)
+
     def with_thresholds_kept(state, weights):
         """Returns the parameters at other weights; the warm-up leaves all options even."""
         if not supernet.scored:
             return state.params
         change = supernet.scores(weights) - supernet.scores(state.weights)
         return state.params + jnp.where(state.step >= settings.warmup_steps, change, 0.0)
-
-    def of_all_sizes(state, batch, key):
-        """Returns value, metric and gradient; all replicas train the same networks."""
-        elastic = settings.elastic
-        opened = open_options(methods.stages, state.step, settings.warmup_steps, elastic.shrinking)
-        paths = sandwich(key, opened, elastic.networks)
-        return mean_over_micro_batches(
-            lambda *part: mean_of_sizes(
-                supernet, task, state.weights, paths, *part,
-                num_options=mask.shape[1], distil=elastic.distil,
-            ),
-            settings.accumulate, batch.inputs, batch.targets,
-        )  # fmt: skip
 
     def weight_step(state, batches, key, temperature, axis_name):
         shared, key = key, draw_key(key, axis_name)
@@ -241,19 +234,18 @@ def make_search(
             keys = key[None] if settings.draws == 1 else jax.random.split(key, settings.draws)
             return mean_over_draws(relaxed, keys)
 
-        warming = state.step < settings.warmup_steps
-        if methods.stages is not None:
-            found = jax.lax.cond(
-                warming, lambda: of_all_sizes(state, batches["weight"], shared), by_relaxation
-            )
-        elif settings.fair:
-            found = jax.lax.cond(
-                warming,
-                lambda: mean_over_draws(fair, fair_paths(key, mask, settings.draws)),
-                by_relaxation,
-            )
-        else:
-            found = by_relaxation()
+        def by_fair_paths():
+            return mean_over_draws(fair, fair_paths(key, mask, settings.draws))
+
+        def by_sizes():
+            return mean_over_sizes(
+                supernet, task, methods.stages, settings, state.weights, batches["weight"],
+                step=state.step, key=shared,
+            )  # fmt: skip
+
+        warm = by_fair_paths if settings.fair else by_relaxation
+        warm = warm if methods.stages is None else by_sizes
+        found = by_stage(state.step, warm, by_relaxation)
         (value, metric), gradient = mean_over_replicas(found, axis_name)
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
@@ -362,11 +354,10 @@ def make_search(
         state, (weight_loss, weight_metric, weight_norm) = weight_step(
             state, batches, weight_key, temperature, axis_name
         )
-        state, (arch_loss, arch_metric, cost, arch_norm) = jax.lax.cond(
-            state.step >= settings.warmup_steps,
-            lambda s: arch_step(s, batches, arch_key, temperature, axis_name, cost_model),
-            lambda s: warm_up(s, arch_key, cost_model),
-            state,
+        state, (arch_loss, arch_metric, cost, arch_norm) = by_stage(
+            state.step,
+            lambda: warm_up(state, arch_key, cost_model),
+            lambda: arch_step(state, batches, arch_key, temperature, axis_name, cost_model),
         )
         share = relaxation.probabilities(state.params, mask)
         chex.assert_equal_shape([share, mask])

@@ -42,6 +42,7 @@ class AutoFormer(Governed, Space):
 
     name = "autoformer"
     summary = "vision transformer: embedding, depth, heads and MLP ratio of each block; patch, pool"
+    nested = (("depth",), ("embedding", "*.heads", "*.ratio"))
 
     def __init__(
         self,
@@ -104,11 +105,6 @@ class AutoFormer(Governed, Space):
                 for what, options in per_block
             ),
         )
-
-    @property
-    def shrinking(self) -> dict[str, tuple[int, ...]]:
-        """The depth, then embedding, heads and ratios."""
-        return {"depth": (_DEPTH,), "width": (_EMBEDDING, *range(_FIRST, self.num_decisions))}
 
     def hidden(self, embedding: int, ratio: float) -> int:
         """Returns the hidden units of an MLP."""

@@ -110,6 +110,10 @@ class Space(Choices, metaclass=Checked):
         `takes_outputs` has `outputs: Sequence[Output] = ()` among the keywords of its constructor.
       takes_outputs: whether networks can also have dense outputs, or several of them.
       takes_sequences: whether networks can also read sequences, which are images one pixel high.
+      nested: the decisions on sizes whose smaller options are parts of the larger ones, as patterns
+        of their names, kind by kind in the order in which an elastic supernet opens them; empty
+        where options are not parts of one another. In a space that has it, the options of every
+        decision rise in size. Those of a decision that no pattern fits are all open from the start.
       has_features: whether the supernet has a method `features(x, gates)`, which returns the
         output of each stage as a tuple; the last is what the head is given.
     """
@@ -123,6 +127,7 @@ class Space(Choices, metaclass=Checked):
     registered_as: str | None = None
     adds_options: ClassVar[bool] = False
     has_features: ClassVar[bool] = False
+    nested: ClassVar[tuple[tuple[str, ...], ...]] = ()
     outputs: tuple[Output, ...] = ()
     takes_outputs: ClassVar[bool] = False
     takes_sequences: ClassVar[bool] = False
@@ -131,17 +136,6 @@ class Space(Choices, metaclass=Checked):
     def output_shape(self) -> tuple[int, ...]:
         """Shape of a network's output for one example: `(O,)`, or `(H, W, O)` where it is dense."""
         return output_shape(self.outputs or (Output(self.num_outputs),), self.input_shape)
-
-    @property
-    def shrinking(self) -> dict[str, tuple[int, ...]]:
-        """Which decisions are on sizes whose smaller options are parts of the larger ones.
-
-        By default none. A space whose options are all nested names those that an elastic supernet
-        opens step by step, by kind ("kernel") in the order of its phases: the numbers of the
-        decisions. Decisions that no phase names are open from the start. In such a space the
-        options of every decision rise in size, so that the last one is the largest.
-        """
-        return {}
 
     @property
     def num_layers(self) -> int:

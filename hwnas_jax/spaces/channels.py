@@ -54,6 +54,7 @@ class Channels(Space):
         "channels out of each layer of MobileNetV2 by masks, FBNetV2; "
         "fractions, width, stages, depth, divisor, expansion, halvings, head, activation"
     )
+    nested = (("layer*",),)
 
     def __init__(
         self,
@@ -110,11 +111,6 @@ class Channels(Space):
             for stage, count in enumerate(self.counts)
             for _ in range(count)
         )
-
-    @property
-    def shrinking(self) -> dict[str, tuple[int, ...]]:
-        """The channels of all layers."""
-        return {"width": tuple(range(self.num_decisions))}
 
     def _channels(self, features: float) -> int:
         return round_channels(features * self.width, self.divisor)

@@ -41,7 +41,7 @@ from hwnas_jax.spaces.core.arguments import (
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
-# Channels, stride, squeeze-excitation and activation of each unit.
+# Channels, stride, squeeze-excitation, activation.
 _UNITS = (
     (24, 2, False, "relu"),
     (40, 2, True, "relu"),
@@ -62,6 +62,7 @@ class OFA(Governed, Space):
         "depth of each unit, kernel and expansion of each layer, image size, Once-for-All; "
         "width, units, depths, kernels, expansions, resolutions, halvings"
     )
+    nested = (("*.kernel",), ("*.depth",), ("*.expansion",))
 
     def __init__(
         self,
@@ -138,15 +139,6 @@ class OFA(Governed, Space):
 
     def _layer_row(self, unit: int, layer: int) -> int:
         return self.depth_row(unit) + 1 + 2 * layer
-
-    @property
-    def shrinking(self) -> dict[str, tuple[int, ...]]:
-        """Kernels, then depths, then expansions; all image sizes are used from the start."""
-        kinds = {"kernel": "kernel", "depth": "depth", "width": "expansion"}
-        return {
-            kind: tuple(n for n, d in enumerate(self.decisions) if d.name.endswith(f".{what}"))
-            for kind, what in kinds.items()
-        }
 
     def _channels(self, features: int) -> int:
         return round_channels(features * self.width)

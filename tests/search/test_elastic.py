@@ -12,7 +12,7 @@ from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.relax import one_hot_gates
 from hwnas_jax.search.elastic import open_options, sandwich, stages_of
-from hwnas_jax.spaces import SPACES, Space, make_space
+from hwnas_jax.spaces import SPACES, make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
 from tests.helpers import small_search
 from tests.search.steps import KEY, UNCLIPPED, batches, weight_gradient
@@ -21,7 +21,7 @@ SIZES = {"input_shape": (8, 8, 1), "num_outputs": 3}
 ARGS = {
     "channels": {"width": 0.2, "stages": 2, "depth": 1, "divisor": 1, "expansion": 2,
                  "halvings": 1, "head": 20, "fractions": "0.5,1.0"},
-    "ofa": {"width": 0.1, "units": "1,2", "depths": "1,2", "kernels": "1,3,5",
+    "ofa": {"width": 0.1, "units": "2", "depths": "1,2", "kernels": "1,3,5",
             "expansions": "1,2", "halvings": 1},
     "autoformer": {"embeddings": "4,6,8", "depths": "1,2", "heads": "1,2", "ratios": "1,2",
                    "head_size": 2, "patch": 4},
@@ -44,8 +44,7 @@ def chosen(space, opened):
 
 
 def test_every_nested_space_is_tried():
-    nested = {name for name in SPACES if SPACES[name].shrinking is not Space.shrinking}
-    assert nested == ARGS.keys()
+    assert {name for name in SPACES if SPACES[name].nested} == ARGS.keys()
 
 
 def test_options_open_kind_after_kind_the_largest_first():

@@ -26,7 +26,7 @@ WAYS = Specialising(
 
 @functools.cache
 def space():
-    return make_space("ofa", ARGS["ofa"], **SIZES)
+    return make_space("ofa", {**ARGS["ofa"], "units": "1,2"}, **SIZES)
 
 
 @functools.cache
