@@ -15,7 +15,6 @@ Improved Training Techniques", ICCV 2019 (sandwich rule, in-place distillation);
 Scaling Up Neural Architecture Search with Big Single-Stage Models", ECCV 2020.
 """
 
-import functools
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -55,12 +54,8 @@ def stages_of(space: Space) -> np.ndarray:
     # How many options of a decision are at least as large as each of them.
     at_least = mask[:, ::-1].cumsum(axis=1)[:, ::-1]
     kinds = [
-        [
-            row
-            for row, name in enumerate(names)
-            if any(map(functools.partial(fnmatchcase, name), own))
-        ]
-        for own in space.nested
+        [row for row, name in enumerate(names) if any(fnmatchcase(name, one) for one in patterns)]
+        for patterns in space.nested
     ]
     opened = mask.copy()
     for rows in kinds:

@@ -108,6 +108,10 @@ def test_small_networks_are_parts_of_large_ones(name):
         counted = predict_architectures(cost, several, space.num_options)
         assert (np.diff(counted["params"]) >= 0).all()
         assert (np.diff(counted["macs"]) > 0).all(), space.decisions[decision].name
+    stages = stages_of(space)
+    np.testing.assert_array_equal(stages[0].argmax(1), largest)
+    assert (stages[0].sum(1) == 1).all() and (stages[-1] == space.mask).all()
+    assert (stages[1:] >= stages[:-1]).all(), "what is open stays open"
     inputs = jax.random.normal(KEY, (4, 8, 8, 1))
 
     @jax.jit
