@@ -42,7 +42,8 @@ class DeriveOptions:
     supernet: Specialising = Specialising()
 
     def check(self) -> None:
-        """Refuses targets that are named twice."""
+        """Refuses targets that are named twice, and numbers out of range."""
+        self.supernet.check("--supernet")
         named = [f"{target:.6g}" for target in self.targets]
         for target in named:
             if named.count(target) > 1:

@@ -17,7 +17,7 @@ from hwnas_jax.spaces.base import Choices
 _DIGEST = 16
 _ARRAYS = {
     "networks": Array("whole", ("N", "D"), 0),
-    "metric": Array("float", ("N",)),
+    "metric": Array("float", ("N",), -1e30, 1e30),
     "batches": Array("whole", (), 1),
     "weights": Array("whole", (_DIGEST,), 0, 255),
 }

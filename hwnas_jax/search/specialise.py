@@ -20,11 +20,13 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from hwnas_jax.budgets.base import Budget
 from hwnas_jax.budgets.target import Target
 from hwnas_jax.cost.models.base import CostModel, std_architectures
+from hwnas_jax.errors import UserError
+from hwnas_jax.files.typed import check_value
 from hwnas_jax.parallel.progress import Progress, quiet
 from hwnas_jax.registry import Part
 from hwnas_jax.search.affordable import check_affordable, nearest, spread
@@ -49,20 +51,27 @@ Judge = Callable[[np.ndarray], np.ndarray]
 class Specialising:
     """How networks of a trained supernet are looked for, for many budgets at once."""
 
-    samples: Annotated[int, Ge(8)] = 256
+    samples: Annotated[int, Ge(8), Le(4096)] = 256
     """networks that the supernet judges first, for a predictor to learn from"""
-    batches: Annotated[int, Ge(1)] = 16
+    batches: Annotated[int, Ge(1), Le(4096)] = 16
     """batches that it judges each by, of the search's batch size"""
     predictor: str = "gaussian"
     """what predicts the metric of the others; `hwnas list` names the predictors"""
-    rounds: Annotated[int, Ge(1)] = 2
+    rounds: Annotated[int, Ge(1), Le(64)] = 2
     """how many times networks are evolved by the predictor and then judged"""
-    finalists: Annotated[int, Ge(1)] = 4
+    finalists: Annotated[int, Ge(1), Le(64)] = 4
     """networks of every budget that are judged in a round"""
-    population: Annotated[int, Ge(2)] = 64
+    population: Annotated[int, Ge(2), Le(4096)] = 64
     """networks that evolve, for each budget"""
-    generations: Annotated[int, Ge(1)] = 60
-    """half of the population is replaced in each"""
+    generations: Annotated[int, Ge(1), Le(10_000)] = 60
+    """times that half of the population is replaced"""
+
+    def check(self, name: str) -> None:
+        """Raises UserError for an option out of range; `name` is that of all of them."""
+        try:
+            check_value(Specialising, dataclasses.asdict(self), name)
+        except UserError as error:
+            raise UserError(f"{name}.{error}") from error
 
 
 class Specialised(NamedTuple):

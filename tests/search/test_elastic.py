@@ -1,20 +1,25 @@
 """Elastic training: which options are open, which networks a step trains, and who teaches."""
 
 import functools
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hwnas_jax.budgets.target import Target
+from hwnas_jax.config import Config, override
 from hwnas_jax.cost import AnalyticModel
 from hwnas_jax.cost.models.base import predict_architectures
-from hwnas_jax.errors import UserError
+from hwnas_jax.errors import Interrupted, UserError
+from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.relax import one_hot_gates
+from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.search.elastic import open_options, sandwich, stages_of
 from hwnas_jax.spaces import SPACES, make_space
 from hwnas_jax.spaces.core.supernet import make_supernet
-from tests.helpers import small_search
+from tests.helpers import small_search, stripes
 from tests.search.steps import KEY, UNCLIPPED, batches, weight_gradient
 
 SIZES = {"input_shape": (8, 8, 1), "num_outputs": 3}
@@ -183,6 +188,33 @@ def test_the_step_is_the_mean_over_networks_with_a_teacher_that_stands_still():
         expected = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *trained)
         np.testing.assert_allclose(weight_gradient(after), expected[1], rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose([loss, metric], expected[0], rtol=1e-5)
+
+
+def test_stopped_and_resumed_it_ends_bit_identical(tmp_path):
+    """With weights alone, stopped while some options are open."""
+    config = override(
+        Config(), search__steps=12, search__warmup_steps=12, search__elastic__networks=3,
+        search__elastic__shrinking=0.7, search__steps_per_dispatch=3, search__checkpoint_every=3,
+        search__batch_size=16, parallel__devices=1, target__metric="macs",
+    )  # fmt: skip
+
+    def stop(done, total, what):
+        if done == 6:
+            raise Interrupted("stopped", signal.SIGINT)
+
+    def search(folder, progress=quiet):
+        target = Target("macs", 1e6)
+        return search_architecture(
+            small("channels"), stripes(8), AnalyticModel.count(small("channels")), target, config,
+            folder=folder, progress=progress,
+        ).state  # fmt: skip
+
+    whole = search(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        search(tmp_path / "stopped", stop)
+    resumed = search(tmp_path / "stopped")
+    assert np.asarray(whole.weights).tobytes() == np.asarray(resumed.weights).tobytes()
+    np.testing.assert_array_equal(whole.params, 0.0)
 
 
 def test_what_is_not_nested_is_refused():
