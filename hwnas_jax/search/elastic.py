@@ -145,7 +145,7 @@ def mean_over_sizes(
             outputs = outputs_of(weights, path)
             loss, metric = task.loss(outputs, targets), task.value(outputs, targets)
             if elastic.distil:
-                loss = (1.0 - share) * loss + share * task.imitation(outputs, taught)
+                loss = (1.0 - share) * loss + share * task.distillation(outputs, taught, 1.0)
             return loss, (metric, outputs)
 
         def add(number, carry):

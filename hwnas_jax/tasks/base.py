@@ -15,7 +15,7 @@ computed once for a trained network and shown beside the primary metric.
 import abc
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from hwnas_jax.data.dataset import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.outputs import Output, output_shape
 from hwnas_jax.registry import Part, Registry
+from hwnas_jax.tasks.distillation import DISTANCES
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 """By metric, a sum and what it is divided by: `float32[]` each, or `float32[K]` each where the
@@ -44,6 +45,8 @@ class Task(abc.ABC):
       higher_is_better: whether more of it is better.
       unit: how the metric is shown: "%" for a share in [0, 1], "" for a plain number.
       dense: whether a network puts out values for every position of its input.
+      outputs_are: "values", "classes" for the logits of one class of several, or "labels" for
+        logits of which each is a yes or no; says how the distance from a teacher is measured.
     """
 
     name: ClassVar[str]
@@ -52,6 +55,7 @@ class Task(abc.ABC):
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "%"
     dense: ClassVar[bool] = False
+    outputs_are: ClassVar[Literal["values", "classes", "labels"]] = "values"
 
     def outputs(self, num_outputs: int) -> tuple[Output, ...]:
         """Returns what a network must put out; by default one vector, or one for each position.
@@ -98,24 +102,30 @@ class Task(abc.ABC):
           targets: `[B, ...]`, as in the data set.
         """
 
-    def imitation(
-        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
-    ) -> jax.Array:
-        """Returns how far outputs are from those of a teacher, `float32[]`; zero where equal.
+    def distillation(self, outputs: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+        """Returns how far outputs are from those of a teacher, `float32[]`.
 
-        By default the mean squared difference. A task whose outputs stand for probabilities
-        compares these, softened by the temperature and times its square, so that the gradient is
-        as long at any temperature.
+        By default the divergence of probabilities that `DISTANCES` has for `outputs_are`, and
+        for values the mean squared difference.
 
         Args:
-          outputs: `float32[B, ...]`, as of `loss`.
-          taught: the teacher's on the same examples.
-          temperature: what outputs are divided by where they stand for probabilities.
-
-        References: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+          outputs: as of `loss`.
+          teacher: outputs of the teacher for the same inputs, in the units of this task.
+          temperature: by which logits are divided before they become probabilities.
         """
-        del temperature
-        return jnp.square(outputs - taught).mean()
+        return DISTANCES[self.outputs_are](outputs, teacher, temperature)
+
+    def as_own(self, outputs: jax.Array, other: "Task") -> jax.Array:
+        """Returns outputs of a network for another task of this kind in the units of this one.
+
+        By default they have the same units.
+
+        Args:
+          outputs: as of the other task's `loss`.
+          other: has the same name, and may have been fitted to other targets.
+        """
+        del other
+        return outputs
 
     @abc.abstractmethod
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
@@ -210,21 +220,6 @@ class Task(abc.ABC):
     def better(self, one: float, other: float) -> bool:
         """Returns whether `one` is a better value of the primary metric than `other`."""
         return one > other if self.higher_is_better else one < other
-
-
-def class_divergence(outputs: jax.Array, taught: jax.Array, temperature: float) -> jax.Array:
-    """Returns how far the probabilities of classes are from a teacher's, `float32[]`.
-
-    It is the mean Kullback-Leibler divergence of the softened probabilities, times the square of
-    the temperature.
-
-    Args:
-      outputs: `float32[..., O]`, classes along the last axis.
-      taught: likewise.
-      temperature: above zero.
-    """
-    own, wanted = (jax.nn.log_softmax(one / temperature) for one in (outputs, taught))
-    return temperature**2 * (jnp.exp(wanted) * (wanted - own)).sum(-1).mean()
 
 
 def task_for(part: Part, data_task: str) -> Part:

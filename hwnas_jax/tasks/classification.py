@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.tasks.base import TASKS, Sums, Task, class_divergence
+from hwnas_jax.tasks.base import TASKS, Sums, Task
 
 
 @TASKS.add
@@ -24,6 +24,7 @@ class Classification(Task):
 
     name = "classification"
     summary = "one class of several: cross-entropy, accuracy or macro F1"
+    outputs_are = "classes"
 
     metric: Literal["accuracy", "macro_f1"] = "accuracy"  # type: ignore[misc]
     """the primary metric"""
@@ -47,12 +48,6 @@ class Classification(Task):
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the mean cross-entropy."""
         return optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
-
-    def imitation(
-        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
-    ) -> jax.Array:
-        """Returns the divergence of the classes' probabilities from the teacher's."""
-        return class_divergence(outputs, taught, temperature)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns how many classes are right of how many, and for macro F1 so for each class."""

@@ -11,7 +11,7 @@ import optax
 from annotated_types import Gt, Lt
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.tasks.base import TASKS, Sums, Task, class_divergence
+from hwnas_jax.tasks.base import TASKS, Sums, Task
 
 
 @TASKS.add
@@ -31,6 +31,7 @@ class MultiLabel(Task):
     name = "multi_label"
     summary = "any number of labels at once: cross-entropy of each, F1 over all"
     metric = "f1"
+    outputs_are = "labels"
 
     threshold: Annotated[float, Gt(0), Lt(1)] = 0.5
     """a label is predicted where its probability is above this"""
@@ -54,13 +55,6 @@ class MultiLabel(Task):
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
         """Returns the mean cross-entropy of a label."""
         return optax.sigmoid_binary_cross_entropy(outputs, targets.astype(jnp.float32)).mean()
-
-    def imitation(
-        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
-    ) -> jax.Array:
-        """Returns the mean divergence of a label's probability from the teacher's."""
-        own, wanted = (jnp.stack([one, jnp.zeros_like(one)], -1) for one in (outputs, taught))
-        return class_divergence(own, wanted, temperature)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns F1, and the share of labels rightly predicted or left out."""

@@ -13,7 +13,7 @@ import optax
 from annotated_types import Ge
 
 from hwnas_jax.errors import UserError
-from hwnas_jax.tasks.base import TASKS, Sums, Task, class_divergence
+from hwnas_jax.tasks.base import TASKS, Sums, Task
 
 
 @TASKS.add
@@ -31,6 +31,7 @@ class Segmentation(Task):
     summary = "one class of several at every position: cross-entropy, mean intersection over union"
     metric = "mean_iou"
     dense = True
+    outputs_are = "classes"
 
     ignore: int = -1
     """the target of positions that have no class"""
@@ -97,12 +98,6 @@ class Segmentation(Task):
         entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, classes)
         weight = jnp.where(known, self._weights(outputs.shape[-1])[classes], 0.0)
         return (weight * entropy).mean()
-
-    def imitation(
-        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
-    ) -> jax.Array:
-        """Returns the divergence of the probabilities from the teacher's, over all positions."""
-        return class_divergence(outputs, taught, temperature)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns intersection and union of every class, and how many positions are right."""

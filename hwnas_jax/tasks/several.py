@@ -6,8 +6,8 @@ Legend: `B` batch, `N` examples, `K` tasks, `T` numbers in all targets of an exa
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -141,16 +141,8 @@ class Several(Task):
 
     def _each(self, outputs: Any, targets: Any) -> Iterator[tuple[Learned, Any, Any]]:
         """Yields each task with its outputs and its targets."""
-        pairs = zip(self._outputs(outputs), self._targets(targets), strict=True)
-        return ((each, out, own) for out, (each, own) in pairs)
-
-    def _outputs(self, outputs: Any) -> Iterator[Any]:
-        """Yields the outputs of each task in their shape; learned variances behind are left out."""
-        first = 0
-        for each in self.learned:
-            last = first + math.prod(each.shape)
-            yield outputs[:, first:last].reshape(len(outputs), *each.shape)
-            first = last
+        pairs = zip(self._parted(outputs), self._targets(targets), strict=True)
+        return ((each, out, own) for (each, out), (_, own) in pairs)
 
     def apart(self, outputs: Any, targets: Any) -> Iterator[tuple[Task, Any, Any]]:
         """Yields each task with its own outputs and targets, in their order."""
@@ -160,29 +152,45 @@ class Several(Task):
         """Returns the weighted sum of the tasks' mean losses."""
         losses = [each.task.loss(out, own) for each, out, own in self._each(outputs, targets)]
         if self.weights != "uncertainty":
-            return self._by_hand(losses)
+            weights = [self._given_weight(each) for each in self.learned]
+            return sum(
+                (weight * loss for weight, loss in zip(weights, losses, strict=True)),
+                jnp.zeros(()),
+            )
         log_variances = outputs[:, -len(losses) :].mean(0)
         halves = [0.5 if _has_values(each.task) else 1.0 for each in self.learned]
         scaled = jnp.exp(-log_variances) * jnp.stack(losses) * jnp.array(halves)
         return (scaled + log_variances / 2).sum()
 
-    def imitation(
-        self, outputs: jax.Array, taught: jax.Array, temperature: float = 1.0
-    ) -> jax.Array:
-        """Returns the sum over the tasks, each weighted by hand or by one.
+    def distillation(self, outputs: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+        """Returns the sum of the tasks' distances, by their weights where these are given."""
+        distances = [
+            self._given_weight(each) * each.task.distillation(own, said, temperature)
+            for (each, own), (_, said) in zip(*map(self._parted, (outputs, teacher)), strict=True)
+        ]
+        return jnp.stack(distances).sum()
 
-        What the outputs say of uncertainties is not imitated.
-        """
-        parts = zip(self.learned, self._outputs(outputs), self._outputs(taught), strict=True)
-        return self._by_hand(
-            [each.task.imitation(own, wanted, temperature) for each, own, wanted in parts]
-        )
+    def as_own(self, outputs: jax.Array, other: Task) -> jax.Array:
+        """Returns outputs of another fit, each part in the units of its task here."""
+        theirs = cast(Several, other).learned
+        parts = [
+            each.task.as_own(own, before.task).reshape(len(outputs), -1)
+            for (each, own), before in zip(self._parted(outputs), theirs, strict=True)
+        ]
+        width = sum(part.shape[1] for part in parts)
+        return jnp.concatenate([*parts, outputs[:, width:]], axis=1)
 
-    def _by_hand(self, losses: list[jax.Array]) -> jax.Array:
-        """Returns the sum of the tasks' losses, each times the weight given to it, else one."""
-        given: Mapping[str, float] = self.weights if isinstance(self.weights, dict) else {}
-        weights = jnp.array([given.get(each.part.name, 1.0) for each in self.learned])
-        return (weights * jnp.stack(losses)).sum()
+    def _parted(self, outputs: Any) -> Iterator[tuple[Learned, Any]]:
+        """Yields each task with its outputs."""
+        first = 0
+        for each in self.learned:
+            last = first + math.prod(each.shape)
+            yield each, outputs[:, first:last].reshape(len(outputs), *each.shape)
+            first = last
+
+    def _given_weight(self, each: Learned) -> float:
+        given = self.weights if isinstance(self.weights, dict) else {}
+        return given.get(each.part.name, 1.0)
 
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns the sums of every task's metrics, called `objects.accuracy` and so on."""

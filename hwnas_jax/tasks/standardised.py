@@ -75,6 +75,10 @@ class Standardised(Task):
             return outputs
         return outputs * jnp.float32(self.std or 1.0) + jnp.float32(self.mean or 0.0)
 
+    def as_own(self, outputs: jax.Array, other: Task) -> jax.Array:
+        """Returns outputs in standard deviations of other targets in those of this task's."""
+        return self.scaled(other.predicted(outputs))  # type: ignore[arg-type]
+
     def variance(self, targets: np.ndarray) -> np.ndarray:
         """Returns the variance over examples of every value, in the units of the outputs, squared.
 

@@ -72,6 +72,10 @@ class SurfaceNormals(Task):
         cosine = (self.predicted(outputs) * _unit(targets)).sum(-1)
         return cosine, jnp.square(targets).sum(-1) > 0
 
+    def distillation(self, outputs: jax.Array, teacher: jax.Array, temperature: float) -> jax.Array:
+        """Returns the mean squared distance of the vectors, scaled to length one."""
+        return super().distillation(self.predicted(outputs), self.predicted(teacher), temperature)
+
     def sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """Returns the structural similarity, and the angle in degrees."""
         cosine, there = self._cosine(outputs, targets)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, rel_entr, softmax
 from sklearn import metrics
 
 from hwnas_jax.errors import UserError
@@ -231,20 +230,3 @@ def test_targets_that_do_not_fit_are_named(task, targets, message):
 def test_one_class_is_too_few():
     with pytest.raises(UserError, match="at least two classes, got 1"):
         Classification().check(np.zeros(3, np.int32), 1)
-
-
-def test_imitation_is_the_divergence_of_softened_probabilities():
-    """By scipy, for one class of several and for labels that each are there or not."""
-    rng = np.random.default_rng(0)
-    own, taught = rng.normal(size=(2, 6, 3)).astype(np.float32)
-    for temperature in (1.0, 3.0):
-        soft = [softmax(one / temperature, -1) for one in (own, taught)]
-        expected = temperature**2 * rel_entr(soft[1], soft[0]).sum(-1).mean()
-        found = Classification().imitation(own, taught, temperature)
-        assert float(found) == pytest.approx(expected, rel=1e-5)
-        here, there = (expit(one / temperature) for one in (own, taught))
-        expected = rel_entr(there, here) + rel_entr(1 - there, 1 - here)
-        found = MultiLabel().imitation(own, taught, temperature)
-        assert float(found) == pytest.approx(temperature**2 * expected.mean(), rel=1e-4)
-    found = Regression().imitation(own, taught)
-    assert float(found) == pytest.approx(np.square(own - taught).mean(), rel=1e-5)
