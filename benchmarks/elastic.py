@@ -57,7 +57,7 @@ def config_of(options: argparse.Namespace, seed: int) -> Config:
     return override(
         Config(name="elastic"), seed=seed, data__name="digits", space__name="channels",
         space__args={
-            "fractions": "0.25,0.5,0.75,1.0", "width": 0.25, "stages": 3, "depth": 2, "divisor": 1,
+            "fractions": "0.4,0.7,1.0", "width": 0.25, "stages": 3, "depth": 3, "divisor": 1,
             "expansion": 3, "halvings": 2, "head": 256,
         },
         cost__model=Part("analytic"), target__metric="macs", search__steps=options.steps,

@@ -5,9 +5,8 @@ step, `P` weights of the supernet.
 
 The largest network is trained first. Then smaller options are opened: those of one kind after
 another (kernels, depths, widths), and of a kind one size after another, the largest first. A step
-trains the largest network that is open, the smallest, and random ones between. Whatever lies
-between is then trained well too. The largest network learns from the targets, and teaches the
-others.
+trains the largest network that is open, the smallest, and random ones between. The largest network
+learns from the targets, and teaches the others.
 
 References: Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient
 Deployment", ICLR 2020 (progressive shrinking); Yu and Huang, "Universally Slimmable Networks and

@@ -24,6 +24,7 @@ from annotated_types import Ge, Le
 
 from hwnas_jax.budgets.base import Budget
 from hwnas_jax.budgets.target import Target
+from hwnas_jax.cost.files.observations import unit
 from hwnas_jax.cost.models.base import CostModel, std_architectures
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.typed import check_value
@@ -121,14 +122,14 @@ def specialise(
       judge: asks the supernet.
       known: what it has said before; nothing of it is asked again.
       higher_is_better: whether more of the metric is better.
-      ways: how.
+      ways: how the networks are looked for.
       seed: of the sample and of the evolution.
       keep: is given all judgements whenever there are more.
       progress: reports what is done.
 
     Raises:
-      UserError: for an unknown predictor, and for a budget that no network meets; says the least
-        that any takes.
+      UserError: for an unknown predictor, for a budget that no network meets, with the least that
+        any takes, and where the supernet says nothing of a budget's networks but what is no number.
     """
     predictor = PREDICTORS.make(Part(ways.predictor))
     sign = 1.0 if higher_is_better else -1.0
@@ -138,7 +139,9 @@ def specialise(
     def judged(networks: np.ndarray, known: Judgements) -> Judgements:
         lacking = known.lacking(networks)
         if len(lacking):
-            known = known.with_more(lacking, judge(lacking))
+            metric = np.asarray(judge(lacking))
+            fine = np.isfinite(metric)
+            known = known.with_more(lacking[fine], metric[fine])
             keep(known)
         return known
 
@@ -146,6 +149,12 @@ def specialise(
     sample = pool[nearest(costs, ways.samples)]
     ends = np.stack([pool[_fitting(space, model, t, budget, pool)[0]] for t in targets])
     known = judged(np.concatenate([sample, ends]), known)
+    for target in targets:
+        if not len(_fitting(space, model, target, budget, known.networks)):
+            raise UserError(
+                f"what the supernet says of networks within {target.value:.4g} "
+                f"{unit(target.metric)} is no number: its training has diverged"
+            )
     capacity = _padded(len(known.metric) + ways.rounds * ways.finalists * len(targets))
     learner = _Learner(space, predictor, sign, capacity)
     evolve = _evolution(space, model, predictor, budget, targets[0], ways)

@@ -128,6 +128,15 @@ def test_what_no_network_meets_is_named_with_the_least():
         found_for(twenty()[:1], ways=Specialising(predictor="gausian"))
 
 
+def test_a_supernet_that_diverged_is_named():
+    nothing = lambda networks: np.full(len(networks), np.nan)  # noqa: E731
+    with pytest.raises(UserError, match="its training has diverged"):
+        specialise(
+            space(), model(), [Target("macs", twenty()[3])], BUDGETS["upper_bound"](), nothing,
+            Judgements.none(space()), higher_is_better=True, ways=WAYS, seed=0,
+        )  # fmt: skip
+
+
 def test_the_ends_of_a_large_space_are_found(monkeypatch):
     """With few draws, none of them near the cheapest or the dearest network."""
     monkeypatch.setattr(affordable, "ENUMERABLE", 10)
