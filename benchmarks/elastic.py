@@ -1,6 +1,6 @@
 """Twenty budgets from one elastic supernet, against twenty gradient searches.
 
-    python benchmarks/elastic.py FOLDER [--seeds 0 1 2] [--steps 1200] [--training 600]
+    python benchmarks/elastic.py FOLDER [--seeds 0 1] [--steps 1200] [--training 400]
 
 Handwritten digits, the space `channels` at a small size, and counted multiply-accumulates, so that
 no timing is in the costs. Budgets are percentiles of the space. For every seed there are four ways:
@@ -17,8 +17,7 @@ Every network is trained from new weights for `--training` steps in the same way
 Printed are the processor's time of each way until its networks are chosen, compilation included,
 the mean test accuracy, and the area under the front (cost up to the highest budget, accuracy above
 chance) in percent, with differences paired over the seeds and their 95 % interval by Student's t.
-What is known is kept in `elastic.json` of the
-folder, so that a stopped run goes on.
+What is known is kept in `elastic.json` of the folder, so that a stopped run goes on.
 """
 
 import argparse
@@ -126,9 +125,9 @@ def main() -> None:
     """Searches, trains, tests and compares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--training", type=int, default=600)
+    parser.add_argument("--training", type=int, default=400)
     parser.add_argument("--budgets", type=int, default=20)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
