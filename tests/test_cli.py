@@ -1,5 +1,6 @@
 """Commands run in this process, as a person who mistypes would run them."""
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -15,12 +16,20 @@ from hwnas_jax.commands.method_options import take_methods
 from hwnas_jax.commands.options import parse
 from hwnas_jax.commands.search import SearchOptions
 from hwnas_jax.config import Config, load_config, override, save_config
-from hwnas_jax.cost import AnalyticModel, Measurements, Sample, save_measurements
+from hwnas_jax.cost import (
+    AnalyticModel,
+    Measurements,
+    Sample,
+    load_cost_model,
+    save_measurements,
+)
+from hwnas_jax.cost.models.base import predict_architectures
 from hwnas_jax.data.nasbench360.definitions import TASKS360
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.run import Run
 from hwnas_jax.spaces import make_space
+from hwnas_jax.spaces.core.architecture_files import load_architecture
 from hwnas_jax.spaces.core.supernet import make_supernet
 
 TINY = override(
@@ -197,8 +206,15 @@ RUNS = [
     ("cost fit run/measurements.json tiny.json --cost.model mpl", ("Did you mean 'mlp'?",)),
     ("cost fit run/cost_model.npz", ("run/cost_model.npz",)),
     ("derive run --out run", ("run exists", "--out")),
-    ("derive run --target 1e9", ("target 1e+09 ms is out of reach",)),
-    ("derive run --target -1", ("target.value = -1.0",)),
+    ("derive run --targets 1e9", ("target 1e+09 ms is out of reach",)),
+    ("derive run --targets -1", ("target.value = -1.0",)),
+    ("derive run --targets 1.5 nan --by supernet", ("target.value = nan must be a finite",)),
+    ("derive run --targets 1.5 2 1.50", ("--targets names 1.5 more than once",)),
+    ("derive run --targets 1.5 2 --out run", ("run exists", "--out")),
+    ("derive run --by supernet --targets 0.1 1.5", ("no network is predicted to meet 0.1 ms",
+                                                    "the least that any takes is 1.104 ms")),
+    ("derive run --supernet.samples 1", ("--supernet.samples = 1", "8")),
+    ("derive run --by supernet --supernet.predictor gausian", ("Did you mean 'gaussian'?",)),
     ("derive run --search serach", ("'serach'", "Did you mean 'search'?")),
     ("search --resume run --search.relaxation softmax", ("changed were: search.relaxation.name",)),
     ("sweep --resume run", ("run of one search", "hwnas search --resume run")),
@@ -259,6 +275,34 @@ def test_unfinished_run_derives_nothing(capsys, here):
     del stages["search"]
     path.write_text(json.dumps(stages))
     assert "no finished search" in refused(capsys, here, "derive run")
+
+
+def test_many_budgets_are_derived_in_one_call(capsys, here):
+    """From a supernet that finds all networks alike, since all of its weights are zero."""
+    words = ["--supernet.samples", "8", "--supernet.batches", "1", "--supernet.generations", "2"]
+    budgets = [1.2, 1.5, 2.0]
+    line = ["derive", "run", "--by", "supernet", *words, "--targets", *map(str, budgets)]
+    assert main(line) == 0
+    kept = (here / "run" / "judged_search.npz").read_bytes()
+    assert "accuracy by the supernet" in " ".join(capsys.readouterr().out.split())
+    with (here / "architectures" / "budgets.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    model = load_cost_model(here / "run" / "cost_model.npz", Run.open(here / "run").space)
+    assert [float(row["budget_latency_ms"]) for row in rows] == budgets
+    for row in rows:
+        space, architecture = load_architecture(here / "architectures" / row["file"])
+        assert space.to_string(architecture) == row["architecture"]
+        cost = predict_architectures(model, architecture[None], space.num_options)["latency_ms"][0]
+        assert float(row["predicted_latency_ms"]) == pytest.approx(cost, rel=1e-5)
+        assert cost <= float(row["budget_latency_ms"])
+        assert float(row["judged_accuracy"]) == float(rows[0]["judged_accuracy"])
+    assert main([*line[:-3], "1.5", "--out", "one.json"]) == 0
+    assert load_architecture(here / "one.json")[0].spec == space.spec
+    assert len((here / "run" / "judged_search.npz").read_bytes()) >= len(kept)
+    assert main(["derive", "run", "--targets", "1.2", "2.0", "--out", "by_rule"]) == 0
+    assert sorted(p.name for p in (here / "by_rule").iterdir()) == [
+        "1.2.json", "2.json", "budgets.csv"
+    ]  # fmt: skip
 
 
 def test_unfinished_run_has_a_page(capsys, here):

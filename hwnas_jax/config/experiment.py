@@ -161,6 +161,22 @@ class WeightsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ElasticConfig:
+    """Training the weights for networks of all sizes, where small ones are parts of large ones."""
+
+    networks: Annotated[int, Ge(2)] | None = None
+    """in the warm-up a step trains so many networks, each on the whole batch: the largest, the
+    smallest and random ones between; None trains what the relaxation draws. With as many
+    `warmup_steps` as `steps` the weights alone are trained, for `hwnas derive RUN --targets`"""
+    shrinking: Annotated[float, Interval(ge=0, lt=1)] = 0.5
+    """share of the warm-up in which smaller options are still being opened, one after another:
+    kernels, then depths, then widths; 0 opens all from the start"""
+    distil: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """how much the other networks learn from the outputs of the largest: 1 from them alone, 0 from
+    the targets alone"""
+
+
+@dataclasses.dataclass(frozen=True)
 class SearchConfig:
     """How an architecture is found: weights and architecture together, or by asking and telling."""
 
@@ -205,6 +221,7 @@ class SearchConfig:
     fair: bool = False
     """gradient: in the warm-up the draws of a step are single paths, and run every option of a
     decision equally often; needs as many draws as the widest decision has options, or a multiple"""
+    elastic: ElasticConfig = ElasticConfig()
     paths: Literal["shared", "own"] = "shared"
     """whether replicas draw one architecture or each its own; gradients are averaged either way"""
     accumulate: Count = 1

@@ -132,7 +132,8 @@ def validate(config: Config) -> Config:
             f"profile.max_rounds = {profile.max_rounds} must not be below profile.rounds = "
             f"{profile.rounds}"
         )
-    if search.warmup_steps >= search.steps:
+    weights_alone = search.elastic.networks is not None and search.warmup_steps == search.steps
+    if search.warmup_steps >= search.steps and not weights_alone:
         raise UserError(
             f"search.warmup_steps = {search.warmup_steps} must be below search.steps = "
             f"{search.steps}"

@@ -58,6 +58,12 @@ def one_device_each(config: Config) -> Config:
             f"parallel.devices = {config.parallel.devices}: each search of a sweep runs on one "
             "device; --sweep.devices says how many devices the searches are spread over"
         )
+    if config.search.warmup_steps == config.search.steps:
+        raise UserError(
+            f"search.warmup_steps = {config.search.warmup_steps}, as many as search.steps: such "
+            "weights know no budget, so that one search serves them all. Use hwnas search, then "
+            "hwnas derive RUN --targets"
+        )
     if False in (config.data.resident, config.search.data.resident):
         raise UserError("data.resident = False: the searches of a sweep keep data on the devices")
     return override(config, parallel__devices=1)

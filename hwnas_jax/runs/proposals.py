@@ -29,6 +29,7 @@ from hwnas_jax.search.candidates import (
     as_candidate,
     bounded_costs,
     counts_of,
+    keeping,
     within_budget,
 )
 from hwnas_jax.search.decided import Decided, how_decided
@@ -180,10 +181,7 @@ class Proposals:
         predicted, bounds = bounded_costs(self._space, self._model, target, networks)
         assert found.excess is not None
         known = np.isfinite(found.excess[number])
-        fits, widened = np.zeros(len(networks), bool), 1.0
-        while not fits.any() and widened * self._budget.tolerance < 1:
-            fits = known & self._budget.meets(bounds, target.limits, widened=widened)
-            widened *= 2
+        fits = keeping(self._budget, bounds, target.limits, among=known)
         if not fits.any():
             raise UserError(
                 f"none of the {len(networks)} architectures that search.strategy = "

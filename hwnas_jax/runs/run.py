@@ -9,7 +9,8 @@ anywhere:
   search    -> targets.json, checkpoints/search, metrics.jsonl, search.npz; where it measures,
                measurements_during_search.json, cost_models/
   derive    -> networks.json, architecture.json or architectures/<search>.json; to_measure.csv
-               where the device is not here, which device.json says from the start
+               where the device is not here, which device.json says from the start;
+               judged_<search>.npz where the supernet is asked for networks of any budgets
   retrain   -> checkpoints/<network>, tested.npz, examples_<network>.npz, networks.json,
                architecture.json
   measure   -> networks.json

@@ -65,13 +65,10 @@ def evaluate(
     if batches is not None and batches < 1:
         raise UserError(f"batches must be positive, got {batches}")
     given = run.for_search
-    weights = Found.load(run.folder, given.space, len(run.members)).weights
-    if weights is None:
-        raise UserError(_without_weights(run))
-    number = search_number(run, search)
+    number, weights = weights_of(run, search)
     asked = as_architectures(run.space, architectures)
     config = dataclasses.replace(given.config, seed=run.members[number].seed)
-    bench = bench_of(given.space, given.dataset, given.task, config, weights[number])
+    bench = bench_of(given.space, given.dataset, given.task, config, weights)
     arrays = jax.device_put(SharedWeights(batches).arrays(bench))
     program = _program(run, bench)
     found = []
@@ -79,6 +76,19 @@ def evaluate(
         found.append({name: value[0] for name, value in program(arrays, architecture).items()})
         progress(done, len(asked), "judged by the supernet")
     return {name: np.array([one[name] for one in found], np.float32) for name in found[0]}
+
+
+def weights_of(run: RunParts, label: str | None) -> tuple[int, np.ndarray]:
+    """Returns the number of the search called `label`, and the weights that its networks share.
+
+    Raises:
+      UserError: when there is no such search, or it is not finished or has no shared weights.
+    """
+    found = Found.load(run.folder, run.for_search.space, len(run.members))
+    if found.weights is None:
+        raise UserError(_without_weights(run))
+    number = search_number(run, label)
+    return number, found.weights[number]
 
 
 def search_number(run: RunParts, label: str | None) -> int:

@@ -4,6 +4,7 @@ Legend: `N` architectures, `D` decisions, `K` options of the widest decision.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -233,8 +234,8 @@ def within_budget(
       space: the search space.
       model: predicts the costs.
       target: the limits.
-      budget: says what it means to meet them. Where both sides count, the share that may stay
-        unused is doubled until something is found, so that sparse spaces give what comes closest.
+      budget: says what it means to meet them, as `keeping` asks it: sparse spaces give what comes
+        closest.
       probabilities: `float32[D, K]`, of a search; uniform when left out.
       prior: `float32[D, K]`, where the search began; uniform when left out.
       seed: for drawing from spaces too large to list.
@@ -251,15 +252,12 @@ def within_budget(
     )
     predicted, bounds = bounded_costs(space, model, target, networks)
     _refuse_unreachable(target, bounds)
-    fits, widened = np.zeros(len(networks), bool), 1.0
-    while not fits.any():
-        fits = budget.meets(bounds, target.limits, widened=widened)
-        if not fits.any() and widened * budget.tolerance > 1:
-            raise UserError(
-                f"the budget {budget.name} says of no network that it meets the limits, though "
-                "some lie within all of them"
-            )
-        widened *= 2
+    fits = keeping(budget, bounds, target.limits)
+    if not fits.any():
+        raise UserError(
+            f"the budget {budget.name} says of no network that it meets the limits, though some "
+            "lie within all of them"
+        )
     return Candidates(
         networks[fits],
         log_probability[fits],
@@ -267,6 +265,32 @@ def within_budget(
         {"predicted": predicted[fits], **{metric: cost[fits] for metric, cost in bounds.items()}},
         counts_of(space, networks[fits]),
     )
+
+
+def keeping(
+    budget: Budget,
+    bounds: Mapping[str, np.ndarray],
+    limits: Mapping[str, float],
+    among: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns which networks keep a budget, `bool[N]`.
+
+    Where both sides count, the share of the budget that may stay unused is doubled until some
+    network keeps it.
+
+    Args:
+      budget: says what it means to keep it.
+      bounds: `{metric: float32[N]}`.
+      limits: by metric, the budget first.
+      among: `bool[N]`, those that are asked for; all when left out.
+    """
+    widened = 1.0
+    while True:
+        fits = budget.meets(bounds, limits, widened=widened)
+        fits = fits if among is None else fits & among
+        if fits.any() or widened * budget.tolerance > 1:
+            return fits
+        widened *= 2
 
 
 def counts_of(space: Space, networks: np.ndarray) -> dict[str, np.ndarray]:

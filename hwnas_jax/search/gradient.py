@@ -25,6 +25,7 @@ from hwnas_jax.data.batches import Batch
 from hwnas_jax.parallel.accumulate import mean_over_micro_batches
 from hwnas_jax.parallel.replicas import mean_over_replicas
 from hwnas_jax.relax.base import Params, Relaxation, one_hot_gates
+from hwnas_jax.search.elastic import mean_over_sizes
 from hwnas_jax.search.estimators.base import Estimator, Problem
 from hwnas_jax.search.expected_cost import expected_costs
 from hwnas_jax.search.fair_paths import fair_paths
@@ -91,6 +92,8 @@ class Methods:
       relaxation: how a choice becomes differentiable.
       estimator: how the task's gradient reaches the architecture.
       budget: how the costs enter.
+      stages: `bool[S, D, K]`, the options that are open in each stage of an elastic warm-up; None
+        where the warm-up is none.
     """
 
     supernet: Supernet
@@ -99,6 +102,7 @@ class Methods:
     relaxation: Relaxation
     estimator: Estimator
     budget: Budget
+    stages: np.ndarray | None = None
 
     def probabilities(self, params: Params) -> np.ndarray:
         """Returns the probability of each option, `float32[D, K]`."""
@@ -187,6 +191,12 @@ def make_search(
             return key
         return jax.random.fold_in(key, jax.lax.axis_index(axis_name))
 
+    def by_stage(step, warm, after):
+        """Returns the result of one function in the warm-up and of another after it."""
+        if warm is after or settings.warmup_steps >= settings.steps:
+            return warm()
+        return jax.lax.cond(step < settings.warmup_steps, warm, after)
+
     def with_thresholds_kept(state, weights):
         """Returns the parameters at other weights; the warm-up leaves all options even."""
         if not supernet.scored:
@@ -195,7 +205,7 @@ def make_search(
         return state.params + jnp.where(state.step >= settings.warmup_steps, change, 0.0)
 
     def weight_step(state, batches, key, temperature, axis_name):
-        key = draw_key(key, axis_name)
+        shared, key = key, draw_key(key, axis_name)
 
         def relaxed(weights, key):
             params = with_thresholds_kept(state, weights)
@@ -224,14 +234,18 @@ def make_search(
             keys = key[None] if settings.draws == 1 else jax.random.split(key, settings.draws)
             return mean_over_draws(relaxed, keys)
 
-        if settings.fair:
-            found = jax.lax.cond(
-                state.step < settings.warmup_steps,
-                lambda: mean_over_draws(fair, fair_paths(key, mask, settings.draws)),
-                by_relaxation,
-            )
-        else:
-            found = by_relaxation()
+        def by_fair_paths():
+            return mean_over_draws(fair, fair_paths(key, mask, settings.draws))
+
+        def by_sizes():
+            return mean_over_sizes(
+                supernet, task, methods.stages, settings, state.weights, batches["weight"],
+                step=state.step, key=shared,
+            )  # fmt: skip
+
+        warm = by_fair_paths if settings.fair else by_relaxation
+        warm = warm if methods.stages is None else by_sizes
+        found = by_stage(state.step, warm, by_relaxation)
         (value, metric), gradient = mean_over_replicas(found, axis_name)
         updates, optimizer = weight_optimizer.update(
             gradient, state.weight_optimizer, state.weights
@@ -343,11 +357,10 @@ def make_search(
             state, (weight_loss, weight_metric, weight_norm) = weight_step(
                 state, batches, weight_key, temperature, axis_name
             )
-        state, (arch_loss, arch_metric, cost, arch_norm) = jax.lax.cond(
-            state.step >= settings.warmup_steps,
-            lambda s: arch_step(s, batches, arch_key, temperature, axis_name, cost_model),
-            lambda s: warm_up(s, arch_key, cost_model),
-            state,
+        state, (arch_loss, arch_metric, cost, arch_norm) = by_stage(
+            state.step,
+            lambda: warm_up(state, arch_key, cost_model),
+            lambda: arch_step(state, batches, arch_key, temperature, axis_name, cost_model),
         )
         share = relaxation.probabilities(state.params, mask)
         chex.assert_equal_shape([share, mask])

@@ -8,6 +8,7 @@ from hwnas_jax.config import Config
 from hwnas_jax.errors import UserError
 from hwnas_jax.nn.precision import compute_dtype
 from hwnas_jax.relax import RELAXATIONS, Relaxation, check_relaxation
+from hwnas_jax.search.elastic import stages_of
 from hwnas_jax.search.estimators import ESTIMATORS, Estimator, check_estimator
 from hwnas_jax.search.gradient import Methods
 from hwnas_jax.spaces.base import Space
@@ -97,9 +98,16 @@ def make_methods(
             f"logits; the relaxation {relaxation.name} has none. Allowed are "
             f"{', '.join(name for name in RELAXATIONS if RELAXATIONS[name].has_logits)}"
         )
+    elastic = config.search.elastic.networks is not None
+    if elastic and config.search.fair:
+        raise UserError(
+            "search.fair and search.elastic.networks both say which networks the warm-up trains; "
+            "choose one of them"
+        )
     return Methods(
         supernet=supernet,
         mask=space.mask,
+        stages=stages_of(space) if elastic else None,
         task=task,
         relaxation=relaxation,
         estimator=estimator,

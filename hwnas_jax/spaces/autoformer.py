@@ -42,6 +42,7 @@ class AutoFormer(Governed, Space):
 
     name = "autoformer"
     summary = "vision transformer: embedding, depth, heads and MLP ratio of each block; patch, pool"
+    nested = (("depth",), ("embedding", "*.heads", "*.ratio"))
 
     def __init__(
         self,

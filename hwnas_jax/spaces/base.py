@@ -110,6 +110,10 @@ class Space(Choices, metaclass=Checked):
         `takes_outputs` has `outputs: Sequence[Output] = ()` among the keywords of its constructor.
       takes_outputs: whether networks can also have dense outputs, or several of them.
       takes_sequences: whether networks can also read sequences, which are images one pixel high.
+      nested: the decisions on sizes whose smaller options are parts of the larger ones, as patterns
+        of their names, kind by kind in the order in which an elastic supernet opens them; empty
+        where options are not parts of one another. In a space that has it, the options of every
+        decision rise in size. Those of a decision that no pattern fits are all open from the start.
       has_features: whether the supernet has a method `features(x, gates)`, which returns the
         output of each stage as a tuple; the last is what the head is given.
     """
@@ -123,6 +127,7 @@ class Space(Choices, metaclass=Checked):
     registered_as: str | None = None
     adds_options: ClassVar[bool] = False
     has_features: ClassVar[bool] = False
+    nested: ClassVar[tuple[tuple[str, ...], ...]] = ()
     outputs: tuple[Output, ...] = ()
     takes_outputs: ClassVar[bool] = False
     takes_sequences: ClassVar[bool] = False

@@ -54,6 +54,7 @@ class Channels(Space):
         "channels out of each layer of MobileNetV2 by masks, FBNetV2; "
         "fractions, width, stages, depth, divisor, expansion, halvings, head, activation"
     )
+    nested = (("layer*",),)
 
     def __init__(
         self,

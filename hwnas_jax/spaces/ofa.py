@@ -41,7 +41,7 @@ from hwnas_jax.spaces.core.arguments import (
 from hwnas_jax.spaces.core.mixture import Governed, Governor, last_options
 from hwnas_jax.spaces.core.tabulate import OperationTable, made_once
 
-# Channels, stride, squeeze-excitation and activation of each unit.
+# Channels, stride, squeeze-excitation, activation.
 _UNITS = (
     (24, 2, False, "relu"),
     (40, 2, True, "relu"),
@@ -62,6 +62,7 @@ class OFA(Governed, Space):
         "depth of each unit, kernel and expansion of each layer, image size, Once-for-All; "
         "width, units, depths, kernels, expansions, resolutions, halvings"
     )
+    nested = (("*.kernel",), ("*.depth",), ("*.expansion",))
 
     def __init__(
         self,

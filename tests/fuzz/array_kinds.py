@@ -32,6 +32,7 @@ from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.start import FILE as START
 from hwnas_jax.runs.start import Start
 from hwnas_jax.runs.warm_start import WarmStart, num_params
+from hwnas_jax.search.judgements import Judgements
 from hwnas_jax.search.meta.judging import Judged
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.spaces.core.supernet import make_supernet
@@ -286,6 +287,14 @@ def _found_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
         assert found[name] is None or np.isfinite(found[name]).all()
 
 
+_JUDGED = Judgements(DENSE.enumerate()[:5], np.linspace(0, 1, 5, dtype=np.float32))
+
+
+def _judged_sane(found: dict[str, Any], given: dict[str, np.ndarray]) -> None:
+    if len(found["metric"]):  # none where the file names other weights or batches
+        alike_in_values(found, given)
+
+
 _MODELS = ("hwnas_jax.cost.models.model_file",)
 _COMPACT = ("hwnas_jax.cost.files.readers.compact", "hwnas_jax.cost.files.readers.load")
 _BENCH = ("hwnas_jax.tabular.load",)
@@ -337,6 +346,11 @@ KINDS: dict[str, Kind] = {
                  "excess": np.zeros((1, 4), np.float32)},
         lambda path: Found.load(path.parent, DENSE, 1)._asdict(), ("hwnas_jax.runs.found",),
         _found_sane, "search.npz",
+    ),
+    "judgements of a supernet": Kind(
+        lambda: written(lambda path: _JUDGED.save(path, _weights()[0], 16)),
+        lambda path: Judgements.load(path, DENSE, _weights()[0], 16)._asdict(),
+        ("hwnas_jax.search.judgements",), _judged_sane,
     ),
     "start of a search": Kind(
         lambda: {"networks": np.zeros((1, 2, 3), np.int32), "weights": _weights()},

@@ -14,6 +14,7 @@ from hwnas_jax.data import load_data
 from hwnas_jax.errors import UserError
 from hwnas_jax.files.json_files import read_json
 from hwnas_jax.registry import Part
+from hwnas_jax.runs.checks import one_device_each
 from hwnas_jax.runs.run import Run
 from hwnas_jax.runs.wanted import Wanted
 from hwnas_jax.spaces import make_space
@@ -126,6 +127,10 @@ METHODS = [
         {"search__fair": True, "search__draws": 4},
         ("search.fair runs each of the 5 options", "search.draws = 4 must be 5 or a multiple"),
     ),
+    (
+        {"search__elastic__networks": 4},
+        ("search.elastic.networks", "the space nasbench201 are not", "autoformer", "channels"),
+    ),
     ({"search__batch_size": 4096}, ("search.batch_size = 4096 is more than the",)),
     ({"retrain__batch_size": 4096}, ("retrain.batch_size = 4096 is more than the",)),
     (
@@ -172,6 +177,12 @@ def test_good_methods_are_not_refused(tmp_path, compiled):
             strategy(search__evaluator__name="training"),
             strategy(derive__rule__name="halving"),
             {"search__fair": True, "search__draws": 5, "search__batch_size": 60},
+            {
+                "search__elastic__networks": 4,
+                "search__warmup_steps": SMALL.search.steps,
+                "space__name": "channels",
+                "space__args": {"width": 0.1, "depth": 1, "halvings": 1},
+            },
             {"derive__rule__name": "perturbation"},
             {"data__name": "gratings"},
             {"profile__energy": True, "target__metric": "energy_mj"},
@@ -179,6 +190,12 @@ def test_good_methods_are_not_refused(tmp_path, compiled):
     ):
         assert Run.create(override(SMALL, **changes), tmp_path / str(number)).folder.is_dir()
     assert not compiled
+
+
+def test_a_sweep_of_weights_that_know_no_budget_is_refused():
+    steps = SMALL.search.steps
+    with pytest.raises(UserError, match=f"warmup_steps = {steps}, as many .* know no budget"):
+        one_device_each(override(SMALL, search__elastic__networks=3, search__warmup_steps=steps))
 
 
 def space_of(config):

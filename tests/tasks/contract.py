@@ -40,6 +40,7 @@ def check_fitted(
     outputs = jax.random.normal(jax.random.key(0), (len(targets), *shape))
     check_loss(task, outputs, targets)
     check_gradient(task, outputs, targets)
+    check_distillation(task, outputs)
     check_sums(task, outputs, targets)
     check_chance(task, targets, num_outputs, shape)
     check_learning(task, targets, num_outputs, shape)
@@ -78,6 +79,19 @@ def check_gradient(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
     np.testing.assert_allclose(
         slope, change, rtol=2e-2, atol=1e-5, err_msg="gradient is not the slope of the loss"
     )
+
+
+def check_distillation(task: Task, outputs: jax.Array) -> None:
+    """Zero with slope zero at the teacher's outputs, more elsewhere, finite for any outputs."""
+    distance = jax.jit(jax.value_and_grad(task.distillation), static_argnums=2)
+    for temperature in (1.0, 4.0):
+        value, slope = distance(outputs, outputs, temperature)
+        np.testing.assert_allclose(value, 0.0, atol=1e-6, err_msg="a teacher differs from itself")
+        np.testing.assert_allclose(slope, 0.0, atol=1e-6, err_msg="no minimum at the teacher")
+        assert distance(-outputs, outputs, temperature)[0] > 1e-3, "nothing tells outputs apart"
+        for scale in (0.0, 50.0):
+            value, slope = distance(scale * outputs, outputs, temperature)
+            assert np.isfinite(value) and np.isfinite(slope).all(), "not finite"
 
 
 def check_sums(task: Task, outputs: jax.Array, targets: np.ndarray) -> None:
