@@ -13,7 +13,6 @@ References: Li et al., CVPR 2020, whose traversal prunes by partial sums of cost
 "Knapsack Problems", 2004, chapter 11, for the multiple-choice knapsack problem and its bounds.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -133,7 +132,7 @@ class _Search:
         ]
 
         def open_ones(least):
-            return [*reversed(list(itertools.accumulate(reversed(least))))][1:] + [0 * least[0]]
+            return [sum(least[depth + 1 :], 0 * least[0]) for depth in range(len(least))]
 
         self.rest_priced = open_ones([priced.min() for priced in self.priced])
         self.rest_loss = open_ones([loss.min() for loss in self.losses])

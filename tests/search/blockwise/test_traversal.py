@@ -80,8 +80,14 @@ def test_the_size_of_dna_with_a_proof(tight):
     # No exchange of two candidates finds anything better.
     best, loss = found.chosen[0], found.loss[0]
     for g, h in itertools.combinations(range(6), 2):
-        pairs = np.stack(np.meshgrid(range(0, len(problem.losses[g]), 7),
-                                     range(0, len(problem.losses[h]), 7), indexing="ij"), -1)
+        pairs = np.stack(
+            np.meshgrid(
+                range(0, len(problem.losses[g]), 7),
+                range(0, len(problem.losses[h]), 7),
+                indexing="ij",
+            ),
+            -1,
+        )
         rows = np.repeat(best[None], pairs[..., 0].size, 0)
         rows[:, [g, h]] = pairs.reshape(-1, 2)
         losses = sum(own[rows[:, k]] for k, own in enumerate(problem.losses))
