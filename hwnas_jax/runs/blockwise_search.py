@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.budgets import BUDGETS, Budget
@@ -265,7 +266,9 @@ def rating_inputs(dataset: Dataset, options: Blockwise, config: Config) -> jax.A
     """Returns the batches that candidates are rated on, `float32[R, B, ...]`, normalised."""
     half = halves_of(dataset, config)["arch"]
     rows = deal(half, config.search.batch_size, config.seed, options.rating_batches)
-    return normalise(np.asarray(dataset.train_inputs)[rows], dataset.mean, dataset.std)
+    inputs = np.asarray(dataset.train_inputs)[rows.reshape(-1)]
+    inputs = normalise(inputs, jnp.asarray(dataset.mean), jnp.asarray(dataset.std))
+    return inputs.reshape(*rows.shape, *inputs.shape[1:])
 
 
 def train_blocks(

@@ -79,11 +79,8 @@ def group_blocks(
     """
     groups: dict[tuple[int, ...], Group] = {}
     for own, candidates, loss in zip(decisions, rows, losses, strict=True):
-        loss = np.asarray(loss, np.float64)
-        if own in groups:
-            groups[own] = groups[own]._replace(loss=groups[own].loss + loss)
-        else:
-            groups[own] = Group(own, candidates, loss)
+        known = groups.get(own, Group(own, candidates, np.zeros(len(candidates))))
+        groups[own] = known._replace(loss=known.loss + np.asarray(loss, np.float64))
     return list(groups.values())
 
 
@@ -169,7 +166,7 @@ class Combinations:
             nonlocal lower
             costs = self.costs(chosen)
             lower = np.minimum(lower, remainder(chosen, costs).min(axis=0))
-            return (costs <= limits).all(axis=1)
+            return np.all(costs <= limits, axis=1)
 
         losses = [group.loss for group in self.groups]
         while True:

@@ -84,14 +84,15 @@ def block_shapes(space: Space) -> tuple[tuple[int, ...], ...]:
             f"blocks; those of these spaces can: {', '.join(spaces_with_blocks())}"
         )
     supernet = make_supernet(space)
-    assert supernet.features is not None
+    run = supernet.features
+    assert run is not None
     gates = Gates(
         jnp.zeros((space.num_decisions, space.num_options)),
         jnp.zeros(space.num_decisions, jnp.int32),
     )
     weights = jax.ShapeDtypeStruct((supernet.num_weights,), jnp.float32)
     inputs = jax.ShapeDtypeStruct((1, *space.input_shape), jnp.float32)
-    found = jax.eval_shape(lambda w, x: supernet.features(w, x, gates), weights, inputs)
+    found = jax.eval_shape(lambda w, x: run(w, x, gates), weights, inputs)
     return tuple(one.shape[1:] for one in found)
 
 

@@ -103,15 +103,13 @@ def test_paths_are_drawn_evenly_among_the_options():
 
 def test_what_does_not_fit_is_named():
     small = make_space("nasbench_macro", {"width": 0.125, "halvings": 3}, **SHAPE)
-    with pytest.raises(
-        UserError, match="block 1 of nasbench_macro returns 4x4x8, and stage 1.*8x8x4"
-    ):
+    with pytest.raises(UserError, match=r"block 1 of nasbench_macro returns 4x4x8, .*8x8x4"):
         check_teacher(small, teacher())
     six = make_space("dna", {"width": 0.25, "halvings": 2, "depth": 1}, **SHAPE)
-    with pytest.raises(UserError, match="has 3 stages, and dna has 6 blocks"):
+    with pytest.raises(UserError, match=r"has 3 stages, and dna has 6 blocks"):
         check_teacher(six, teacher())
     darts = make_space("darts", {"channels": 4}, input_shape=(16, 16, 3), num_outputs=3)
-    with pytest.raises(UserError, match="darts cannot be cut.*nasbench201"):
+    with pytest.raises(UserError, match=r"darts cannot be cut.*nasbench201"):
         check_teacher(darts, teacher())
     with pytest.raises(UserError, match="does not tell the features of its stages"):
         teacher_of(object(), (8, 8, 1), "this")
