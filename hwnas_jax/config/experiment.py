@@ -184,8 +184,9 @@ class SearchConfig:
     """data that the search learns from, where they are not those of the experiment: a name or a
     path. The networks found are built, trained and tested for the experiment's own data"""
     strategy: Part = _part("gradient")
-    """gradient optimises weights and architecture together; the other strategies ask for
-    architectures and are told what the evaluator found"""
+    """gradient optimises weights and architecture together; blockwise trains blocks to imitate a
+    teacher (args teacher RUN); the others ask for architectures and are told what the evaluator
+    found"""
     evaluator: Part = _part("supernet")
     """what judges the architectures that a strategy asks for"""
     rounds: Count = 100

@@ -136,6 +136,14 @@ class MixedStage(nnx.Module):
     def _run(self, layer):
         return jax.checkpoint(layer.__call__) if self.rematerialise else layer
 
+    def layer(self, number: int) -> MixedLayer:
+        """Returns one of the layers."""
+        if number == 0:
+            return self.first
+        assert self.rest is not None
+        graph, state = nnx.split(self.rest)
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[number - 1], state))
+
     def option_of(self, layer: int, option: int) -> nnx.State:
         """Returns the weights of one block of one layer."""
         if layer == 0:

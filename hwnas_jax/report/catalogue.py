@@ -11,6 +11,7 @@ from hwnas_jax.budgets import BUDGETS
 from hwnas_jax.cost import COST_MODELS
 from hwnas_jax.data import SOURCES
 from hwnas_jax.relax import RELAXATIONS
+from hwnas_jax.search.blockwise.options import Blockwise
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.estimators import ESTIMATORS
 from hwnas_jax.search.evaluators import EVALUATORS
@@ -39,12 +40,15 @@ class Kind(NamedTuple):
 
 def kinds() -> dict[str, Kind]:
     """Returns the kinds of methods by what one of them is called."""
-    gradient = {GRADIENT: "weights and architecture together, by gradients"}
+    others = {
+        GRADIENT: "weights and architecture together, by gradients",
+        Blockwise.name: Blockwise.summary,
+    }
     every = (
         Kind("search space", "search spaces", ("space", "name"), SPACES.summaries()),
         Kind("task", "tasks", ("task",), TASKS.summaries()),
         Kind("data source", "data sources", ("data", "name"), SOURCES.summaries()),
-        Kind("strategy", "strategies", ("search", "strategy"), gradient | STRATEGIES.summaries()),
+        Kind("strategy", "strategies", ("search", "strategy"), others | STRATEGIES.summaries()),
         Kind(
             "predictor", "predictors",
             ("search", "strategy", "args"), PREDICTORS.summaries(),
@@ -82,6 +86,8 @@ def methods_used(config: Mapping[str, Any]) -> list[Used]:
     known = kinds()
     strategy = _used(known["strategy"], config)
     others = of_gradients if strategy is None or strategy.name == GRADIENT else of_strategies
+    if strategy is not None and strategy.name == Blockwise.name:
+        others = ("budget", "derivation", "cost model")
     every = [strategy, *(_used(known[one], config) for one in others)]
     return [used for used in every if used is not None]
 

@@ -15,11 +15,13 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.errors import UserError
 from hwnas_jax.parallel.base import steps_per_dispatch
 from hwnas_jax.parallel.replicas import Replicas
+from hwnas_jax.runs.blockwise_search import check_blockwise
 from hwnas_jax.runs.controls import controls_of
 from hwnas_jax.runs.start import check_start
 from hwnas_jax.runs.strategy_search import bench_of, search_name
 from hwnas_jax.runs.strategy_supernet import check_phases
 from hwnas_jax.runs.warm_start import check_warm_start
+from hwnas_jax.search.blockwise import BLOCKWISE
 from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
 from hwnas_jax.search.methods import make_methods
@@ -101,6 +103,9 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
                 f"{', '.join(search.strategy.args)}: its methods are search.relaxation and "
                 "search.estimator"
             )
+        return
+    if search.strategy.name == BLOCKWISE:
+        check_blockwise(config, space)
         return
     strategy = STRATEGIES.make(search.strategy).named(search_name(config))
     check_strategy(strategy, space.mask)

@@ -13,11 +13,13 @@ from hwnas_jax.data import Dataset
 from hwnas_jax.display import Silent
 from hwnas_jax.parallel.progress import Progress
 from hwnas_jax.parallel.replicas import Members
+from hwnas_jax.runs.blockwise_search import search_by_blocks
 from hwnas_jax.runs.found import Found
 from hwnas_jax.runs.gradient_search import search_architecture
 from hwnas_jax.runs.population import Member, resolve_within, search_population
 from hwnas_jax.runs.strategy_search import search_by_strategy
 from hwnas_jax.runs.warm_start import warm_start
+from hwnas_jax.search.blockwise import BLOCKWISE
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.strategies import GRADIENT
 from hwnas_jax.spaces.base import Space
@@ -52,6 +54,11 @@ def run_searches(
       display: says how the searches are spread.
       progress: reports steps done.
     """
+    if config.search.strategy.name == BLOCKWISE:
+        return search_by_blocks(
+            space, dataset, cost_model, members, config, folder=folder, from_step=from_step,
+            display=display, progress=progress,
+        )  # fmt: skip
     if config.search.strategy.name != GRADIENT:
         return search_by_strategy(
             space, dataset, cost_model, members, config,

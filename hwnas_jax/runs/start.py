@@ -23,6 +23,7 @@ from hwnas_jax.runs.given import Architecture, as_architectures
 from hwnas_jax.runs.parts import RunParts
 from hwnas_jax.runs.population import Member
 from hwnas_jax.runs.proposals import Proposals
+from hwnas_jax.search.blockwise import BLOCKWISE
 from hwnas_jax.search.evaluators import EVALUATORS
 from hwnas_jax.search.strategies import GRADIENT, STRATEGIES, Strategy
 from hwnas_jax.spaces.base import Space
@@ -111,7 +112,8 @@ def check_start(config: Config, space: Space) -> None:
 def _check_strategy(config: Config, what: str) -> Strategy:
     """Returns the strategy of a config; UserError when it begins with nothing that is given."""
     part = config.search.strategy
-    strategy: Strategy | None = None if part.name == GRADIENT else STRATEGIES.make(part)
+    given = part.name in (GRADIENT, BLOCKWISE)
+    strategy: Strategy | None = None if given else STRATEGIES.make(part)
     if strategy is None or not strategy.initial:
         able = [name for name in STRATEGIES if STRATEGIES.make(Part(name)).initial]
         raise UserError(

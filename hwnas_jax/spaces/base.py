@@ -29,7 +29,7 @@ from hwnas_jax.registry import Registry
 from hwnas_jax.spaces.core.checked import GIVEN, Checked
 from hwnas_jax.spaces.core.choices import Choices, Decision, Forms
 
-__all__ = ["SPACES", "Choices", "Decision", "Forms", "Operation", "Place", "Space", "Step"]
+__all__ = ["SPACES", "Block", "Choices", "Decision", "Forms", "Operation", "Place", "Space", "Step"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,23 @@ class Step:
     operation: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A piece of a supernet that runs on the output of the piece before it.
+
+    Attributes:
+      parts: the decisions that each part of the block reads, in the order in which the parts run;
+        a part that reads none is the same in all candidates of the block.
+    """
+
+    parts: tuple[tuple[int, ...], ...]
+
+    @property
+    def decisions(self) -> tuple[int, ...]:
+        """The decisions that the block reads, in rising order."""
+        return tuple(sorted(set().union(*self.parts)))
+
+
 class Space(Choices, metaclass=Checked):
     """A search space for images of one shape and a number of outputs.
 
@@ -116,6 +133,10 @@ class Space(Choices, metaclass=Checked):
         decision rise in size. Those of a decision that no pattern fits are all open from the start.
       has_features: whether the supernet has a method `features(x, gates)`, which returns the
         output of each stage as a tuple; the last is what the head is given.
+      cut_blocks: the blocks that the supernet can be cut into, a property. Where there are any,
+        the supernet has the methods `block(number, x, gates)`, which runs one block on the output
+        of the block before it, and `part(number, place, x, gates)`, which runs one part of a block.
+        The outputs of the blocks are the `features`.
     """
 
     name: str
@@ -144,6 +165,11 @@ class Space(Choices, metaclass=Checked):
         By default one for each decision.
         """
         return self.num_decisions
+
+    @property
+    def cut_blocks(self) -> tuple[Block, ...]:
+        """The blocks of the supernet, in order; by default it cannot be cut."""
+        return ()
 
     @abc.abstractmethod
     def supernet(

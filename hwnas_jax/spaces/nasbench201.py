@@ -37,7 +37,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import SPACES, Operation, Place, Space, Step
+from hwnas_jax.spaces.base import SPACES, Block, Operation, Place, Space, Step
 from hwnas_jax.spaces.core.arguments import Cells, Channels, check_extent_of, image
 from hwnas_jax.spaces.core.four_nodes import EDGES, FourNodes, running_edges
 from hwnas_jax.spaces.core.heads import halving_stages, head_steps, plan_heads, stand_heads
@@ -141,6 +141,11 @@ class NasBench201(CellChoices, Space):
     @property
     def num_layers(self) -> int:
         return self.num_stages * self.cells * len(EDGES)
+
+    @property
+    def cut_blocks(self) -> tuple[Block, ...]:
+        """A block for each stage. All read the same decisions, since all cells are equal."""
+        return (Block(((), tuple(range(self.num_decisions)))),) * self.num_stages
 
     def heads(self) -> HeadsPlan:
         """Returns what the heads read and return."""
@@ -265,10 +270,20 @@ class _Skeleton(nnx.Module):
 
     def features(self, x: jax.Array, *gates: Gates) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, `[B, H, W, C]` each."""
-        x, outputs = self.stem(x), []
-        for number, stage in enumerate(self.stages):
-            if number:
-                x = self.reductions[number - 1](x)
-            x = stage(x, *gates)
+        outputs = []
+        for number in range(len(self.stages)):
+            x = self.block(number, x, *gates)
             outputs.append(x)
         return tuple(outputs)
+
+    def block(self, number: int, x: jax.Array, *gates: Gates) -> jax.Array:
+        """Runs one stage, with the stem or the reduction before it."""
+        for place in range(2):
+            x = self.part(number, place, x, *gates)
+        return x
+
+    def part(self, number: int, place: int, x: jax.Array, *gates: Gates) -> jax.Array:
+        """Runs what stands before the cells of a stage (place zero), or the cells."""
+        if place:
+            return self.stages[number](x, *gates)
+        return self.reductions[number - 1](x) if number else self.stem(x)

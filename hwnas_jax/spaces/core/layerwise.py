@@ -25,7 +25,7 @@ from hwnas_jax.nn.normalisation import Norm, network_norm, supernet_norm
 from hwnas_jax.nn.outputs import Output
 from hwnas_jax.nn.variables import copy_weights
 from hwnas_jax.relax.base import Gates
-from hwnas_jax.spaces.base import Decision, Operation, Place, Space
+from hwnas_jax.spaces.base import Block, Decision, Operation, Place, Space
 from hwnas_jax.spaces.core.arguments import (
     Halvings,
     Head,
@@ -207,6 +207,13 @@ class Layerwise(Space, abc.ABC):
             se_features=max(1, stem // 4) if self.se else 0,
         )  # fmt: skip
 
+    @property
+    def cut_blocks(self) -> tuple[Block, ...]:
+        """A block for each stage; its parts are its layers, after the stem in the first block."""
+        numbers = iter(range(len(self.every)))
+        layers = [tuple((next(numbers),) for _ in stage) for stage in self.layers]
+        return tuple(Block((*([()] if not k else []), *own)) for k, own in enumerate(layers))
+
     def heads(self) -> HeadsPlan:
         """Returns what the heads read and return."""
         stages = [stage[-1].result for stage in self.layers]
@@ -354,11 +361,34 @@ class _Supernet(_Skeleton):
 
     def features(self, x: jax.Array, gates: Gates) -> tuple[jax.Array, ...]:
         """Returns the output of each stage, `[B, H, W, C]` each."""
-        x, start, outputs = self.enter(x), 0, []
-        for run in self.body:
-            own = slice(start, start + run.count)
-            x = run(x, gates.weight[own], None if gates.index is None else gates.index[own])
-            start += run.count
-            if start in self.ends:
-                outputs.append(x)
+        outputs = []
+        for number in range(len(self.ends)):
+            x = self.block(number, x, gates)
+            outputs.append(x)
         return tuple(outputs)
+
+    def block(self, number: int, x: jax.Array, gates: Gates) -> jax.Array:
+        """Runs one stage, the first with the stem before it."""
+        if number == 0:
+            x = self.enter(x)
+        start = 0
+        for run in self.body:
+            end = start + run.count
+            if start < self.ends[number] and start >= (self.ends[number - 1] if number else 0):
+                own = slice(start, end)
+                x = run(x, gates.weight[own], None if gates.index is None else gates.index[own])
+            start = end
+        return x
+
+    def part(self, number: int, place: int, x: jax.Array, gates: Gates) -> jax.Array:
+        """Runs one layer of a stage; in the first stage, place zero is the stem."""
+        if number == 0 and place == 0:
+            return self.enter(x)
+        layer = place - 1 if number == 0 else self.ends[number - 1] + place
+        start = 0
+        for run in self.body:
+            if start <= layer < start + run.count:
+                index = None if gates.index is None else gates.index[layer]
+                return run.layer(layer - start)(x, gates.weight[layer], index)
+            start += run.count
+        raise ValueError(f"there is no part {place} of block {number}")

@@ -37,6 +37,10 @@ class Supernet:
       features: `(weights, inputs, gates) -> tuple of arrays [B, ...]`, what each block of the
         network hands on, in the type that the network computes in; None where the space does not
         declare `has_features`.
+      block: `(weights, number, inputs, gates) -> array [B, ...]`, what one block of the network
+        makes of the output of the block before it; None where the space has no `cut_blocks`.
+      part: `(weights, number, place, inputs, gates) -> array [B, ...]`, likewise for one part of a
+        block.
       scored: whether the space scores its options by their weights (Single-Path).
       scores: `float32[P] -> float32[D, K]`, those scores; returns None when not `scored`.
       unravel: `float32[P] -> nnx.State` of the supernet's parameters.
@@ -48,6 +52,8 @@ class Supernet:
     init: Callable[[jax.Array], jax.Array]
     apply: Callable[[jax.Array, jax.Array, Gates], jax.Array]
     features: Callable[[jax.Array, jax.Array, Gates], tuple[jax.Array, ...]] | None
+    block: Callable[[jax.Array, int, jax.Array, Gates], jax.Array] | None
+    part: Callable[[jax.Array, int, int, jax.Array, Gates], jax.Array] | None
     scored: bool
     scores: Callable[[jax.Array], jax.Array | None]
     unravel: Callable[[jax.Array], Any]
@@ -93,6 +99,12 @@ def make_supernet(
     def features(weights: jax.Array, inputs: jax.Array, gates: Gates) -> tuple[jax.Array, ...]:
         return tuple(merged(weights).features(inputs.astype(dtype), cast(gates, dtype)))
 
+    def block(weights: jax.Array, number: int, inputs: jax.Array, gates: Gates) -> jax.Array:
+        return merged(weights).block(number, inputs.astype(dtype), cast(gates, dtype))
+
+    def part(weights: jax.Array, number: int, place: int, inputs: jax.Array, gates: Gates):
+        return merged(weights).part(number, place, inputs.astype(dtype), cast(gates, dtype))
+
     def scores(weights: jax.Array) -> jax.Array | None:
         return space.scores(nnx.merge(graph, unravel(weights)))
 
@@ -101,6 +113,8 @@ def make_supernet(
         init=init,
         apply=apply,
         features=features if space.has_features else None,
+        block=block if space.cut_blocks else None,
+        part=part if space.cut_blocks else None,
         scored=jax.eval_shape(scores, flat) is not None,
         scores=scores,
         unravel=unravel,
