@@ -92,7 +92,11 @@ def prices(problem: Problem) -> np.ndarray | None:
     """
     scale = np.maximum(np.max([np.abs(c).max(axis=0) for c in problem.costs], axis=0), 1e-30)
     sizes = [len(losses) for losses in problem.losses]
-    one_each = scipy.sparse.block_diag([np.ones((1, size)) for size in sizes], format="csr")
+    total = sum(sizes)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    one_each = scipy.sparse.csr_array(
+        (np.ones(total), (block, np.arange(total))), shape=(len(sizes), total)
+    )
     solved = scipy.optimize.linprog(
         np.concatenate(problem.losses),
         A_ub=np.concatenate(problem.costs).T / scale[:, None],
