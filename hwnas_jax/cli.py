@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "measure": "time the network of an architecture file",
     "export": "a network as ONNX or StableHLO, with its weights if it is trained",
     "report": "write the page of a run again",
-    "list": "search spaces, methods of every kind, data sources, configs, devices; tasks360",
+    "list": "search spaces, methods of every kind, data sources, devices; systems, tasks360",
 }
 """The commands and what they do; each is a file in `hwnas_jax/commands/`."""
 

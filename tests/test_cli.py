@@ -105,7 +105,7 @@ TYPED = [
     ("serach", ("command 'serach'", "search, sweep, profile", "Did you mean 'search'?")),
     ("cost", ("command 'cost'", "Did you mean 'cost fit'?")),
     ("cost fti", ("command 'cost fti'", "Did you mean 'cost fit'?")),
-    ("list extra", ("'extra'", "tasks360")),
+    ("list extra", ("'extra'", "systems, tasks360")),
     ("list task360", ("'task360'", "Did you mean 'tasks360'?")),
     ("list tasks360 more", ("more",)),
     ("search digts", ("config 'digts'", "Did you mean 'digits'?")),
