@@ -100,7 +100,8 @@ def search_number(run: RunParts, label: str | None) -> int:
     labels = [member.label for member in run.members]
     if label is None and len(labels) > 1:
         raise UserError(
-            f"{run.folder} holds several searches; name one of them: {', '.join(labels)}"
+            f"{run.folder} holds several searches; name one, on the command line with --search: "
+            f"{', '.join(labels)}"
         )
     return labels.index(choose(label or labels[0], labels, "search"))
 

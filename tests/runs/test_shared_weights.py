@@ -114,7 +114,7 @@ def test_an_option_that_is_switched_off(run):
 def test_refusals(run, tmp_path):
     one = [[0, 1, 2]]
     labels = ", ".join(member.label for member in MEMBERS)
-    with pytest.raises(UserError, match=f"holds several searches; name one of them: {labels}"):
+    with pytest.raises(UserError, match=f"holds several searches; name one, .* --search: {labels}"):
         hw.evaluate(run, one)
     with pytest.raises(UserError, match="unknown search 'x'"):
         hw.evaluate(run, one, search="x")

@@ -17,8 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-import scipy.sparse
+import scipy
 
 _EXPANDED = 500_000
 """Partial combinations that one expansion looks at."""
