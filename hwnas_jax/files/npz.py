@@ -64,7 +64,7 @@ class Array:
         """Raises UserError for a value out of range; names its place."""
         if array.dtype.kind not in "fiu":
             return
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             outside = (array < self.least) | (array > self.most)
         wrong = np.argwhere(outside | ~np.isfinite(array) if self.finite else outside)
         if len(wrong):

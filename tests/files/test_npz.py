@@ -236,3 +236,10 @@ def test_numbers_in_the_byte_order_of_other_machines_are_those_of_this_one(tmp_p
     found = read_npz(tmp_path / "x.npz", {"x": Array("float", ("N", "C"))})["x"]
     assert found.dtype == np.float32 and found.dtype.isnative
     np.testing.assert_array_equal(found, numbers)
+
+
+def test_half_precision_is_compared_with_limits_that_it_cannot_hold():
+    wide = Array("float", ("N",), -1e30, 1e30)
+    wide.check_values("metric", np.array([0.5, 65504.0], np.float16))
+    with pytest.raises(UserError, match="must be finite"):
+        wide.check_values("metric", np.array([np.nan], np.float16))
