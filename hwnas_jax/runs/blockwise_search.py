@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from hwnas_jax.budgets import BUDGETS, Budget
-from hwnas_jax.config import Config, alone, override
+from hwnas_jax.config import Config, override
 from hwnas_jax.cost.models.base import CostModel
 from hwnas_jax.data import Dataset
 from hwnas_jax.data.batches import Batches
 from hwnas_jax.data.pipeline import normalise
 from hwnas_jax.display import Silent
 from hwnas_jax.errors import UserError
+from hwnas_jax.nn.initialisation import abstract
 from hwnas_jax.parallel.base import Experiment, Resident, steps_per_dispatch
 from hwnas_jax.parallel.progress import Progress, StopRequest
 from hwnas_jax.parallel.replicas import Members
@@ -35,7 +36,6 @@ from hwnas_jax.search.blockwise.options import Blockwise, make_blockwise
 from hwnas_jax.search.blockwise.rating import candidates_of, make_rating, part_choices
 from hwnas_jax.search.blockwise.teacher import Teacher, block_shapes, check_teacher, teacher_of
 from hwnas_jax.search.blockwise.training import PART, BlocksState, make_training
-from hwnas_jax.search.derivation import DERIVATIONS
 from hwnas_jax.search.evaluators.judging import deal
 from hwnas_jax.spaces import from_spec
 from hwnas_jax.spaces.base import Space
@@ -54,8 +54,7 @@ def check_blockwise(config: Config, space: Space) -> None:
 
     Raises:
       UserError: for options out of range, a space that cannot be cut, a teacher that is not there
-        or has no trained network, a budget that is met from both sides, and what goes with other
-        searches alone.
+        or has no trained network, and a budget that is met from both sides.
     """
     options = make_blockwise(config.search.strategy)
     block_shapes(space)
@@ -70,19 +69,6 @@ def check_blockwise(config: Config, space: Space) -> None:
             f"budget = {budget.name!r} is met from both sides, and search.strategy = {BLOCKWISE!r} "
             f"finds the best network below upper limits; allowed are {', '.join(able)}"
         )
-    rule = DERIVATIONS.make(config.derive.rule)
-    if rule.needs_weights:
-        fit = [name for name in DERIVATIONS if not DERIVATIONS[name].needs_weights]
-        raise UserError(
-            f"derive.rule = {rule.name!r} asks the supernet of a gradient search; search.strategy "
-            f"= {BLOCKWISE!r} leaves summed losses. Allowed are {', '.join(fit)}"
-        )
-    for unfit, what in (
-        (config.target.measurements, "target.measurements"),
-        (config.parallel != alone(config.parallel), "a job of several processes"),
-    ):
-        if unfit:
-            raise UserError(f"{what} does not go with search.strategy = {BLOCKWISE!r}")
     run = NetworkStages.open(Path(options.teacher))
     if run.space.input_shape != space.input_shape:
         raise UserError(
@@ -94,16 +80,9 @@ def check_blockwise(config: Config, space: Space) -> None:
             f"the teacher {options.teacher} has no trained network yet; continue it with: "
             f"hwnas search --resume {options.teacher}"
         )
-    entry = run.network()
-    network = _abstract(run.space, run.space.from_names(entry["architecture"]))
+    architecture = run.space.from_names(run.network()["architecture"])
+    network = abstract(lambda rngs: run.space.network(architecture, rngs))
     check_teacher(space, teacher_of(network, space.input_shape, options.teacher))
-
-
-def _abstract(space: Space, architecture: np.ndarray) -> Any:
-    """Returns a network with shapes in place of weights."""
-    from hwnas_jax.nn.initialisation import abstract
-
-    return abstract(lambda rngs: space.network(architecture, rngs))
 
 
 def widened(space: Space, factor: float) -> Space:

@@ -22,7 +22,7 @@ from hwnas_jax.runs.strategy_search import bench_of, search_name
 from hwnas_jax.runs.strategy_supernet import check_phases
 from hwnas_jax.runs.warm_start import check_warm_start
 from hwnas_jax.search.blockwise import BLOCKWISE
-from hwnas_jax.search.derivation import DERIVATIONS
+from hwnas_jax.search.derivation import DERIVATIONS, Derivation
 from hwnas_jax.search.evaluators import EVALUATORS, check_evaluator, check_fidelities
 from hwnas_jax.search.methods import make_methods
 from hwnas_jax.search.refine import rounds
@@ -104,6 +104,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
                 "search.estimator"
             )
         return
+    check_without_gradients(config, rule)
     if search.strategy.name == BLOCKWISE:
         check_blockwise(config, space)
         return
@@ -115,11 +116,24 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     check_evaluator(evaluator, bench)
     check_fidelities(strategy, evaluator, bench)
     check_phases(strategy, evaluator, space, config)
+
+
+def check_without_gradients(config: Config, rule: Derivation) -> None:
+    """Refuses what only a gradient search can do.
+
+    Args:
+      config: of a search by another strategy.
+      rule: that derives.
+
+    Raises:
+      UserError: names the method and what is allowed.
+    """
+    name = config.search.strategy.name
     if rule.needs_weights:
         fit = [name for name in DERIVATIONS if not DERIVATIONS[name].needs_weights]
         raise UserError(
             f"derive.rule = {rule.name!r} asks the supernet of a gradient search; "
-            f"search.strategy = {strategy.name!r} leaves scores. Allowed are {', '.join(fit)}"
+            f"search.strategy = {name!r} leaves scores. Allowed are {', '.join(fit)}"
         )
     for unfit, what in (
         (config.target.measurements, "target.measurements"),
@@ -127,7 +141,7 @@ def check_methods(config: Config, space: Space, dataset: Dataset) -> None:
     ):
         if unfit:
             raise UserError(
-                f"{what} goes with search.strategy = {GRADIENT!r} alone, not with {strategy.name!r}"
+                f"{what} goes with search.strategy = {GRADIENT!r} alone, not with {name!r}"
             )
 
 

@@ -61,7 +61,8 @@ def check_phases(strategy: Strategy, evaluator: Evaluator, space: Choices, confi
       config: `search` is read.
 
     Raises:
-      UserError: names the number of rounds, or of steps, that would do.
+      UserError: names the number of rounds, or of steps, that would do; for warm-ups that train
+        options which were dropped.
     """
     phases, search = strategy.phases(space.mask), config.search
     if search.rounds <= phases[-1]:
@@ -69,7 +70,18 @@ def check_phases(strategy: Strategy, evaluator: Evaluator, space: Choices, confi
             f"the strategy {strategy.name} takes {phases[-1] + 1} rounds to decide for a network "
             f"of {space.name}; search.rounds = {search.rounds} must be at least that"
         )
-    if evaluator.needs_weights and search.steps < len(phases):
+    if not evaluator.needs_weights or len(phases) == 1:
+        return
+    for option, given in (
+        ("search.fair", search.fair),
+        ("search.elastic.networks", search.elastic.networks is not None),
+    ):
+        if given:
+            raise UserError(
+                f"{option} draws from all options, and the strategy {strategy.name} trains the "
+                "supernet for those that are left: leave it out"
+            )
+    if search.steps < len(phases):
         raise UserError(
             f"the strategy {strategy.name} trains the supernet {len(phases)} times; search.steps = "
             f"{search.steps}, which are shared out to these trainings, must be at least that"

@@ -73,7 +73,7 @@ def transfer_config(
       run: the finished run.
       given: what `kept_config` returned, with the user's changes.
       steps: of a gradient search, or rounds of a strategy; None takes a tenth of those that the
-        finished run took after its warm-up.
+        finished run took after its warm-up, or of all where it trained the weights alone.
       train_weights: whether each step of a gradient search trains the weights too, at a tenth of
         the learning rate that the finished run began with.
 
@@ -97,9 +97,10 @@ def transfer_config(
     begun |= {
         "search__start_with": "both",
         "search__warmup_steps": 0,
-        "search__steps": steps or _part(search.steps - search.warmup_steps),
+        "search__steps": steps or _part(search.steps - search.warmup_steps or search.steps),
         "search__weights__frozen": not train_weights,
         "search__fair": False,
+        "search__elastic__networks": None,
     }
     if train_weights and not any(key.startswith("search.weights.learning_rate") for key in changed):
         begun["search__weights__learning_rate"] = search.weights.learning_rate / SHARE

@@ -13,12 +13,12 @@ from hwnas_jax.parallel.progress import quiet
 from hwnas_jax.registry import Part
 from hwnas_jax.runs.blockwise_search import (
     _as_found,
-    check_blockwise,
     rate_blocks,
     search_by_blocks,
     train_blocks,
     widened,
 )
+from hwnas_jax.runs.checks import check_methods
 from hwnas_jax.runs.population import Member
 from hwnas_jax.search.blockwise.block_costs import Best
 from hwnas_jax.search.blockwise.options import Blockwise, make_blockwise
@@ -138,11 +138,11 @@ def test_options_out_of_range_are_refused():
     [
         ({"budget": Part("dual_ascent")}, "met from both sides.*upper_bound"),
         ({"derive__rule": Part("best_by_supernet")}, "asks the supernet of a gradient search"),
-        ({"target__measurements": 3}, "target.measurements does not go"),
+        ({"target__measurements": 3}, "target.measurements goes with search.strategy = 'gradient'"),
         ({}, "somewhere"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(changes, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
-        check_blockwise(override(CONFIG, **changes), SPACE)
+        check_methods(override(CONFIG, **changes), SPACE, DATA)

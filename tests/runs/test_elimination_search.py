@@ -132,9 +132,11 @@ def test_ended_twice_and_resumed_it_is_the_same_to_the_bit(whole, tmp_path):
     [
         ({"search__rounds": 7}, r"takes 8 rounds to decide .* of dense; search.rounds = 7"),
         ({"search__steps": 2}, r"trains the supernet 3 times; search.steps = 2"),
+        ({"search__fair": True}, r"search.fair draws from all options, and .* elimination"),
+        ({"search__elastic__networks": 3}, r"search.elastic.networks draws from all options"),
     ],
 )
-def test_too_short_a_search_is_refused(changes, said):
+def test_what_does_not_go_with_phases_is_refused(changes, said):
     config = override(BY_ELIMINATION, **changes)
     with pytest.raises(UserError, match=said):
         search_by_strategy(SPACE, images(), DenseModel(), MEMBERS[:1], config)

@@ -110,6 +110,15 @@ def test_what_a_transfer_sets(finished):
     assert transfer_config(finished_fixed, kept).target.value == 1.5
 
 
+def test_after_weights_alone_were_trained_the_architecture_gets_a_tenth_of_all_steps(finished):
+    alone = override(
+        finished.config, search__elastic__networks=3, search__steps=32, search__warmup_steps=32
+    )
+    run = Run(finished.folder, alone, finished.display, finished.wanted)
+    search = transfer_config(run, kept_config(run)).search
+    assert (search.warmup_steps, search.steps, search.elastic.networks) == (0, 4, None)
+
+
 def test_what_a_transfer_keeps(finished):
     kept = kept_config(finished)
     for changes, parts in (
